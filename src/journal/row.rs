@@ -1,0 +1,157 @@
+//! The records of the journal and the changes a state machine asks for.
+use std::sync::Arc;
+
+use wincode::{SchemaRead, SchemaWrite};
+
+use crate::model::{Chain, Facts, Item, LogId, Outcome, Request, SiteName, WriteId};
+
+/// What the origin has done with its own write.
+#[derive(Clone, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
+pub enum Origin {
+    /// Another log's write.
+    Foreign,
+    /// Not sent anywhere yet; after a crash it is cancelled, nobody was told of it.
+    Accepted,
+    /// Not sent anywhere yet and answered 202: it must be sent.
+    Queued,
+    /// This site's replica decides.
+    Here,
+    /// Shipped as a wish; `revoked` when the origin gave up on that site.
+    Wished { site: SiteName, attempt: u32, revoked: bool },
+    /// Has a position.
+    Settled,
+    /// Never sent; the client was told so.
+    Cancelled,
+}
+
+/// A wish that another site shipped here.
+#[derive(Clone, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
+pub struct WishHeld {
+    pub from: SiteName,
+    pub attempt: u32,
+    /// Revoked, too old, or received before a restart: it will never be sent on this attempt.
+    pub void: bool,
+}
+
+/// How this replica stands with a write.
+#[derive(Clone, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
+pub enum Here {
+    /// Nothing was sent.
+    Untouched,
+    /// May have been sent: durable before the first byte leaves. Found after a crash it means *unknown*.
+    Sending { attempt: u32 },
+    /// Holds up nothing any more.
+    Decided(Fate),
+}
+
+/// What a replica decided about a write.
+#[derive(Clone, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
+pub enum Fate {
+    Applied,
+    /// Asked, and it changed nothing.
+    Refused,
+    /// A position that is not to be followed.
+    Skipped,
+    /// A copy of a write that this replica has applied, or may have.
+    Duplicate(WriteId),
+    /// Will never be sent here.
+    Void,
+    Quarantined(QuarantineReason),
+}
+
+/// Why no rule can decide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, SchemaRead, SchemaWrite, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum QuarantineReason {
+    UnknownOutcome,
+    MayHaveApplied,
+    Divergence,
+    /// Applied here although its origin settled it otherwise.
+    Contrary,
+    ConcurrentWrites,
+    LateDecision,
+    Damaged,
+    Hole,
+}
+
+/// The small, changing part of a write's record; the request is kept apart and never rewritten.
+#[derive(Clone, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
+pub struct Row {
+    pub id: WriteId,
+    pub facts: Facts,
+    pub origin: Origin,
+    pub wish: Option<WishHeld>,
+    pub here: Here,
+    pub outcome: Option<Outcome>,
+    pub position: Option<(u64, Chain)>,
+    pub decides: Option<(WriteId, u64)>,
+    /// The retention clock when it was settled or decided: milliseconds this node has been running, over all its lives.
+    pub settled_clock_ms: u64,
+}
+
+impl Row {
+    /// The item of this row's position, as pages carry it. `None` before it has one.
+    pub fn item(&self, request: Option<Arc<Request>>) -> Option<Item> {
+        let (position, chain) = self.position?;
+        let outcome = self.outcome.clone()?;
+        Some(Item { position, chain, id: self.id, facts: self.facts.clone(), outcome, decides: self.decides, request })
+    }
+    /// Nothing is left to be done with it at this site but to keep it for answers and peers.
+    pub fn is_final(&self) -> bool {
+        let settled = matches!(self.origin, Origin::Foreign | Origin::Settled | Origin::Cancelled);
+        let positioned = self.position.is_some() || matches!(self.origin, Origin::Cancelled);
+        settled && positioned && matches!(self.here, Here::Decided(_))
+    }
+}
+
+/// How far one series has come at this site.
+#[derive(Clone, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
+pub struct SeriesMeta {
+    pub log: LogId,
+    pub site: SiteName,
+    /// All positions up to here are stored (for the own series: settled).
+    pub received: u64,
+    pub chain: Chain,
+    /// All positions up to here are decided at this replica.
+    pub decided: u64,
+    /// Rows up to here were forgotten.
+    pub forgotten: u64,
+}
+
+/// A write that waits for a person.
+#[derive(Clone, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
+pub struct Quarantined {
+    pub id: WriteId,
+    pub reason: QuarantineReason,
+    /// What was seen, for the person who decides.
+    pub detail: String,
+    /// Wall clock, milliseconds since 1970.
+    pub since_ms: u64,
+    /// Status that this replica answered; 0 where it did not.
+    pub status: u16,
+}
+
+/// One change of the durable state of a group. All ops of one handled event go into one transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// Insert the request of a write; never changed afterwards.
+    Request(WriteId, Arc<Request>),
+    /// Insert or replace the row of a write.
+    Row(Box<Row>),
+    /// Insert or replace how far a series has come.
+    Series(SeriesMeta),
+    Quarantine(Quarantined),
+    Release(WriteId),
+    /// Delete rows and requests of this series up to this position whose `settled_clock_ms` is at most `older_than_ms`.
+    Forget {
+        log: LogId,
+        up_to: u64,
+        older_than_ms: u64,
+    },
+    /// Delete the rows and requests of own cancelled writes as old as this.
+    ForgetCancelled {
+        older_than_ms: u64,
+    },
+    /// Stops or resumes following at this replica, with the reason shown to a person.
+    Stopped(Option<String>),
+}

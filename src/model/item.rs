@@ -1,0 +1,87 @@
+//! What stands at one position of a series, and what becomes of a write on the way there.
+use std::sync::Arc;
+
+use wincode::{SchemaRead, SchemaWrite};
+
+use super::{After, Answer, Chain, Digest, KeyHash, Lane, Request, WriteId};
+
+/// What is known of a write from its acceptance on, the same at every site.
+#[derive(Clone, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
+pub struct Facts {
+    pub lane: Lane,
+    /// `None` when the client named no key: such a write has no copies.
+    pub key: Option<KeyHash>,
+    pub digest: Digest,
+    /// Wall clock of the origin at acceptance, milliseconds since 1970. For display and `Holdfast-Original-Time` only.
+    pub original_ms: u64,
+    pub traceparent: Option<String>,
+}
+
+/// How a write was settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, SchemaRead, SchemaWrite, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// The decider's replica answered with success (or with anything, where `replicate = "all"`): followers apply it.
+    Applied,
+    /// A recorded answer that changed nothing.
+    Refused,
+    /// Answered without being executed; the key is released (§6).
+    NotExecuted,
+    /// 500: answered, may have applied; in quarantine at its origin.
+    MayHaveApplied,
+    /// Unknown when its lane passed it; a decision may follow at a later position.
+    Undecided,
+    /// Known not to have been applied anywhere.
+    Void,
+    /// A copy of another write, which has the answer.
+    Duplicate,
+}
+
+/// What a decider found out, or what an origin settled.
+#[derive(Clone, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
+pub struct Outcome {
+    pub verdict: Verdict,
+    /// Fixed by the decider when it sent the write (§3.2).
+    pub after: After,
+    /// The write of which this one is a copy.
+    pub repeats: Option<WriteId>,
+    /// Of the decider's answer; 0 where there was none.
+    pub status: u16,
+    /// What the client got; in pages up to `answer_max`.
+    pub answer: Option<Arc<Answer>>,
+}
+
+/// One position of a series: what a page carries.
+#[derive(Clone, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
+pub struct Item {
+    pub position: u64,
+    /// Over this and all earlier positions.
+    pub chain: Chain,
+    pub id: WriteId,
+    pub facts: Facts,
+    pub outcome: Outcome,
+    /// This is a decision about an earlier position of the same series, settled `Undecided` or `MayHaveApplied` then.
+    pub decides: Option<(WriteId, u64)>,
+    /// Present where followers must apply it.
+    pub request: Option<Arc<Request>>,
+}
+
+impl Item {
+    /// The chain over this position, given the one before. Taken over the facts that decide; contents have their own CRC.
+    pub fn chain_over(previous: Chain, position: u64, id: WriteId, facts: &Facts, outcome: &Outcome) -> Chain {
+        let decisive = (
+            (position, id, facts.lane, facts.digest),
+            (outcome.verdict, &outcome.after, outcome.repeats, outcome.status),
+        );
+        previous.next(&wincode::serialize(&decisive).expect("plain data always serialises"))
+    }
+    /// What it costs to keep it, for limits in bytes.
+    pub fn weight(&self) -> usize {
+        let answer = self.outcome.answer.as_ref().map_or(0, |a| a.weight());
+        256 + self.request.as_ref().map_or(0, |r| r.weight()) + answer
+    }
+    /// Whether followers apply it (skipped positions count as decided).
+    pub fn is_followed(&self) -> bool {
+        self.outcome.verdict == Verdict::Applied
+    }
+}

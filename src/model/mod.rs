@@ -1,0 +1,15 @@
+//! The words of the design (§1) as types. Plain data, no behaviour that decides anything.
+//!
+//! Everything here is serialised with bincode's layout (through `wincode`), in the journal and on links, so a change of a
+//! field is a change of format: raise [`crate::wire::FORMAT`] and keep the old reader.
+mod after;
+mod answer;
+mod ids;
+mod item;
+mod request;
+
+pub use after::After;
+pub use answer::{Answer, Problem, Retry};
+pub use ids::{Chain, Digest, Group, KeyHash, Lane, LogId, ParseWriteIdError, SiteName, WriteId};
+pub use item::{Facts, Item, Outcome, Verdict};
+pub use request::{Header, Request};

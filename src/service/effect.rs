@@ -1,0 +1,152 @@
+//! Everything a group's state machine can want.
+use std::sync::Arc;
+
+use super::{Message, ReqId};
+use crate::dedup::Fingerprint;
+use crate::journal::Op;
+use crate::model::{After, Answer, KeyHash, LogId, Problem, Request, SiteName, WriteId};
+
+/// What a shadow carries beyond the original request (§4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shadow {
+    pub original_ms: u64,
+    pub original_status: u16,
+    pub original_location: Option<Vec<u8>>,
+}
+
+/// Send this write to an endpoint of this site's replica, once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    pub id: WriteId,
+    /// Counts from 1 within a write; comes back in the result.
+    pub attempt: u32,
+    pub request: Arc<Request>,
+    pub origin: SiteName,
+    pub shadow: Option<Shadow>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Find {
+    Key(KeyHash),
+    Id(WriteId),
+}
+
+/// What a client, a reader or an operator gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// An answer of the service. `seen` is what it rests on.
+    Answer {
+        id: WriteId,
+        answer: Arc<Answer>,
+        replayed: bool,
+        served_by: SiteName,
+        seen: After,
+    },
+    /// 202: kept, will be sent.
+    Queued {
+        id: WriteId,
+    },
+    Problem {
+        id: Option<WriteId>,
+        problem: Problem,
+    },
+    /// A read may go on; `fresh` when the replica has decided what the reader has seen.
+    Go {
+        fresh: bool,
+    },
+    /// The operator's order was carried out.
+    Done,
+    /// It could not be, and why.
+    Rejected {
+        why: String,
+    },
+}
+
+/// Things that are counted, shown or logged, never acted upon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    Accepted,
+    Settled {
+        verdict: crate::model::Verdict,
+        shadow: bool,
+    },
+    ShadowApplied,
+    Duplicate,
+    Replayed,
+    Concurrent {
+        id: WriteId,
+        with: WriteId,
+    },
+    Unknown {
+        id: WriteId,
+    },
+    Quarantined {
+        id: WriteId,
+        reason: crate::journal::QuarantineReason,
+    },
+    Divergence {
+        id: WriteId,
+    },
+    Stopped {
+        why: String,
+    },
+    Failover {
+        to: Option<SiteName>,
+    },
+    AskedOrigin,
+    /// A peer's cursor or chain does not fit: one of the two was restored from a copy.
+    Fork {
+        peer: SiteName,
+        log: LogId,
+    },
+    Invalid {
+        peer: SiteName,
+        why: String,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Goes into the transaction of this event.
+    Persist(Op),
+
+    // Visible outside: only after all that was persisted before is durable.
+    Attempt(Attempt),
+    Probe {
+        id: WriteId,
+        request: Arc<Request>,
+    },
+    Reply {
+        req: ReqId,
+        reply: Reply,
+    },
+    Send {
+        to: SiteName,
+        message: Message,
+    },
+
+    // Harmless at any time.
+    /// Who decides from now on: reads go there. `None`: nobody can be asked.
+    Decider(Option<SiteName>),
+    Publish(Fingerprint),
+    Find {
+        token: u64,
+        find: Find,
+    },
+    /// Read the series from `from` on, at most so many items and bytes. With requests.
+    ReadSeries {
+        log: LogId,
+        from: u64,
+        items_max: usize,
+        bytes_max: usize,
+        for_peer: Option<SiteName>,
+    },
+    Note(Note),
+}
+
+impl Effect {
+    /// Whether it has to wait until everything persisted before is durable.
+    pub fn waits_for_disk(&self) -> bool {
+        matches!(self, Effect::Attempt(_) | Effect::Probe { .. } | Effect::Reply { .. } | Effect::Send { .. })
+    }
+}

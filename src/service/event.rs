@@ -1,0 +1,137 @@
+//! Everything a group's state machine can learn.
+use std::sync::Arc;
+
+use super::Message;
+use crate::dedup::Fingerprint;
+use crate::journal::Row;
+use crate::model::{After, Answer, Facts, Item, LogId, Request, SiteName, WriteId};
+
+/// The time, twice: monotonic since this process began for every decision, wall for display.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Now {
+    pub mono_ms: u64,
+    /// Milliseconds since 1970. Written down, never compared for safety (§8).
+    pub wall_ms: u64,
+    /// The retention clock: milliseconds this node has been running, over all its lives.
+    pub clock_ms: u64,
+}
+
+/// A client that waits; unique within one life of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReqId(pub u64);
+
+/// A client's write as the gateway read it.
+#[derive(Clone, Debug)]
+pub struct NewWrite {
+    pub facts: Facts,
+    pub request: Arc<Request>,
+    /// What the client has seen (`Holdfast-Seen`).
+    pub seen: After,
+    /// `stale = "refuse"`: answer 503 rather than go on without what was seen.
+    pub refuse_stale: bool,
+}
+
+/// What became of one attempt at an endpoint. All endpoints were tried when it says `NeverSent`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AttemptResult {
+    /// No byte of the request left this machine, or the endpoint proved that it did not take it (§6).
+    NeverSent {
+        why: String,
+    },
+    Answered(Arc<Answer>),
+    /// Reset, timeout or truncation after the first byte was sent.
+    Broken {
+        why: String,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProbeResult {
+    /// 2xx: applied, and this is the outcome.
+    Applied(Arc<Answer>),
+    /// 404.
+    NotFound,
+    /// Anything else says nothing.
+    Nothing,
+}
+
+/// What a look-up in the journal found.
+#[derive(Clone, Debug)]
+pub struct Found {
+    pub row: Row,
+    pub request: Option<Arc<Request>>,
+}
+
+/// What a person decided about a quarantined write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// "It was applied": record it so.
+    Applied,
+    /// "It was not applied, send it now."
+    Resend,
+    /// "It was not applied and shall not be."
+    Discard,
+    /// Follow again after a stop.
+    Resume,
+}
+
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A client's write. `id` is fresh: never used before, by any life of this log.
+    Submit {
+        req: ReqId,
+        id: WriteId,
+        write: NewWrite,
+    },
+    /// A read that must wait until this replica has decided `seen`.
+    AwaitSeen {
+        req: ReqId,
+        seen: After,
+        deadline_ms: u64,
+    },
+    Attempted {
+        id: WriteId,
+        attempt: u32,
+        result: AttemptResult,
+    },
+    Probed {
+        id: WriteId,
+        result: ProbeResult,
+    },
+    /// Answer to [`super::Effect::Find`]: all rows that matched.
+    Found {
+        token: u64,
+        rows: Vec<Found>,
+    },
+    /// Answer to [`super::Effect::ReadSeries`]: dense from `from` on, empty when there is nothing.
+    SeriesRead {
+        log: LogId,
+        from: u64,
+        items: Vec<Arc<Item>>,
+        for_peer: Option<SiteName>,
+    },
+    /// The endpoints of this site's replica are healthy, or not.
+    Health {
+        healthy: bool,
+    },
+    LinkUp {
+        peer: SiteName,
+    },
+    LinkDown {
+        peer: SiteName,
+    },
+    Message {
+        from: SiteName,
+        message: Message,
+    },
+    /// A hint from the control plane (G7: decides nothing).
+    Fingerprint(Fingerprint),
+    Operator {
+        req: ReqId,
+        id: Option<WriteId>,
+        operation: Operation,
+        fresh: WriteId,
+    },
+    /// A deadline has passed, or simply some time.
+    Tick,
+}

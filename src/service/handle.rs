@@ -1,0 +1,89 @@
+//! How the rest of the appliance talks to a group's task.
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{Event, NewWrite, Operation, Reply, View};
+use crate::model::{After, Problem, SiteName, WriteId};
+
+/// What the task receives. Bounded; every event that is a hint may be dropped by its sender when the channel is full.
+#[derive(Debug)]
+pub enum Command {
+    Submit {
+        write: NewWrite,
+        reply: oneshot::Sender<Reply>,
+    },
+    AwaitSeen {
+        seen: After,
+        timeout_ms: u64,
+        reply: oneshot::Sender<Reply>,
+    },
+    Operator {
+        id: Option<WriteId>,
+        operation: Operation,
+        reply: oneshot::Sender<Reply>,
+    },
+    /// From links, control plane, health checks, finished attempts, journal readers.
+    Event(Event),
+    View(oneshot::Sender<View>),
+}
+
+/// Cheap to clone; one per group.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    commands: mpsc::Sender<Command>,
+    decider: watch::Receiver<Option<SiteName>>,
+}
+
+impl Handle {
+    pub fn new(commands: mpsc::Sender<Command>, decider: watch::Receiver<Option<SiteName>>) -> Self {
+        Self { commands, decider }
+    }
+
+    /// Takes a client's write through its whole life; answers when the client may be answered. Dropping the future does not
+    /// cancel the write.
+    pub async fn submit(&self, write: NewWrite) -> Reply {
+        let (reply, answer) = oneshot::channel();
+        self.ask(Command::Submit { write, reply }, answer).await
+    }
+
+    /// Waits until this replica has decided what a reader has seen, at most `timeout_ms`.
+    pub async fn await_seen(&self, seen: After, timeout_ms: u64) -> Reply {
+        let (reply, answer) = oneshot::channel();
+        self.ask(Command::AwaitSeen { seen, timeout_ms, reply }, answer).await
+    }
+
+    pub async fn operate(&self, id: Option<WriteId>, operation: Operation) -> Reply {
+        let (reply, answer) = oneshot::channel();
+        self.ask(Command::Operator { id, operation, reply }, answer).await
+    }
+
+    /// Hands over an event; waits while the task is busy.
+    pub async fn event(&self, event: Event) {
+        // A closed channel means the appliance is shutting down: recovery will find everything that counts.
+        let _ = self.commands.send(Command::Event(event)).await;
+    }
+
+    /// Hands over a hint; drops it when the task is busy.
+    pub fn hint(&self, event: Event) {
+        let _ = self.commands.try_send(Command::Event(event));
+    }
+
+    /// For people: what stands where. `None` when the appliance is shutting down.
+    pub async fn view(&self) -> Option<View> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::View(reply)).await.ok()?;
+        answer.await.ok()
+    }
+
+    /// Where writes are decided and reads go now; `None` when no replica can be asked.
+    pub fn decider(&self) -> Option<SiteName> {
+        self.decider.borrow().clone()
+    }
+
+    async fn ask(&self, command: Command, answer: oneshot::Receiver<Reply>) -> Reply {
+        let gone = Reply::Problem { id: None, problem: Problem::Draining };
+        if self.commands.send(command).await.is_err() {
+            return gone;
+        }
+        answer.await.unwrap_or(gone)
+    }
+}

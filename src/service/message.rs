@@ -1,0 +1,111 @@
+//! What sites say to each other over a link about one group. Losing any of it costs time only: every sender can say it again
+//! from what it has stored.
+use std::sync::Arc;
+
+use wincode::{SchemaRead, SchemaWrite};
+
+use crate::model::{After, Answer, Chain, Digest, Facts, Item, KeyHash, LogId, Outcome, Request, SiteName, WriteId};
+
+/// How far the sender is with one series. `received` confirms: everything up to it is stored durably there.
+#[derive(Clone, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
+pub struct Cursor {
+    pub log: LogId,
+    /// The site that began the series.
+    pub site: SiteName,
+    pub received: u64,
+    pub chain: Chain,
+    pub decided: u64,
+    /// "Send me what comes next, and what comes after that."
+    pub want: bool,
+}
+
+/// Said when a link comes up, when something changed, and now and then.
+#[derive(Clone, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
+pub struct Status {
+    /// The sender's replica can decide: healthy and not stopped.
+    pub healthy: bool,
+    /// Age of the oldest write that the sender's replica has received and not decided, milliseconds.
+    pub lag_ms: u64,
+    pub cursors: Vec<Cursor>,
+}
+
+/// Positions `(from, from + items.len()]` of a series.
+#[derive(Clone, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
+pub struct Page {
+    pub log: LogId,
+    pub site: SiteName,
+    pub from: u64,
+    /// The chain up to `from`: must be the receiver's.
+    pub chain: Chain,
+    pub items: Vec<Arc<Item>>,
+}
+
+/// A write shipped to another site for it to decide.
+#[derive(Clone, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
+pub struct Wish {
+    pub id: WriteId,
+    /// Counts from 1 within a write: a new attempt is a new wish.
+    pub attempt: u32,
+    pub facts: Facts,
+    /// What its `after` must at least be.
+    pub must: After,
+    pub request: Arc<Request>,
+    /// What `must` names and the decider has not confirmed.
+    pub pages: Vec<Page>,
+}
+
+/// Where a wish stands at the site that was asked.
+#[derive(Clone, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
+pub enum WishWord {
+    Stored,
+    Sending,
+    /// With the entries that the outcome's `after` names and the origin has not confirmed.
+    Done {
+        outcome: Outcome,
+        pages: Vec<Page>,
+    },
+    Unknown,
+    /// It will never be sent on this attempt.
+    Void,
+    /// This site's replica cannot take it; nothing was stored.
+    NotHere,
+}
+
+/// What a site knows of a key.
+#[derive(Clone, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
+pub enum Known {
+    Nothing,
+    InFlight { digest: Digest },
+    Recorded { id: WriteId, digest: Digest, status: u16, answer: Option<Arc<Answer>> },
+    Unknown { digest: Digest },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
+pub enum Message {
+    Status(Status),
+    Page(Page),
+    Wish(Box<Wish>),
+    /// Where does it stand? Also said by a restarted origin.
+    Ask {
+        id: WriteId,
+        attempt: u32,
+    },
+    /// Do not send it. Owed until it is answered with `Void`, `Done` or `Unknown`.
+    Revoke {
+        id: WriteId,
+        attempt: u32,
+    },
+    Word {
+        id: WriteId,
+        attempt: u32,
+        word: WishWord,
+    },
+    Question {
+        token: u64,
+        key: KeyHash,
+    },
+    Reply {
+        token: u64,
+        known: Known,
+    },
+}

@@ -1,0 +1,109 @@
+//! What a group's state machine must know, resolved from the configuration.
+use crate::model::SiteName;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenDown {
+    Refuse,
+    Queue,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnConcurrent {
+    Apply,
+    Quarantine,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnDivergence {
+    /// Ten in a row, or one with another `Location`, stop following until a person looks.
+    Stop,
+    /// Each is quarantined, following goes on.
+    Quarantine,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnUnreachable {
+    Accept,
+    Refuse,
+}
+
+/// All durations in milliseconds.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub me: SiteName,
+    /// Sites that hold a replica of this group, this one included where it does. Sorted.
+    pub replicas: Vec<SiteName>,
+    /// Sites in order of preference as deciders, `local` resolved to `me`.
+    pub order: Vec<SiteName>,
+    pub answer_after_ms: u64,
+    /// A replica further behind than this does not decide.
+    pub lag_ms: u64,
+    /// Bounds every wait of a client.
+    pub total_ms: u64,
+    /// The longest time the service may still be working on a request: the fence of §6.
+    pub longest_request_ms: u64,
+    /// How long a lane waits for an unknown write after its fence.
+    pub hold_ms: u64,
+    /// The service honours `Idempotency-Key` itself.
+    pub idempotent: bool,
+    pub has_probe: bool,
+    /// Statuses after which the service says that nothing was executed (`outcome.unexecuted`).
+    pub unexecuted: Vec<u16>,
+    pub when_down: WhenDown,
+    /// `replicate = "all"`: every outcome is shadowed.
+    pub replicate_all: bool,
+    /// The answer's body must be equal too when outcomes are compared.
+    pub compare_body: bool,
+    pub on_concurrent: OnConcurrent,
+    pub on_divergence: OnDivergence,
+    pub on_unreachable: OnUnreachable,
+    /// Receipts by peers for which an answer waits while one is connected.
+    pub ack_peers: u8,
+    pub key_ttl_ms: u64,
+    pub retain_ms: u64,
+    /// Answers larger than this are not put into pages.
+    pub answer_max: usize,
+    pub limits: Limits,
+}
+
+/// G6: every queue has a limit. At a limit new work is refused, what was accepted is never dropped.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Client writes and wishes that are not settled yet.
+    pub open_writes: usize,
+    pub open_bytes: usize,
+    /// Copies that wait for the same key.
+    pub waiters_per_key: usize,
+    /// Fingerprints in the ring.
+    pub ring: usize,
+    pub page_items: usize,
+    pub page_bytes: usize,
+    /// Items of one series in memory that wait to be applied.
+    pub window_items: usize,
+    /// Shadows at the service at the same time.
+    pub shadows: usize,
+    /// Quarantined writes; beyond it following stops.
+    pub quarantine: usize,
+    /// Lanes whose last writes are remembered to find concurrent ones.
+    pub lanes: usize,
+    /// Keys whose hashes are kept in memory.
+    pub keys: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            open_writes: 16_384,
+            open_bytes: 256 << 20,
+            waiters_per_key: 32,
+            ring: 65_536,
+            page_items: 256,
+            page_bytes: 1 << 20,
+            window_items: 1_024,
+            shadows: 16,
+            quarantine: 10_000,
+            lanes: 65_536,
+            keys: 4_000_000,
+        }
+    }
+}

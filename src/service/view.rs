@@ -1,0 +1,43 @@
+//! A picture of a group for people: `holdfast status`, the admin API, metrics.
+use crate::journal::Quarantined;
+use crate::model::{LogId, SiteName};
+
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub struct View {
+    /// Site that decides now; `None` when nobody can be asked.
+    pub decider: Option<SiteName>,
+    pub healthy: bool,
+    /// Why following stopped, if it did.
+    pub stopped: Option<String>,
+    pub lag_ms: u64,
+    /// Own and foreign writes that are not settled and decided here.
+    pub open_writes: usize,
+    pub queued: usize,
+    pub unknown: usize,
+    pub series: Vec<SeriesView>,
+    pub peers: Vec<PeerView>,
+    #[serde(skip)]
+    pub quarantined: Vec<Quarantined>,
+    pub quarantine: usize,
+    pub concurrent: u64,
+    pub ring: usize,
+}
+
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct SeriesView {
+    pub log: LogId,
+    pub site: SiteName,
+    pub received: u64,
+    pub decided: u64,
+}
+
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct PeerView {
+    pub site: SiteName,
+    pub linked: bool,
+    pub healthy: bool,
+    pub lag_ms: u64,
+    /// Positions of all series known here that the peer has not confirmed as stored, and as decided.
+    pub not_received: u64,
+    pub not_decided: u64,
+}
