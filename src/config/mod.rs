@@ -1,0 +1,1 @@
+//! The configuration: TOML to resolved settings, every problem at once (§14).

@@ -1,0 +1,1 @@
+//! `holdfast demo`: two sites, a cut, a heal, a table that proves both replicas equal.

@@ -1,0 +1,1 @@
+//! HTTP in and out: listen, route, admit, balance, forward, answer.

@@ -1,0 +1,1 @@
+//! Keys, digests, replayed answers (§9).

@@ -1,0 +1,1 @@
+//! The source side: series, pages, wishes.

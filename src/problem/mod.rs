@@ -1,0 +1,1 @@
+//! The one place where causes become problem+json (RFC 9457).

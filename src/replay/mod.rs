@@ -1,0 +1,1 @@
+//! The follower side: receive, order by `after`, apply, compare.
