@@ -1,1 +1,4 @@
 //! Keys, digests, replayed answers (§9).
+mod table;
+
+pub use table::KeyTable;

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use wincode::{SchemaRead, SchemaWrite};
 
-use crate::model::{Chain, Facts, Item, LogId, Outcome, Request, SiteName, WriteId};
+use crate::model::{After, Chain, Facts, Item, LogId, Outcome, Request, SiteName, WriteId};
 
 /// What the origin has done with its own write.
 #[derive(Clone, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
@@ -38,8 +38,9 @@ pub struct WishHeld {
 pub enum Here {
     /// Nothing was sent.
     Untouched,
-    /// May have been sent: durable before the first byte leaves. Found after a crash it means *unknown*.
-    Sending { attempt: u32 },
+    /// May have been sent: durable before the first byte leaves. Found after a crash it means *unknown*. `after` was fixed in
+    /// the same transaction.
+    Sending { attempt: u32, after: After },
     /// Holds up nothing any more.
     Decided(Fate),
 }

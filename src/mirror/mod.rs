@@ -1,1 +1,12 @@
-//! The source side: series, pages, wishes.
+//! The source side: settling, series, pages, wishes.
+//!
+//! Owns what this site owes others: the positions of its own series (never used twice), pages of any series for peers that
+//! want them, and the wishes it has out. Promises that a position is durable before anyone is told of it (G1), and that a wish
+//! given up is owed a revocation until its target has answered. After a crash, wishes that were out are revoked; the word that
+//! comes back decides.
+mod series;
+mod settle;
+mod ship;
+mod wish;
+
+pub use series::Series;

@@ -1,32 +1,262 @@
-//! The owner of a group's decisions.
-use super::{Effect, Event, Now, Settings, View};
-use crate::journal::Recovered;
-use crate::model::LogId;
+//! The owner of a group's decisions: its state, how it is rebuilt, and what each event is handed to.
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::accept::{Asking, Looking};
+use super::chooser::Chooser;
+use super::peer::Peer;
+use super::write::{Stage, Write};
+use super::{Bug, Effect, Event, Note, Now, Reply, ReqId, Settings};
+use crate::dedup::Ring;
+use crate::idempotency::KeyTable;
+use crate::journal::{Op, Quarantined};
+use crate::mirror::Series;
+use crate::model::{After, Lane, LogId, SiteName, WriteId};
+use crate::replay::{Blocked, LaneMemory, LaneState};
+
+/// The time of an event and where its effects go.
+pub(crate) struct Cx<'a> {
+    pub now: Now,
+    pub out: &'a mut Vec<Effect>,
+}
+
+impl Cx<'_> {
+    pub fn ms(&self) -> u64 {
+        self.now.mono_ms
+    }
+    pub fn persist(&mut self, op: Op) {
+        self.out.push(Effect::Persist(op));
+    }
+    pub fn note(&mut self, note: Note) {
+        self.out.push(Effect::Note(note));
+    }
+    pub fn reply(&mut self, req: ReqId, reply: Reply) {
+        self.out.push(Effect::Reply { req, reply });
+    }
+}
+
+/// What is due at a time. Whoever is woken looks at the present state: a timer that is out of date does nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Timer {
+    Client(ReqId),
+    /// Backoff, doubt, wish deadlines of one write.
+    Write(WriteId),
+    Asking(u64),
+    Status,
+    Clean,
+}
+
+/// What is left to be done after an event's own handler: never nested, so no handler meets a half-changed state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// The lane may have a place for the next own write, or for the next at this replica.
+    Lane(Lane),
+    /// What it waits for may be decided.
+    Look(WriteId),
+    /// Own write: find it a decider (again).
+    Place(WriteId),
+    /// The follower may take up more of this series.
+    Load(LogId),
+    /// Own queued writes may find a decider.
+    Drain,
+    /// Shadows may have a place at the service again.
+    Shadows,
+}
+
+pub(crate) struct Client {
+    pub write: Option<WriteId>,
+    pub deadline_ms: u64,
+}
+
+/// A read that waits for its replica.
+pub(crate) struct Reader {
+    pub seen: After,
+    pub deadline_ms: u64,
+}
 
 /// All that a group knows and decides. Rebuilt from the journal at every start: recovery is the normal start path.
 pub struct Core {
-    settings: Settings,
-    own: LogId,
+    pub(crate) settings: Settings,
+    pub(crate) own: LogId,
+    pub(crate) series: BTreeMap<LogId, Series>,
+    /// Writes that are not final, and those whose clients still wait.
+    pub(crate) live: BTreeMap<WriteId, Write>,
+    pub(crate) live_bytes: usize,
+    pub(crate) lanes: BTreeMap<Lane, LaneState>,
+    pub(crate) lane_memory: LaneMemory,
+    pub(crate) blocked: Blocked,
+    pub(crate) keys: KeyTable,
+    pub(crate) ring: Ring,
+    pub(crate) peers: BTreeMap<SiteName, Peer>,
+    /// Wishes decided here whose position is not known yet: `after` names them by id.
+    pub(crate) unpositioned: BTreeSet<WriteId>,
+    /// Own writes with a wish out or a revocation owed.
+    pub(crate) wishes_out: BTreeSet<WriteId>,
+    /// Own wishes whose outcome waits for the entries it comes after.
+    pub(crate) pending: BTreeSet<WriteId>,
+    /// Decided lately and no longer live: a look-up under way may still ask for them.
+    pub(crate) recently_final: VecDeque<WriteId>,
+    /// Own writes answered 202, in order of acceptance.
+    pub(crate) queue: VecDeque<WriteId>,
+    /// The queued write that is being decided.
+    pub(crate) draining: Option<WriteId>,
+    pub(crate) clients: BTreeMap<ReqId, Client>,
+    pub(crate) readers: BTreeMap<ReqId, Reader>,
+    /// Answers that wait for receipts (`ack`), by position.
+    pub(crate) receipts: BTreeMap<u64, Vec<(ReqId, Reply)>>,
+    pub(crate) looking: BTreeMap<u64, Looking>,
+    pub(crate) asking: BTreeMap<u64, Asking>,
+    pub(crate) next_token: u64,
+    pub(crate) quarantined: BTreeMap<WriteId, Quarantined>,
+    pub(crate) healthy: bool,
+    pub(crate) stopped: Option<String>,
+    /// Divergences in a row.
+    pub(crate) divergences: u32,
+    pub(crate) chooser: Chooser,
+    pub(crate) shadows_here: usize,
+    /// Shadows that had their turn and found no place, or no healthy replica.
+    pub(crate) shadows_waiting: VecDeque<WriteId>,
+    pub(crate) timers: BTreeSet<(u64, Timer)>,
+    pub(crate) work: VecDeque<Work>,
+    pub(crate) concurrent: u64,
+    /// Something changed that peers should hear soon.
+    pub(crate) status_due: bool,
+    pub(crate) next_status_ms: u64,
 }
 
 impl Core {
-    /// Rebuilds the machine from what is durable. `own` is the log of this store.
-    pub fn recover(settings: Settings, own: LogId, recovered: Recovered, now: Now, out: &mut Vec<Effect>) -> Self {
-        let _ = (recovered, now, out);
-        Self { settings, own }
-    }
-
     /// Learns one thing. Everything pushed to `out` by one call is one transaction and what follows from it.
     pub fn handle(&mut self, now: Now, event: Event, out: &mut Vec<Effect>) {
-        let _ = (now, event, out, self.own, &self.settings);
+        let cx = &mut Cx { now, out };
+        match event {
+            Event::Submit { req, id, write } => self.submit(cx, req, id, write),
+            Event::AwaitSeen { req, seen, deadline_ms } => self.await_seen(cx, req, seen, deadline_ms),
+            Event::Attempted { id, attempt, result } => self.attempted(cx, id, attempt, result),
+            Event::Probed { id, result } => self.probed(cx, id, result),
+            Event::Found { token, rows } => self.found(cx, token, rows),
+            Event::SeriesRead { log, from, items, for_peer } => self.series_read(cx, log, from, items, for_peer),
+            Event::Forgotten { keys } => self.keys.forgotten(&keys),
+            Event::Health { healthy } => self.health(cx, healthy),
+            Event::LinkUp { peer } => self.link_up(cx, peer),
+            Event::LinkDown { peer } => self.link_down(cx, peer),
+            Event::Message { from, message } => self.message(cx, from, message),
+            Event::Fingerprint(fingerprint) => self.hinted(fingerprint),
+            Event::Operator { req, id, operation } => self.operate(cx, req, id, operation),
+            Event::Tick => {}
+        }
+        self.fire_timers(cx);
+        self.work_off(cx);
+        if self.status_due {
+            self.say_status_soon(cx);
+        }
     }
 
     /// When [`Event::Tick`] is due next, on the monotonic clock.
     pub fn deadline(&self) -> Option<u64> {
-        None
+        self.timers.first().map(|&(at, _)| at)
     }
 
-    pub fn view(&self) -> View {
-        View::default()
+    pub(crate) fn work_off(&mut self, cx: &mut Cx) {
+        while let Some(work) = self.work.pop_front() {
+            match work {
+                Work::Lane(lane) => self.advance_lane(cx, lane),
+                Work::Look(id) => self.look(cx, id),
+                Work::Place(id) => self.place(cx, id),
+                Work::Load(log) => self.load(cx, log),
+                Work::Drain => self.drain_queue(cx),
+                Work::Shadows => self.resume_shadows(),
+            }
+        }
+    }
+
+    fn fire_timers(&mut self, cx: &mut Cx) {
+        while let Some(&(at, timer)) = self.timers.first() {
+            if at > cx.ms() {
+                return;
+            }
+            self.timers.pop_first();
+            match timer {
+                Timer::Client(req) => self.client_deadline(cx, req),
+                Timer::Write(id) => self.write_deadline(cx, id),
+                Timer::Asking(token) => self.asking_deadline(cx, token),
+                Timer::Status => self.say_status(cx),
+                Timer::Clean => self.clean(cx),
+            }
+            self.work_off(cx);
+        }
+    }
+
+    pub(crate) fn at(&mut self, at_ms: u64, timer: Timer) {
+        self.timers.insert((at_ms, timer));
+    }
+
+    pub(crate) fn token(&mut self) -> u64 {
+        self.next_token += 1;
+        self.next_token
+    }
+
+    pub(crate) fn bug(&self, bug: Bug) -> bool {
+        self.settings.has_bug(bug)
+    }
+
+    /// What this replica has decided: `after` of whatever it sends now, and what a client that reads here has seen (§3.2).
+    pub(crate) fn decided_here(&self) -> After {
+        let mut after = After::new();
+        for series in self.series.values() {
+            after.raise(series.log, series.highest_decided());
+        }
+        for &id in &self.unpositioned {
+            after.add_id(id);
+        }
+        after
+    }
+
+    /// Puts the write's row (and its request, the first time) into this event's transaction.
+    pub(crate) fn persist(&mut self, cx: &mut Cx, id: WriteId) {
+        let write = self.live.get_mut(&id).expect("only live writes change");
+        if !write.stored {
+            write.stored = true;
+            if let Some(request) = &write.request {
+                cx.persist(Op::Request(id, request.clone()));
+            }
+        }
+        cx.persist(Op::Row(Box::new(write.row())));
+    }
+
+    pub(crate) fn persist_series(&mut self, cx: &mut Cx, log: LogId) {
+        if let Some(series) = self.series.get(&log) {
+            cx.persist(Op::Series(series.meta()));
+        }
+    }
+
+    pub(crate) fn insert(&mut self, write: Write) {
+        self.live_bytes += write.weight();
+        if let Some(key) = write.facts.key {
+            self.keys.insert(key, write.id);
+        }
+        self.live.insert(write.id, write);
+    }
+
+    /// Lets go of a final write; the journal has it.
+    pub(crate) fn evict_if_final(&mut self, id: WriteId) {
+        let Some(write) = self.live.get(&id) else { return };
+        if write.is_final() && !self.unpositioned.contains(&id) && !write.holds_lane && write.owed.is_empty() {
+            self.evict(id);
+        }
+    }
+
+    pub(crate) fn evict(&mut self, id: WriteId) {
+        /// More look-ups than this are never under way.
+        const RECENT: usize = 4_096;
+        let Some(write) = self.live.remove(&id) else { return };
+        self.live_bytes -= write.weight();
+        if let Some(key) = write.facts.key {
+            self.keys.leave_memory(key, id, write.stored && !write.key_counted);
+        }
+        if matches!(write.stage, Stage::Decided(_)) {
+            self.recently_final.push_back(id);
+            if self.recently_final.len() > RECENT {
+                self.recently_final.pop_front();
+            }
+        }
     }
 }

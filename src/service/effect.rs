@@ -79,6 +79,7 @@ pub enum Note {
     },
     Unknown {
         id: WriteId,
+        why: String,
     },
     Quarantined {
         id: WriteId,
@@ -110,7 +111,7 @@ pub enum Effect {
     /// Goes into the transaction of this event.
     Persist(Op),
 
-    // Visible outside: only after all that was persisted before is durable.
+    // Visible outside, or reading what was persisted: only after all that was persisted before is durable.
     Attempt(Attempt),
     Probe {
         id: WriteId,
@@ -147,6 +148,7 @@ pub enum Effect {
 impl Effect {
     /// Whether it has to wait until everything persisted before is durable.
     pub fn waits_for_disk(&self) -> bool {
-        matches!(self, Effect::Attempt(_) | Effect::Probe { .. } | Effect::Reply { .. } | Effect::Send { .. })
+        // Look-ups wait too, so that they see all that was persisted before.
+        !matches!(self, Effect::Persist(_) | Effect::Decider(_) | Effect::Publish(_) | Effect::Note(_))
     }
 }

@@ -110,6 +110,10 @@ pub enum Event {
         items: Vec<Arc<Item>>,
         for_peer: Option<SiteName>,
     },
+    /// Answer to [`crate::journal::Op::Forget`]: keys ([`crate::model::KeyHash::short`]) that are gone with their rows.
+    Forgotten {
+        keys: Vec<u64>,
+    },
     /// The endpoints of this site's replica are healthy, or not.
     Health {
         healthy: bool,
@@ -130,7 +134,6 @@ pub enum Event {
         req: ReqId,
         id: Option<WriteId>,
         operation: Operation,
-        fresh: WriteId,
     },
     /// A deadline has passed, or simply some time.
     Tick,

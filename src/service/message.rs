@@ -35,8 +35,6 @@ pub struct Page {
     pub log: LogId,
     pub site: SiteName,
     pub from: u64,
-    /// The chain up to `from`: must be the receiver's.
-    pub chain: Chain,
     pub items: Vec<Arc<Item>>,
 }
 
@@ -84,12 +82,8 @@ pub enum Known {
 pub enum Message {
     Status(Status),
     Page(Page),
+    /// Said again after a connection was lost: a known one gets the word it has.
     Wish(Box<Wish>),
-    /// Where does it stand? Also said by a restarted origin.
-    Ask {
-        id: WriteId,
-        attempt: u32,
-    },
     /// Do not send it. Owed until it is answered with `Void`, `Done` or `Unknown`.
     Revoke {
         id: WriteId,

@@ -3,20 +3,32 @@
 //! [`Core`] is pure: no clock, no IO, no await, no hash order. It is fed [`Event`]s and emits [`Effect`]s; the task in
 //! `task.rs` and the simulator are two executors of the same effects. The only rule of execution: an effect becomes visible
 //! only after everything persisted before it is durable ([`Outbox`]).
-mod core;
+mod accept;
+mod chooser;
+pub(crate) mod core;
+mod decide;
 mod effect;
 mod event;
 mod handle;
+mod links;
 mod message;
+mod operator;
 mod outbox;
+pub(crate) mod outcome;
+pub(crate) mod peer;
+mod recover;
 mod settings;
+#[cfg(test)]
+mod testing;
 mod view;
+pub(crate) mod write;
 
+pub(crate) use accept::Looking;
 pub use core::Core;
 pub use effect::{Attempt, Effect, Find, Note, Reply, Shadow};
 pub use event::{AttemptResult, Event, Found, NewWrite, Now, Operation, ProbeResult, ReqId};
 pub use handle::{Command, Handle};
 pub use message::{Cursor, Known, Message, Page, Status, Wish, WishWord};
 pub use outbox::Outbox;
-pub use settings::{Limits, OnConcurrent, OnDivergence, OnUnreachable, Settings, WhenDown};
+pub use settings::{Bug, Limits, OnConcurrent, OnDivergence, OnUnreachable, Settings, WhenDown};
 pub use view::{PeerView, SeriesView, View};

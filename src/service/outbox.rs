@@ -77,7 +77,7 @@ mod tests {
     }
     fn send(n: u64) -> Effect {
         let id = WriteId { log: LogId { store: [0; 16], incarnation: 1 }, n };
-        Effect::Send { to: SiteName::new("b"), message: Message::Ask { id, attempt: 1 } }
+        Effect::Send { to: SiteName::new("b"), message: Message::Revoke { id, attempt: 1 } }
     }
 
     #[test]

@@ -64,6 +64,30 @@ pub struct Settings {
     /// Answers larger than this are not put into pages.
     pub answer_max: usize,
     pub limits: Limits,
+    /// A deliberate error that the simulation must find.
+    #[cfg(feature = "planted-bugs")]
+    pub bug: Option<Bug>,
+}
+
+/// Deliberate errors, each of which the simulation must find. Never compiled into the product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bug {
+    ResendUnknown,
+    IgnoreAfter,
+    AfterAtAccept,
+    DeciderDoesNotWait,
+}
+
+impl Settings {
+    #[cfg(feature = "planted-bugs")]
+    pub(crate) fn has_bug(&self, bug: Bug) -> bool {
+        self.bug == Some(bug)
+    }
+    #[cfg(not(feature = "planted-bugs"))]
+    #[inline(always)]
+    pub(crate) fn has_bug(&self, _bug: Bug) -> bool {
+        false
+    }
 }
 
 /// G6: every queue has a limit. At a limit new work is refused, what was accepted is never dropped.

@@ -1,0 +1,192 @@
+//! How far one series has come at this site, and its newest items.
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use crate::journal::SeriesMeta;
+use crate::model::{Chain, Item, LogId, SiteName};
+
+/// Newest items kept in memory for peers and for the follower, in bytes; older ones are read from the journal.
+const TAIL_BYTES_MAX: usize = 8 << 20;
+/// Marks of time are this far apart.
+const MARK_EVERY_MS: u64 = 50;
+/// More than three minutes of marks; a lag beyond it is far over every limit anyway.
+const MARKS_MAX: usize = 4_096;
+
+/// One series at this site: what is stored, and what this replica has decided of it.
+pub struct Series {
+    pub log: LogId,
+    pub site: SiteName,
+    /// All positions up to here are stored (own series: settled).
+    pub received: u64,
+    pub chain: Chain,
+    /// All positions up to here are decided at this replica.
+    pub decided: u64,
+    decided_beyond: BTreeSet<u64>,
+    pub forgotten: u64,
+    /// Positions up to here were taken up by the follower (foreign series).
+    pub loaded: u64,
+    /// A read for the follower is under way.
+    pub reading: bool,
+    tail: BTreeMap<u64, Arc<Item>>,
+    tail_bytes: usize,
+    /// (position, when it was received): the age of what is not decided yet.
+    marks: VecDeque<(u64, u64)>,
+}
+
+impl Series {
+    pub fn new(log: LogId, site: SiteName) -> Self {
+        Self::recover(SeriesMeta { log, site, received: 0, chain: Chain::default(), decided: 0, forgotten: 0 }, 0)
+    }
+
+    /// Ages of what was not decided before the restart count from now.
+    pub fn recover(meta: SeriesMeta, now_ms: u64) -> Self {
+        let marks =
+            if meta.decided < meta.received { VecDeque::from([(meta.received, now_ms)]) } else { VecDeque::new() };
+        Self {
+            log: meta.log,
+            site: meta.site,
+            received: meta.received,
+            chain: meta.chain,
+            decided: meta.decided,
+            decided_beyond: BTreeSet::new(),
+            forgotten: meta.forgotten,
+            loaded: meta.decided,
+            reading: false,
+            tail: BTreeMap::new(),
+            tail_bytes: 0,
+            marks,
+        }
+    }
+
+    pub fn meta(&self) -> SeriesMeta {
+        SeriesMeta {
+            log: self.log,
+            site: self.site.clone(),
+            received: self.received,
+            chain: self.chain,
+            decided: self.decided,
+            forgotten: self.forgotten,
+        }
+    }
+
+    /// Takes the next position.
+    pub fn append(&mut self, item: Arc<Item>, now_ms: u64) {
+        assert_eq!(item.position, self.received + 1, "positions are dense (G5)");
+        self.received = item.position;
+        self.chain = item.chain;
+        match self.marks.back() {
+            Some(&(_, at)) if now_ms < at + MARK_EVERY_MS => {}
+            _ => self.marks.push_back((item.position, now_ms)),
+        }
+        if self.marks.len() > MARKS_MAX {
+            self.marks.pop_front();
+        }
+        self.tail_bytes += item.weight();
+        self.tail.insert(item.position, item);
+        while self.tail_bytes > TAIL_BYTES_MAX {
+            let Some((_, dropped)) = self.tail.pop_first() else { break };
+            self.tail_bytes -= dropped.weight();
+        }
+    }
+
+    pub fn is_decided(&self, position: u64) -> bool {
+        position <= self.decided || self.decided_beyond.contains(&position)
+    }
+
+    /// The highest position that is decided here: what `after` names.
+    pub fn highest_decided(&self) -> u64 {
+        self.decided_beyond.last().copied().unwrap_or(self.decided)
+    }
+
+    /// Returns whether [`Series::decided`] advanced.
+    pub fn mark_decided(&mut self, position: u64) -> bool {
+        assert!(position <= self.received, "position {position} of {} is decided before it is stored", self.log);
+        if position <= self.decided || !self.decided_beyond.insert(position) {
+            return false;
+        }
+        let before = self.decided;
+        while self.decided_beyond.remove(&(self.decided + 1)) {
+            self.decided += 1;
+        }
+        self.decided > before
+    }
+
+    /// Items from `from + 1` on, as far as memory holds them without a gap.
+    pub fn tail_after(&self, from: u64, items_max: usize, bytes_max: usize) -> Vec<Arc<Item>> {
+        let mut bytes = 0;
+        let mut items = Vec::new();
+        for (&position, item) in self.tail.range(from + 1..) {
+            bytes += item.weight();
+            let full = !items.is_empty() && bytes > bytes_max;
+            if position != from + 1 + items.len() as u64 || items.len() >= items_max || full {
+                break;
+            }
+            items.push(item.clone());
+        }
+        items
+    }
+
+    pub fn tail_item(&self, position: u64) -> Option<Arc<Item>> {
+        self.tail.get(&position).cloned()
+    }
+
+    /// How long the oldest position that `decided` leaves open has been stored, milliseconds. A mark stands for the
+    /// positions after it too, so this is never less than the truth by more than the distance of two marks.
+    pub fn lag_ms(&self, decided: u64, now_ms: u64) -> u64 {
+        if decided >= self.received {
+            return 0;
+        }
+        let at = self.marks.iter().rev().find(|&&(p, _)| p <= decided + 1).or(self.marks.front()).map(|&(_, at)| at);
+        at.map_or(0, |at| now_ms.saturating_sub(at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{After, Digest, Facts, Lane, Outcome, Verdict, WriteId};
+
+    fn series() -> Series {
+        Series::new(LogId { store: [1; 16], incarnation: 1 }, SiteName::new("a"))
+    }
+
+    fn item(position: u64) -> Arc<Item> {
+        let id = WriteId { log: series().log, n: position };
+        let facts = Facts { lane: Lane(1), key: None, digest: Digest([0; 32]), original_ms: 0, traceparent: None };
+        let outcome =
+            Outcome { verdict: Verdict::Applied, after: After::new(), repeats: None, status: 200, answer: None };
+        Arc::new(Item { position, chain: Chain::default(), id, facts, outcome, decides: None, request: None })
+    }
+
+    #[test]
+    fn decided_advances_only_without_a_gap_and_the_highest_counts_for_after() {
+        let mut s = series();
+        (1..=5).for_each(|p| s.append(item(p), 0));
+        assert!(!s.mark_decided(3));
+        assert_eq!((s.decided, s.highest_decided(), s.is_decided(3), s.is_decided(2)), (0, 3, true, false));
+        assert!(s.mark_decided(1));
+        assert!(s.mark_decided(2));
+        assert!(!s.mark_decided(2));
+        assert_eq!((s.decided, s.highest_decided()), (3, 3));
+    }
+
+    #[test]
+    fn the_tail_is_dense_and_limited() {
+        let mut s = series();
+        (1..=9).for_each(|p| s.append(item(p), 0));
+        let positions = |items: Vec<Arc<Item>>| items.iter().map(|i| i.position).collect::<Vec<_>>();
+        assert_eq!(positions(s.tail_after(4, 3, usize::MAX)), [5, 6, 7]);
+        assert_eq!(positions(s.tail_after(4, 9, 1)), [5]);
+        assert_eq!(positions(s.tail_after(9, 9, 1)), [0; 0]);
+    }
+
+    #[test]
+    fn lag_is_the_age_of_the_oldest_undecided() {
+        let mut s = series();
+        s.append(item(1), 100);
+        s.append(item(2), 1_000);
+        assert_eq!(s.lag_ms(0, 2_000), 1_900);
+        assert_eq!(s.lag_ms(1, 2_000), 1_000);
+        assert_eq!(s.lag_ms(2, 2_000), 0);
+    }
+}

@@ -1,0 +1,206 @@
+//! Settling: the outcome gets a position, durably, and then the client is told (§3.3).
+use std::sync::Arc;
+
+use crate::journal::{Fate, Origin};
+use crate::model::{Answer, Chain, Item, LogId, Outcome, Problem, Verdict, WriteId};
+use crate::service::core::{Core, Cx, Work};
+use crate::service::write::{Role, Stage, Write};
+use crate::service::{Note, Reply, ReqId};
+
+/// A decision about an earlier write is an item of its own; its id is the write's with this bit. Numbers never come near it.
+pub(crate) const DECISION: u64 = 1 << 40;
+
+impl Core {
+    /// `fate`: what this replica decided, if it did; otherwise another site's did, and this one follows.
+    pub(crate) fn settle(&mut self, cx: &mut Cx, id: WriteId, outcome: Outcome, fate: Option<Fate>) {
+        let Some(write) = self.live.get(&id) else { return };
+        assert!(write.position.is_none(), "{id} is settled once (G1)");
+        let served_by = match &write.origin {
+            Origin::Wished { site, .. } if fate.is_none() => site.clone(),
+            _ => self.settings.me.clone(),
+        };
+        let (position, chain) = self.next_position(id, &outcome);
+        let decided_here = fate.is_some();
+        let followed = outcome.verdict == Verdict::Applied;
+        let Some(write) = self.live.get_mut(&id) else { return };
+        write.position = Some((position, chain));
+        write.outcome = Some(outcome);
+        write.origin = Origin::Settled;
+        write.settled_clock_ms = cx.now.clock_ms;
+        write.doubtful = write.doubtful && !decided_here;
+        write.owed.clear();
+        write.pending = None;
+        write.stage = match fate {
+            Some(fate) => Stage::Decided(fate),
+            None if followed => Stage::Waiting,
+            None => Stage::Decided(Fate::Skipped),
+        };
+        if !decided_here {
+            write.role = Role::Shadow;
+        }
+        self.wishes_out.remove(&id);
+        self.pending.remove(&id);
+        self.append_own(cx, id);
+        self.after_settling(cx, id);
+        self.tell_clients(cx, id, served_by);
+        self.evict_if_final(id);
+    }
+
+    fn next_position(&mut self, id: WriteId, outcome: &Outcome) -> (u64, Chain) {
+        let facts = &self.live[&id].facts;
+        let own = self.series.get(&self.own).expect("the own series exists from the start");
+        let position = own.received + 1;
+        (position, Item::chain_over(own.chain, position, id, facts, outcome))
+    }
+
+    fn append_own(&mut self, cx: &mut Cx, id: WriteId) {
+        let item = Arc::new(self.item_of(&self.live[&id]));
+        let own = self.series.get_mut(&self.own).expect("the own series exists from the start");
+        own.append(item, cx.ms());
+        self.persist(cx, id);
+        self.persist_series(cx, self.own);
+    }
+
+    /// What others get: the request where they must apply it, the answer where it is not too large.
+    fn item_of(&self, write: &Write) -> Item {
+        let mut item = write.row().item(None).expect("the write has a position");
+        if item.is_followed() {
+            item.request = write.request.clone();
+        }
+        if item.outcome.answer.as_ref().is_some_and(|a| a.weight() > self.settings.answer_max) {
+            item.outcome.answer = None;
+        }
+        item
+    }
+
+    fn after_settling(&mut self, cx: &mut Cx, id: WriteId) {
+        let write = &self.live[&id];
+        let (lane, role) = (write.facts.lane, write.role);
+        let position = write.position.map(|(p, _)| p).expect("just settled");
+        let verdict = write.outcome.as_ref().expect("just settled").verdict;
+        let stage = write.stage.clone();
+        cx.note(Note::Settled { verdict, shadow: role == Role::Shadow });
+        match stage {
+            Stage::Decided(fate) => {
+                if fate == Fate::Applied {
+                    self.lane_memory.applied(lane, id, Some(position));
+                }
+                self.position_decided(cx, self.own, position);
+                self.decided_id(id);
+            }
+            _ => self.work.push_back(Work::Look(id)),
+        }
+        self.release_lane(id);
+        if self.draining == Some(id) {
+            self.draining = None;
+            self.work.push_back(Work::Drain);
+        }
+        self.retry_pending(cx);
+        self.ship(cx, self.own);
+    }
+
+    fn tell_clients(&mut self, cx: &mut Cx, id: WriteId, served_by: crate::model::SiteName) {
+        let write = &self.live[&id];
+        if write.clients.is_empty() {
+            return;
+        }
+        let (clients, first) = (write.clients.clone(), write.first_client);
+        let outcome = write.outcome.clone().expect("just settled");
+        let position = write.position.map_or(0, |(p, _)| p);
+        let mut seen = self.decided_here();
+        seen.raise(self.own, position);
+        for req in clients {
+            let replayed = outcome.verdict == Verdict::Duplicate || first != Some(req);
+            let reply = match (&outcome.verdict, &outcome.answer) {
+                (Verdict::Undecided, _) => Reply::Problem { id: Some(id), problem: Problem::OutcomeUnknown },
+                (Verdict::Void, _) => Reply::Problem { id: Some(id), problem: Problem::NoReplica { retry_after_s: 1 } },
+                (_, Some(answer)) if answer.omitted.is_none() || !replayed => {
+                    let (answer, seen) = (answer.clone(), seen.clone());
+                    Reply::Answer { id, answer, replayed, served_by: served_by.clone(), seen }
+                }
+                (_, _) => Reply::Problem { id: Some(id), problem: Problem::ReplayUnavailable },
+            };
+            self.answer_when_received(cx, req, position, outcome.verdict, reply);
+        }
+    }
+
+    /// `ack = { peers = n }`: the answer waits for receipts while a peer is connected.
+    fn answer_when_received(&mut self, cx: &mut Cx, req: ReqId, position: u64, verdict: Verdict, reply: Reply) {
+        let waits = self.settings.ack_peers > 0 && verdict == Verdict::Applied && self.peers.values().any(|p| p.linked);
+        if !waits {
+            return self.answer(cx, req, reply);
+        }
+        self.receipts.entry(position).or_default().push((req, reply));
+        if let Some(client) = self.clients.get_mut(&req)
+            && let Some(write) = client.write.take().and_then(|id| self.live.get_mut(&id))
+        {
+            write.clients.retain(|other| *other != req);
+        }
+    }
+
+    /// Answers those whose positions enough peers have stored; all of them when no peer is connected.
+    pub(crate) fn release_receipts(&mut self, cx: &mut Cx) {
+        if self.receipts.is_empty() {
+            return;
+        }
+        let own: LogId = self.own;
+        let mut received: Vec<u64> =
+            self.peers.values().map(|p| p.cursors.get(&own).map_or(0, |c| c.received)).collect();
+        received.sort_unstable_by(|a, b| b.cmp(a));
+        let enough = received.get(usize::from(self.settings.ack_peers).saturating_sub(1)).copied().unwrap_or(0);
+        let up_to = if self.peers.values().any(|p| p.linked) { enough } else { u64::MAX };
+        while let Some(entry) = self.receipts.first_entry()
+            && *entry.key() <= up_to
+        {
+            for (req, reply) in entry.remove() {
+                self.answer(cx, req, reply);
+            }
+        }
+    }
+
+    pub(crate) fn take_receipt(&mut self, req: ReqId) -> Option<Reply> {
+        let position = *self.receipts.iter().find(|(_, replies)| replies.iter().any(|(r, _)| *r == req))?.0;
+        let replies = self.receipts.get_mut(&position)?;
+        let at = replies.iter().position(|(r, _)| *r == req)?;
+        let (_, reply) = replies.remove(at);
+        if replies.is_empty() {
+            self.receipts.remove(&position);
+        }
+        Some(reply)
+    }
+
+    /// An own write that was settled without being decided is decided now: an item of its own, at the end of the series.
+    pub(crate) fn decide_late(&mut self, cx: &mut Cx, old: Write, verdict: Verdict, answer: Option<Arc<Answer>>) {
+        let Some((old_position, _)) = old.position else { return };
+        let id = WriteId { log: old.id.log, n: old.id.n | DECISION };
+        if old.id.n & DECISION != 0 || self.live.contains_key(&id) {
+            return;
+        }
+        let applied = verdict == Verdict::Applied;
+        let outcome = Outcome {
+            verdict,
+            after: self.decided_here(),
+            repeats: None,
+            status: answer.as_ref().map_or(0, |a| a.status),
+            answer,
+        };
+        let here = matches!(old.stage, Stage::Decided(Fate::Applied | Fate::Duplicate(_))) || !applied;
+        let mut write = Write::new(id, old.facts, if applied { old.request } else { None }, Role::Shadow, cx.ms());
+        write.decides = Some((old.id, old_position));
+        self.insert(write);
+        let (position, chain) = self.next_position(id, &outcome);
+        let Some(write) = self.live.get_mut(&id) else { return };
+        write.position = Some((position, chain));
+        write.outcome = Some(outcome);
+        write.origin = Origin::Settled;
+        write.settled_clock_ms = cx.now.clock_ms;
+        write.stage = match (here, applied) {
+            (true, true) => Stage::Decided(Fate::Applied),
+            (true, false) => Stage::Decided(Fate::Skipped),
+            (false, _) => Stage::Waiting,
+        };
+        self.append_own(cx, id);
+        self.after_settling(cx, id);
+        self.evict_if_final(id);
+    }
+}

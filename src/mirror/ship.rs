@@ -1,0 +1,200 @@
+//! Pages for peers, and the cursors that ask for them (§4).
+use std::sync::Arc;
+
+use crate::mirror::Series;
+use crate::model::{After, Item, LogId, SiteName};
+use crate::service::core::{Core, Cx, Timer};
+use crate::service::peer::PeerCursor;
+use crate::service::{Cursor, Effect, Message, Note, Page, Status};
+
+/// Pages under way to one peer for one series.
+const PAGES_UNDER_WAY: u64 = 4;
+/// A page that was not confirmed for so long was lost.
+const RESEND_MS: u64 = 1_500;
+const STATUS_EVERY_MS: u64 = 500;
+/// Changes are gathered for so long before peers hear of them.
+const STATUS_SOON_MS: u64 = 10;
+
+impl Core {
+    /// Sends what is new of a series to every peer that wants it.
+    pub(crate) fn ship(&mut self, cx: &mut Cx, log: LogId) {
+        let peers: Vec<SiteName> = self.peers.iter().filter(|(_, p)| p.linked).map(|(s, _)| s.clone()).collect();
+        for peer in peers {
+            self.ship_to(cx, &peer, log);
+        }
+    }
+
+    fn ship_to(&mut self, cx: &mut Cx, to: &SiteName, log: LogId) {
+        let (items_max, bytes_max) = (self.settings.limits.page_items, self.settings.limits.page_bytes);
+        loop {
+            let Some(series) = self.series.get(&log) else { return };
+            let Some(cursor) = self.peers.get_mut(to).and_then(|p| p.cursors.get_mut(&log)) else { return };
+            let under_way = cursor.sent - cursor.received;
+            let room = under_way < PAGES_UNDER_WAY * items_max as u64;
+            if !cursor.want || cursor.reading || cursor.sent >= series.received || !room {
+                return;
+            }
+            let items = series.tail_after(cursor.sent, items_max, bytes_max);
+            if items.is_empty() {
+                cursor.reading = true;
+                let (from, for_peer) = (cursor.sent + 1, Some(to.clone()));
+                return cx.out.push(Effect::ReadSeries { log, from, items_max, bytes_max, for_peer });
+            }
+            let from = cursor.sent;
+            cursor.sent += items.len() as u64;
+            let page = Page { log, site: series.site.clone(), from, items };
+            cx.out.push(Effect::Send { to: to.clone(), message: Message::Page(page) });
+        }
+    }
+
+    /// The journal read the next stretch for a peer.
+    pub(crate) fn page_read(&mut self, cx: &mut Cx, to: &SiteName, log: LogId, from: u64, items: Vec<Arc<Item>>) {
+        let Some(series) = self.series.get(&log) else { return };
+        let Some(peer) = self.peers.get_mut(to) else { return };
+        let Some(cursor) = peer.cursors.get_mut(&log) else { return };
+        cursor.reading = false;
+        if peer.linked && from == cursor.sent + 1 && !items.is_empty() {
+            cursor.sent += items.len() as u64;
+            let page = Page { log, site: series.site.clone(), from: from - 1, items };
+            cx.out.push(Effect::Send { to: to.clone(), message: Message::Page(page) });
+        } else if items.is_empty() {
+            // Damaged or forgotten here: another site may have it. Asked for again with the next status.
+            return;
+        }
+        self.ship_to(cx, to, log);
+    }
+
+    /// What `after` names and a site has not confirmed, as far as one page holds it. `None` when it is more than that.
+    pub(crate) fn pages_for(&self, to: &SiteName, after: &After) -> Option<Vec<Page>> {
+        let cursors = self.peers.get(to).map(|p| &p.cursors);
+        let (mut items_left, mut bytes_left) = (self.settings.limits.page_items, self.settings.limits.page_bytes);
+        let mut pages = Vec::new();
+        for &(log, position) in after.positions() {
+            let Some(series) = self.series.get(&log).filter(|s| s.site != *to) else { continue };
+            let from = cursors.and_then(|c| c.get(&log)).map_or(0, |c| c.sent.max(c.received));
+            if from >= position {
+                continue;
+            }
+            let mut items = series.tail_after(from, items_left, bytes_left);
+            items.retain(|item| item.position <= position);
+            if items.last().is_none_or(|last| last.position < position) {
+                return None;
+            }
+            items_left -= items.len();
+            bytes_left = bytes_left.saturating_sub(items.iter().map(|i| i.weight()).sum());
+            pages.push(Page { log, site: series.site.clone(), from, items });
+        }
+        Some(pages)
+    }
+
+    /// A peer said how far it is.
+    pub(crate) fn peer_status(&mut self, cx: &mut Cx, from: SiteName, status: Status) {
+        if !self.settings.replicas.contains(&from) {
+            return;
+        }
+        let peer = self.peers.entry(from.clone()).or_default();
+        (peer.healthy, peer.lag_ms) = (status.healthy, status.lag_ms);
+        let mut logs = Vec::new();
+        for line in status.cursors {
+            if self.settings.replicas.contains(&line.site) {
+                logs.push(line.log);
+                self.peer_cursor(cx, &from, line);
+            }
+        }
+        self.release_receipts(cx);
+        self.choose(cx);
+        for log in logs {
+            self.ship_to(cx, &from, log);
+        }
+    }
+
+    fn peer_cursor(&mut self, cx: &mut Cx, from: &SiteName, line: Cursor) {
+        let now = cx.ms();
+        if line.log != self.own && !self.series.contains_key(&line.log) {
+            self.series.insert(line.log, Series::new(line.log, line.site.clone()));
+            self.status_due = true;
+        }
+        let Some(series) = self.series.get(&line.log) else { return };
+        // Ahead of the store that makes the series, or with another past: one of the two was restored from a copy.
+        let other_past = series.tail_item(line.received).is_some_and(|item| item.chain != line.chain);
+        if other_past || (line.log == self.own && line.received > series.received) {
+            return cx.note(Note::Fork { peer: from.clone(), log: line.log });
+        }
+        let Some(peer) = self.peers.get_mut(from) else { return };
+        let cursor = peer.cursors.entry(line.log).or_default();
+        let stalled = cursor.sent > line.received && now >= cursor.progress_ms + RESEND_MS;
+        if line.received > cursor.received {
+            cursor.progress_ms = now;
+        } else if line.received < cursor.received || stalled {
+            // Pages were lost, or the peer was set back: from its cursor again.
+            cursor.sent = line.received;
+            cursor.progress_ms = now;
+        }
+        *cursor = PeerCursor {
+            received: line.received,
+            chain: line.chain,
+            decided: line.decided,
+            want: line.want,
+            sent: cursor.sent.max(line.received),
+            ..*cursor
+        };
+    }
+
+    pub(crate) fn say_status_soon(&mut self, cx: &mut Cx) {
+        let soon = cx.ms() + STATUS_SOON_MS;
+        if soon < self.next_status_ms {
+            self.timers.remove(&(self.next_status_ms, Timer::Status));
+            self.next_status_ms = soon;
+            self.at(soon, Timer::Status);
+        }
+    }
+
+    /// Tells every connected peer how far this site is.
+    pub(crate) fn say_status(&mut self, cx: &mut Cx) {
+        self.status_due = false;
+        self.next_status_ms = cx.ms() + STATUS_EVERY_MS;
+        self.at(self.next_status_ms, Timer::Status);
+        self.choose(cx);
+        let peers: Vec<SiteName> = self.peers.iter().filter(|(_, p)| p.linked).map(|(s, _)| s.clone()).collect();
+        for peer in peers {
+            self.say_status_to(cx, peer);
+        }
+    }
+
+    pub(crate) fn say_status_to(&mut self, cx: &mut Cx, to: SiteName) {
+        let cursors = self.series.values().map(|s| Cursor {
+            log: s.log,
+            site: s.site.clone(),
+            received: s.received,
+            chain: s.chain,
+            decided: s.decided,
+            want: s.log != self.own && self.source_of(s).is_some_and(|source| *source == to),
+        });
+        let status = Status {
+            healthy: self.healthy && self.stopped.is_none(),
+            lag_ms: self.lag_ms(cx.ms()),
+            cursors: cursors.collect(),
+        };
+        cx.out.push(Effect::Send { to, message: Message::Status(status) });
+    }
+
+    /// Where a series is fetched: from its origin, else from the connected peer that has most of it.
+    fn source_of(&self, series: &Series) -> Option<&SiteName> {
+        if let Some((site, _)) = self.peers.get_key_value(&series.site).filter(|(_, p)| p.linked) {
+            return Some(site);
+        }
+        let received = |p: &crate::service::peer::Peer| p.cursors.get(&series.log).map_or(0, |c| c.received);
+        let linked = self.peers.iter().filter(|(_, p)| p.linked);
+        linked.max_by(|(a, p), (b, q)| received(p).cmp(&received(q)).then(b.cmp(a))).map(|(site, _)| site)
+    }
+
+    /// All other replicas have decided so much of a series.
+    pub(crate) fn decided_by_all(&self, log: LogId) -> u64 {
+        let others = self.settings.replicas.iter().filter(|site| **site != self.settings.me);
+        let decided = |site: &SiteName| {
+            let cursor = self.peers.get(site).and_then(|p| p.cursors.get(&log));
+            cursor.map_or(0, |c| c.decided)
+        };
+        others.map(decided).min().unwrap_or(u64::MAX)
+    }
+}

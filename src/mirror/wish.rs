@@ -1,0 +1,197 @@
+//! Wishes: own writes that another site decides (§3, "Where the decider is").
+use crate::journal::{Fate, Origin, QuarantineReason};
+use crate::model::{Outcome, Problem, SiteName, Verdict, WriteId};
+use crate::service::core::{Core, Cx, Work};
+use crate::service::write::Stage;
+use crate::service::{Effect, Find, Found, Looking, Message, Reply, Wish, WishWord};
+
+impl Core {
+    /// Ships the write to a site for it to decide. Holds its lane here until settled or passed.
+    pub(crate) fn wish(&mut self, cx: &mut Cx, id: WriteId, site: SiteName) {
+        let Some(write) = self.live.get(&id) else { return };
+        if self.pages_for(&site, &write.must).is_none() {
+            // More than a page behind us: it cannot take it now.
+            let Some(write) = self.live.get_mut(&id) else { return };
+            write.tried.push(site);
+            return self.work.push_back(Work::Place(id));
+        }
+        let now = cx.ms();
+        let Some(write) = self.live.get_mut(&id) else { return };
+        write.wish_attempts += 1;
+        write.origin = Origin::Wished { site, attempt: write.wish_attempts, revoked: false };
+        write.stage = Stage::Idle;
+        write.wished_ms = now;
+        write.unknown_there = false;
+        self.wishes_out.insert(id);
+        self.persist(cx, id);
+        self.wake_write_at(now + self.settings.answer_after_ms, id);
+        self.send_wish(cx, id);
+    }
+
+    fn send_wish(&mut self, cx: &mut Cx, id: WriteId) {
+        let Some(write) = self.live.get(&id) else { return };
+        let (Origin::Wished { site, attempt, revoked: false }, Some(request)) = (&write.origin, &write.request) else {
+            return;
+        };
+        let wish = Wish {
+            id,
+            attempt: *attempt,
+            facts: write.facts.clone(),
+            must: write.must.clone(),
+            request: request.clone(),
+            pages: self.pages_for(site, &write.must).unwrap_or_default(),
+        };
+        cx.out.push(Effect::Send { to: site.clone(), message: Message::Wish(Box::new(wish)) });
+    }
+
+    /// No word within `answer.after`: the wish is revoked, durably, and the next in order decides.
+    pub(crate) fn wish_deadline(&mut self, cx: &mut Cx, id: WriteId) {
+        let now = cx.ms();
+        let (after, give_up) =
+            (self.settings.answer_after_ms, self.settings.longest_request_ms + self.settings.hold_ms);
+        let Some(write) = self.live.get_mut(&id) else { return };
+        let Origin::Wished { site, attempt, revoked } = &mut write.origin else { return };
+        if write.pending.is_some() {
+            return;
+        }
+        if !*revoked && !write.unknown_there && now >= write.wished_ms + after {
+            *revoked = true;
+            let (site, attempt) = (site.clone(), *attempt);
+            write.owed.insert(site.clone(), attempt);
+            write.tried.push(site.clone());
+            write.pass_at_ms = Some(now + give_up);
+            self.persist(cx, id);
+            cx.out.push(Effect::Send { to: site, message: Message::Revoke { id, attempt } });
+            self.wake_write_at(now + give_up, id);
+            return self.work.push_back(Work::Place(id));
+        }
+        if write.stage == Stage::Idle && write.pass_at_ms.is_some_and(|at| now >= at) {
+            // Its lane waits no longer. A late word becomes a decision of its own.
+            let after = write.must.clone();
+            let reason = QuarantineReason::UnknownOutcome;
+            self.quarantine(cx, id, reason, "asked of another site, which has not told what became of it".into(), 0);
+            let outcome = Outcome { verdict: Verdict::Undecided, after, repeats: None, status: 0, answer: None };
+            self.settle(cx, id, outcome, Some(Fate::Quarantined(reason)));
+        }
+    }
+
+    /// The asked site said where the wish stands.
+    pub(crate) fn word(&mut self, cx: &mut Cx, from: SiteName, id: WriteId, attempt: u32, word: WishWord) {
+        let word = match word {
+            WishWord::Done { outcome, pages } => {
+                for page in pages {
+                    self.receive_page(cx, &from, page);
+                }
+                return self.wish_done(cx, from, id, outcome);
+            }
+            word => word,
+        };
+        let now = cx.ms();
+        let give_up = self.settings.longest_request_ms + self.settings.hold_ms;
+        let Some(write) = self.live.get_mut(&id) else { return };
+        let current =
+            matches!(&write.origin, Origin::Wished { site, attempt: a, .. } if *site == from && *a == attempt);
+        match word {
+            WishWord::Void | WishWord::NotHere => {
+                if write.owed.get(&from).is_some_and(|owed| *owed <= attempt) {
+                    write.owed.remove(&from);
+                }
+                if current && write.pending.is_none() {
+                    if !write.tried.contains(&from) {
+                        write.tried.push(from);
+                    }
+                    write.unknown_there = false;
+                    write.pass_at_ms = None;
+                    self.work.push_back(Work::Place(id));
+                }
+            }
+            WishWord::Unknown if current && !write.unknown_there => {
+                write.unknown_there = true;
+                write.pass_at_ms = Some(now + give_up);
+                let clients = write.clients.clone();
+                self.wake_write_at(now + give_up, id);
+                for req in clients {
+                    self.answer(cx, req, Reply::Problem { id: Some(id), problem: Problem::OutcomeUnknown });
+                }
+            }
+            WishWord::Unknown | WishWord::Stored | WishWord::Sending | WishWord::Done { .. } => {}
+        }
+    }
+
+    /// A late outcome counts until another replica's `sending`.
+    fn wish_done(&mut self, cx: &mut Cx, from: SiteName, id: WriteId, outcome: Outcome) {
+        let Some(write) = self.live.get_mut(&id) else {
+            return self.find(cx, Find::Id(id), Looking::LateWord { id, outcome });
+        };
+        write.owed.remove(&from);
+        if write.position.is_some() {
+            let found = Found { row: write.row(), request: write.request.clone() };
+            return self.late_word(cx, id, outcome, vec![found]);
+        }
+        let untouched = matches!(write.stage, Stage::Idle | Stage::Waiting) && !write.doubtful;
+        if untouched && write.outcome.is_none() {
+            write.stage = Stage::Idle;
+            if !matches!(&write.origin, Origin::Wished { site, .. } if *site == from) {
+                let attempt = write.wish_attempts;
+                write.origin = Origin::Wished { site: from.clone(), attempt, revoked: true };
+            }
+            write.pending = Some((from, outcome));
+            self.pending.insert(id);
+            self.try_pending(cx, id);
+        }
+    }
+
+    /// The origin settles an outcome only when it has stored what it comes after (§4).
+    fn try_pending(&mut self, cx: &mut Cx, id: WriteId) {
+        let Some((_, outcome)) = self.live.get(&id).and_then(|w| w.pending.clone()) else { return };
+        let stored = |&(log, position): &(_, u64)| self.series.get(&log).is_some_and(|s| s.received >= position);
+        let positioned = |other: &WriteId| match self.live.get(other) {
+            Some(write) => write.position.is_some(),
+            None => other.log == self.own || self.recently_final.contains(other),
+        };
+        if outcome.after.positions().iter().all(stored) && outcome.after.ids().iter().all(positioned) {
+            self.settle(cx, id, outcome, None);
+        }
+    }
+
+    /// More of some series is stored.
+    pub(crate) fn retry_pending(&mut self, cx: &mut Cx) {
+        for id in self.pending.clone() {
+            self.try_pending(cx, id);
+        }
+    }
+
+    /// An outcome came after the write was settled as undecided: the decision follows as a record of its own.
+    pub(crate) fn late_word(&mut self, cx: &mut Cx, id: WriteId, outcome: Outcome, rows: Vec<Found>) {
+        let Some(found) = rows.into_iter().find(|f| f.row.id == id) else { return };
+        let undecided = found.row.outcome.as_ref().is_some_and(|o| o.verdict == Verdict::Undecided);
+        if !undecided || found.row.origin != Origin::Settled || !self.quarantined.contains_key(&id) {
+            return;
+        }
+        self.decide_now(cx, found, outcome.verdict, outcome.answer);
+    }
+
+    /// A new connection: what was out is said again, what is owed is owed still.
+    pub(crate) fn say_wishes_again(&mut self, cx: &mut Cx, peer: &SiteName) {
+        for id in self.wishes_out.clone() {
+            let Some(write) = self.live.get(&id) else { continue };
+            if let Some(&attempt) = write.owed.get(peer) {
+                cx.out.push(Effect::Send { to: peer.clone(), message: Message::Revoke { id, attempt } });
+            } else if matches!(&write.origin, Origin::Wished { site, revoked: false, .. } if site == peer) {
+                self.send_wish(cx, id);
+            }
+        }
+    }
+
+    /// Who decides has changed: what was given up elsewhere and found nobody may be decided now.
+    pub(crate) fn place_again(&mut self) {
+        for &id in &self.wishes_out {
+            let Some(write) = self.live.get_mut(&id) else { continue };
+            let given_up = matches!(write.origin, Origin::Wished { revoked: true, .. });
+            if given_up && write.stage == Stage::Idle && write.pending.is_none() && !write.unknown_there {
+                write.tried.retain(|site| *site != self.settings.me);
+                self.work.push_back(Work::Place(id));
+            }
+        }
+    }
+}

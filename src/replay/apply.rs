@@ -1,0 +1,283 @@
+//! Sending a write to this replica: when all that it must come after is decided, when its lane is free, and once (G2, G3).
+use std::collections::VecDeque;
+
+use crate::journal::{Fate, QuarantineReason};
+use crate::model::{After, Lane, Outcome, SiteName, Verdict, WriteId};
+use crate::replay::Dependency;
+use crate::service::core::{Core, Cx, Work};
+use crate::service::write::{Role, Stage, Write};
+use crate::service::{Attempt, Bug, Effect, Find, Found, Looking, Note, OnConcurrent, Shadow};
+
+/// What the copies of a key mean for a write that is about to be sent.
+enum Copy {
+    None,
+    /// This one may be applied: wait until it is decided.
+    Wait(WriteId),
+    /// It was applied, or may have been: that is this write.
+    Of(WriteId, Option<Outcome>),
+}
+
+impl Core {
+    /// Looks whether a waiting write misses anything; if not it gets in line for its lane's place at this replica.
+    pub(crate) fn look(&mut self, cx: &mut Cx, id: WriteId) {
+        let Some(write) = self.live.get(&id) else { return };
+        if write.stage != Stage::Waiting {
+            return;
+        }
+        let ignore = self.bug(Bug::IgnoreAfter) && write.role == Role::Shadow;
+        let missing = if ignore { None } else { self.first_missing(write.comes_after()) };
+        match missing {
+            Some(dependency) => {
+                self.blocked.wait(id, dependency);
+                if let Dependency::Id(other) = dependency
+                    && !self.live.contains_key(&other)
+                {
+                    self.find(cx, Find::Id(other), Looking::Dependency(other));
+                }
+            }
+            None => {
+                let lane = write.facts.lane;
+                let state = self.lanes.entry(lane).or_default();
+                if !state.ready.contains(&id) {
+                    state.ready.push_back(id);
+                }
+                self.work.push_back(Work::Lane(lane));
+            }
+        }
+    }
+
+    fn first_missing(&self, after: &After) -> Option<Dependency> {
+        let position = after.positions().iter().find(|(log, p)| self.series.get(log).is_none_or(|s| s.decided < *p));
+        if let Some(&(log, position)) = position {
+            return Some(Dependency::Position(log, position));
+        }
+        after.ids().iter().find(|id| !self.is_decided(**id)).map(|id| Dependency::Id(*id))
+    }
+
+    fn is_decided(&self, id: WriteId) -> bool {
+        match self.live.get(&id) {
+            Some(write) => match write.position {
+                Some((position, _)) => self.series.get(&id.log).is_some_and(|s| s.is_decided(position)),
+                None => matches!(write.stage, Stage::Decided(_)),
+            },
+            None => self.recently_final.contains(&id),
+        }
+    }
+
+    /// The journal was asked whether a write that is not live is decided.
+    pub(crate) fn dependency_found(&mut self, id: WriteId, rows: Vec<Found>) {
+        let decided = rows.iter().any(|found| match found.row.position {
+            Some((position, _)) => self.series.get(&id.log).is_some_and(|s| s.is_decided(position)),
+            None => matches!(found.row.here, crate::journal::Here::Decided(_)),
+        });
+        if decided && !self.live.contains_key(&id) {
+            if !self.recently_final.contains(&id) {
+                self.recently_final.push_back(id);
+            }
+            self.decided_id(id);
+        }
+    }
+
+    /// Gives the lane's place at this replica to the next that is ready.
+    pub(crate) fn grant(&mut self, cx: &mut Cx, lane: Lane) {
+        while let Some(state) = self.lanes.get_mut(&lane)
+            && state.here.is_none()
+            && let Some(id) = state.ready.pop_front()
+        {
+            if self.live.get(&id).is_some_and(|w| w.stage == Stage::Waiting) {
+                self.start(cx, id);
+            }
+        }
+    }
+
+    /// The write has its turn.
+    fn start(&mut self, cx: &mut Cx, id: WriteId) {
+        let Some(write) = self.live.get(&id) else { return };
+        if matches!(write.role, Role::Shadow | Role::Ordered) && !self.has_place_for_a_shadow() {
+            self.shadows_waiting.push_back(id);
+            return;
+        }
+        let (lane, key) = (write.facts.lane, write.facts.key);
+        self.lanes.entry(lane).or_default().here = Some(id);
+        if let Some(key) = key
+            && !write.doubtful
+            && write.role != Role::Ordered
+        {
+            if self.keys.may_be_stored(&key) {
+                self.set_stage(id, Stage::Checking);
+                return self.find(cx, Find::Key(key), Looking::Copies(id));
+            }
+            return self.start_unless_copy(cx, id, &[]);
+        }
+        self.send(cx, id);
+    }
+
+    fn has_place_for_a_shadow(&self) -> bool {
+        self.healthy && self.stopped.is_none() && self.shadows_here < self.settings.limits.shadows
+    }
+
+    pub(crate) fn resume_shadows(&mut self) {
+        let free = self.settings.limits.shadows.saturating_sub(self.shadows_here);
+        if !self.healthy || self.stopped.is_some() {
+            return;
+        }
+        let ready: VecDeque<WriteId> = self.shadows_waiting.drain(..free.min(self.shadows_waiting.len())).collect();
+        self.work.extend(ready.into_iter().map(Work::Look));
+    }
+
+    pub(crate) fn copies_found(&mut self, cx: &mut Cx, id: WriteId, rows: Vec<Found>) {
+        if self.live.get(&id).is_some_and(|w| w.stage == Stage::Checking) {
+            self.set_stage(id, Stage::Waiting);
+            self.start_unless_copy(cx, id, &rows);
+        } else if let Some(write) = self.live.get(&id) {
+            // Settled by a late word while the journal was asked.
+            self.free_place(write.facts.lane, id);
+        }
+    }
+
+    fn start_unless_copy(&mut self, cx: &mut Cx, id: WriteId, rows: &[Found]) {
+        let Some(write) = self.live.get(&id) else { return };
+        let lane = write.facts.lane;
+        match self.copy_of(write, rows) {
+            Copy::None => self.send(cx, id),
+            Copy::Wait(other) => {
+                self.free_place(lane, id);
+                self.blocked.wait(id, Dependency::Id(other));
+            }
+            Copy::Of(other, outcome) => {
+                self.free_place(lane, id);
+                cx.note(Note::Duplicate);
+                self.is_copy(cx, id, other, outcome);
+            }
+        }
+    }
+
+    /// Writes with the same key and digest from different logs are one write, if one of them is applied or unknown at this
+    /// replica (§7) and the other was not decided in its knowledge.
+    fn copy_of(&self, write: &Write, rows: &[Found]) -> Copy {
+        let key = write.facts.key.expect("only writes with a key have copies");
+        let live = self.keys.live(&key).iter().filter_map(|id| self.live.get(id)).map(|w| (w.row(), Some(w)));
+        let stored = rows.iter().filter(|f| !self.live.contains_key(&f.row.id)).map(|f| (f.row.clone(), None));
+        let mut found = Copy::None;
+        for (row, live) in live.chain(stored) {
+            let same = row.facts.key == Some(key) && row.facts.digest == write.facts.digest;
+            if row.id.log == write.id.log || !same || row.decides.is_some() {
+                continue;
+            }
+            if write.role == Role::Shadow && self.comes_knowingly_after(write, &row) {
+                continue;
+            }
+            use crate::journal::Here;
+            match &row.here {
+                Here::Decided(Fate::Applied) => return Copy::Of(row.id, row.outcome),
+                Here::Decided(Fate::Quarantined(
+                    QuarantineReason::UnknownOutcome | QuarantineReason::MayHaveApplied,
+                )) => {
+                    found = Copy::Of(row.id, row.outcome);
+                }
+                Here::Sending { .. } if live.is_some() => return Copy::Wait(row.id),
+                _ => {}
+            }
+        }
+        found
+    }
+
+    fn comes_knowingly_after(&self, write: &Write, other: &crate::journal::Row) -> bool {
+        let Some(outcome) = &write.outcome else { return false };
+        let by_position = other.position.is_some_and(|(p, _)| outcome.after.position(other.id.log) >= p);
+        (by_position || outcome.after.ids().contains(&other.id)) && outcome.repeats != Some(other.id)
+    }
+
+    /// The write is a copy of one that this replica has, or may have, applied.
+    fn is_copy(&mut self, cx: &mut Cx, id: WriteId, of: WriteId, outcome: Option<Outcome>) {
+        let Some(write) = self.live.get(&id) else { return };
+        if write.role == Role::Shadow {
+            return self.decide_shadow(cx, id, Fate::Duplicate(of));
+        }
+        let known = outcome.filter(|o| o.answer.is_some() || o.status != 0);
+        let outcome = Outcome {
+            verdict: if known.is_some() { Verdict::Duplicate } else { Verdict::Undecided },
+            after: self.decided_here(),
+            repeats: Some(of),
+            status: known.as_ref().map_or(0, |o| o.status),
+            answer: known.and_then(|o| o.answer),
+        };
+        match write.role {
+            Role::Own => self.settle(cx, id, outcome, Some(Fate::Duplicate(of))),
+            _ => self.complete_wish(cx, id, outcome, Fate::Duplicate(of)),
+        }
+    }
+
+    /// Makes `sending` durable and lets the first byte leave after that. Fixes `after` in the same transaction (§3.2).
+    pub(crate) fn send(&mut self, cx: &mut Cx, id: WriteId) {
+        let decided = self.decided_here();
+        let at_accept = self.bug(Bug::AfterAtAccept);
+        let Some(write) = self.live.get(&id) else { return };
+        if write.role == Role::Shadow
+            && write.attempts == 0
+            && let Some(outcome) = &write.outcome
+            && let Some(with) = self.lane_memory.concurrent(write.facts.lane, id, &outcome.after)
+        {
+            self.concurrent += 1;
+            cx.note(Note::Concurrent { id, with });
+            if self.settings.on_concurrent == OnConcurrent::Quarantine {
+                let detail = format!("concurrent with {with}: its decider had not seen it");
+                self.free_place(write.facts.lane, id);
+                return self.quarantine_shadow(cx, id, QuarantineReason::ConcurrentWrites, detail, 0);
+            }
+        }
+        let Some(write) = self.live.get_mut(&id) else { return };
+        let Some(request) = write.request.clone() else {
+            let (lane, detail) = (write.facts.lane, "its request is missing from the journal".to_owned());
+            self.free_place(lane, id);
+            return self.quarantine_shadow(cx, id, QuarantineReason::Damaged, detail, 0);
+        };
+        write.attempts += 1;
+        write.last_start_ms = cx.ms();
+        if !(at_accept && write.after.is_some()) {
+            write.after = Some(decided);
+        }
+        write.stage = Stage::Sending;
+        if matches!(write.role, Role::Shadow | Role::Ordered) {
+            self.shadows_here += 1;
+        }
+        let attempt = Attempt { id, attempt: write.attempts, request, origin: SiteName::new(""), shadow: None };
+        let shadow = matches!(write.role, Role::Shadow).then(|| shadow_of(write));
+        let origin = self.site_of(id);
+        self.lanes.entry(self.live[&id].facts.lane).or_default().here = Some(id);
+        self.persist(cx, id);
+        cx.out.push(Effect::Attempt(Attempt { origin, shadow, ..attempt }));
+    }
+
+    /// The site that accepted a write.
+    pub(crate) fn site_of(&self, id: WriteId) -> SiteName {
+        let by_series = self.series.get(&id.log).map(|s| s.site.clone());
+        let by_wish = || self.live.get(&id).and_then(|w| w.wish.as_ref()).map(|w| w.from.clone());
+        by_series.or_else(by_wish).unwrap_or_else(|| self.settings.me.clone())
+    }
+
+    /// The lane's place at this replica is free again, if this write had it.
+    pub(crate) fn free_place(&mut self, lane: Lane, id: WriteId) {
+        if let Some(state) = self.lanes.get_mut(&lane) {
+            if state.here == Some(id) {
+                state.here = None;
+            }
+            self.work.push_back(Work::Lane(lane));
+        }
+    }
+
+    pub(crate) fn set_stage(&mut self, id: WriteId, stage: Stage) {
+        if let Some(write) = self.live.get_mut(&id) {
+            write.stage = stage;
+        }
+    }
+}
+
+fn shadow_of(write: &Write) -> Shadow {
+    let answer = write.outcome.as_ref().and_then(|o| o.answer.as_ref());
+    Shadow {
+        original_ms: write.facts.original_ms,
+        original_status: write.outcome.as_ref().map_or(0, |o| o.status),
+        original_location: answer.and_then(|a| a.header("location")).map(<[u8]>::to_vec),
+    }
+}

@@ -1,0 +1,59 @@
+//! Who waits for what to be decided at this replica, without asking everybody each time.
+use std::collections::BTreeMap;
+
+use crate::model::{LogId, WriteId};
+
+/// Something that must be decided at this replica first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Dependency {
+    Position(LogId, u64),
+    Id(WriteId),
+}
+
+/// Each waiting write stands under the first thing that it misses; when that is decided it is looked at again.
+#[derive(Default)]
+pub struct Blocked {
+    waiting: BTreeMap<Dependency, Vec<WriteId>>,
+}
+
+impl Blocked {
+    pub fn wait(&mut self, id: WriteId, on: Dependency) {
+        self.waiting.entry(on).or_default().push(id);
+    }
+
+    /// All that waited for positions of `log` up to `decided`.
+    pub fn decided(&mut self, log: LogId, decided: u64) -> Vec<WriteId> {
+        let range = Dependency::Position(log, 0)..=Dependency::Position(log, decided);
+        let keys: Vec<Dependency> = self.waiting.range(range).map(|(&k, _)| k).collect();
+        keys.into_iter().flat_map(|k| self.waiting.remove(&k).unwrap_or_default()).collect()
+    }
+
+    pub fn decided_id(&mut self, id: WriteId) -> Vec<WriteId> {
+        self.waiting.remove(&Dependency::Id(id)).unwrap_or_default()
+    }
+
+    pub fn ids(&self) -> impl Iterator<Item = WriteId> + '_ {
+        self.waiting.keys().filter_map(|d| if let Dependency::Id(id) = d { Some(*id) } else { None })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_that_waited_for_a_position_are_found_once() {
+        let log = |n| LogId { store: [n; 16], incarnation: 1 };
+        let id = |n| WriteId { log: log(9), n };
+        let mut blocked = Blocked::default();
+        blocked.wait(id(1), Dependency::Position(log(1), 5));
+        blocked.wait(id(2), Dependency::Position(log(1), 6));
+        blocked.wait(id(3), Dependency::Position(log(2), 1));
+        blocked.wait(id(4), Dependency::Id(id(7)));
+        assert_eq!(blocked.decided(log(1), 4), []);
+        assert_eq!(blocked.decided(log(1), 5), [id(1)]);
+        assert_eq!(blocked.decided(log(1), 9), [id(2)]);
+        assert_eq!(blocked.decided_id(id(7)), [id(4)]);
+        assert_eq!(blocked.decided_id(id(7)), []);
+    }
+}

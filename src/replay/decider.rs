@@ -1,0 +1,287 @@
+//! Deciding another site's wish (§3, "Where the decider is").
+use crate::journal::{Fate, Origin, QuarantineReason, WishHeld};
+use crate::model::{Digest, Facts, Item, Lane, Outcome, SiteName, Verdict, WriteId};
+use crate::service::core::{Core, Cx, Work};
+use crate::service::outcome::Class;
+use crate::service::write::{Role, Stage, Write};
+use crate::service::{Effect, Find, Found, Looking, Message, Wish, WishWord};
+
+impl Core {
+    /// Another site wishes that this one decides a write. Known wishes get the word they have; a late copy of one that is
+    /// settled is found in the journal (G2).
+    pub(crate) fn wished(&mut self, cx: &mut Cx, from: SiteName, mut wish: Wish) {
+        for page in std::mem::take(&mut wish.pages) {
+            self.receive_page(cx, &from, page);
+        }
+        if self.live.contains_key(&wish.id) {
+            return self.known_wish(cx, &from, wish.id, wish.attempt);
+        }
+        let id = wish.id;
+        self.find(cx, Find::Id(id), Looking::Wish { from, wish: Box::new(wish) });
+    }
+
+    pub(crate) fn wish_found(&mut self, cx: &mut Cx, from: SiteName, wish: Wish, rows: Vec<Found>) {
+        if self.live.contains_key(&wish.id) {
+            return self.known_wish(cx, &from, wish.id, wish.attempt);
+        }
+        let row = rows.iter().map(|f| &f.row).find(|r| r.id == wish.id);
+        let (void, attempt) = row
+            .map_or((false, 0), |r| (r.origin == Origin::Cancelled, r.wish.as_ref().map_or(u32::MAX, |w| w.attempt)));
+        if row.is_none() || (void && wish.attempt > attempt) {
+            self.accept_wish(cx, from, wish);
+        } else if void {
+            let message = Message::Word { id: wish.id, attempt: wish.attempt, word: WishWord::Void };
+            cx.out.push(Effect::Send { to: from, message });
+        }
+        // Otherwise its origin has settled it long ago: this copy was under way for a while.
+    }
+
+    fn accept_wish(&mut self, cx: &mut Cx, from: SiteName, wish: Wish) {
+        let limits = &self.settings.limits;
+        let full = self.live.len() >= limits.open_writes || self.live_bytes >= limits.open_bytes;
+        let me = self.standing(&self.settings.me, cx.ms());
+        if full || !me.available || me.lag_ms > self.settings.lag_ms {
+            let message = Message::Word { id: wish.id, attempt: wish.attempt, word: WishWord::NotHere };
+            return cx.out.push(Effect::Send { to: from, message });
+        }
+        let id = wish.id;
+        let mut write = Write::new(id, wish.facts, Some(wish.request), Role::Wish, cx.ms());
+        write.wish = Some(WishHeld { from, attempt: wish.attempt, void: false });
+        write.must = wish.must;
+        write.stage = Stage::Waiting;
+        self.insert(write);
+        self.persist(cx, id);
+        self.wake_write_at(cx.ms() + self.settings.answer_after_ms, id);
+        self.work.push_back(Work::Look(id));
+    }
+
+    fn known_wish(&mut self, cx: &mut Cx, from: &SiteName, id: WriteId, attempt: u32) {
+        let Some(write) = self.live.get_mut(&id) else { return };
+        if write.position.is_some() {
+            return;
+        }
+        let Some(held) = &mut write.wish else { return };
+        if held.from != *from || attempt < held.attempt {
+            return;
+        }
+        if attempt > held.attempt {
+            held.attempt = attempt;
+            self.persist(cx, id);
+        }
+        let word = self.word_of(id);
+        self.say_word(cx, id, word);
+    }
+
+    fn word_of(&self, id: WriteId) -> WishWord {
+        let Some(write) = self.live.get(&id) else { return WishWord::Void };
+        match (&write.stage, &write.outcome) {
+            (Stage::Decided(_), Some(outcome)) => {
+                let to = write.wish.as_ref().map(|w| &w.from);
+                let pages = to.map(|to| self.pages_for(to, &outcome.after).unwrap_or_default()).unwrap_or_default();
+                WishWord::Done { outcome: outcome.clone(), pages }
+            }
+            (Stage::Decided(_) | Stage::Unknown(_), _) => WishWord::Unknown,
+            (Stage::Sending, _) => WishWord::Sending,
+            _ if write.doubtful => WishWord::Unknown,
+            _ => WishWord::Stored,
+        }
+    }
+
+    /// The origin gave up on this site. What was not sent is void for good; what was sent is told as it is.
+    pub(crate) fn revoked(&mut self, cx: &mut Cx, from: SiteName, id: WriteId, attempt: u32) {
+        let Some(write) = self.live.get(&id) else {
+            return self.find(cx, Find::Id(id), Looking::Revoke { from, id, attempt });
+        };
+        let Some(held) = &write.wish else { return };
+        if write.position.is_some() || held.from != from || attempt < held.attempt {
+            return;
+        }
+        let waits = matches!(write.stage, Stage::Idle | Stage::Waiting | Stage::Checking);
+        if waits && !write.doubtful && write.outcome.is_none() {
+            return self.void_wish(cx, id, attempt, WishWord::Void);
+        }
+        let word = self.word_of(id);
+        self.say_word(cx, id, word);
+    }
+
+    /// The journal was asked for a revoked wish that is not live.
+    pub(crate) fn revoke_found(&mut self, cx: &mut Cx, from: SiteName, id: WriteId, attempt: u32, rows: Vec<Found>) {
+        if self.live.contains_key(&id) {
+            return self.revoked(cx, from, id, attempt);
+        }
+        let known = rows.iter().find(|f| f.row.id == id).map(|f| f.row.origin == Origin::Cancelled);
+        match known {
+            // Its page came: the origin has settled it.
+            Some(false) => {}
+            Some(true) => {
+                cx.out.push(Effect::Send { to: from, message: Message::Word { id, attempt, word: WishWord::Void } });
+            }
+            None => {
+                // A late copy of the wish must find that it is void.
+                let facts = Facts {
+                    lane: Lane::WHOLE_SERVICE,
+                    key: None,
+                    digest: Digest([0; 32]),
+                    original_ms: 0,
+                    traceparent: None,
+                };
+                let mut write = Write::new(id, facts, None, Role::Wish, cx.ms());
+                write.wish = Some(WishHeld { from, attempt, void: true });
+                self.insert(write);
+                self.void_wish(cx, id, attempt, WishWord::Void);
+            }
+        }
+    }
+
+    /// It will never be sent on this attempt: durable before the origin hears of it.
+    pub(crate) fn void_wish(&mut self, cx: &mut Cx, id: WriteId, attempt: u32, word: WishWord) {
+        let Some(write) = self.live.get_mut(&id) else { return };
+        write.origin = Origin::Cancelled;
+        write.stage = Stage::Decided(Fate::Void);
+        write.settled_clock_ms = cx.now.clock_ms;
+        let lane = write.facts.lane;
+        if let Some(held) = &mut write.wish {
+            held.void = true;
+            held.attempt = held.attempt.max(attempt);
+        }
+        self.persist(cx, id);
+        self.say_word(cx, id, word);
+        self.free_place(lane, id);
+        self.decided_id(id);
+        self.evict(id);
+    }
+
+    /// `answer.after` since receipt makes what was not sent void: the origin has long asked elsewhere.
+    pub(crate) fn held_wish_deadline(&mut self, cx: &mut Cx, id: WriteId) {
+        let Some(write) = self.live.get(&id) else { return };
+        let Some(held) = &write.wish else { return };
+        let attempt = held.attempt;
+        let old = cx.ms() >= write.accepted_ms + self.settings.answer_after_ms;
+        let waits = matches!(write.stage, Stage::Waiting | Stage::Checking) && write.role == Role::Wish;
+        if old && waits && !write.doubtful && write.position.is_none() {
+            self.void_wish(cx, id, attempt, WishWord::Void);
+        }
+    }
+
+    pub(crate) fn finish_wish(&mut self, cx: &mut Cx, id: WriteId, class: Class) {
+        let Some(write) = self.live.get(&id) else { return };
+        if write.position.is_some() {
+            return self.finish_settled_wish(cx, id, class);
+        }
+        let attempt = write.wish.as_ref().map_or(0, |w| w.attempt);
+        match self.outcome_of(id, class) {
+            Some((outcome, fate)) => self.complete_wish(cx, id, outcome, fate),
+            None => self.void_wish(cx, id, attempt, WishWord::NotHere),
+        }
+    }
+
+    /// The wish is decided here; its origin settles it and gives it a position.
+    pub(crate) fn complete_wish(&mut self, cx: &mut Cx, id: WriteId, outcome: Outcome, fate: Fate) {
+        let Some(write) = self.live.get_mut(&id) else { return };
+        if write.position.is_some() {
+            return self.decide_shadow(cx, id, fate);
+        }
+        write.stage = Stage::Decided(fate.clone());
+        write.doubtful = false;
+        write.outcome = Some(outcome);
+        write.settled_clock_ms = cx.now.clock_ms;
+        let lane = write.facts.lane;
+        if fate == Fate::Applied {
+            self.unpositioned.insert(id);
+            self.lane_memory.applied(lane, id, None);
+        }
+        self.persist(cx, id);
+        let word = self.word_of(id);
+        self.say_word(cx, id, word);
+        self.free_place(lane, id);
+        self.decided_id(id);
+    }
+
+    /// The origin settled it without our word, while it was at this replica.
+    fn finish_settled_wish(&mut self, cx: &mut Cx, id: WriteId, class: Class) {
+        let Some(write) = self.live.get(&id) else { return };
+        let theirs = write.outcome.as_ref().map_or(Verdict::Undecided, |o| o.verdict);
+        match (theirs, class) {
+            (_, Class::Success(answer)) => self.applied_but(cx, id, theirs, answer.status),
+            (Verdict::Applied, Class::NeverSent { .. } | Class::NotExecuted(_)) => {
+                if let Some(write) = self.live.get_mut(&id) {
+                    write.role = Role::Shadow;
+                    write.stage = Stage::Waiting;
+                }
+                self.persist(cx, id);
+                self.work.push_back(Work::Look(id));
+            }
+            (Verdict::Applied, Class::Refused(answer) | Class::MayHaveApplied(answer)) => {
+                let detail = format!("another replica applied it, this one answered {}", answer.status);
+                self.quarantine_shadow(cx, id, QuarantineReason::Divergence, detail, answer.status);
+            }
+            (_, Class::MayHaveApplied(answer)) => {
+                let detail = format!("settled as {theirs:?} by its origin, this replica answered {}", answer.status);
+                self.quarantine_shadow(cx, id, QuarantineReason::Contrary, detail, answer.status);
+            }
+            (_, _) => self.decide_shadow(cx, id, Fate::Skipped),
+        }
+    }
+
+    /// Applied here; what did its origin settle?
+    fn applied_but(&mut self, cx: &mut Cx, id: WriteId, theirs: Verdict, status: u16) {
+        match theirs {
+            Verdict::Applied | Verdict::Duplicate => self.decide_shadow(cx, id, Fate::Applied),
+            Verdict::Undecided => {
+                // The origin makes a decision of it, with a position of its own.
+                let after = self.live.get(&id).and_then(|w| w.after.clone()).unwrap_or_default();
+                let outcome = Outcome { verdict: Verdict::Applied, after, repeats: None, status, answer: None };
+                self.say_word(cx, id, WishWord::Done { outcome, pages: Vec::new() });
+                self.decide_shadow(cx, id, Fate::Applied);
+            }
+            Verdict::Refused | Verdict::NotExecuted | Verdict::MayHaveApplied | Verdict::Void => {
+                let detail = format!("applied at this replica, settled as {theirs:?} by its origin");
+                self.quarantine_shadow(cx, id, QuarantineReason::Contrary, detail, status);
+            }
+        }
+    }
+
+    /// The series of its origin brought a position for a write that is live here, as a wish.
+    pub(crate) fn attach(&mut self, cx: &mut Cx, item: &Item) {
+        let id = item.id;
+        let Some(write) = self.live.get_mut(&id) else { return };
+        write.position = Some((item.position, item.chain));
+        write.settled_clock_ms = cx.now.clock_ms;
+        let ours = write.outcome.replace(item.outcome.clone());
+        let theirs = item.outcome.verdict;
+        self.unpositioned.remove(&id);
+        self.lane_memory.positioned(item.facts.lane, id, item.position);
+        let Some(write) = self.live.get_mut(&id) else { return };
+        match write.stage.clone() {
+            Stage::Decided(Fate::Applied) => {
+                let status = ours.map_or(0, |o| o.status);
+                match theirs {
+                    Verdict::Undecided => self.decide_shadow(cx, id, Fate::Applied),
+                    _ => self.applied_but(cx, id, theirs, status),
+                }
+            }
+            Stage::Decided(Fate::Refused) if theirs == Verdict::Applied => {
+                let detail = "another replica applied it, this one refused it".to_owned();
+                self.quarantine_shadow(cx, id, QuarantineReason::Divergence, detail, ours.map_or(0, |o| o.status));
+            }
+            Stage::Decided(fate) => self.decide_shadow(cx, id, fate),
+            Stage::Sending | Stage::Unknown(_) => self.persist(cx, id),
+            Stage::Idle | Stage::Waiting | Stage::Checking | Stage::Backoff { .. } => {
+                write.role = Role::Shadow;
+                if item.is_followed() {
+                    self.persist(cx, id);
+                    self.work.push_back(Work::Look(id));
+                } else {
+                    self.decide_shadow(cx, id, Fate::Skipped);
+                }
+            }
+        }
+    }
+
+    /// A wish that its lane passed here: where its position has come, that is decided now.
+    pub(crate) fn wish_positioned(&mut self, cx: &mut Cx, id: WriteId) {
+        if let Some((position, _)) = self.live.get(&id).and_then(|w| w.position) {
+            self.position_decided(cx, id.log, position);
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! *Unknown* is a state of its own (§6): fence, then what the service itself can tell, then a person.
+use std::sync::Arc;
+
+use crate::journal::{Fate, QuarantineReason};
+use crate::model::{Answer, Outcome, Problem, Verdict, WriteId};
+use crate::service::core::{Core, Cx};
+use crate::service::outcome::Class;
+use crate::service::write::{Doubt, Role, Stage};
+use crate::service::{Bug, Effect, Message, Note, ProbeResult, Reply, WishWord};
+
+/// Between two questions to a probe, or two tries to send again at a replica that cannot be reached.
+const ASK_EVERY_MS: u64 = 500;
+
+impl Core {
+    /// The attempt may have been applied. The lane stays fenced: nothing else of it is sent here.
+    pub(crate) fn enter_doubt(&mut self, cx: &mut Cx, id: WriteId, why: String) {
+        let now = cx.ms();
+        let (fence_ms, hold_ms) = (self.settings.longest_request_ms, self.settings.hold_ms);
+        let may_tell = self.settings.has_probe || self.settings.idempotent;
+        let Some(write) = self.live.get_mut(&id) else { return };
+        let fence_until_ms = if self.settings.idempotent { now } else { write.last_start_ms + fence_ms };
+        let pass_at_ms = *write.pass_at_ms.get_or_insert(write.last_start_ms + fence_ms + hold_ms);
+        let pass_at_ms = pass_at_ms.max(fence_until_ms);
+        let first = !write.doubtful;
+        write.doubtful = true;
+        // A probe is asked during the fence too, and then ends it.
+        let next_ms = if self.settings.has_probe { now } else { fence_until_ms }.max(if first {
+            now
+        } else {
+            now + ASK_EVERY_MS
+        });
+        write.stage = Stage::Unknown(Doubt { fence_until_ms, pass_at_ms, next_ms, probing: false });
+        let (role, lane, clients) = (write.role, write.facts.lane, write.clients.clone());
+        self.lanes.entry(lane).or_default().here = Some(id);
+        if first {
+            cx.note(Note::Unknown { id, why });
+            self.persist(cx, id);
+        }
+        if role == Role::Wish {
+            self.say_word(cx, id, WishWord::Unknown);
+        }
+        if !may_tell {
+            for req in clients {
+                self.answer(cx, req, Reply::Problem { id: Some(id), problem: Problem::OutcomeUnknown });
+            }
+        }
+        if self.bug(Bug::ResendUnknown) {
+            self.set_stage(id, Stage::Waiting);
+            return self.send(cx, id);
+        }
+        self.wake_write_at(next_ms.min(pass_at_ms), id);
+        self.doubt_deadline(cx, id);
+    }
+
+    /// Takes the next step of an unknown write, if one is due.
+    pub(crate) fn doubt_deadline(&mut self, cx: &mut Cx, id: WriteId) {
+        let now = cx.ms();
+        let healthy = self.healthy;
+        let Some(write) = self.live.get_mut(&id) else { return };
+        let Stage::Unknown(doubt) = &mut write.stage else { return };
+        let can_resend = self.settings.idempotent || write.request.as_ref().is_some_and(|r| r.is_idempotent());
+        let can_tell = self.settings.has_probe || can_resend;
+        if now >= doubt.pass_at_ms {
+            if write.role == Role::Shadow && can_tell && !healthy {
+                // The replica is down: nothing can pass it, and it may tell when it is back.
+                doubt.pass_at_ms = now + self.settings.hold_ms.max(ASK_EVERY_MS);
+            } else {
+                return self.pass(cx, id);
+            }
+        }
+        let (due, fenced) = (now >= doubt.next_ms, now < doubt.fence_until_ms);
+        let next = if due { now + ASK_EVERY_MS } else { doubt.next_ms };
+        if due {
+            doubt.next_ms = next;
+        }
+        let wake = next.min(doubt.pass_at_ms);
+        if due && can_resend && !fenced {
+            return self.send(cx, id);
+        }
+        if due
+            && self.settings.has_probe
+            && !doubt.probing
+            && let Some(request) = write.request.clone()
+        {
+            doubt.probing = true;
+            cx.out.push(Effect::Probe { id, request });
+        }
+        self.wake_write_at(wake, id);
+    }
+
+    /// The service was asked whether it has the write.
+    pub(crate) fn probed(&mut self, cx: &mut Cx, id: WriteId, result: ProbeResult) {
+        let now = cx.ms();
+        let Some(write) = self.live.get_mut(&id) else { return };
+        let Stage::Unknown(doubt) = &mut write.stage else { return };
+        doubt.probing = false;
+        match result {
+            ProbeResult::Applied(answer) => self.turned_out_applied(cx, id, answer),
+            // Before the fence ends the service may still be about to do it.
+            ProbeResult::NotFound if now >= doubt.fence_until_ms => {
+                write.doubtful = false;
+                write.pass_at_ms = None;
+                self.send(cx, id);
+            }
+            ProbeResult::NotFound | ProbeResult::Nothing => {}
+        }
+    }
+
+    fn turned_out_applied(&mut self, cx: &mut Cx, id: WriteId, answer: Arc<Answer>) {
+        let Some(write) = self.live.get(&id) else { return };
+        let (role, lane) = (write.role, write.facts.lane);
+        let class = Class::Success(answer);
+        match role {
+            Role::Shadow | Role::Ordered => {
+                if role == Role::Shadow {
+                    self.decide_shadow(cx, id, Fate::Applied);
+                } else {
+                    self.free_place(lane, id);
+                    self.finish_ordered(cx, id, class);
+                }
+            }
+            Role::Own | Role::Wish => {
+                let Some((outcome, fate)) = self.outcome_of(id, class) else { return };
+                self.free_place(lane, id);
+                if role == Role::Own {
+                    self.settle(cx, id, outcome, Some(fate));
+                } else {
+                    self.complete_wish(cx, id, outcome, fate);
+                }
+            }
+        }
+    }
+
+    /// The lane waits no longer: a person decides. What was passed is never sent again by a rule.
+    fn pass(&mut self, cx: &mut Cx, id: WriteId) {
+        let Some(write) = self.live.get(&id) else { return };
+        let (role, lane) = (write.role, write.facts.lane);
+        let after = write.after.clone().unwrap_or_default();
+        let detail = "sent, and no answer told what became of it".to_owned();
+        let reason = QuarantineReason::UnknownOutcome;
+        self.free_place(lane, id);
+        match role {
+            Role::Shadow => self.quarantine_shadow(cx, id, reason, detail, 0),
+            Role::Own => {
+                self.quarantine(cx, id, reason, detail, 0);
+                let outcome = Outcome { verdict: Verdict::Undecided, after, repeats: None, status: 0, answer: None };
+                self.settle(cx, id, outcome, Some(Fate::Quarantined(reason)));
+            }
+            Role::Wish | Role::Ordered => {
+                self.quarantine(cx, id, reason, detail, 0);
+                self.set_stage(id, Stage::Decided(Fate::Quarantined(reason)));
+                self.persist(cx, id);
+                if role == Role::Wish {
+                    self.say_word(cx, id, WishWord::Unknown);
+                }
+                self.decided_id(id);
+                self.wish_positioned(cx, id);
+                self.evict_if_final(id);
+            }
+        }
+    }
+
+    pub(crate) fn say_word(&mut self, cx: &mut Cx, id: WriteId, word: WishWord) {
+        let Some(held) = self.live.get(&id).and_then(|w| w.wish.clone()) else { return };
+        let message = Message::Word { id, attempt: held.attempt, word };
+        cx.out.push(Effect::Send { to: held.from, message });
+    }
+}

@@ -1,0 +1,236 @@
+//! What an attempt at this replica led to (§6), for the decider's own writes, for wishes and for shadows.
+use std::sync::Arc;
+
+use crate::journal::{Fate, Op, QuarantineReason, Quarantined};
+use crate::model::{Answer, Outcome, Verdict, WriteId};
+use crate::service::core::{Core, Cx, Work};
+use crate::service::outcome::{Class, classify, is_about_the_caller};
+use crate::service::write::{Role, Stage};
+use crate::service::{AttemptResult, Note, OnDivergence};
+
+/// Refusals that are about the caller are tried this often before following stops.
+const CALLER_TRIES: u32 = 5;
+/// Divergences in a row before following stops.
+const DIVERGENCES_MAX: u32 = 10;
+const BACKOFF_FIRST_MS: u64 = 50;
+const BACKOFF_MAX_MS: u64 = 5_000;
+
+impl Core {
+    pub(crate) fn attempted(&mut self, cx: &mut Cx, id: WriteId, attempt: u32, result: AttemptResult) {
+        let Some(write) = self.live.get_mut(&id) else { return };
+        if write.stage != Stage::Sending || write.attempts != attempt {
+            return;
+        }
+        let role = write.role;
+        if matches!(role, Role::Shadow | Role::Ordered) {
+            self.shadows_here -= 1;
+            self.work.push_back(Work::Shadows);
+        }
+        let write = self.live.get_mut(&id).expect("looked at above");
+        let Some(request) = write.request.clone() else { return };
+        let (lane, doubtful) = (write.facts.lane, write.doubtful);
+        let class = classify(result, &request, &self.settings, doubtful);
+        if let Class::Unknown { why } = class {
+            return self.enter_doubt(cx, id, why);
+        }
+        self.free_place(lane, id);
+        match role {
+            Role::Own => self.finish_own(cx, id, class),
+            Role::Wish => self.finish_wish(cx, id, class),
+            Role::Shadow => self.finish_shadow(cx, id, class),
+            Role::Ordered => self.finish_ordered(cx, id, class),
+        }
+    }
+
+    /// The outcome that a decider's attempt proves, with what it means at this replica; `None` when it never got there.
+    pub(crate) fn outcome_of(&self, id: WriteId, class: Class) -> Option<(Outcome, Fate)> {
+        let (verdict, fate, answer) = match class {
+            Class::Success(answer) => (Verdict::Applied, Fate::Applied, answer),
+            Class::Refused(answer) => (Verdict::Refused, Fate::Refused, answer),
+            Class::NotExecuted(answer) => (Verdict::NotExecuted, Fate::Refused, answer),
+            Class::MayHaveApplied(answer) => {
+                (Verdict::MayHaveApplied, Fate::Quarantined(QuarantineReason::MayHaveApplied), answer)
+            }
+            Class::NeverSent { .. } | Class::Unknown { .. } => return None,
+        };
+        let after = self.live.get(&id).and_then(|w| w.after.clone()).unwrap_or_default();
+        Some((Outcome { verdict, after, repeats: None, status: answer.status, answer: Some(answer) }, fate))
+    }
+
+    fn finish_own(&mut self, cx: &mut Cx, id: WriteId, class: Class) {
+        match self.outcome_of(id, class) {
+            Some((outcome, fate)) => {
+                if let Fate::Quarantined(reason) = fate {
+                    self.quarantine(cx, id, reason, "the service answered 500".into(), outcome.status);
+                }
+                self.settle(cx, id, outcome, Some(fate));
+            }
+            None => {
+                // It never got here: the next in order decides, and our replica follows.
+                let me = self.settings.me.clone();
+                let Some(write) = self.live.get_mut(&id) else { return };
+                write.stage = Stage::Idle;
+                write.tried.push(me);
+                self.work.push_back(Work::Place(id));
+            }
+        }
+    }
+
+    fn finish_shadow(&mut self, cx: &mut Cx, id: WriteId, class: Class) {
+        match class {
+            Class::Success(answer) => self.compare(cx, id, answer),
+            Class::NeverSent { .. } => self.back_off(cx, id),
+            Class::NotExecuted(answer) if is_about_the_caller(answer.status) => {
+                if self.live.get(&id).is_some_and(|w| w.attempts < CALLER_TRIES) {
+                    return self.back_off(cx, id);
+                }
+                let status = answer.status;
+                self.back_off(cx, id);
+                self.stop(cx, format!("the service answers shadows with {status}: set replay.auth ({id})"));
+            }
+            Class::NotExecuted(_) => self.back_off(cx, id),
+            Class::Refused(answer) | Class::MayHaveApplied(answer) => {
+                let was = self.live.get(&id).and_then(|w| w.outcome.as_ref()).map_or(0, |o| o.status);
+                let detail = format!("the decider's replica answered {was}, this one {}", answer.status);
+                self.diverged(cx, id, detail, answer.status, false);
+            }
+            Class::Unknown { .. } => {}
+        }
+    }
+
+    /// The shadow's outcome must be of the decider's class, with its `Location` (§3.6).
+    fn compare(&mut self, cx: &mut Cx, id: WriteId, answer: Arc<Answer>) {
+        let Some(write) = self.live.get(&id) else { return };
+        let Some(outcome) = &write.outcome else { return };
+        // A decision by a person, or by a probe, has no answer to compare with.
+        let was_success = matches!(outcome.status, 0 | 200..=399);
+        if self.settings.replicate_all && outcome.status != 0 && was_success != (answer.status < 400) {
+            let detail = format!("the decider's replica answered {}, this one {}", outcome.status, answer.status);
+            return self.diverged(cx, id, detail, answer.status, false);
+        }
+        if let Some(decider) = &outcome.answer {
+            let (theirs, ours) = (decider.header("location"), answer.header("location"));
+            if theirs != ours {
+                let show = |l: Option<&[u8]>| l.map_or("none".into(), |l| String::from_utf8_lossy(l).into_owned());
+                let detail = format!("Location differs: {} at the decider, {} here", show(theirs), show(ours));
+                return self.diverged(cx, id, detail, answer.status, true);
+            }
+            if self.settings.compare_body && decider.omitted.is_none() && decider.body != answer.body {
+                return self.diverged(cx, id, "the bodies of the answers differ".into(), answer.status, false);
+            }
+        }
+        self.divergences = 0;
+        cx.note(Note::ShadowApplied);
+        self.decide_shadow(cx, id, Fate::Applied);
+    }
+
+    fn diverged(&mut self, cx: &mut Cx, id: WriteId, detail: String, status: u16, grave: bool) {
+        cx.note(Note::Divergence { id });
+        self.divergences += 1;
+        let stop = self.settings.on_divergence == OnDivergence::Stop && (grave || self.divergences >= DIVERGENCES_MAX);
+        if stop {
+            self.stop(cx, format!("{id}: {detail}"));
+        }
+        self.quarantine_shadow(cx, id, QuarantineReason::Divergence, detail, status);
+    }
+
+    /// Stops following until a person looks; a stopped replica does not decide either.
+    pub(crate) fn stop(&mut self, cx: &mut Cx, why: String) {
+        if self.stopped.is_none() {
+            cx.note(Note::Stopped { why: why.clone() });
+            cx.persist(Op::Stopped(Some(why.clone())));
+            self.stopped = Some(why);
+            self.status_due = true;
+            self.choose(cx);
+        }
+    }
+
+    fn back_off(&mut self, cx: &mut Cx, id: WriteId) {
+        let now = cx.ms();
+        let Some(write) = self.live.get_mut(&id) else { return };
+        let wait_ms = (BACKOFF_FIRST_MS << write.attempts.min(10)).min(BACKOFF_MAX_MS);
+        write.stage = Stage::Backoff { until_ms: now + wait_ms };
+        // The attempt proved that nothing was executed; a crash must not find it unknown.
+        self.persist(cx, id);
+        self.wake_write_at(now + wait_ms, id);
+    }
+
+    /// This replica is done with a write that another decided, or that came back from its decider.
+    pub(crate) fn decide_shadow(&mut self, cx: &mut Cx, id: WriteId, fate: Fate) {
+        let Some(write) = self.live.get_mut(&id) else { return };
+        write.stage = Stage::Decided(fate.clone());
+        write.doubtful = false;
+        if write.settled_clock_ms == 0 {
+            write.settled_clock_ms = cx.now.clock_ms;
+        }
+        let (lane, position) = (write.facts.lane, write.position.map(|(p, _)| p));
+        if fate == Fate::Applied {
+            self.lane_memory.applied(lane, id, position);
+        }
+        self.persist(cx, id);
+        self.free_place(lane, id);
+        if let Some(position) = position {
+            self.position_decided(cx, id.log, position);
+        }
+        self.decided_id(id);
+        self.evict_if_final(id);
+        self.work.push_back(Work::Load(id.log));
+    }
+
+    pub(crate) fn quarantine_shadow(
+        &mut self,
+        cx: &mut Cx,
+        id: WriteId,
+        reason: QuarantineReason,
+        detail: String,
+        status: u16,
+    ) {
+        self.quarantine(cx, id, reason, detail, status);
+        self.decide_shadow(cx, id, Fate::Quarantined(reason));
+    }
+
+    pub(crate) fn quarantine(
+        &mut self,
+        cx: &mut Cx,
+        id: WriteId,
+        reason: QuarantineReason,
+        detail: String,
+        status: u16,
+    ) {
+        cx.note(Note::Quarantined { id, reason });
+        let entry = Quarantined { id, reason, detail, since_ms: cx.now.wall_ms, status };
+        cx.persist(Op::Quarantine(entry.clone()));
+        self.quarantined.insert(id, entry);
+        if self.quarantined.len() >= self.settings.limits.quarantine {
+            self.stop(cx, format!("{} writes stand in quarantine", self.quarantined.len()));
+        }
+    }
+
+    pub(crate) fn release_quarantine(&mut self, cx: &mut Cx, id: WriteId) {
+        if self.quarantined.remove(&id).is_some() {
+            cx.persist(Op::Release(id));
+        }
+    }
+
+    /// A position of a series is decided at this replica: what waited for it may go on.
+    pub(crate) fn position_decided(&mut self, cx: &mut Cx, log: crate::model::LogId, position: u64) {
+        let Some(series) = self.series.get_mut(&log) else { return };
+        let advanced = series.mark_decided(position);
+        let decided = series.decided;
+        self.status_due = true;
+        if advanced {
+            self.persist_series(cx, log);
+            for id in self.blocked.decided(log, decided) {
+                self.work.push_back(Work::Look(id));
+            }
+        }
+        self.wake_readers(cx);
+    }
+
+    /// A write is decided at this replica, whatever its position.
+    pub(crate) fn decided_id(&mut self, id: WriteId) {
+        for waiting in self.blocked.decided_id(id) {
+            self.work.push_back(Work::Look(waiting));
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Lanes (§5): writes that touch the same state do not overlap at this replica.
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::model::{After, Lane, LogId, WriteId};
+
+/// One lane at this site.
+#[derive(Debug, Default)]
+pub struct LaneState {
+    /// The own write that is being decided, here or elsewhere: until it is settled or passed the next own one waits.
+    pub holder: Option<WriteId>,
+    /// Own writes behind it, in order of acceptance.
+    pub queue: VecDeque<WriteId>,
+    /// The write that is at this replica (sent, or unknown): nothing else of the lane is sent here meanwhile.
+    pub here: Option<WriteId>,
+    /// Writes of every kind whose `after` is fulfilled and that wait for `here`.
+    pub ready: VecDeque<WriteId>,
+}
+
+impl LaneState {
+    pub fn is_idle(&self) -> bool {
+        self.holder.is_none() && self.queue.is_empty() && self.here.is_none() && self.ready.is_empty()
+    }
+}
+
+/// The last write of a lane and log that this replica has applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastApplied {
+    pub id: WriteId,
+    /// Unknown while a wish decided here has not come back in its series.
+    pub position: Option<u64>,
+}
+
+/// Remembers for each lane what was applied last of each log, to find concurrent writes. Bounded; what falls out is not found.
+pub struct LaneMemory {
+    lanes: BTreeMap<Lane, BTreeMap<LogId, LastApplied>>,
+    /// In order of first use: the oldest falls out.
+    order: VecDeque<Lane>,
+    limit: usize,
+}
+
+impl LaneMemory {
+    pub fn new(limit: usize) -> Self {
+        Self { lanes: BTreeMap::new(), order: VecDeque::new(), limit: limit.max(1) }
+    }
+
+    pub fn applied(&mut self, lane: Lane, id: WriteId, position: Option<u64>) {
+        if !self.lanes.contains_key(&lane) {
+            if self.order.len() >= self.limit
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.lanes.remove(&oldest);
+            }
+            self.order.push_back(lane);
+        }
+        let last = self.lanes.entry(lane).or_default().entry(id.log).or_insert(LastApplied { id, position });
+        let newer = match (last.position, position) {
+            (Some(known), Some(new)) => new >= known,
+            _ => true,
+        };
+        if newer {
+            *last = LastApplied { id, position };
+        }
+    }
+
+    /// A wish decided here got its position.
+    pub fn positioned(&mut self, lane: Lane, id: WriteId, position: u64) {
+        if let Some(last) = self.lanes.get_mut(&lane).and_then(|l| l.get_mut(&id.log))
+            && last.id == id
+        {
+            last.position = Some(position);
+        }
+    }
+
+    /// An applied write of the lane from another log that `after` does not cover: concurrent with `id` (§5).
+    pub fn concurrent(&self, lane: Lane, id: WriteId, after: &After) -> Option<WriteId> {
+        self.lanes.get(&lane)?.iter().find_map(|(log, last)| {
+            let by_position = last.position.is_some_and(|p| after.position(*log) >= p);
+            let covered = *log == id.log || by_position || after.ids().contains(&last.id);
+            (!covered).then_some(last.id)
+        })
+    }
+
+    /// Whether any write of the lane was applied after position `position` of `log`, or from another log uncovered by `after`.
+    pub fn passed(&self, lane: Lane, log: LogId, position: u64) -> bool {
+        self.lanes
+            .get(&lane)
+            .is_some_and(|logs| logs.iter().any(|(l, last)| *l != log || last.position.is_none_or(|p| p > position)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log(n: u8) -> LogId {
+        LogId { store: [n; 16], incarnation: 1 }
+    }
+    fn id(l: u8, n: u64) -> WriteId {
+        WriteId { log: log(l), n }
+    }
+
+    #[test]
+    fn a_write_is_concurrent_with_what_its_after_does_not_cover() {
+        let mut memory = LaneMemory::new(8);
+        memory.applied(Lane(1), id(1, 10), Some(4));
+        let mut after = After::new();
+        assert_eq!(memory.concurrent(Lane(1), id(2, 1), &after), Some(id(1, 10)));
+        assert_eq!(memory.concurrent(Lane(1), id(1, 11), &after), None, "one log is never concurrent with itself");
+        assert_eq!(memory.concurrent(Lane(2), id(2, 1), &after), None);
+        after.raise(log(1), 4);
+        assert_eq!(memory.concurrent(Lane(1), id(2, 1), &after), None);
+        memory.applied(Lane(1), id(1, 12), None);
+        assert_eq!(memory.concurrent(Lane(1), id(2, 1), &after), Some(id(1, 12)));
+        after.add_id(id(1, 12));
+        assert_eq!(memory.concurrent(Lane(1), id(2, 1), &after), None);
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut memory = LaneMemory::new(2);
+        (1..=3).for_each(|lane| memory.applied(Lane(lane), id(1, lane), Some(lane)));
+        assert_eq!(memory.concurrent(Lane(1), id(2, 1), &After::new()), None);
+        assert!(memory.concurrent(Lane(3), id(2, 1), &After::new()).is_some());
+    }
+}

@@ -1,0 +1,212 @@
+//! Receiving pages, and taking up their items in order (§3.5).
+use std::sync::Arc;
+
+use crate::journal::{Fate, Here, Op, Origin, QuarantineReason, Row};
+use crate::mirror::Series;
+use crate::model::{Item, LogId, SiteName, Verdict};
+use crate::service::core::{Core, Cx, Work};
+use crate::service::write::{Role, Stage, Write};
+use crate::service::{Effect, Find, Found, Looking, Note, Page};
+
+impl Core {
+    /// Stores what is new in a page. The confirmation is the cursor that goes out once it is durable.
+    pub(crate) fn receive_page(&mut self, cx: &mut Cx, from: &SiteName, page: Page) {
+        if page.log == self.own {
+            return cx.note(Note::Fork { peer: from.clone(), log: page.log });
+        }
+        if !self.settings.replicas.contains(&page.site) {
+            let why = format!("a page of {}, which is not in replicas", page.site);
+            return cx.note(Note::Invalid { peer: from.clone(), why });
+        }
+        let series = self.series.entry(page.log).or_insert_with(|| Series::new(page.log, page.site.clone()));
+        let before = series.received;
+        for item in page.items {
+            let series = self.series.get_mut(&page.log).expect("inserted above");
+            if item.position <= series.received {
+                continue;
+            }
+            let chain = Item::chain_over(series.chain, item.position, item.id, &item.facts, &item.outcome);
+            if item.position != series.received + 1 {
+                // A page was lost on the way: the cursor says where to go on.
+                break;
+            }
+            if chain != item.chain || item.id.log != page.log {
+                cx.note(Note::Fork { peer: from.clone(), log: page.log });
+                break;
+            }
+            series.append(item.clone(), cx.ms());
+            self.store_item(cx, &item);
+        }
+        let received = self.series.get(&page.log).map_or(0, |s| s.received);
+        if received > before {
+            self.persist_series(cx, page.log);
+            self.work.push_back(Work::Load(page.log));
+            self.retry_pending(cx);
+            self.ship(cx, page.log);
+        }
+        self.say_status_to(cx, from.clone());
+    }
+
+    fn store_item(&mut self, cx: &mut Cx, item: &Arc<Item>) {
+        if self.live.contains_key(&item.id) {
+            return self.attach(cx, item);
+        }
+        if let Some(request) = &item.request {
+            cx.persist(Op::Request(item.id, request.clone()));
+        }
+        if let Some(key) = item.facts.key {
+            self.keys.stored(key);
+        }
+        cx.persist(Op::Row(Box::new(Row {
+            id: item.id,
+            facts: item.facts.clone(),
+            origin: Origin::Foreign,
+            wish: None,
+            here: Here::Untouched,
+            outcome: Some(item.outcome.clone()),
+            position: Some((item.position, item.chain)),
+            decides: item.decides,
+            settled_clock_ms: cx.now.clock_ms,
+        })));
+    }
+
+    /// Takes up stored items while the window has room; what memory does not hold is read from the journal.
+    pub(crate) fn load(&mut self, cx: &mut Cx, log: LogId) {
+        let window = self.settings.limits.window_items as u64;
+        while log != self.own
+            && let Some(series) = self.series.get_mut(&log)
+        {
+            if series.loaded >= series.received || series.loaded >= series.decided + window || series.reading {
+                return;
+            }
+            let next = series.loaded + 1;
+            let Some(item) = series.tail_item(next) else {
+                series.reading = true;
+                let limits = &self.settings.limits;
+                let (items_max, bytes_max) = (limits.page_items, limits.page_bytes);
+                return cx.out.push(Effect::ReadSeries { log, from: next, items_max, bytes_max, for_peer: None });
+            };
+            series.loaded = next;
+            self.take_up(cx, item);
+        }
+    }
+
+    /// The journal read a stretch of a series, for the follower.
+    pub(crate) fn series_loaded(&mut self, cx: &mut Cx, log: LogId, from: u64, items: Vec<Arc<Item>>) {
+        let Some(series) = self.series.get_mut(&log) else { return };
+        series.reading = false;
+        if items.is_empty() && from == series.loaded + 1 && from <= series.received {
+            return self.stop(cx, format!("the journal cannot read position {from} of series {log}"));
+        }
+        for item in items {
+            let Some(series) = self.series.get_mut(&log) else { return };
+            if item.position == series.loaded + 1 {
+                series.loaded += 1;
+                self.take_up(cx, item);
+            }
+        }
+        self.work.push_back(Work::Load(log));
+    }
+
+    fn take_up(&mut self, cx: &mut Cx, item: Arc<Item>) {
+        let (id, position) = (item.id, item.position);
+        let decided = self.series.get(&id.log).is_some_and(|s| s.is_decided(position));
+        if decided || self.live.contains_key(&id) {
+            return;
+        }
+        if let Some((old, _)) = item.decides {
+            if self.live.contains_key(&old) {
+                return self.take_decision(cx, item, None);
+            }
+            return self.find(cx, Find::Id(old), Looking::Decision(item));
+        }
+        if item.is_followed() {
+            self.follow(&item);
+        } else {
+            self.position_decided(cx, id.log, position);
+            self.decided_id(id);
+        }
+    }
+
+    fn follow(&mut self, item: &Item) {
+        let mut write = Write::new(item.id, item.facts.clone(), item.request.clone(), Role::Shadow, 0);
+        write.outcome = Some(item.outcome.clone());
+        write.position = Some((item.position, item.chain));
+        write.decides = item.decides;
+        write.stage = Stage::Waiting;
+        write.stored = true;
+        write.key_counted = true;
+        let id = write.id;
+        self.insert(write);
+        self.work.push_back(Work::Look(id));
+    }
+
+    /// A late decision about an earlier position (§3, "Settled late"). `row` is the old write's, where it is not live.
+    pub(crate) fn take_decision(&mut self, cx: &mut Cx, item: Arc<Item>, row: Option<Found>) {
+        let Some((old, old_position)) = item.decides else { return };
+        let stage = self.live.get(&old).map(|w| w.stage.clone());
+        let fate = match (&stage, &row) {
+            (Some(Stage::Decided(fate)), _) => Some(fate.clone()),
+            (None, Some(Found { row: Row { here: Here::Decided(fate), .. }, .. })) => Some(fate.clone()),
+            _ => None,
+        };
+        let applied = item.outcome.verdict == Verdict::Applied;
+        match (applied, fate) {
+            (true, Some(Fate::Applied | Fate::Duplicate(_))) => self.decision_done(cx, &item),
+            (true, Some(Fate::Quarantined(QuarantineReason::UnknownOutcome | QuarantineReason::MayHaveApplied))) => {
+                self.rewrite_fate(cx, old, row, Fate::Applied);
+                self.decision_done(cx, &item);
+            }
+            (true, _) => {
+                let method = item.request.as_ref().map_or("", |r| r.method.as_str());
+                let passed = self.lane_memory.passed(item.facts.lane, old.log, old_position);
+                self.follow(&item);
+                if passed && matches!(method, "PUT" | "PATCH" | "DELETE") {
+                    let detail = "decided late; this replica has applied later writes of its lane".to_owned();
+                    self.quarantine_shadow(cx, item.id, QuarantineReason::LateDecision, detail, 0);
+                }
+            }
+            (false, Some(Fate::Applied)) => {
+                let detail = "applied at this replica, decided void by its origin".to_owned();
+                self.quarantine(cx, old, QuarantineReason::Contrary, detail, 0);
+                self.decision_done(cx, &item);
+            }
+            (false, Some(Fate::Quarantined(_))) => {
+                self.rewrite_fate(cx, old, row, Fate::Void);
+                self.decision_done(cx, &item);
+            }
+            (false, _) => self.decision_done(cx, &item),
+        }
+    }
+
+    fn decision_done(&mut self, cx: &mut Cx, item: &Item) {
+        self.position_decided(cx, item.id.log, item.position);
+        self.decided_id(item.id);
+    }
+
+    /// A person, or the origin, knows better than this replica what became of a write that it had given up on.
+    pub(crate) fn rewrite_fate(&mut self, cx: &mut Cx, id: crate::model::WriteId, row: Option<Found>, fate: Fate) {
+        self.release_quarantine(cx, id);
+        if let Some(write) = self.live.get_mut(&id) {
+            write.stage = Stage::Decided(fate);
+            self.persist(cx, id);
+            self.evict_if_final(id);
+        } else if let Some(found) = row {
+            cx.persist(Op::Row(Box::new(Row { here: Here::Decided(fate), ..found.row })));
+        }
+    }
+
+    pub(crate) fn series_read(
+        &mut self,
+        cx: &mut Cx,
+        log: LogId,
+        from: u64,
+        items: Vec<Arc<Item>>,
+        for_peer: Option<SiteName>,
+    ) {
+        match for_peer {
+            Some(peer) => self.page_read(cx, &peer, log, from, items),
+            None => self.series_loaded(cx, log, from, items),
+        }
+    }
+}

@@ -1,0 +1,496 @@
+//! Accepting a client's write: its key first (§9), then a hint if there is one (§7), then a place among the open writes.
+use super::core::{Client, Core, Cx, Reader, Timer, Work};
+use super::write::{Role, Stage, Write};
+use super::{Effect, Find, Found, Message, NewWrite, Note, OnUnreachable, Reply, ReqId, WhenDown, Wish};
+use crate::dedup::Fingerprint;
+use crate::journal::{Fate, Here, Op, Origin, Row};
+use crate::model::{After, Digest, KeyHash, Outcome, Problem, SiteName, Verdict, WriteId};
+
+/// How long an origin may take to answer a question about a key.
+const QUESTION_MS: u64 = 1_000;
+/// A write found in flight at its origin is asked for again this often.
+const ASK_AGAIN_MS: u64 = 20;
+const RETRY_AFTER_S: u32 = 1;
+
+/// A look-up in the journal that is under way, and what goes on afterwards.
+pub(crate) enum Looking {
+    Submit {
+        req: ReqId,
+        id: WriteId,
+        write: NewWrite,
+    },
+    /// Copies of the key of a write that has its lane.
+    Copies(WriteId),
+    /// Whether this id is decided here.
+    Dependency(WriteId),
+    Wish {
+        from: SiteName,
+        wish: Box<Wish>,
+    },
+    Revoke {
+        from: SiteName,
+        id: WriteId,
+        attempt: u32,
+    },
+    Question {
+        from: SiteName,
+        token: u64,
+    },
+    /// Copies of a write that turned out void: they have to be applied after all.
+    Reopen(WriteId),
+    /// The write that a late decision is about.
+    Decision(std::sync::Arc<crate::model::Item>),
+    /// A quarantined write that a person decides about.
+    Operator {
+        req: ReqId,
+        id: WriteId,
+        operation: super::Operation,
+    },
+    /// A wish whose outcome came after it was settled.
+    LateWord {
+        id: WriteId,
+        outcome: Outcome,
+    },
+}
+
+/// A client's write whose key another site was asked about.
+pub(crate) struct Asking {
+    pub req: ReqId,
+    pub id: WriteId,
+    pub write: NewWrite,
+    pub site: SiteName,
+    /// Waiting to ask again, not for an answer.
+    pub pausing: bool,
+}
+
+/// What the records of a key say.
+pub(crate) enum KeyState {
+    New,
+    OtherRequest,
+    InFlight(WriteId),
+    Recorded(WriteId, Outcome),
+    Unknown,
+}
+
+impl Core {
+    pub(crate) fn submit(&mut self, cx: &mut Cx, req: ReqId, id: WriteId, write: NewWrite) {
+        let deadline_ms = cx.ms() + self.settings.total_ms;
+        self.clients.insert(req, Client { write: None, deadline_ms });
+        self.at(deadline_ms, Timer::Client(req));
+        self.consider(cx, req, id, write, false);
+    }
+
+    /// `asked`: the origin named by the ring was asked and knows of nothing, or could not be asked.
+    fn consider(&mut self, cx: &mut Cx, req: ReqId, id: WriteId, write: NewWrite, asked: bool) {
+        let Some(key) = write.facts.key else { return self.accept(cx, req, id, write) };
+        if self.keys.may_be_stored(&key) {
+            return self.find(cx, Find::Key(key), Looking::Submit { req, id, write });
+        }
+        if !self.keys.live(&key).is_empty() {
+            return self.judge(cx, req, id, write, Vec::new());
+        }
+        match self.ring.get(&key) {
+            Some(print) if !asked && print.origin != self.settings.me => {
+                let site = print.origin.clone();
+                self.ask(cx, Asking { req, id, write, site, pausing: false });
+            }
+            _ => self.accept(cx, req, id, write),
+        }
+    }
+
+    pub(crate) fn find(&mut self, cx: &mut Cx, find: Find, then: Looking) {
+        let token = self.token();
+        self.looking.insert(token, then);
+        cx.out.push(Effect::Find { token, find });
+    }
+
+    /// The journal answered; `rows` of live writes are out of date and not looked at.
+    pub(crate) fn found(&mut self, cx: &mut Cx, token: u64, rows: Vec<Found>) {
+        match self.looking.remove(&token) {
+            Some(Looking::Submit { req, id, write }) if self.clients.contains_key(&req) => {
+                self.judge(cx, req, id, write, rows);
+            }
+            // Its client was answered when its time was up.
+            Some(Looking::Submit { .. }) | None => {}
+            Some(Looking::Copies(id)) => self.copies_found(cx, id, rows),
+            Some(Looking::Dependency(id)) => self.dependency_found(id, rows),
+            Some(Looking::Wish { from, wish }) => self.wish_found(cx, from, *wish, rows),
+            Some(Looking::Revoke { from, id, attempt }) => self.revoke_found(cx, from, id, attempt, rows),
+            Some(Looking::Question { from, token }) => self.tell(cx, from, token, rows),
+            Some(Looking::Reopen(id)) => self.reopen_copies(cx, id, rows),
+            Some(Looking::Decision(item)) => self.take_decision(cx, item, rows.into_iter().next()),
+            Some(Looking::Operator { req, id, operation }) => self.operator_found(cx, req, id, operation, rows),
+            Some(Looking::LateWord { id, outcome }) => self.late_word(cx, id, outcome, rows),
+        }
+    }
+
+    fn judge(&mut self, cx: &mut Cx, req: ReqId, id: WriteId, write: NewWrite, rows: Vec<Found>) {
+        let key = write.facts.key.expect("only writes with a key are judged by it");
+        let reply = match self.key_state(cx, key, Some(write.facts.digest), &rows) {
+            KeyState::New => {
+                // The journal was asked because of a neighbour in the filter, or of an expired row: the ring comes next.
+                return match self.ring.get(&key) {
+                    Some(p) if p.origin != self.settings.me && !self.is_known(p.id, &rows) => {
+                        let site = p.origin.clone();
+                        self.ask(cx, Asking { req, id, write, site, pausing: false })
+                    }
+                    _ => self.accept(cx, req, id, write),
+                };
+            }
+            KeyState::InFlight(first) => return self.wait_for_copy(cx, req, first),
+            KeyState::OtherRequest => Reply::Problem { id: None, problem: Problem::KeyReused },
+            KeyState::Recorded(first, outcome) => {
+                cx.note(Note::Replayed);
+                self.replay(first, outcome)
+            }
+            KeyState::Unknown => Reply::Problem { id: None, problem: Problem::OutcomeUnknown },
+        };
+        self.answer(cx, req, reply);
+    }
+
+    fn is_known(&self, id: WriteId, rows: &[Found]) -> bool {
+        self.live.contains_key(&id) || rows.iter().any(|f| f.row.id == id)
+    }
+
+    pub(crate) fn replay(&self, first: WriteId, outcome: Outcome) -> Reply {
+        match outcome.answer {
+            Some(answer) if answer.omitted.is_none() => Reply::Answer {
+                id: first,
+                answer,
+                replayed: true,
+                served_by: self.settings.me.clone(),
+                seen: self.decided_here(),
+            },
+            _ => Reply::Problem { id: Some(first), problem: Problem::ReplayUnavailable },
+        }
+    }
+
+    /// What is known of a key here: of several recorded answers success wins, then the lower log (§7).
+    pub(crate) fn key_state(&self, cx: &Cx, key: KeyHash, digest: Option<Digest>, rows: &[Found]) -> KeyState {
+        let live = self.keys.live(&key).iter().filter_map(|id| self.live.get(id)).map(Write::row);
+        let stored = rows.iter().map(|f| &f.row).filter(|r| r.facts.key == Some(key));
+        let stored = stored.filter(|r| !self.live.contains_key(&r.id)).cloned();
+        let mut other = false;
+        let mut best: Option<(u8, Row)> = None;
+        for row in live.chain(stored) {
+            let Some(rank) = self.rank(cx, &row) else { continue };
+            if digest.is_some_and(|d| d != row.facts.digest) {
+                other = true;
+            } else if best.as_ref().is_none_or(|(r, b)| (rank, row.id) < (*r, b.id)) {
+                best = Some((rank, row));
+            }
+        }
+        match best {
+            Some((0 | 1, row)) => KeyState::Recorded(row.id, row.outcome.expect("recorded")),
+            Some((2, row)) => KeyState::InFlight(row.id),
+            Some(_) => KeyState::Unknown,
+            None if other => KeyState::OtherRequest,
+            None => KeyState::New,
+        }
+    }
+
+    /// 0 success, 1 another recorded answer, 2 in flight, 3 unknown; `None` when the key is free again.
+    fn rank(&self, cx: &Cx, row: &Row) -> Option<u8> {
+        if row.origin == Origin::Cancelled || matches!(row.here, Here::Decided(Fate::Void)) || self.has_expired(cx, row)
+        {
+            return None;
+        }
+        let Some(outcome) = &row.outcome else {
+            let unknown =
+                self.live.get(&row.id).is_none_or(|w| matches!(w.stage, Stage::Unknown(_) | Stage::Decided(_)));
+            return Some(if unknown { 3 } else { 2 });
+        };
+        match outcome.verdict {
+            Verdict::Applied => Some(0),
+            Verdict::Duplicate if outcome.status < 400 => Some(0),
+            Verdict::Refused | Verdict::MayHaveApplied | Verdict::Duplicate => Some(1),
+            Verdict::Undecided => Some(3),
+            Verdict::NotExecuted | Verdict::Void => None,
+        }
+    }
+
+    fn has_expired(&self, cx: &Cx, row: &Row) -> bool {
+        let old = row.settled_clock_ms + self.settings.key_ttl_ms < cx.now.clock_ms;
+        old && row.is_final() && row.position.is_some_and(|(p, _)| p <= self.decided_by_all(row.id.log))
+    }
+
+    /// A second copy of a write in flight waits; there are not too many of them.
+    fn wait_for_copy(&mut self, cx: &mut Cx, req: ReqId, first: WriteId) {
+        let limit = self.settings.limits.waiters_per_key;
+        let problem = match self.live.get_mut(&first) {
+            Some(write) if write.clients.len() >= limit => Problem::KeyInFlight { retry_after_s: RETRY_AFTER_S },
+            Some(write) => {
+                write.clients.push(req);
+                if let Some(client) = self.clients.get_mut(&req) {
+                    client.write = Some(first);
+                }
+                return;
+            }
+            None => Problem::OutcomeUnknown,
+        };
+        self.answer(cx, req, Reply::Problem { id: Some(first), problem });
+    }
+
+    fn accept(&mut self, cx: &mut Cx, req: ReqId, id: WriteId, new: NewWrite) {
+        let limits = &self.settings.limits;
+        if self.live.len() >= limits.open_writes || self.live_bytes >= limits.open_bytes {
+            let problem = Problem::Overloaded { what: "open writes" };
+            return self.answer(cx, req, Reply::Problem { id: None, problem });
+        }
+        if let Some(key) = new.facts.key {
+            let print = Fingerprint { key, origin: self.settings.me.clone(), id };
+            self.ring.insert(print.clone());
+            cx.out.push(Effect::Publish(print));
+        }
+        cx.note(Note::Accepted);
+        let mut write = Write::new(id, new.facts, Some(new.request), Role::Own, cx.ms());
+        write.clients.push(req);
+        write.first_client = Some(req);
+        write.refuse_stale = new.refuse_stale;
+        if !covers(&self.decided_here(), &new.seen) {
+            write.seen = new.seen;
+            write.seen_until_ms = cx.ms() + self.settings.total_ms / 2;
+            self.at(write.seen_until_ms, Timer::Write(id));
+        }
+        if let Some(client) = self.clients.get_mut(&req) {
+            client.write = Some(id);
+        }
+        let lane = write.facts.lane;
+        self.insert(write);
+        if self.settings.when_down == WhenDown::Queue && !self.queue.is_empty() {
+            return self.enqueue(cx, id);
+        }
+        self.lanes.entry(lane).or_default().queue.push_back(id);
+        self.work.push_back(Work::Lane(lane));
+    }
+
+    fn ask(&mut self, cx: &mut Cx, asking: Asking) {
+        if !self.peers.get(&asking.site).is_some_and(|p| p.linked) {
+            return self.unreachable(cx, asking);
+        }
+        let Some(key) = asking.write.facts.key else { return };
+        cx.note(Note::AskedOrigin);
+        let token = self.token();
+        let to = asking.site.clone();
+        self.asking.insert(token, asking);
+        self.at(cx.ms() + QUESTION_MS, Timer::Asking(token));
+        cx.out.push(Effect::Send { to, message: Message::Question { token, key } });
+    }
+
+    fn unreachable(&mut self, cx: &mut Cx, asking: Asking) {
+        if !self.clients.contains_key(&asking.req) {
+            return;
+        }
+        match self.settings.on_unreachable {
+            // The copies become one on healing.
+            OnUnreachable::Accept => self.consider(cx, asking.req, asking.id, asking.write, true),
+            OnUnreachable::Refuse => {
+                let problem = Problem::OriginUnreachable { site: asking.site.0 };
+                self.answer(cx, asking.req, Reply::Problem { id: None, problem });
+            }
+        }
+    }
+
+    /// The origin said what it knows of a key.
+    pub(crate) fn told(&mut self, cx: &mut Cx, from: &SiteName, token: u64, known: super::Known) {
+        use super::Known;
+        if !self.asking.get(&token).is_some_and(|a| a.site == *from && !a.pausing) {
+            return;
+        }
+        let Some(asking) = self.asking.remove(&token) else { return };
+        if !self.clients.contains_key(&asking.req) {
+            return;
+        }
+        let digest = asking.write.facts.digest;
+        let (id, problem) = match known {
+            Known::Nothing => return self.consider(cx, asking.req, asking.id, asking.write, true),
+            Known::InFlight { digest: d } | Known::Recorded { digest: d, .. } | Known::Unknown { digest: d }
+                if d != digest =>
+            {
+                (None, Problem::KeyReused)
+            }
+            Known::InFlight { .. } => {
+                let again = self.token();
+                self.at(cx.ms() + ASK_AGAIN_MS, Timer::Asking(again));
+                self.asking.insert(again, Asking { pausing: true, ..asking });
+                return;
+            }
+            Known::Recorded { id, answer: Some(answer), .. } if answer.omitted.is_none() => {
+                cx.note(Note::Replayed);
+                let seen = self.decided_here();
+                let reply = Reply::Answer { id, answer, replayed: true, served_by: asking.site, seen };
+                return self.answer(cx, asking.req, reply);
+            }
+            Known::Recorded { id, .. } => (Some(id), Problem::ReplayUnavailable),
+            Known::Unknown { .. } => (None, Problem::OutcomeUnknown),
+        };
+        self.answer(cx, asking.req, Reply::Problem { id, problem });
+    }
+
+    pub(crate) fn asking_deadline(&mut self, cx: &mut Cx, token: u64) {
+        let Some(asking) = self.asking.remove(&token) else { return };
+        if !self.clients.contains_key(&asking.req) {
+            return;
+        }
+        if asking.pausing {
+            // Its page may have come meanwhile.
+            let known = asking.write.facts.key.is_some_and(|k| !self.keys.live(&k).is_empty());
+            if known {
+                return self.consider(cx, asking.req, asking.id, asking.write, false);
+            }
+            return self.ask(cx, Asking { pausing: false, ..asking });
+        }
+        self.unreachable(cx, asking);
+    }
+
+    /// Another site asks what is known of a key here.
+    pub(crate) fn question(&mut self, cx: &mut Cx, from: SiteName, token: u64, key: KeyHash) {
+        if self.keys.may_be_stored(&key) {
+            return self.find(cx, Find::Key(key), Looking::Question { from, token });
+        }
+        let known = self.known(cx, key, &[]);
+        cx.out.push(Effect::Send { to: from, message: Message::Reply { token, known } });
+    }
+
+    fn tell(&mut self, cx: &mut Cx, to: SiteName, token: u64, rows: Vec<Found>) {
+        let known =
+            rows.first().and_then(|f| f.row.facts.key).map_or(super::Known::Nothing, |k| self.known(cx, k, &rows));
+        cx.out.push(Effect::Send { to, message: Message::Reply { token, known } });
+    }
+
+    fn known(&self, cx: &Cx, key: KeyHash, rows: &[Found]) -> super::Known {
+        use super::Known;
+        let digest_of = |id: WriteId| {
+            let live = self.live.get(&id).map(|w| w.facts.digest);
+            live.or_else(|| rows.iter().find(|f| f.row.id == id).map(|f| f.row.facts.digest))
+        };
+        match self.key_state(cx, key, None, rows) {
+            KeyState::New | KeyState::OtherRequest => Known::Nothing,
+            KeyState::InFlight(id) => digest_of(id).map_or(Known::Nothing, |digest| Known::InFlight { digest }),
+            KeyState::Recorded(id, outcome) => digest_of(id).map_or(Known::Nothing, |digest| Known::Recorded {
+                id,
+                digest,
+                status: outcome.status,
+                answer: outcome.answer.filter(|a| a.weight() <= self.settings.answer_max),
+            }),
+            KeyState::Unknown => {
+                let first = self.keys.live(&key).first().copied().or(rows.first().map(|f| f.row.id));
+                first.and_then(digest_of).map_or(Known::Nothing, |digest| Known::Unknown { digest })
+            }
+        }
+    }
+
+    /// The one place where a client is answered; once.
+    pub(crate) fn answer(&mut self, cx: &mut Cx, req: ReqId, reply: Reply) {
+        if let Some(client) = self.clients.remove(&req) {
+            if let Some(write) = client.write.and_then(|id| self.live.get_mut(&id)) {
+                write.clients.retain(|other| *other != req);
+            }
+            self.timers.remove(&(client.deadline_ms, Timer::Client(req)));
+            cx.reply(req, reply);
+        }
+    }
+
+    /// `timeout.total` bounds every wait of a client.
+    pub(crate) fn client_deadline(&mut self, cx: &mut Cx, req: ReqId) {
+        if let Some(reader) = self.readers.remove(&req) {
+            let fresh = covers(&self.decided_here(), &reader.seen);
+            return cx.reply(req, Reply::Go { fresh });
+        }
+        if let Some(reply) = self.take_receipt(req) {
+            return self.answer(cx, req, reply);
+        }
+        let Some(client) = self.clients.get(&req) else { return };
+        let Some(id) = client.write else {
+            let asked = self.asking.values().find(|a| a.req == req).map(|a| a.pausing);
+            let problem = match asked {
+                Some(_) => Problem::KeyInFlight { retry_after_s: RETRY_AFTER_S },
+                None => Problem::Overloaded { what: "journal look-ups" },
+            };
+            return self.answer(cx, req, Reply::Problem { id: None, problem });
+        };
+        let Some(write) = self.live.get(&id) else { return };
+        let alone = write.clients.len() == 1;
+        let problem = match (write.is_unsent(), alone, &write.origin) {
+            (true, true, _) => {
+                self.cancel(cx, id, Problem::LaneBusy);
+                return;
+            }
+            (true, false, _) => Problem::KeyInFlight { retry_after_s: RETRY_AFTER_S },
+            (false, _, Origin::Wished { .. }) => Problem::OutcomePending,
+            (false, _, _) => Problem::OutcomeUnknown,
+        };
+        self.answer(cx, req, Reply::Problem { id: Some(id), problem });
+        self.evict_if_final(id);
+    }
+
+    /// Gives up an own write that was sent nowhere; its clients are told why. Durable where the journal knows of it.
+    pub(crate) fn cancel(&mut self, cx: &mut Cx, id: WriteId, problem: Problem) {
+        let Some(write) = self.live.get_mut(&id) else { return };
+        write.origin = Origin::Cancelled;
+        write.stage = Stage::Decided(Fate::Void);
+        write.settled_clock_ms = cx.now.clock_ms;
+        if write.stored {
+            self.persist(cx, id);
+        }
+        self.release_lane(id);
+        let clients = self.live.get(&id).map(|w| w.clients.clone()).unwrap_or_default();
+        for req in clients {
+            self.answer(cx, req, Reply::Problem { id: Some(id), problem: problem.clone() });
+        }
+        self.decided_id(id);
+        self.evict(id);
+    }
+
+    pub(crate) fn await_seen(&mut self, cx: &mut Cx, req: ReqId, seen: After, deadline_ms: u64) {
+        if covers(&self.decided_here(), &seen) {
+            return cx.reply(req, Reply::Go { fresh: true });
+        }
+        self.readers.insert(req, Reader { seen, deadline_ms });
+        self.at(deadline_ms, Timer::Client(req));
+    }
+
+    /// Something more was decided: readers may be served.
+    pub(crate) fn wake_readers(&mut self, cx: &mut Cx) {
+        if self.readers.is_empty() {
+            return;
+        }
+        let decided = self.decided_here();
+        let ready: Vec<ReqId> =
+            self.readers.iter().filter(|(_, r)| covers(&decided, &r.seen)).map(|(r, _)| *r).collect();
+        for req in ready {
+            if let Some(reader) = self.readers.remove(&req) {
+                self.timers.remove(&(reader.deadline_ms, Timer::Client(req)));
+                cx.reply(req, Reply::Go { fresh: true });
+            }
+        }
+    }
+
+    pub(crate) fn hinted(&mut self, fingerprint: Fingerprint) {
+        if fingerprint.origin != self.settings.me {
+            self.ring.insert(fingerprint);
+        }
+    }
+
+    /// Deletes what is decided everywhere and old enough (§3.7).
+    pub(crate) fn clean(&mut self, cx: &mut Cx) {
+        const CLEAN_EVERY_MS: u64 = 60_000;
+        let keep_ms = self.settings.retain_ms.max(self.settings.key_ttl_ms);
+        if let Some(older_than_ms) = cx.now.clock_ms.checked_sub(keep_ms) {
+            let logs: Vec<_> = self.series.keys().copied().collect();
+            for log in logs {
+                let up_to = self.decided_by_all(log).min(self.series.get(&log).map_or(0, |s| s.decided));
+                if up_to > 0 {
+                    cx.persist(Op::Forget { log, up_to, older_than_ms });
+                }
+            }
+            cx.persist(Op::ForgetCancelled { older_than_ms });
+        }
+        self.at(cx.ms() + CLEAN_EVERY_MS, Timer::Clean);
+    }
+}
+
+/// Whether all that `seen` names is in `decided`.
+pub(crate) fn covers(decided: &After, seen: &After) -> bool {
+    seen.positions().iter().all(|&(log, position)| decided.position(log) >= position)
+}

@@ -1,0 +1,80 @@
+//! Which site decides (§3, "Where the decider is"). Pure: from what is known of the sites to one of them.
+use crate::model::SiteName;
+
+/// What is known of one site as a decider, now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Can be asked, its endpoints answer, it is not stopped.
+    pub available: bool,
+    /// Age of the oldest write it should have decided.
+    pub lag_ms: u64,
+}
+
+/// Sticky: a site that decides keeps deciding until it cannot, and a preferred one takes over again only when it has caught up.
+#[derive(Debug)]
+pub struct Chooser {
+    order: Vec<SiteName>,
+    lag_ms: u64,
+    current: Option<SiteName>,
+}
+
+impl Chooser {
+    pub fn new(order: Vec<SiteName>, lag_ms: u64) -> Self {
+        Self { order, lag_ms, current: None }
+    }
+
+    pub fn current(&self) -> Option<&SiteName> {
+        self.current.as_ref()
+    }
+
+    /// Looks at all sites again; returns whether the choice changed.
+    pub fn update(&mut self, standing: impl Fn(&SiteName) -> Standing) -> bool {
+        // A site that is more than `lag` behind is not healthy as a decider, preferred or not.
+        let can = |site: &SiteName| {
+            let s = standing(site);
+            s.available && s.lag_ms <= self.lag_ms
+        };
+        // Both moves ask the same, so the first in order that can is the choice; what keeps it sticky is that lag must have
+        // been made good before a site can again.
+        let choice = self.order.iter().find(|site| can(site)).cloned();
+        let changed = choice != self.current;
+        self.current = choice;
+        changed
+    }
+
+    /// The choice for one write that some sites could not take.
+    pub fn pick(&self, tried: &[SiteName], can: impl Fn(&SiteName) -> bool) -> Option<SiteName> {
+        let open = |site: &&SiteName| !tried.contains(site);
+        let current = self.current.as_ref().filter(open);
+        current.or_else(|| self.order.iter().filter(open).find(|site| can(site))).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_that_is_available_and_not_behind_decides() {
+        let (a, b) = (SiteName::new("a"), SiteName::new("b"));
+        let mut chooser = Chooser::new(vec![a.clone(), b.clone()], 1_000);
+        let at = |a_ok, a_lag, b_ok| {
+            let a = SiteName::new("a");
+            move |site: &SiteName| {
+                let (available, lag_ms) = if *site == a { (a_ok, a_lag) } else { (b_ok, 0) };
+                Standing { available, lag_ms }
+            }
+        };
+        assert!(chooser.update(at(true, 0, true)));
+        assert_eq!(chooser.current(), Some(&a));
+        assert!(chooser.update(at(false, 0, true)));
+        assert_eq!(chooser.current(), Some(&b));
+        assert!(!chooser.update(at(true, 5_000, true)), "back, but behind");
+        assert!(chooser.update(at(true, 900, true)));
+        assert_eq!(chooser.current(), Some(&a));
+        assert_eq!(chooser.pick(std::slice::from_ref(&a), |_| true), Some(b.clone()));
+        assert_eq!(chooser.pick(&[a.clone(), b.clone()], |_| true), None);
+        assert!(chooser.update(at(false, 0, false)));
+        assert_eq!(chooser.current(), None);
+    }
+}

@@ -1,0 +1,226 @@
+//! Where an own write is decided (§3): the lane's next write is placed here, wished elsewhere, queued or refused.
+use super::chooser::Standing;
+use super::core::{Core, Cx, Timer, Work};
+use super::write::{Role, Stage};
+use super::{Bug, Effect, Note, Reply, WhenDown};
+use crate::journal::Origin;
+use crate::model::{Lane, Problem, SiteName, WriteId};
+
+const RETRY_AFTER_S: u32 = 2;
+
+impl Core {
+    /// Gives the lane to its next own write, and its place at this replica to the next that is ready.
+    pub(crate) fn advance_lane(&mut self, cx: &mut Cx, lane: Lane) {
+        let Some(state) = self.lanes.get_mut(&lane) else { return };
+        if state.holder.is_none()
+            && let Some(id) = state.queue.pop_front()
+        {
+            // A write that was cancelled meanwhile is no longer live.
+            if let Some(write) = self.live.get_mut(&id) {
+                state.holder = Some(id);
+                write.holds_lane = true;
+                self.work.push_back(Work::Place(id));
+            } else {
+                self.work.push_back(Work::Lane(lane));
+            }
+        }
+        self.grant(cx, lane);
+        if self.lanes.get(&lane).is_some_and(|l| l.is_idle()) {
+            self.lanes.remove(&lane);
+        }
+    }
+
+    /// The own write is settled, passed or given up: the next of its lane may be decided.
+    pub(crate) fn release_lane(&mut self, id: WriteId) {
+        let Some(write) = self.live.get_mut(&id) else { return };
+        let lane = write.facts.lane;
+        write.holds_lane = false;
+        if let Some(state) = self.lanes.get_mut(&lane) {
+            if state.holder == Some(id) {
+                state.holder = None;
+            }
+            if state.here == Some(id) {
+                state.here = None;
+            }
+        }
+        self.work.push_back(Work::Lane(lane));
+    }
+
+    /// Finds a decider for an own write that holds its lane and was sent nowhere, or could not be taken where it was sent.
+    pub(crate) fn place(&mut self, cx: &mut Cx, id: WriteId) {
+        let settled = self.own_settled();
+        let decided = self.decided_here();
+        let Some(write) = self.live.get_mut(&id) else { return };
+        if write.position.is_some() || write.origin == Origin::Cancelled {
+            return;
+        }
+        // Clients of this site were told of all that is settled, and have read what is decided here (G3).
+        write.must = decided;
+        write.must.raise(self.own, settled);
+        let seen = write.seen.clone();
+        write.must.merge(&seen);
+        let tried = write.tried.clone();
+        match self.chooser.pick(&tried, |site| self.can_decide(site, cx.ms())) {
+            Some(site) if site == self.settings.me => self.place_here(id),
+            Some(site) => self.wish(cx, id, site),
+            None => self.nowhere(cx, id),
+        }
+    }
+
+    fn place_here(&mut self, id: WriteId) {
+        let wait = !self.bug(Bug::DeciderDoesNotWait);
+        let decided = self.decided_here();
+        let at_accept = self.bug(Bug::AfterAtAccept);
+        let Some(write) = self.live.get_mut(&id) else { return };
+        write.origin = Origin::Here;
+        write.role = Role::Own;
+        write.stage = Stage::Waiting;
+        if !wait {
+            write.must = crate::model::After::new();
+        }
+        if at_accept {
+            write.after = Some(decided);
+        }
+        self.work.push_back(Work::Look(id));
+    }
+
+    pub(crate) fn own_settled(&self) -> u64 {
+        self.series.get(&self.own).map_or(0, |s| s.received)
+    }
+
+    /// No replica can be asked. What was shipped as a wish may be given up only when its target has said that it is void.
+    fn nowhere(&mut self, cx: &mut Cx, id: WriteId) {
+        let Some(write) = self.live.get_mut(&id) else { return };
+        if !write.owed.is_empty() {
+            let clients = write.clients.clone();
+            for req in clients {
+                self.answer(cx, req, Reply::Problem { id: Some(id), problem: Problem::OutcomePending });
+            }
+            return;
+        }
+        write.tried.clear();
+        if self.settings.when_down == WhenDown::Queue || write.origin == Origin::Queued || self.draining == Some(id) {
+            return self.enqueue(cx, id);
+        }
+        self.cancel(cx, id, Problem::NoReplica { retry_after_s: RETRY_AFTER_S });
+    }
+
+    /// Keeps it until a replica can be asked; answered 202.
+    pub(crate) fn enqueue(&mut self, cx: &mut Cx, id: WriteId) {
+        let Some(write) = self.live.get_mut(&id) else { return };
+        write.origin = Origin::Queued;
+        write.stage = Stage::Idle;
+        let clients = write.clients.clone();
+        self.persist(cx, id);
+        if self.draining == Some(id) {
+            self.draining = None;
+            self.queue.push_front(id);
+        } else {
+            let place = self.queue.partition_point(|other| *other < id);
+            self.queue.insert(place, id);
+        }
+        self.release_lane(id);
+        for req in clients {
+            self.answer(cx, req, Reply::Queued { id });
+        }
+    }
+
+    /// Queued writes go in order of acceptance, each when the one before is settled, before any newer one.
+    pub(crate) fn drain_queue(&mut self, cx: &mut Cx) {
+        if self.draining.is_some_and(|id| self.live.get(&id).is_some_and(|w| w.position.is_none() && !w.has_passed())) {
+            return;
+        }
+        self.draining = None;
+        if self.chooser.current().is_none() {
+            return;
+        }
+        if let Some(id) = self.queue.pop_front() {
+            self.draining = Some(id);
+            let Some(write) = self.live.get_mut(&id) else { return };
+            write.tried.clear();
+            let lane = write.facts.lane;
+            self.lanes.entry(lane).or_default().queue.push_back(id);
+            self.advance_lane(cx, lane);
+        }
+    }
+
+    /// What is known of a site as a decider.
+    pub(crate) fn standing(&self, site: &SiteName, now_ms: u64) -> Standing {
+        if *site == self.settings.me {
+            return Standing { available: self.healthy && self.stopped.is_none(), lag_ms: self.lag_ms(now_ms) };
+        }
+        let Some(peer) = self.peers.get(site) else { return Standing { available: false, lag_ms: 0 } };
+        // What it has not got from us counts as what it is behind.
+        let ours = self
+            .series
+            .get(&self.own)
+            .map_or(0, |own| own.lag_ms(peer.cursors.get(&self.own).map_or(0, |c| c.decided), now_ms));
+        Standing { available: peer.linked && peer.healthy, lag_ms: peer.lag_ms.max(ours) }
+    }
+
+    fn can_decide(&self, site: &SiteName, now_ms: u64) -> bool {
+        let standing = self.standing(site, now_ms);
+        standing.available && standing.lag_ms <= self.settings.lag_ms
+    }
+
+    /// Age of the oldest write that this replica has received and not decided.
+    pub(crate) fn lag_ms(&self, now_ms: u64) -> u64 {
+        self.series.values().map(|s| s.lag_ms(s.decided, now_ms)).max().unwrap_or(0)
+    }
+
+    /// Health, links or lags changed: who decides may have changed.
+    pub(crate) fn choose(&mut self, cx: &mut Cx) {
+        let standings: Vec<(SiteName, Standing)> =
+            self.settings.order.iter().map(|s| (s.clone(), self.standing(s, cx.ms()))).collect();
+        let of = |site: &SiteName| standings.iter().find(|(s, _)| s == site).expect("all of the order").1;
+        if self.chooser.update(of) {
+            let current = self.chooser.current().cloned();
+            cx.note(Note::Failover { to: current.clone() });
+            cx.out.push(Effect::Decider(current));
+            self.place_again();
+        }
+        if !self.queue.is_empty() {
+            self.work.push_back(Work::Drain);
+        }
+    }
+
+    pub(crate) fn health(&mut self, cx: &mut Cx, healthy: bool) {
+        if self.healthy != healthy {
+            self.healthy = healthy;
+            self.status_due = true;
+            self.work.push_back(Work::Shadows);
+        }
+        self.choose(cx);
+    }
+
+    /// Deadlines of one write: seen, wish, backoff, doubt. Looks at the present state; an outdated timer does nothing.
+    pub(crate) fn write_deadline(&mut self, cx: &mut Cx, id: WriteId) {
+        let now = cx.ms();
+        let Some(write) = self.live.get_mut(&id) else { return };
+        if !write.seen.positions().is_empty() && now >= write.seen_until_ms && write.is_unsent() {
+            if write.refuse_stale {
+                return self.cancel(cx, id, Problem::Stale);
+            }
+            write.seen = crate::model::After::new();
+            if write.stage == Stage::Waiting {
+                self.work.push_back(Work::Place(id));
+                return;
+            }
+        }
+        let Some(write) = self.live.get_mut(&id) else { return };
+        match &write.stage {
+            Stage::Backoff { until_ms } if *until_ms <= now => {
+                write.stage = Stage::Waiting;
+                self.work.push_back(Work::Look(id));
+            }
+            Stage::Unknown(_) => self.doubt_deadline(cx, id),
+            _ => {}
+        }
+        self.wish_deadline(cx, id);
+        self.held_wish_deadline(cx, id);
+    }
+
+    pub(crate) fn wake_write_at(&mut self, at_ms: u64, id: WriteId) {
+        self.at(at_ms, Timer::Write(id));
+    }
+}

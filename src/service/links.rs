@@ -1,0 +1,56 @@
+//! Links coming and going, and what is said over them.
+use super::core::{Core, Cx, Work};
+use super::{Message, Note};
+use crate::model::SiteName;
+
+impl Core {
+    pub(crate) fn link_up(&mut self, cx: &mut Cx, peer: SiteName) {
+        let state = self.peers.entry(peer.clone()).or_default();
+        state.linked = true;
+        // Nothing is known of it until it speaks.
+        state.healthy = false;
+        for cursor in state.cursors.values_mut() {
+            (cursor.sent, cursor.reading, cursor.want) = (cursor.received, false, false);
+        }
+        self.say_status_to(cx, peer.clone());
+        self.say_wishes_again(cx, &peer);
+        self.status_due = true;
+        self.choose(cx);
+    }
+
+    pub(crate) fn link_down(&mut self, cx: &mut Cx, peer: SiteName) {
+        let Some(state) = self.peers.get_mut(&peer) else { return };
+        state.linked = false;
+        state.healthy = false;
+        self.release_receipts(cx);
+        self.status_due = true;
+        self.choose(cx);
+        let asked: Vec<u64> = self.asking.iter().filter(|(_, a)| a.site == peer).map(|(t, _)| *t).collect();
+        for token in asked {
+            self.asking_deadline(cx, token);
+        }
+    }
+
+    pub(crate) fn message(&mut self, cx: &mut Cx, from: SiteName, message: Message) {
+        if !self.peers.get(&from).is_some_and(|p| p.linked) {
+            // Of a connection that is gone: everything that counts will be said again.
+            return;
+        }
+        match message {
+            Message::Status(status) => self.peer_status(cx, from, status),
+            Message::Page(page) => self.receive_page(cx, &from, page),
+            Message::Wish(wish) if wish.facts.key.is_none() && wish.request.method.is_empty() => {
+                cx.note(Note::Invalid { peer: from, why: "a wish without a request".into() });
+            }
+            Message::Wish(wish) => self.wished(cx, from, *wish),
+            Message::Revoke { id, attempt } => self.revoked(cx, from, id, attempt),
+            Message::Word { id, attempt, word } => self.word(cx, from, id, attempt, word),
+            Message::Question { token, key } => self.question(cx, from, token, key),
+            Message::Reply { token, known } => self.told(cx, &from, token, known),
+        }
+        if !self.pending.is_empty() {
+            self.retry_pending(cx);
+        }
+        self.work.push_back(Work::Shadows);
+    }
+}

@@ -1,0 +1,158 @@
+//! What a person decides about writes that no rule can decide (§6d).
+use std::sync::Arc;
+
+use super::core::{Core, Cx, Work};
+use super::outcome::Class;
+use super::write::{Role, Stage, Write};
+use super::{Find, Found, Looking, Operation, Reply, ReqId};
+use crate::journal::{Fate, Op, Origin, QuarantineReason};
+use crate::model::{Answer, Verdict, WriteId};
+
+impl Core {
+    pub(crate) fn operate(&mut self, cx: &mut Cx, req: ReqId, id: Option<WriteId>, operation: Operation) {
+        let Some(id) = id else {
+            if operation != Operation::Resume {
+                return cx.reply(req, Reply::Rejected { why: "this order needs a write id".into() });
+            }
+            self.stopped = None;
+            self.divergences = 0;
+            cx.persist(Op::Stopped(None));
+            self.work.push_back(Work::Shadows);
+            self.status_due = true;
+            self.choose(cx);
+            return cx.reply(req, Reply::Done);
+        };
+        if !self.quarantined.contains_key(&id) {
+            return cx.reply(req, Reply::Rejected { why: format!("{id} is not in quarantine at this site") });
+        }
+        self.find(cx, Find::Id(id), Looking::Operator { req, id, operation });
+    }
+
+    pub(crate) fn operator_found(
+        &mut self,
+        cx: &mut Cx,
+        req: ReqId,
+        id: WriteId,
+        operation: Operation,
+        rows: Vec<Found>,
+    ) {
+        let live = self.live.get(&id).map(|w| Found { row: w.row(), request: w.request.clone() });
+        let found = live.or_else(|| rows.into_iter().find(|f| f.row.id == id));
+        let (Some(found), true) = (found, self.quarantined.contains_key(&id)) else {
+            return cx.reply(req, Reply::Rejected { why: format!("{id} is no longer in quarantine") });
+        };
+        let verdict = found.row.outcome.as_ref().map(|o| o.verdict);
+        let own = found.row.origin == Origin::Settled;
+        let open = own && matches!(verdict, Some(Verdict::Undecided | Verdict::MayHaveApplied));
+        match operation {
+            Operation::Applied if open => self.decide_now(cx, found, Verdict::Applied, None),
+            Operation::Discard if open => {
+                self.decide_now(cx, found, Verdict::Void, None);
+                self.reopen(cx, id);
+            }
+            Operation::Applied => self.rewrite_fate(cx, id, Some(found), Fate::Applied),
+            Operation::Discard => {
+                self.rewrite_fate(cx, id, Some(found), Fate::Void);
+                self.reopen(cx, id);
+            }
+            Operation::Resend if found.request.is_none() => {
+                return cx.reply(req, Reply::Rejected { why: format!("the request of {id} is not kept at this site") });
+            }
+            Operation::Resend => self.resend(cx, found),
+            Operation::Resume => {
+                return cx.reply(req, Reply::Rejected { why: "resume takes no write id".into() });
+            }
+        }
+        cx.reply(req, Reply::Done);
+    }
+
+    /// An own write that was settled as undecided is decided: by a person, or by a late word.
+    pub(crate) fn decide_now(&mut self, cx: &mut Cx, found: Found, verdict: Verdict, answer: Option<Arc<Answer>>) {
+        let id = found.row.id;
+        let by_word = answer.is_some();
+        let reason = self.quarantined.get(&id).map(|q| q.reason);
+        let request = found.request.clone();
+        // A late word tells of another replica; a person tells of this one too.
+        let elsewhere = by_word && reason == Some(QuarantineReason::UnknownOutcome);
+        let fate = match verdict {
+            Verdict::Applied if !elsewhere => Fate::Applied,
+            _ => Fate::Void,
+        };
+        let verdict = if verdict == Verdict::Applied { Verdict::Applied } else { Verdict::Void };
+        self.rewrite_fate(cx, id, Some(Found { row: found.row.clone(), request }), fate.clone());
+        let mut old = Write::recover(found, cx.ms());
+        old.stage = Stage::Decided(fate);
+        self.decide_late(cx, old, verdict, answer);
+    }
+
+    fn resend(&mut self, cx: &mut Cx, found: Found) {
+        let id = found.row.id;
+        self.release_quarantine(cx, id);
+        if !self.live.contains_key(&id) {
+            let mut write = Write::recover(found, cx.ms());
+            write.key_counted = true;
+            self.insert(write);
+        }
+        let Some(write) = self.live.get_mut(&id) else { return };
+        write.role =
+            if write.outcome.as_ref().is_some_and(|o| o.verdict == Verdict::Applied) && write.position.is_some() {
+                Role::Shadow
+            } else {
+                Role::Ordered
+            };
+        write.doubtful = false;
+        write.pass_at_ms = None;
+        write.attempts = write.attempts.max(1);
+        write.stage = Stage::Waiting;
+        self.work.push_back(Work::Look(id));
+    }
+
+    /// What came of a write that a person ordered to be sent again.
+    pub(crate) fn finish_ordered(&mut self, cx: &mut Cx, id: WriteId, class: Class) {
+        let Some(write) = self.live.get(&id) else { return };
+        let found = Found { row: write.row(), request: write.request.clone() };
+        let own = write.origin == Origin::Settled;
+        match class {
+            Class::Success(answer) if own => {
+                self.decide_now(cx, found, Verdict::Applied, None);
+                let _ = answer;
+            }
+            Class::Success(_) => self.rewrite_fate(cx, id, Some(found), Fate::Applied),
+            Class::Refused(answer) | Class::NotExecuted(answer) | Class::MayHaveApplied(answer) => {
+                let reason = QuarantineReason::UnknownOutcome;
+                let detail = format!("sent again by order; the service answered {}", answer.status);
+                self.set_stage(id, Stage::Decided(Fate::Quarantined(reason)));
+                self.quarantine(cx, id, reason, detail, answer.status);
+                self.persist(cx, id);
+                self.evict_if_final(id);
+            }
+            Class::NeverSent { why } | Class::Unknown { why } => {
+                let reason = QuarantineReason::UnknownOutcome;
+                self.set_stage(id, Stage::Decided(Fate::Quarantined(reason)));
+                self.quarantine(cx, id, reason, format!("sent again by order; {why}"), 0);
+                self.persist(cx, id);
+                self.evict_if_final(id);
+            }
+        }
+    }
+
+    /// A write turned out not to be applied: copies that stood back for it have to be applied after all (§7).
+    fn reopen(&mut self, cx: &mut Cx, id: WriteId) {
+        self.find(cx, Find::Id(id), Looking::Reopen(id));
+    }
+
+    pub(crate) fn reopen_copies(&mut self, cx: &mut Cx, id: WriteId, rows: Vec<Found>) {
+        let asked_by_id = rows.iter().any(|f| f.row.id == id);
+        if asked_by_id && rows.len() == 1 {
+            if let Some(key) = rows[0].row.facts.key {
+                self.find(cx, Find::Key(key), Looking::Reopen(id));
+            }
+            return;
+        }
+        for found in rows {
+            if found.row.here == crate::journal::Here::Decided(Fate::Duplicate(id)) {
+                self.resend(cx, found);
+            }
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! What is known of another site that holds a replica of the group.
+use std::collections::BTreeMap;
+
+use crate::model::{Chain, LogId};
+
+/// How far a peer is with one series, as it said last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PeerCursor {
+    pub received: u64,
+    pub chain: Chain,
+    pub decided: u64,
+    pub want: bool,
+    /// Pages up to here were sent on this connection.
+    pub sent: u64,
+    /// A read for the next page is under way.
+    pub reading: bool,
+    /// When `received` advanced last: pages that were lost are sent again.
+    pub progress_ms: u64,
+}
+
+#[derive(Debug, Default)]
+pub struct Peer {
+    pub linked: bool,
+    pub healthy: bool,
+    pub lag_ms: u64,
+    pub cursors: BTreeMap<LogId, PeerCursor>,
+}

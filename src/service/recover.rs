@@ -1,0 +1,184 @@
+//! Beginning again from what is durable. Recovery is the normal start path.
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::chooser::Chooser;
+use super::core::{Core, Cx, Timer, Work};
+use super::write::{Role, Stage, Write};
+use super::{Effect, Now, PeerView, SeriesView, Settings, View};
+use crate::dedup::Ring;
+use crate::idempotency::KeyTable;
+use crate::journal::{Here, Origin, Recovered};
+use crate::mirror::Series;
+use crate::model::{LogId, WriteId};
+use crate::replay::{Blocked, LaneMemory};
+
+impl Core {
+    /// Rebuilds the machine from what is durable. `own` is the log of this store.
+    pub fn recover(settings: Settings, own: LogId, recovered: Recovered, now: Now, out: &mut Vec<Effect>) -> Self {
+        let limits = settings.limits;
+        let mut core = Self {
+            own,
+            series: BTreeMap::new(),
+            live: BTreeMap::new(),
+            live_bytes: 0,
+            lanes: BTreeMap::new(),
+            lane_memory: LaneMemory::new(limits.lanes),
+            blocked: Blocked::default(),
+            keys: KeyTable::recover(recovered.keys, limits.keys),
+            ring: Ring::new(limits.ring),
+            peers: BTreeMap::new(),
+            unpositioned: BTreeSet::new(),
+            wishes_out: BTreeSet::new(),
+            pending: BTreeSet::new(),
+            recently_final: VecDeque::new(),
+            queue: VecDeque::new(),
+            draining: None,
+            clients: BTreeMap::new(),
+            readers: BTreeMap::new(),
+            receipts: BTreeMap::new(),
+            looking: BTreeMap::new(),
+            asking: BTreeMap::new(),
+            next_token: 0,
+            quarantined: recovered.quarantined.into_iter().map(|q| (q.id, q)).collect(),
+            healthy: false,
+            stopped: recovered.stopped,
+            divergences: 0,
+            chooser: Chooser::new(settings.order.clone(), settings.lag_ms),
+            shadows_here: 0,
+            shadows_waiting: VecDeque::new(),
+            timers: BTreeSet::new(),
+            work: VecDeque::new(),
+            concurrent: 0,
+            status_due: false,
+            next_status_ms: now.mono_ms,
+            settings,
+        };
+        let cx = &mut Cx { now, out };
+        for meta in recovered.series {
+            core.series.insert(meta.log, Series::recover(meta, now.mono_ms));
+        }
+        let me = core.settings.me.clone();
+        core.series.entry(own).or_insert_with(|| Series::new(own, me));
+        for (log, position) in recovered.decided_beyond {
+            if let Some(series) = core.series.get_mut(&log) {
+                series.mark_decided(position);
+            }
+        }
+        for (lane, log, position) in recovered.lanes.into_iter().rev() {
+            core.lane_memory.applied(lane, WriteId { log, n: 0 }, Some(position));
+        }
+        // In order of acceptance, so that queued writes and lanes keep it.
+        let mut open = recovered.open;
+        open.sort_by_key(|found| found.row.id);
+        for found in open {
+            core.recover_write(cx, found);
+        }
+        let logs: Vec<LogId> = core.series.keys().copied().collect();
+        core.work.extend(logs.into_iter().map(Work::Load));
+        core.at(now.mono_ms, Timer::Status);
+        core.at(now.mono_ms, Timer::Clean);
+        core.work_off(cx);
+        core
+    }
+
+    fn recover_write(&mut self, cx: &mut Cx, found: super::Found) {
+        let here = found.row.here.clone();
+        let was_sending = matches!(here, Here::Sending { .. });
+        let mut write = Write::recover(found, cx.ms());
+        let (id, lane) = (write.id, write.facts.lane);
+        // The process that sent it is gone, so the last try began before now.
+        write.last_start_ms = cx.ms();
+        match (&write.origin, &write.wish, write.position) {
+            (Origin::Queued, _, None) => self.queue.push_back(id),
+            (Origin::Wished { site, attempt, .. }, _, None) => {
+                // Whether it was sent there nobody here knows any more: revoke, and let the word decide.
+                write.wish_attempts = *attempt;
+                write.owed.insert(site.clone(), *attempt);
+                write.tried.push(site.clone());
+                write.origin = Origin::Wished { site: site.clone(), attempt: *attempt, revoked: true };
+                write.pass_at_ms = Some(cx.ms() + self.settings.longest_request_ms + self.settings.hold_ms);
+                self.wishes_out.insert(id);
+            }
+            _ => {}
+        }
+        let (origin, wish, position) = (write.origin.clone(), write.wish.clone(), write.position);
+        let decided = matches!(write.stage, Stage::Decided(_));
+        let followed = write.outcome.as_ref().is_some_and(|o| o.verdict == crate::model::Verdict::Applied);
+        let pass_at = write.pass_at_ms;
+        if origin == Origin::Accepted || (origin == Origin::Here && !was_sending && !decided) {
+            // Sent nowhere and nobody was told of it.
+            write.origin = Origin::Cancelled;
+            write.stage = Stage::Decided(crate::journal::Fate::Void);
+            self.insert(write);
+            self.persist(cx, id);
+            return self.evict(id);
+        }
+        let applied_wish =
+            wish.is_some() && position.is_none() && write.stage == Stage::Decided(crate::journal::Fate::Applied);
+        self.insert(write);
+        if matches!(origin, Origin::Here | Origin::Wished { .. }) && position.is_none() {
+            self.lanes.entry(lane).or_default().holder = Some(id);
+            self.live.get_mut(&id).expect("inserted above").holds_lane = true;
+        }
+        if let Some(at) = pass_at {
+            self.wake_write_at(at, id);
+        }
+        if applied_wish {
+            self.unpositioned.insert(id);
+            self.lane_memory.applied(lane, id, None);
+        }
+        if was_sending {
+            self.enter_doubt(cx, id, "the appliance ended after it was sent".into());
+        } else if let (Some(held), None, false) = (&wish, position, decided) {
+            // A restart makes a stored wish void.
+            self.void_wish(cx, id, held.attempt, super::WishWord::Void);
+        } else if position.is_some() && !decided {
+            let write = self.live.get_mut(&id).expect("inserted above");
+            write.role = Role::Shadow;
+            if followed {
+                write.stage = Stage::Waiting;
+                self.work.push_back(Work::Look(id));
+            } else {
+                self.decide_shadow(cx, id, crate::journal::Fate::Skipped);
+            }
+        }
+    }
+
+    pub fn view(&self) -> View {
+        let count = |f: fn(&Write) -> bool| self.live.values().filter(|w| f(w)).count();
+        let peers = self.settings.replicas.iter().filter(|s| **s != self.settings.me).map(|site| {
+            let peer = self.peers.get(site);
+            let behind = |of: fn(&super::peer::PeerCursor) -> u64| -> u64 {
+                let at = |log| peer.and_then(|p| p.cursors.get(log)).map_or(0, of);
+                self.series.values().filter(|s| s.site != *site).map(|s| s.received.saturating_sub(at(&s.log))).sum()
+            };
+            PeerView {
+                site: site.clone(),
+                linked: peer.is_some_and(|p| p.linked),
+                healthy: peer.is_some_and(|p| p.healthy),
+                lag_ms: peer.map_or(0, |p| p.lag_ms),
+                not_received: behind(|c| c.received),
+                not_decided: behind(|c| c.decided),
+            }
+        });
+        View {
+            decider: self.chooser.current().cloned(),
+            healthy: self.healthy,
+            stopped: self.stopped.clone(),
+            lag_ms: self.series.values().map(|s| s.received - s.decided).max().unwrap_or(0),
+            open_writes: self.live.len(),
+            queued: self.queue.len() + usize::from(self.draining.is_some()),
+            unknown: count(|w| matches!(w.stage, Stage::Unknown(_))),
+            series: self
+                .series
+                .values()
+                .map(|s| SeriesView { log: s.log, site: s.site.clone(), received: s.received, decided: s.decided })
+                .collect(),
+            peers: peers.collect(),
+            quarantined: self.quarantined.values().cloned().collect(),
+            quarantine: self.quarantined.len(),
+            concurrent: self.concurrent,
+            ring: self.ring.len(),
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! A write while it is not final: what the journal knows of it, and where it stands in this life of the process.
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{Found, ReqId};
+use crate::journal::{Fate, Here, Origin, Row, WishHeld};
+use crate::model::{After, Chain, Facts, Outcome, Request, SiteName, WriteId};
+
+/// As what a write is sent to this replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Its own origin decides here.
+    Own,
+    /// Another site wished that we decide.
+    Wish,
+    /// It was decided; this replica follows.
+    Shadow,
+    /// A person ordered it, after its lane had passed it.
+    Ordered,
+}
+
+/// An unknown outcome, and what is still tried (§6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Doubt {
+    /// Until then the service may still be working on an earlier try.
+    pub fence_until_ms: u64,
+    /// From then on the lane waits no longer.
+    pub pass_at_ms: u64,
+    /// Next probe or resend.
+    pub next_ms: u64,
+    pub probing: bool,
+}
+
+/// Where it stands at this replica, in this life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Not to be sent here, now.
+    Idle,
+    /// Waits for what it must come after, for its lane, or for the replica.
+    Waiting,
+    /// Has its lane; the journal is asked for copies of its key.
+    Checking,
+    Sending,
+    Backoff {
+        until_ms: u64,
+    },
+    Unknown(Doubt),
+    Decided(Fate),
+}
+
+#[derive(Debug)]
+pub struct Write {
+    pub id: WriteId,
+    pub facts: Facts,
+    pub request: Option<Arc<Request>>,
+    pub origin: Origin,
+    pub wish: Option<WishHeld>,
+    pub outcome: Option<Outcome>,
+    pub position: Option<(u64, Chain)>,
+    pub decides: Option<(WriteId, u64)>,
+    pub settled_clock_ms: u64,
+
+    pub role: Role,
+    pub stage: Stage,
+    /// What it must at least come after before this replica, or the asked one, may send it.
+    pub must: After,
+    /// Fixed when it was sent here.
+    pub after: Option<After>,
+    pub attempts: u32,
+    /// An attempt may have been applied and nothing has disproved it.
+    pub doubtful: bool,
+    pub last_start_ms: u64,
+    /// When a person is no longer needed for an unknown outcome to hold up its lane; set by the first doubt.
+    pub pass_at_ms: Option<u64>,
+    /// The row (and request) is in the journal.
+    pub stored: bool,
+    /// The key table counts its stored row already.
+    pub key_counted: bool,
+    pub clients: Vec<ReqId>,
+    /// The one that brought it; others are copies.
+    pub first_client: Option<ReqId>,
+    /// What its client has seen and this replica had not decided; waited for until `seen_until_ms`.
+    pub seen: After,
+    pub seen_until_ms: u64,
+    pub refuse_stale: bool,
+    /// Deciders that could not take it, this time round.
+    pub tried: Vec<SiteName>,
+    /// Wishes given up whose fate is not known: site and attempt.
+    pub owed: BTreeMap<SiteName, u32>,
+    /// Counts wishes over all sites.
+    pub wish_attempts: u32,
+    /// When the present wish was sent.
+    pub wished_ms: u64,
+    /// The asked site said *unknown*: it goes on finding out, nobody else is asked.
+    pub unknown_there: bool,
+    /// A wish's outcome that waits for the entries it comes after.
+    pub pending: Option<(SiteName, Outcome)>,
+    pub accepted_ms: u64,
+    /// Of the lane: holds it as an own write.
+    pub holds_lane: bool,
+}
+
+impl Write {
+    pub fn new(id: WriteId, facts: Facts, request: Option<Arc<Request>>, role: Role, now_ms: u64) -> Self {
+        Self {
+            id,
+            facts,
+            request,
+            origin: if role == Role::Own { Origin::Accepted } else { Origin::Foreign },
+            wish: None,
+            outcome: None,
+            position: None,
+            decides: None,
+            settled_clock_ms: 0,
+            role,
+            stage: Stage::Idle,
+            must: After::new(),
+            after: None,
+            attempts: 0,
+            doubtful: false,
+            last_start_ms: 0,
+            pass_at_ms: None,
+            stored: false,
+            key_counted: false,
+            clients: Vec::new(),
+            first_client: None,
+            seen: After::new(),
+            seen_until_ms: 0,
+            refuse_stale: false,
+            tried: Vec::new(),
+            owed: BTreeMap::new(),
+            wish_attempts: 0,
+            wished_ms: 0,
+            unknown_there: false,
+            pending: None,
+            accepted_ms: now_ms,
+            holds_lane: false,
+        }
+    }
+
+    pub fn recover(found: Found, now_ms: u64) -> Self {
+        let Found { row, request } = found;
+        let role = match (&row.origin, &row.wish, &row.position) {
+            (_, _, Some(_)) => Role::Shadow,
+            (Origin::Foreign, Some(_), None) => Role::Wish,
+            (Origin::Foreign, None, None) => Role::Shadow,
+            _ => Role::Own,
+        };
+        let mut write = Self::new(row.id, row.facts, request, role, now_ms);
+        write.stage = match &row.here {
+            Here::Decided(fate) => Stage::Decided(fate.clone()),
+            Here::Untouched | Here::Sending { .. } => Stage::Idle,
+        };
+        if let Here::Sending { attempt, after } = row.here {
+            (write.attempts, write.after) = (attempt, Some(after));
+        }
+        write.origin = row.origin;
+        write.wish = row.wish;
+        write.outcome = row.outcome;
+        write.position = row.position;
+        write.decides = row.decides;
+        write.settled_clock_ms = row.settled_clock_ms;
+        write.stored = true;
+        write.key_counted = true;
+        write
+    }
+
+    pub fn row(&self) -> Row {
+        let here = match &self.stage {
+            Stage::Decided(fate) => Here::Decided(fate.clone()),
+            Stage::Sending | Stage::Unknown(_) => self.here_sending(),
+            // A doubtful write stays unknown over a crash, whatever it waits for now.
+            Stage::Backoff { .. } | Stage::Waiting | Stage::Checking if self.doubtful => self.here_sending(),
+            Stage::Idle | Stage::Waiting | Stage::Checking | Stage::Backoff { .. } => Here::Untouched,
+        };
+        Row {
+            id: self.id,
+            facts: self.facts.clone(),
+            origin: self.origin.clone(),
+            wish: self.wish.clone(),
+            here,
+            outcome: self.outcome.clone(),
+            position: self.position,
+            decides: self.decides,
+            settled_clock_ms: self.settled_clock_ms,
+        }
+    }
+
+    fn here_sending(&self) -> Here {
+        Here::Sending { attempt: self.attempts, after: self.after.clone().unwrap_or_default() }
+    }
+
+    pub fn is_final(&self) -> bool {
+        self.row_is_final() && self.clients.is_empty()
+    }
+
+    fn row_is_final(&self) -> bool {
+        let settled = matches!(self.origin, Origin::Foreign | Origin::Settled | Origin::Cancelled);
+        let positioned = self.position.is_some() || self.origin == Origin::Cancelled;
+        settled && positioned && matches!(self.stage, Stage::Decided(_))
+    }
+
+    /// Nothing was sent anywhere: it can be given up without anybody noticing.
+    pub fn is_unsent(&self) -> bool {
+        let nowhere = matches!(self.origin, Origin::Accepted | Origin::Here);
+        let waiting = matches!(self.stage, Stage::Idle | Stage::Waiting | Stage::Checking);
+        nowhere && waiting && !self.doubtful && self.owed.is_empty() && self.outcome.is_none()
+    }
+
+    /// Its lane has passed it: it is settled as undecided, or was handed to a person.
+    pub fn has_passed(&self) -> bool {
+        matches!(self.stage, Stage::Decided(Fate::Quarantined(_)))
+    }
+
+    pub fn weight(&self) -> usize {
+        512 + self.request.as_ref().map_or(0, |r| r.weight())
+    }
+
+    /// What this replica must have decided before the write may be sent here.
+    pub fn comes_after(&self) -> &After {
+        match (self.role, &self.outcome) {
+            (Role::Shadow, Some(outcome)) => &outcome.after,
+            _ => &self.must,
+        }
+    }
+}
