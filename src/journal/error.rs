@@ -70,7 +70,9 @@ impl std::fmt::Display for RecordName {
             RecordName::Request(id) => write!(f, "request of write {id}"),
             RecordName::Quarantined(id) => write!(f, "quarantine record of write {id}"),
             RecordName::Series { group, log } => write!(f, "series {log} of {group}"),
-            RecordName::Position { group, log, position } => write!(f, "position {position} in series {log} of {group}"),
+            RecordName::Position { group, log, position } => {
+                write!(f, "position {position} in series {log} of {group}")
+            }
             RecordName::Stopped(group) => write!(f, "stop record of {group}"),
             RecordName::Named(name) => write!(f, "named value {name:?}"),
             RecordName::Database => f.write_str("database"),

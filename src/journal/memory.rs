@@ -144,37 +144,37 @@ impl Shelf {
         self.series.insert(meta.log, meta);
     }
 
-    fn may_forget(&self, id: WriteId, older_than_ms: u64) -> bool {
-        self.rows.get(&id).is_some_and(|row| {
-            row.settled_clock_ms <= older_than_ms
-                && Standing::of(row).may_be_forgotten()
-                && !self.quarantined.contains_key(&id)
-        })
+    /// Somebody still needs it, however old it is.
+    fn is_needed(&self, row: &Row) -> bool {
+        !Standing::of(row).may_be_forgotten() || self.quarantined.contains_key(&row.id)
     }
 
+    /// In order of positions. Rows that somebody still needs are passed over; the first that is only too young ends it,
+    /// because the later ones were settled later.
     fn forget(&mut self, log: LogId, up_to: u64, older_than_ms: u64, committed: &mut Committed) {
-        let old = self.places.range((log, 0)..=(log, up_to)).filter(|(_, id)| self.may_forget(**id, older_than_ms));
-        let mut old: Vec<(u64, WriteId)> = old.map(|(&(_, position), &id)| (position, id)).collect();
-        committed.more_to_forget |= old.len() > FORGET_ROWS_MAX;
-        old.truncate(FORGET_ROWS_MAX);
-        if let (Some((highest, _)), Some(meta)) = (old.last(), self.series.get_mut(&log)) {
-            meta.forgotten = meta.forgotten.max(*highest);
+        let rows = self.places.range((log, 0)..=(log, up_to)).map(|(_, id)| &self.rows[id]);
+        let old = rows.filter(|row| !self.is_needed(row)).take_while(|row| row.settled_clock_ms <= older_than_ms);
+        let old: Vec<WriteId> = old.take(FORGET_ROWS_MAX + 1).map(|row| row.id).collect();
+        let gone = self.delete(old, committed);
+        if let (Some((highest, _)), Some(meta)) = (gone.and_then(|row| row.position), self.series.get_mut(&log)) {
+            meta.forgotten = meta.forgotten.max(highest);
         }
-        self.delete(old.into_iter().map(|(_, id)| id).collect(), committed);
     }
 
     fn forget_cancelled(&mut self, older_than_ms: u64, committed: &mut Committed) {
-        let cancelled = |row: &&Row| Standing::of(row) == Standing::Cancelled && self.may_forget(row.id, older_than_ms);
-        let mut old: Vec<_> =
-            self.rows.values().filter(cancelled).map(|row| (row.settled_clock_ms, row.id)).collect();
+        let cancelled = self.rows.values().filter(|row| Standing::of(row) == Standing::Cancelled);
+        let old = cancelled.filter(|row| !self.is_needed(row) && row.settled_clock_ms <= older_than_ms);
+        let mut old: Vec<_> = old.map(|row| (row.settled_clock_ms, row.id)).collect();
         old.sort_unstable();
-        committed.more_to_forget |= old.len() > FORGET_ROWS_MAX;
-        old.truncate(FORGET_ROWS_MAX);
         self.delete(old.into_iter().map(|(_, id)| id).collect(), committed);
     }
 
-    fn delete(&mut self, ids: Vec<WriteId>, committed: &mut Committed) {
+    /// Deletes the first [`FORGET_ROWS_MAX`] of these; returns the last row deleted.
+    fn delete(&mut self, mut ids: Vec<WriteId>, committed: &mut Committed) -> Option<Row> {
+        committed.more_to_forget |= ids.len() > FORGET_ROWS_MAX;
+        ids.truncate(FORGET_ROWS_MAX);
         let mut keys = BTreeSet::new();
+        let mut last = None;
         for id in ids {
             let row = self.rows.remove(&id).expect("only rows that exist are chosen");
             self.requests.remove(&id);
@@ -182,6 +182,7 @@ impl Shelf {
                 self.places.remove(&(id.log, position));
             }
             keys.extend(row.facts.key.map(|key| key.short()));
+            last = Some(row);
         }
         if !keys.is_empty() {
             self.rows.values().filter_map(|row| row.facts.key).for_each(|key| {
@@ -189,6 +190,7 @@ impl Shelf {
             });
         }
         committed.forgotten_keys.extend(keys);
+        last
     }
 
     fn found(&self, row: &Row) -> Found {
