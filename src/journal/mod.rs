@@ -1,11 +1,50 @@
 //! The store contract (§12): what is durable, and how it is asked for.
 //!
-//! Owns every durable byte of a node. Promises that one [`Batch`] is one transaction, that batches become durable in the
-//! order in which they were handed over, and that a batch reported durable survives what `durability` says. A crash loses
-//! a suffix of the batches that were not reported yet, never a part of one.
+//! Owns every durable byte of a node: [`Journal`] in SQLite, and [`Memory`], the same in plain maps, for simulation. Both pass
+//! one test suite (`contract.rs`).
+//!
+//! Promises that one batch of [`Op`]s is one transaction, that batches become durable in the order in which they were handed
+//! over, and that a batch reported durable survives what [`Durability`] says. A crash loses a suffix of the batches that were
+//! not reported yet, never a part of one. After a failure other than a full disk nothing more is written by this process, and
+//! what became of the last batches is unknown until a restart.
+//!
+//! Assumes that the facts of a write and a position once given never change, that an id belongs to one group, and that one
+//! process at a time uses the directory (it takes a lock).
+//!
+//! The way of a batch: [`Journal::commit`] → `queue` (bounded) → `writer` (one thread, one transaction for all that waits) →
+//! `apply` (ops to rows) → `record` (bytes and CRC32) → commit, fsync → `done`. Look-ups go through `pool` to `reader`s with
+//! connections of their own. `open` does what must be done after any restart before a recovered row may be acted upon.
+mod apply;
+mod error;
+mod handle;
+mod memory;
+mod names;
+mod open;
+mod options;
+mod people;
+mod pool;
+mod queue;
+mod reader;
+mod record;
 mod row;
+mod schema;
+mod shared;
+mod space;
+mod standing;
+mod verify;
+mod writer;
 
+use std::collections::BTreeMap;
+
+pub use error::{CommitError, Damage, Error, Fatal, RecordName};
+pub use handle::{Journal, Returned};
+pub use memory::Memory;
+pub use names::NUMBER_MAX;
+pub use options::{Durability, OpenOptions, Space};
+pub use people::{Filter, ListState, Listed, Shown, Stats};
+pub use queue::{Done, Refusal};
 pub use row::{Fate, Here, Op, Origin, QuarantineReason, Quarantined, Row, SeriesMeta, WishHeld};
+pub use verify::Report;
 
 use crate::model::{Lane, LogId};
 
@@ -24,4 +63,28 @@ pub struct Recovered {
     pub lanes: Vec<(Lane, LogId, u64)>,
     pub quarantined: Vec<Quarantined>,
     pub stopped: Option<String>,
+}
+
+/// What a durable batch has done besides what was asked for in so many words.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Committed {
+    /// [`crate::model::KeyHash::short`] of keys that [`Op::Forget`] and [`Op::ForgetCancelled`] made vanish: no row of the
+    /// group has them any more. Sorted within each op.
+    pub forgotten_keys: Vec<u64>,
+    /// One op forgets at most [`FORGET_ROWS_MAX`] rows, lowest positions first: say it again.
+    pub more_to_forget: bool,
+}
+
+/// Rows that one [`Op::Forget`] or [`Op::ForgetCancelled`] deletes at most, so that a transaction stays short.
+pub const FORGET_ROWS_MAX: usize = 1_000;
+
+/// Recovery looks at so many rows of each series per lane it may return: with few lanes the scan must end somewhere.
+const LANE_SCAN_FACTOR: usize = 4;
+
+/// The lanes settled last; ties in order of log and lane, so that every implementation agrees.
+fn newest_lanes(newest: BTreeMap<(Lane, LogId), (u64, u64)>, lanes_max: usize) -> Vec<(Lane, LogId, u64)> {
+    let mut lanes: Vec<_> = newest.into_iter().map(|((lane, log), (clock, at))| (clock, log, at, lane)).collect();
+    lanes.sort_unstable_by(|a, b| b.0.cmp(&a.0).then_with(|| (a.1, a.3).cmp(&(b.1, b.3))));
+    lanes.truncate(lanes_max);
+    lanes.into_iter().map(|(_, log, position, lane)| (lane, log, position)).collect()
 }

@@ -156,3 +156,20 @@ pub enum Op {
     /// Stops or resumes following at this replica, with the reason shown to a person.
     Stopped(Option<String>),
 }
+
+impl Op {
+    /// What it costs to keep it until it is durable, for limits in bytes.
+    pub fn weight(&self) -> usize {
+        match self {
+            Op::Request(_, request) => 64 + request.weight(),
+            Op::Row(row) => {
+                let outcome = row.outcome.as_ref();
+                let after = outcome.map_or(0, |o| o.after.positions().len() * 28 + o.after.ids().len() * 28);
+                512 + after + outcome.and_then(|o| o.answer.as_ref()).map_or(0, |answer| answer.weight())
+            }
+            Op::Quarantine(quarantined) => 128 + quarantined.detail.len(),
+            Op::Stopped(why) => 64 + why.as_ref().map_or(0, String::len),
+            Op::Series(_) | Op::Release(_) | Op::Forget { .. } | Op::ForgetCancelled { .. } => 128,
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What can go wrong with the store, as facts.
+use std::path::PathBuf;
+
+use crate::model::{Group, LogId, WriteId};
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("data directory {} is in use by another process", .dir.display())]
+    InUse { dir: PathBuf },
+    #[error("cannot use data directory {}", .dir.display())]
+    Directory {
+        dir: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error(
+        "{} has schema version {found}, this binary knows versions up to {known}: \
+         start the newer binary that wrote it", .path.display()
+    )]
+    NewerSchema { path: PathBuf, found: i64, known: i64 },
+    #[error("{} is not a journal of this appliance: {why}", .path.display())]
+    NotAJournal { path: PathBuf, why: String },
+    #[error("SQLite did not take {setting}: expected {expected}, it says {found}")]
+    Setting { setting: &'static str, expected: String, found: String },
+    #[error(transparent)]
+    Damaged(#[from] Damage),
+    #[error("the journal's readers have more than {limit} questions waiting")]
+    Busy { limit: usize },
+    #[error("the journal is closed")]
+    Closed,
+    #[error("cannot {action} in the journal")]
+    Sqlite {
+        action: &'static str,
+        #[source]
+        source: rusqlite::Error,
+    },
+}
+
+impl Error {
+    pub(super) fn sqlite(action: &'static str) -> impl FnOnce(rusqlite::Error) -> Error {
+        move |source| Error::Sqlite { action, source }
+    }
+}
+
+/// One record that is not what was written, or is not there.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, serde::Serialize)]
+#[error("{record}: {why}")]
+pub struct Damage {
+    pub record: RecordName,
+    pub why: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RecordName {
+    Row(WriteId),
+    Request(WriteId),
+    Quarantined(WriteId),
+    Series { group: Group, log: LogId },
+    Position { group: Group, log: LogId, position: u64 },
+    Stopped(Group),
+    Named(String),
+    Database,
+}
+
+impl std::fmt::Display for RecordName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            RecordName::Row(id) => write!(f, "row of write {id}"),
+            RecordName::Request(id) => write!(f, "request of write {id}"),
+            RecordName::Quarantined(id) => write!(f, "quarantine record of write {id}"),
+            RecordName::Series { group, log } => write!(f, "series {log} of {group}"),
+            RecordName::Position { group, log, position } => {
+                write!(f, "position {position} in series {log} of {group}")
+            }
+            RecordName::Stopped(group) => write!(f, "stop record of {group}"),
+            RecordName::Named(name) => write!(f, "named value {name:?}"),
+            RecordName::Database => f.write_str("database"),
+        }
+    }
+}
+
+/// Why a batch was not made durable. What became of it is unknown, not "no": after `Fatal` only a restart can tell.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CommitError {
+    #[error("the journal failed and takes no writes until a restart: {0}")]
+    Fatal(Fatal),
+    #[error("the journal was closed before the batch was written")]
+    Closed,
+}
+
+/// The disk or the database failed: stop taking writes and end the process (exit code 74), never try again (§12).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("cannot {action}: {why}")]
+pub struct Fatal {
+    pub action: &'static str,
+    pub why: String,
+}

@@ -1,0 +1,223 @@
+//! The journal as the rest of the appliance sees it.
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::sync::watch;
+
+use super::people::{Filter, Listed, Shown, Stats};
+use super::pool::Pool;
+use super::queue::Work;
+use super::reader::Reader;
+use super::shared::Shared;
+use super::verify::Report;
+use super::{CommitError, Committed, Damage, Done, Error, Fatal, Op, OpenOptions, Recovered, Refusal, Space, open};
+use crate::model::{Group, Item, LogId, WriteId};
+use crate::service::{Find, Found};
+
+/// Cheap to clone. The last one dropped closes the journal: what was handed over is still written.
+#[derive(Clone)]
+pub struct Journal {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    log: LogId,
+    readers: Pool,
+    writer: std::sync::Mutex<Option<std::thread::JoinHandle<()>>>,
+}
+
+/// A batch that was not taken, given back whole.
+pub struct Returned {
+    pub ops: Vec<Op>,
+    pub done: Done,
+    pub why: Refusal,
+}
+
+impl std::fmt::Debug for Returned {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Returned").field("ops", &self.ops.len()).field("why", &self.why).finish_non_exhaustive()
+    }
+}
+
+impl Journal {
+    /// Opens or makes the journal of a data directory and does what must be done after any restart before a recovered row
+    /// may be acted upon. Blocks; call it once at start.
+    pub fn open(options: &OpenOptions) -> Result<Self, Error> {
+        let opened = open::open(options)?;
+        let readers = Pool::start(&opened, options)?;
+        let (shared, log) = (opened.shared.clone(), opened.log);
+        let writer = std::sync::Mutex::new(Some(super::writer::start(opened, options)?));
+        Ok(Self { inner: Arc::new(Inner { shared, log, readers, writer }) })
+    }
+
+    /// The log of this store: its own writes.
+    pub fn log(&self) -> LogId {
+        self.inner.log
+    }
+
+    /// A number that no life of this log has used or will use, whether or not it is ever persisted.
+    pub fn next_id(&self) -> WriteId {
+        WriteId { log: self.inner.log, n: self.inner.shared.ids.next(&self.inner.shared.queue) }
+    }
+
+    /// The retention clock: milliseconds this node has been running, over all its lives. Falls back a little in a crash,
+    /// never runs ahead of monotonic time.
+    pub fn clock_ms(&self) -> u64 {
+        self.inner.shared.clock.now_ms()
+    }
+
+    /// Makes `ops` durable as one transaction (which may hold other batches too). Never blocks. Batches become durable in the
+    /// order of the calls; `done` is called on the writer's thread in that order.
+    ///
+    /// A batch is refused, and given back, when the queue is at its limit: [`Journal::room`] tells when to come again.
+    pub fn commit(&self, group: &Arc<Group>, ops: Vec<Op>, done: Done) -> Result<(), Box<Returned>> {
+        self.inner.shared.queue.push(Work::Batch { group: group.clone(), ops, done }).map_err(
+            |(work, why)| match work {
+                Work::Batch { ops, done, .. } => Box::new(Returned { ops, done, why }),
+                Work::Named { .. } => unreachable!("a batch was pushed"),
+            },
+        )
+    }
+
+    /// Waits until the queue takes a batch, or never will again.
+    pub async fn room(&self) {
+        loop {
+            let room = self.inner.shared.queue.room.notified();
+            tokio::pin!(room);
+            room.as_mut().enable();
+            if self.inner.shared.queue.has_room() {
+                return;
+            }
+            room.await;
+        }
+    }
+
+    pub fn space(&self) -> Space {
+        Space::from_u8(self.inner.shared.space.load(Ordering::Relaxed))
+    }
+
+    /// Set once when the journal has failed: end the process with exit code 74.
+    pub fn fatal(&self) -> watch::Receiver<Option<Fatal>> {
+        self.inner.shared.fatal.subscribe()
+    }
+
+    /// Broken records met so far, by name; at most 1,000.
+    pub fn damages(&self) -> Vec<Damage> {
+        self.inner.shared.damages.list()
+    }
+
+    /// Everything a group's state machine needs to begin again. Blocks: call it at start.
+    ///
+    /// A broken row that something was left to be done with comes back as quarantined with the reason `Damaged` (and is in
+    /// [`Journal::damages`]); so is each position that should be there and is not.
+    pub fn recover(&self, group: &Group, lanes_max: usize) -> Result<Recovered, Error> {
+        let group = group.clone();
+        self.inner.readers.ask_blocking(move |reader| reader.recover(&group, lanes_max))?
+    }
+
+    /// All rows that match, in order of their ids, with requests. A broken row that may match is an error: not to find a
+    /// write that is there would let it be applied twice (G2).
+    pub async fn find(&self, group: &Group, find: Find) -> Result<Vec<Found>, Error> {
+        let group = group.clone();
+        self.read(move |reader| reader.find(&group, find)).await
+    }
+
+    /// Dense from `from` on: the first item's position is `from`, and nothing is returned where that one is missing or
+    /// broken. Requests are attached where followers need them. The first item is returned however large it is.
+    pub async fn read_series(
+        &self,
+        group: &Group,
+        log: LogId,
+        from: u64,
+        items_max: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<Arc<Item>>, Error> {
+        let group = group.clone();
+        self.read(move |reader| reader.read_series(&group, log, from, items_max, bytes_max)).await
+    }
+
+    /// Writes for people, newest first.
+    pub async fn list(&self, filter: Filter) -> Result<Vec<Listed>, Error> {
+        self.read(move |reader| reader.list(&filter)).await
+    }
+
+    /// Where one write stands, with its request and, if it waits for a person, why.
+    pub async fn show(&self, id: WriteId) -> Result<Option<Shown>, Error> {
+        self.read(move |reader| reader.show(id)).await
+    }
+
+    /// All writes of all groups with this key.
+    pub async fn show_key(&self, key: crate::model::KeyHash) -> Result<Vec<Shown>, Error> {
+        self.read(move |reader| reader.show_key(key)).await
+    }
+
+    pub async fn quarantined(&self) -> Result<Vec<(Group, super::Quarantined)>, Error> {
+        self.read(|reader| reader.quarantined()).await
+    }
+
+    /// Reads every record and checks it.
+    pub async fn verify(&self) -> Result<Report, Error> {
+        self.read(|reader| reader.verify()).await
+    }
+
+    pub async fn stats(&self) -> Result<Stats, Error> {
+        let shared = self.inner.shared.clone();
+        self.read(move |reader| reader.stats(&shared)).await
+    }
+
+    /// A small named value, for example a secret. Blocks: for start.
+    pub fn meta_get(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
+        let name = name.to_owned();
+        self.inner.readers.ask_blocking(move |reader| reader.named(&name))?
+    }
+
+    /// Keeps a small named value durably. Blocks: for start.
+    pub fn meta_put(&self, name: &str, value: &[u8]) -> Result<(), CommitError> {
+        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+        let done: Done = Box::new(move |result: Result<Committed, CommitError>| {
+            // The caller waits below; it cannot be gone.
+            let _ = sender.send(result);
+        });
+        let work = Work::Named { name: format!("meta.{name}"), value: value.to_vec(), done };
+        if let Err((work, refusal)) = self.inner.shared.queue.push(work) {
+            work.finish(Err(match refusal {
+                Refusal::Fatal(fatal) => CommitError::Fatal(fatal),
+                Refusal::Closed | Refusal::NoRoom => CommitError::Closed,
+            }));
+        }
+        receiver.recv().unwrap_or(Err(CommitError::Closed)).map(drop)
+    }
+
+    /// Writes what was handed over and closes; later batches are refused. Blocks.
+    pub fn close(&self) {
+        self.inner.close();
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut Reader) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.inner.readers.ask(question).await?
+    }
+}
+
+impl Inner {
+    fn close(&self) {
+        self.readers.close();
+        self.shared.queue.close();
+        let writer = self.writer.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+        if let Some(writer) = writer
+            && writer.thread().id() != std::thread::current().id()
+        {
+            // A panic there was already reported as fatal.
+            let _ = writer.join();
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

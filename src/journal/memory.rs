@@ -1,0 +1,242 @@
+//! The store contract in plain maps: deterministic, no threads, no clock. The disk of the simulation, and the model against
+//! which the SQLite journal is tested.
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::standing::Standing;
+use super::{Committed, FORGET_ROWS_MAX, Here, LANE_SCAN_FACTOR, Op, Quarantined, Recovered, Row, SeriesMeta};
+use crate::model::{Group, Item, LogId, Request, WriteId};
+use crate::service::{Find, Found};
+
+/// What is durable is in the maps; what was handed over and not synced is a list of batches. A simulated crash is
+/// [`Memory::crash`]: it loses a suffix of the batches, never a part of one.
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    groups: BTreeMap<Group, Shelf>,
+    unsynced: std::collections::VecDeque<(Group, Vec<Op>)>,
+}
+
+/// The durable state of one group.
+#[derive(Clone, Debug, Default)]
+struct Shelf {
+    rows: BTreeMap<WriteId, Row>,
+    requests: BTreeMap<WriteId, Arc<Request>>,
+    places: BTreeMap<(LogId, u64), WriteId>,
+    series: BTreeMap<LogId, SeriesMeta>,
+    quarantined: BTreeMap<WriteId, Quarantined>,
+    stopped: Option<String>,
+}
+
+impl Memory {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Makes one batch durable at once.
+    pub fn apply(&mut self, group: &Group, ops: &[Op]) -> Committed {
+        assert!(self.unsynced.is_empty(), "batches become durable in order: sync what was queued first");
+        self.shelf(group).apply(ops)
+    }
+
+    /// Hands a batch over without syncing it.
+    pub fn queue(&mut self, group: &Group, ops: Vec<Op>) {
+        self.unsynced.push_back((group.clone(), ops));
+    }
+
+    /// Batches that a crash would lose.
+    pub fn unsynced(&self) -> usize {
+        self.unsynced.len()
+    }
+
+    /// Makes the oldest queued batch durable.
+    pub fn sync_one(&mut self) -> Option<Committed> {
+        let (group, ops) = self.unsynced.pop_front()?;
+        Some(self.shelf(&group).apply(&ops))
+    }
+
+    /// Loses what was not synced.
+    pub fn crash(&mut self) {
+        self.unsynced.clear();
+    }
+
+    /// Everything a group's state machine needs to begin again. `lanes_max` bounds [`Recovered::lanes`].
+    pub fn recover(&self, group: &Group, lanes_max: usize) -> Recovered {
+        self.groups.get(group).map(|shelf| shelf.recover(lanes_max)).unwrap_or_default()
+    }
+
+    /// All rows that match, in order of their ids, with requests.
+    pub fn find(&self, group: &Group, find: Find) -> Vec<Found> {
+        let Some(shelf) = self.groups.get(group) else { return Vec::new() };
+        match find {
+            Find::Id(id) => shelf.rows.get(&id).map(|row| shelf.found(row)).into_iter().collect(),
+            Find::Key(key) => {
+                let rows = shelf.rows.values().filter(|row| row.facts.key == Some(key));
+                rows.map(|row| shelf.found(row)).collect()
+            }
+        }
+    }
+
+    /// Dense from `from` on: the first item's position is `from`, and nothing is returned where that one is missing.
+    /// The first item is returned however large it is.
+    pub fn read_series(
+        &self,
+        group: &Group,
+        log: LogId,
+        from: u64,
+        items_max: usize,
+        bytes_max: usize,
+    ) -> Vec<Arc<Item>> {
+        let Some(shelf) = self.groups.get(group) else { return Vec::new() };
+        let (mut items, mut bytes) = (Vec::new(), 0);
+        for position in (from..).take(items_max) {
+            let Some(item) = shelf.item(log, position) else { break };
+            bytes += item.weight();
+            if bytes > bytes_max && !items.is_empty() {
+                break;
+            }
+            items.push(Arc::new(item));
+        }
+        items
+    }
+
+    fn shelf(&mut self, group: &Group) -> &mut Shelf {
+        self.groups.entry(group.clone()).or_default()
+    }
+}
+
+impl Shelf {
+    fn apply(&mut self, ops: &[Op]) -> Committed {
+        let mut committed = Committed::default();
+        for op in ops {
+            match op {
+                Op::Request(id, request) => {
+                    self.requests.entry(*id).or_insert_with(|| request.clone());
+                }
+                Op::Row(row) => self.put(row),
+                Op::Series(meta) => self.put_series(meta),
+                Op::Quarantine(quarantined) => {
+                    self.quarantined.insert(quarantined.id, quarantined.clone());
+                }
+                Op::Release(id) => {
+                    self.quarantined.remove(id);
+                }
+                Op::Forget { log, up_to, older_than_ms } => {
+                    self.forget(*log, *up_to, *older_than_ms, &mut committed);
+                }
+                Op::ForgetCancelled { older_than_ms } => self.forget_cancelled(*older_than_ms, &mut committed),
+                Op::Stopped(why) => self.stopped = why.clone(),
+            }
+        }
+        committed
+    }
+
+    fn put(&mut self, row: &Row) {
+        if let Some((position, _)) = row.position {
+            let holder = *self.places.entry((row.id.log, position)).or_insert(row.id);
+            assert_eq!(holder, row.id, "position {position} of {} is taken (G3)", row.id.log);
+        }
+        self.rows.insert(row.id, row.clone());
+    }
+
+    fn put_series(&mut self, meta: &SeriesMeta) {
+        let forgotten = self.series.get(&meta.log).map_or(0, |known| known.forgotten);
+        let meta = SeriesMeta { forgotten: meta.forgotten.max(forgotten), ..meta.clone() };
+        self.series.insert(meta.log, meta);
+    }
+
+    /// Somebody still needs it, however old it is.
+    fn is_needed(&self, row: &Row) -> bool {
+        !Standing::of(row).may_be_forgotten() || self.quarantined.contains_key(&row.id)
+    }
+
+    /// In order of positions. Rows that somebody still needs are passed over; the first that is only too young ends it,
+    /// because the later ones were settled later.
+    fn forget(&mut self, log: LogId, up_to: u64, older_than_ms: u64, committed: &mut Committed) {
+        let rows = self.places.range((log, 0)..=(log, up_to)).map(|(_, id)| &self.rows[id]);
+        let old = rows.filter(|row| !self.is_needed(row)).take_while(|row| row.settled_clock_ms <= older_than_ms);
+        let old: Vec<WriteId> = old.take(FORGET_ROWS_MAX + 1).map(|row| row.id).collect();
+        let gone = self.delete(old, committed);
+        if let (Some((highest, _)), Some(meta)) = (gone.and_then(|row| row.position), self.series.get_mut(&log)) {
+            meta.forgotten = meta.forgotten.max(highest);
+        }
+    }
+
+    fn forget_cancelled(&mut self, older_than_ms: u64, committed: &mut Committed) {
+        let cancelled = self.rows.values().filter(|row| Standing::of(row) == Standing::Cancelled);
+        let old = cancelled.filter(|row| !self.is_needed(row) && row.settled_clock_ms <= older_than_ms);
+        let mut old: Vec<_> = old.map(|row| (row.settled_clock_ms, row.id)).collect();
+        old.sort_unstable();
+        self.delete(old.into_iter().map(|(_, id)| id).collect(), committed);
+    }
+
+    /// Deletes the first [`FORGET_ROWS_MAX`] of these; returns the last row deleted.
+    fn delete(&mut self, mut ids: Vec<WriteId>, committed: &mut Committed) -> Option<Row> {
+        committed.more_to_forget |= ids.len() > FORGET_ROWS_MAX;
+        ids.truncate(FORGET_ROWS_MAX);
+        let mut keys = BTreeSet::new();
+        let mut last = None;
+        for id in ids {
+            let row = self.rows.remove(&id).expect("only rows that exist are chosen");
+            self.requests.remove(&id);
+            if let Some((position, _)) = row.position {
+                self.places.remove(&(id.log, position));
+            }
+            keys.extend(row.facts.key.map(|key| key.short()));
+            last = Some(row);
+        }
+        if !keys.is_empty() {
+            self.rows.values().filter_map(|row| row.facts.key).for_each(|key| {
+                keys.remove(&key.short());
+            });
+        }
+        committed.forgotten_keys.extend(keys);
+        last
+    }
+
+    fn found(&self, row: &Row) -> Found {
+        Found { row: row.clone(), request: self.requests.get(&row.id).cloned() }
+    }
+
+    fn item(&self, log: LogId, position: u64) -> Option<Item> {
+        let row = self.rows.get(self.places.get(&(log, position))?)?;
+        let mut item = row.item(None)?;
+        if item.is_followed() {
+            item.request = Some(self.requests.get(&row.id)?.clone());
+        }
+        Some(item)
+    }
+
+    fn recover(&self, lanes_max: usize) -> Recovered {
+        let open = self.rows.values().filter(|row| Standing::of(row) == Standing::Open);
+        let mut decided_beyond = Vec::new();
+        for meta in self.series.values() {
+            let beyond = self.places.range((meta.log, meta.decided + 1)..=(meta.log, u64::MAX));
+            let decided = beyond.filter(|(_, id)| matches!(self.rows[*id].here, Here::Decided(_)));
+            decided_beyond.extend(decided.map(|(&place, _)| place));
+        }
+        let keys: BTreeSet<u64> = self.rows.values().filter_map(|row| row.facts.key).map(|key| key.short()).collect();
+        Recovered {
+            series: self.series.values().cloned().collect(),
+            open: open.map(|row| self.found(row)).collect(),
+            decided_beyond,
+            keys: keys.into_iter().collect(),
+            lanes: self.lanes(lanes_max),
+            quarantined: self.quarantined.values().cloned().collect(),
+            stopped: self.stopped.clone(),
+        }
+    }
+
+    fn lanes(&self, lanes_max: usize) -> Vec<(crate::model::Lane, LogId, u64)> {
+        let mut newest = BTreeMap::new();
+        for &log in self.series.keys() {
+            let places = self.places.range((log, 0)..=(log, u64::MAX)).rev();
+            for (&(_, position), id) in places.take(lanes_max.saturating_mul(LANE_SCAN_FACTOR)) {
+                let row = &self.rows[id];
+                if Standing::of(row) == Standing::Applied {
+                    newest.entry((row.facts.lane, log)).or_insert((row.settled_clock_ms, position));
+                }
+            }
+        }
+        super::newest_lanes(newest, lanes_max)
+    }
+}

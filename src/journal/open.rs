@@ -1,0 +1,161 @@
+//! The way from a data directory to a journal in service.
+use std::fs::{File, TryLockError};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::queue::Queue;
+use super::record::{self, Key};
+use super::shared::{Clock, Damages, Ids, Shared};
+use super::{Damage, Error, OpenOptions, RecordName, names, schema, space};
+use crate::model::LogId;
+
+const LOCK_NAME: &str = "holdfast.lock";
+pub(super) const NAMED_LOG: &str = "log";
+pub(super) const NAMED_IDS: &str = "ids";
+pub(super) const NAMED_CLOCK: &str = "clock";
+
+pub(super) struct Opened {
+    pub(super) connection: Connection,
+    pub(super) shared: Arc<Shared>,
+    pub(super) log: LogId,
+}
+
+/// What must have happened before a recovered row may be acted upon (`notes/simulation.md` §3): the write-ahead log that an
+/// earlier life left is moved into the database, and one commit is synced behind it.
+pub(super) fn open(options: &OpenOptions) -> Result<Opened, Error> {
+    let dir = &options.data_dir;
+    let in_directory = |source: io::Error| Error::Directory { dir: dir.clone(), source };
+    create_directory(dir).map_err(in_directory)?;
+    let lock = lock(dir)?;
+    let database = dir.join(schema::FILE_NAME);
+    let connection = schema::open_writer(&database, options.page_bytes)?;
+    checkpoint_whole(&connection)?;
+    let (log, ids, clock) = begin_life(&connection, options.id_block)?;
+    sync(&database).map_err(in_directory)?;
+    sync(dir).map_err(in_directory)?;
+    schema::set_level(&connection, options.durability)?;
+    let shared = Shared {
+        queue: Queue::new(options.queue_batches_max, options.queue_bytes_max),
+        ids,
+        clock,
+        space: 0.into(),
+        free_bytes: space::free_bytes(dir).map_err(in_directory)?.into(),
+        wal_pages: 0.into(),
+        transactions: 0.into(),
+        batches: 0.into(),
+        fatal: tokio::sync::watch::Sender::new(None),
+        damages: Damages::default(),
+        database,
+        reserve_bytes: options.reserve_bytes,
+        #[cfg(test)]
+        pages_max: 0.into(),
+        _lock: lock,
+    };
+    Ok(Opened { connection, shared: Arc::new(shared), log })
+}
+
+/// Its name in the parent directory must be durable too.
+fn create_directory(dir: &Path) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(dir)?;
+    dir.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or(Ok(()), sync)
+}
+
+fn lock(dir: &Path) -> Result<File, Error> {
+    let in_directory = |source: io::Error| Error::Directory { dir: dir.to_owned(), source };
+    let file =
+        File::options().create(true).truncate(false).write(true).open(dir.join(LOCK_NAME)).map_err(in_directory)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::InUse { dir: dir.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(in_directory(source)),
+    }
+}
+
+fn sync(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+/// Moves all of the write-ahead log into the database and empties it.
+pub(super) fn checkpoint_whole(connection: &Connection) -> Result<(), Error> {
+    let action = "move the write-ahead log into the database";
+    let busy: i64 =
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)).map_err(Error::sqlite(action))?;
+    if busy != 0 {
+        let why = "another process is reading the database".to_owned();
+        return Err(Error::Damaged(Damage { record: RecordName::Database, why }));
+    }
+    Ok(())
+}
+
+/// The one synced commit: numbers for this life, and for a new store its name.
+fn begin_life(connection: &Connection, id_block: u64) -> Result<(LogId, Ids, Clock), Error> {
+    let action = "begin a new life of the log";
+    let transaction = connection.unchecked_transaction().map_err(Error::sqlite(action))?;
+    let log = match get_named(&transaction, NAMED_LOG)? {
+        Some((store, incarnation)) => LogId { store, incarnation },
+        None if is_empty(&transaction)? => LogId { store: *uuid::Uuid::new_v4().as_bytes(), incarnation: 1 },
+        None => return Err(damaged_name(NAMED_LOG, "it is missing although writes are there").into()),
+    };
+    let reserved: Option<u64> = get_named(&transaction, NAMED_IDS)?;
+    let start = reserved.unwrap_or(1).max(highest_own(&transaction, log)? + 1);
+    let clock_ms: u64 = get_named(&transaction, NAMED_CLOCK)?.unwrap_or(0);
+    let put = |name, value: &[u8]| {
+        transaction.execute(PUT_NAMED, (name, value)).map(drop).map_err(Error::sqlite("begin a new life of the log"))
+    };
+    let mut record = Vec::new();
+    record::encode(&mut record, Key::named(NAMED_LOG), &(log.store, log.incarnation));
+    put(NAMED_LOG, &record)?;
+    record::encode(&mut record, Key::named(NAMED_IDS), &(start + id_block));
+    put(NAMED_IDS, &record)?;
+    record::encode(&mut record, Key::named(NAMED_CLOCK), &clock_ms);
+    put(NAMED_CLOCK, &record)?;
+    transaction.commit().map_err(Error::sqlite(action))?;
+    Ok((log, Ids::new(start, start + id_block, id_block), Clock::new(clock_ms)))
+}
+
+pub(super) const PUT_NAMED: &str =
+    "INSERT INTO named (name, body) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET body = excluded.body";
+
+fn damaged_name(name: &str, why: &str) -> Damage {
+    Damage { record: RecordName::Named(name.to_owned()), why: why.to_owned() }
+}
+
+/// A named record, checked.
+pub(super) fn get_named<T>(connection: &Connection, name: &str) -> Result<Option<T>, Error>
+where
+    T: for<'de> wincode::SchemaRead<'de, record::Layout, Dst = T>,
+{
+    let body: Option<Vec<u8>> = connection
+        .query_row("SELECT body FROM named WHERE name = ?1", [name], |row| row.get(0))
+        .optional()
+        .map_err(Error::sqlite("read a named value"))?;
+    let decoded = body.map(|body| record::decode(Key::named(name), &body)).transpose();
+    decoded.map_err(|why| damaged_name(name, &why).into())
+}
+
+fn is_empty(connection: &Connection) -> Result<bool, Error> {
+    connection
+        .query_row("SELECT NOT EXISTS (SELECT 1 FROM write) AND NOT EXISTS (SELECT 1 FROM named)", [], |row| row.get(0))
+        .map_err(Error::sqlite("look for writes"))
+}
+
+/// A number in use is never below the reservation, unless that was lost.
+fn highest_own(connection: &Connection, log: LogId) -> Result<u64, Error> {
+    let ix: Option<i64> = connection
+        .query_row("SELECT ix FROM log WHERE store = ?1 AND incarnation = ?2", (log.store, log.incarnation), |r| {
+            r.get(0)
+        })
+        .optional()
+        .map_err(Error::sqlite("look for the own log"))?;
+    let Some(ix) = ix else { return Ok(0) };
+    let highest: Option<i64> = connection
+        .query_row("SELECT max(id) FROM write WHERE id BETWEEN ?1 AND ?2", names::rows_of_log(ix), |row| row.get(0))
+        .map_err(Error::sqlite("look for the highest own write"))?;
+    Ok(highest.map_or(0, names::position_of))
+}

@@ -1,0 +1,222 @@
+//! What people look at: lists of writes, one write, the quarantine, numbers.
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::names::{self, GroupName};
+use super::reader::{Reader, Snapshot};
+use super::shared::Shared;
+use super::standing::Standing;
+use super::{Error, Quarantined, Row, Space};
+use crate::model::{Group, KeyHash, Lane, Request, WriteId};
+use crate::service::Found;
+
+/// Rows of one log that a listing looks at, at most: a rare state must not make it read everything.
+const LIST_SCAN_MAX: usize = 200_000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ListState {
+    /// Something is left to be done with it here.
+    Open,
+    /// Received from another site, not touched yet.
+    Received,
+    /// Never sent; its client was told so.
+    Cancelled,
+    /// Settled, and applied at this replica.
+    Applied,
+    /// Settled, and nothing to apply at this replica.
+    Settled,
+}
+
+impl ListState {
+    fn of(row: &Row) -> Self {
+        match Standing::of(row) {
+            Standing::Open => ListState::Open,
+            Standing::Received => ListState::Received,
+            Standing::Cancelled => ListState::Cancelled,
+            Standing::Applied => ListState::Applied,
+            Standing::Final => ListState::Settled,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    pub group: Option<Group>,
+    pub lane: Option<Lane>,
+    pub state: Option<ListState>,
+    pub limit: usize,
+}
+
+#[derive(Clone, Debug)]
+pub struct Listed {
+    pub group: Group,
+    pub state: ListState,
+    pub row: Row,
+    /// Method and target of the request.
+    pub request: Option<(String, String)>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Shown {
+    pub group: Group,
+    pub state: ListState,
+    pub row: Row,
+    pub request: Option<Arc<Request>>,
+    pub quarantined: Option<Quarantined>,
+}
+
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Stats {
+    pub rows: u64,
+    pub requests: u64,
+    pub quarantined: u64,
+    /// Wall clock of the origin at acceptance, of the oldest row kept; milliseconds since 1970.
+    pub oldest_original_ms: Option<u64>,
+    pub page_bytes: u64,
+    pub pages: u64,
+    /// Pages that new rows will use again.
+    pub free_pages: u64,
+    pub wal_bytes: u64,
+    pub disk_free_bytes: u64,
+    pub space: Space,
+    /// Since this process began.
+    pub transactions: u64,
+    pub batches: u64,
+    pub damaged: usize,
+}
+
+impl Reader {
+    pub(super) fn list(&mut self, filter: &Filter) -> Result<Vec<Listed>, Error> {
+        let snapshot = self.snapshot()?;
+        let mut listed = Vec::new();
+        for log in snapshot.names.logs() {
+            snapshot.list_log(log, filter, &mut listed).map_err(Error::sqlite("list writes"))?;
+        }
+        listed.sort_by_key(|listed| std::cmp::Reverse((listed.row.facts.original_ms, listed.row.id)));
+        listed.truncate(filter.limit);
+        Ok(listed)
+    }
+
+    pub(super) fn show(&mut self, id: WriteId) -> Result<Option<Shown>, Error> {
+        let snapshot = self.snapshot()?;
+        let groups: Vec<_> = snapshot.names.groups().collect();
+        for (group, name) in groups {
+            if let Some(found) = snapshot.find_id(name, id)? {
+                return snapshot.shown(group, name, found).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    pub(super) fn show_key(&mut self, key: KeyHash) -> Result<Vec<Shown>, Error> {
+        let snapshot = self.snapshot()?;
+        let mut shown = Vec::new();
+        for (group, name) in snapshot.names.groups() {
+            for found in snapshot.find_key(name, key)? {
+                shown.push(snapshot.shown(group, name, found)?);
+            }
+        }
+        shown.sort_by_key(|shown| shown.row.id);
+        Ok(shown)
+    }
+
+    pub(super) fn quarantined(&mut self) -> Result<Vec<(Group, Quarantined)>, Error> {
+        let snapshot = self.snapshot()?;
+        let mut all = Vec::new();
+        for (group, name) in snapshot.names.groups() {
+            let quarantined = snapshot.group_quarantine(name).map_err(Error::sqlite("read the quarantine"))?;
+            all.extend(quarantined.into_values().map(|quarantined| (group.clone(), quarantined)));
+        }
+        all.sort_by_key(|(_, quarantined)| (quarantined.since_ms, quarantined.id));
+        Ok(all)
+    }
+
+    pub(super) fn stats(&mut self, shared: &Shared) -> Result<Stats, Error> {
+        let wal = shared.database.with_extension("db-wal");
+        let snapshot = self.snapshot()?;
+        let number = |sql: &str| {
+            snapshot.transaction.query_row(sql, [], |row| row.get::<_, u64>(0)).map_err(Error::sqlite("count"))
+        };
+        let listed = snapshot.oldest().map_err(Error::sqlite("find the oldest write"))?;
+        Ok(Stats {
+            rows: number("SELECT count(*) FROM write")?,
+            requests: number("SELECT count(*) FROM request")?,
+            quarantined: number("SELECT count(*) FROM quarantine")?,
+            oldest_original_ms: listed,
+            page_bytes: number("PRAGMA page_size")?,
+            pages: number("PRAGMA page_count")?,
+            free_pages: number("PRAGMA freelist_count")?,
+            // Without a file there is nothing in it.
+            wal_bytes: std::fs::metadata(wal).map_or(0, |wal| wal.len()),
+            disk_free_bytes: shared.free_bytes.load(Ordering::Relaxed),
+            space: Space::from_u8(shared.space.load(Ordering::Relaxed)),
+            transactions: shared.transactions.load(Ordering::Relaxed),
+            batches: shared.batches.load(Ordering::Relaxed),
+            damaged: shared.damages.list().len(),
+        })
+    }
+}
+
+impl Snapshot<'_> {
+    fn group_of(&self, ix: i64) -> Option<(&Group, GroupName)> {
+        self.names.groups().find(|(_, name)| name.ix == ix)
+    }
+
+    fn list_log(&self, log: i64, filter: &Filter, listed: &mut Vec<Listed>) -> rusqlite::Result<()> {
+        let (first, last) = names::rows_of_log(log);
+        let mut read = self.transaction.prepare_cached(
+            "SELECT w.id, w.body, r.body, w.grp FROM write w LEFT JOIN request r ON r.id = w.id \
+             WHERE w.id BETWEEN ?1 AND ?2 ORDER BY w.id DESC LIMIT ?3",
+        )?;
+        let mut rows = read.query((first, last, LIST_SCAN_MAX as i64))?;
+        let mut taken = 0;
+        while taken < filter.limit
+            && let Some(row) = rows.next()?
+        {
+            let Some((group, name)) = self.group_of(row.get(3)?) else { continue };
+            if filter.group.as_ref().is_some_and(|wanted| wanted != group) {
+                continue;
+            }
+            // Broken ones are reported, and listed by `verify`.
+            let Ok(found) = self.found(name, row)? else { continue };
+            let state = ListState::of(&found.row);
+            let wanted = filter.lane.is_none_or(|lane| lane == found.row.facts.lane)
+                && filter.state.is_none_or(|wanted| wanted == state);
+            if wanted {
+                taken += 1;
+                let request = found.request.map(|request| (request.method.clone(), request.target.clone()));
+                listed.push(Listed { group: group.clone(), state, row: found.row, request });
+            }
+        }
+        Ok(())
+    }
+
+    fn shown(&self, group: &Group, name: GroupName, found: Found) -> Result<Shown, Error> {
+        let quarantined = self.group_quarantine(name).map_err(Error::sqlite("read the quarantine"))?;
+        Ok(Shown {
+            group: group.clone(),
+            state: ListState::of(&found.row),
+            quarantined: quarantined.get(&found.row.id).cloned(),
+            row: found.row,
+            request: found.request,
+        })
+    }
+
+    fn oldest(&self) -> rusqlite::Result<Option<u64>> {
+        let mut oldest: Option<u64> = None;
+        let mut read = self
+            .transaction
+            .prepare_cached("SELECT id, body, grp FROM write WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT 1")?;
+        for log in self.names.logs() {
+            let mut rows = read.query(names::rows_of_log(log))?;
+            while let Some(row) = rows.next()? {
+                let Some((_, name)) = self.group_of(row.get(2)?) else { continue };
+                if let Ok(found) = self.row(name, row.get(0)?, row.get_ref(1)?.as_blob()?) {
+                    oldest = Some(oldest.map_or(found.facts.original_ms, |known| known.min(found.facts.original_ms)));
+                }
+            }
+        }
+        Ok(oldest)
+    }
+}

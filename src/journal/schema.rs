@@ -1,0 +1,115 @@
+//! Opening the database: settings that the promises rest on, read back, and migrations.
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::{Durability, Error};
+
+pub(super) const FILE_NAME: &str = "holdfast.db";
+/// "HFJL": tells a journal from any other SQLite file.
+const APPLICATION_ID: i64 = 0x4846_4a4c;
+/// One entry per schema version, each a step from the one before.
+const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql")];
+
+/// The one connection that writes and checkpoints.
+pub(super) fn open_writer(path: &Path, page_bytes: u32) -> Result<Connection, Error> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(Error::sqlite("open the database"))?;
+    check_identity(&connection, path)?;
+    // Has an effect on a new database only.
+    connection.pragma_update(None, "page_size", page_bytes).map_err(Error::sqlite("set the page size"))?;
+    set(&connection, "journal_mode", "wal", "wal")?;
+    // FULL until the first synced commit; the level of service is set after it.
+    set_level(&connection, Durability::PowerLoss)?;
+    set_common(&connection)?;
+    // Checkpoints are made by the writer between commits, never inside one.
+    set(&connection, "wal_autocheckpoint", 0, "0")?;
+    set(&connection, "journal_size_limit", 64 << 20, &(64 << 20).to_string())?;
+    migrate(&connection, path)?;
+    Ok(connection)
+}
+
+pub(super) fn open_reader(path: &Path) -> Result<Connection, Error> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection =
+        Connection::open_with_flags(path, flags).map_err(Error::sqlite("open the database for reading"))?;
+    set_level(&connection, Durability::PowerLoss)?;
+    set_common(&connection)?;
+    set(&connection, "wal_autocheckpoint", 0, "0")?;
+    set(&connection, "query_only", 1, "1")?;
+    Ok(connection)
+}
+
+/// The level belongs to the connection and is not stored in the file.
+pub(super) fn set_level(connection: &Connection, durability: Durability) -> Result<(), Error> {
+    match durability {
+        Durability::PowerLoss => set(connection, "synchronous", "FULL", "2"),
+        Durability::ProcessCrash => set(connection, "synchronous", "NORMAL", "1"),
+    }
+}
+
+fn set_common(connection: &Connection) -> Result<(), Error> {
+    // A mapped page could be written back without the pager's knowledge, and a read error would be a signal.
+    set(connection, "mmap_size", 0, "0")?;
+    connection.busy_timeout(std::time::Duration::ZERO).map_err(Error::sqlite("set the busy timeout"))?;
+    connection.pragma_update(None, "cache_size", -16_384).map_err(Error::sqlite("set the cache size"))?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(())
+}
+
+/// Sets a pragma and asserts that SQLite took it.
+fn set(connection: &Connection, name: &'static str, value: impl rusqlite::ToSql, expected: &str) -> Result<(), Error> {
+    let action = "set what the promises rest on";
+    let ignore_row = |_: &rusqlite::Row<'_>| Ok(());
+    connection.pragma_update_and_check(None, name, &value, ignore_row).or_else(|error| match error {
+        rusqlite::Error::QueryReturnedNoRows => Ok(()),
+        error => Err(Error::Sqlite { action, source: error }),
+    })?;
+    let found = match connection.pragma_query_value(None, name, |row| row.get::<_, rusqlite::types::Value>(0)) {
+        Ok(rusqlite::types::Value::Text(text)) => text,
+        Ok(rusqlite::types::Value::Integer(number)) => number.to_string(),
+        // A build without memory-mapped files has no value to report.
+        Err(rusqlite::Error::QueryReturnedNoRows) if name == "mmap_size" => "0".to_owned(),
+        Ok(other) => format!("{other:?}"),
+        Err(source) => return Err(Error::Sqlite { action, source }),
+    };
+    if found != expected {
+        return Err(Error::Setting { setting: name, expected: expected.to_owned(), found });
+    }
+    Ok(())
+}
+
+fn pragma(connection: &Connection, name: &str) -> Result<i64, Error> {
+    connection.pragma_query_value(None, name, |row| row.get(0)).map_err(Error::sqlite("read the schema version"))
+}
+
+/// Refuses foreign files and newer schemas before anything is changed.
+fn check_identity(connection: &Connection, path: &Path) -> Result<(), Error> {
+    let application_id = connection.pragma_query_value(None, "application_id", |row| row.get::<_, i64>(0));
+    let not_a_journal = |why: String| Error::NotAJournal { path: path.to_owned(), why };
+    let application_id = application_id.map_err(|error| not_a_journal(error.to_string()))?;
+    let found = pragma(connection, "user_version")?;
+    let is_new = application_id == 0 && found == 0 && pragma(connection, "page_count")? == 0;
+    if !is_new && application_id != APPLICATION_ID {
+        return Err(not_a_journal(format!("application id {application_id:#x}, expected {APPLICATION_ID:#x}")));
+    }
+    let known = MIGRATIONS.len() as i64;
+    if found > known {
+        return Err(Error::NewerSchema { path: path.to_owned(), found, known });
+    }
+    Ok(())
+}
+
+fn migrate(connection: &Connection, path: &Path) -> Result<(), Error> {
+    check_identity(connection, path)?;
+    let version = pragma(connection, "user_version")? as usize;
+    for (step, sql) in MIGRATIONS.iter().enumerate().skip(version) {
+        // One transaction per step: a crash leaves the version before or the one after.
+        let step = format!(
+            "BEGIN IMMEDIATE; {sql} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {}; COMMIT;",
+            step + 1
+        );
+        connection.execute_batch(&step).map_err(Error::sqlite("bring the schema up to date"))?;
+    }
+    Ok(())
+}

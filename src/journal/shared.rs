@@ -1,0 +1,124 @@
+//! What the handles, the writer and the readers share.
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::queue::Queue;
+use super::{Damage, Fatal, RecordName};
+
+/// Broken records kept by name; more are only counted by `verify`.
+const DAMAGES_MAX: usize = 1_000;
+
+pub(super) struct Shared {
+    pub(super) queue: Queue,
+    pub(super) ids: Ids,
+    pub(super) clock: Clock,
+    pub(super) space: AtomicU8,
+    pub(super) free_bytes: AtomicU64,
+    pub(super) wal_pages: AtomicU64,
+    pub(super) transactions: AtomicU64,
+    pub(super) batches: AtomicU64,
+    pub(super) fatal: watch::Sender<Option<Fatal>>,
+    pub(super) damages: Damages,
+    pub(super) database: PathBuf,
+    pub(super) reserve_bytes: u64,
+    #[cfg(test)]
+    pub(super) pages_max: std::sync::atomic::AtomicU32,
+    /// Held as long as any thread of this journal lives.
+    pub(super) _lock: File,
+}
+
+/// Hands out numbers from a range whose end is durable before the numbers are.
+pub(super) struct Ids {
+    next: AtomicU64,
+    /// First number that is not reserved.
+    end: AtomicU64,
+    block: u64,
+    wanted: AtomicBool,
+    /// For the case that the whole block is used up before the writer has reserved more.
+    extended: (Mutex<()>, std::sync::Condvar),
+}
+
+impl Ids {
+    pub(super) fn new(start: u64, end: u64, block: u64) -> Self {
+        let extended = (Mutex::new(()), std::sync::Condvar::new());
+        Self { next: start.into(), end: end.into(), block, wanted: false.into(), extended }
+    }
+
+    pub(super) fn next(&self, queue: &Queue) -> u64 {
+        let n = self.next.fetch_add(1, Ordering::Relaxed);
+        let end = self.end.load(Ordering::Acquire);
+        if n + self.block / 2 >= end {
+            if !self.wanted.swap(true, Ordering::AcqRel) {
+                queue.nudge();
+            }
+            if n >= end {
+                self.wait_for(n, queue);
+            }
+        }
+        n
+    }
+
+    #[cold]
+    fn wait_for(&self, n: u64, queue: &Queue) {
+        let mut guard = self.extended.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        // A failed journal reserves no more; the process is ending and nothing that it still says becomes durable.
+        while n >= self.end.load(Ordering::Acquire) && queue.failed().is_none() {
+            let waited = self.extended.1.wait_timeout(guard, Duration::from_millis(100));
+            guard = waited.unwrap_or_else(|poisoned| poisoned.into_inner()).0;
+        }
+    }
+
+    /// The end that should be made durable now, if more numbers are wanted.
+    pub(super) fn wanted_end(&self) -> Option<u64> {
+        let next = self.next.load(Ordering::Relaxed);
+        let short = next + self.block / 2 >= self.end.load(Ordering::Relaxed);
+        short.then(|| next.max(self.end.load(Ordering::Relaxed)) + self.block)
+    }
+
+    /// `end` is durable.
+    pub(super) fn extend(&self, end: u64) {
+        self.end.store(end, Ordering::Release);
+        self.wanted.store(false, Ordering::Release);
+        let _guard = self.extended.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        self.extended.1.notify_all();
+    }
+}
+
+/// The retention clock.
+pub(super) struct Clock {
+    base_ms: u64,
+    started: Instant,
+}
+
+impl Clock {
+    pub(super) fn new(base_ms: u64) -> Self {
+        Self { base_ms, started: Instant::now() }
+    }
+    pub(super) fn now_ms(&self) -> u64 {
+        self.base_ms + self.started.elapsed().as_millis() as u64
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Damages(Mutex<BTreeMap<RecordName, String>>);
+
+impl Damages {
+    pub(super) fn report(&self, damage: &Damage) {
+        let mut known = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if known.len() >= DAMAGES_MAX || known.contains_key(&damage.record) {
+            return;
+        }
+        tracing::error!(record = %damage.record, why = damage.why, "a record of the journal is damaged");
+        known.insert(damage.record.clone(), damage.why.clone());
+    }
+    pub(super) fn list(&self) -> Vec<Damage> {
+        let known = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        known.iter().map(|(record, why)| Damage { record: record.clone(), why: why.clone() }).collect()
+    }
+}

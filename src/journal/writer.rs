@@ -1,0 +1,300 @@
+//! The one thread that writes: group commit, checkpoints between commits, room on the disk.
+//!
+//! Everything that waits goes into one transaction; what arrives meanwhile is the next one. An error other than a full disk is
+//! fatal: reported once, never tried again, because a failed commit means *unknown* (§12).
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+
+use super::apply::{Applier, WriteError};
+use super::open::{self, Opened};
+use super::queue::Work;
+use super::shared::Shared;
+use super::{CommitError, Committed, Durability, Error, Fatal, OpenOptions, Space, schema, space};
+
+/// What one transaction holds at most, so that the first in it need not wait for too many others.
+const TRANSACTION_BYTES_MAX: usize = 8 << 20;
+/// How often the writer looks around when there is nothing to write.
+const IDLE_INTERVAL: Duration = Duration::from_secs(1);
+/// How often a full disk is tried again.
+const FULL_INTERVAL: Duration = Duration::from_millis(500);
+/// The retention clock is written down with a transaction that is due anyway, or alone after a while without one.
+const CLOCK_INTERVAL: Duration = Duration::from_secs(1);
+const CLOCK_IDLE_INTERVAL: Duration = Duration::from_secs(60);
+/// The disk is asked for its room this often, and after so many bytes.
+const SPACE_INTERVAL: Duration = Duration::from_millis(500);
+const SPACE_BYTES: usize = 8 << 20;
+
+pub(super) fn start(opened: Opened, options: &OpenOptions) -> Result<std::thread::JoinHandle<()>, Error> {
+    let (durability, checkpoint_bytes) = (options.durability, options.checkpoint_bytes);
+    let dir = options.data_dir.clone();
+    let thread = std::thread::Builder::new().name("journal-writer".into()).spawn(move || {
+        let Opened { mut connection, shared, .. } = opened;
+        let ended = catch_unwind(AssertUnwindSafe(|| run(&mut connection, &shared, durability, checkpoint_bytes)));
+        let fatal = match ended {
+            Ok(Ok(())) => return,
+            Ok(Err(fatal)) => fatal,
+            Err(_) => Fatal { action: "go on writing", why: "the writer's thread panicked".to_owned() },
+        };
+        fail(&shared, fatal);
+    });
+    thread.map_err(|source| Error::Directory { dir, source })
+}
+
+/// Says it once; whoever waits is told, nothing more is taken.
+fn fail(shared: &Shared, fatal: Fatal) {
+    tracing::error!(error = %fatal, "the journal has failed");
+    for work in shared.queue.fail(fatal.clone()) {
+        work.finish(Err(CommitError::Fatal(fatal.clone())));
+    }
+    shared.fatal.send_replace(Some(fatal));
+}
+
+fn run(
+    connection: &mut Connection,
+    shared: &Arc<Shared>,
+    durability: Durability,
+    checkpoint_bytes: u64,
+) -> Result<(), Fatal> {
+    let wal_pages = Arc::new(AtomicU32::new(0));
+    let pages = wal_pages.clone();
+    let hook = move |_: &mut rusqlite::hooks::Wal, frames: std::ffi::c_int| {
+        pages.store(frames.max(0) as u32, Ordering::Relaxed);
+        Ok(())
+    };
+    connection.wal_hook(Some(hook)).map_err(sqlite("watch the write-ahead log"))?;
+    let page_bytes: u64 =
+        connection.query_row("PRAGMA page_size", [], |row| row.get(0)).map_err(sqlite("read the page size"))?;
+    let applier = Applier::new(connection).map_err(fatal)?;
+    let now = Instant::now();
+    let mut writer = Writer {
+        connection,
+        shared,
+        applier,
+        durability,
+        wal_pages,
+        page_bytes,
+        checkpoint_pages: (checkpoint_bytes / page_bytes).max(1) as u32,
+        checkpointed_pages: 0,
+        clock_written: now,
+        space_looked: now,
+        bytes_since_look: 0,
+    };
+    writer.look_at_space();
+    loop {
+        let taken = shared.queue.take(IDLE_INTERVAL, TRANSACTION_BYTES_MAX);
+        if taken.finished {
+            return writer.close();
+        }
+        let batches = taken.works.len();
+        if batches == 0 {
+            writer.idle()?;
+            continue;
+        }
+        writer.reserve_ids()?;
+        writer.write_until_durable(taken.works)?;
+        shared.queue.release(batches, taken.bytes);
+        writer.after_commit(taken.bytes)?;
+    }
+}
+
+fn sqlite(action: &'static str) -> impl FnOnce(rusqlite::Error) -> Fatal {
+    move |error| Fatal { action, why: error.to_string() }
+}
+
+/// Where a full disk cannot be waited for.
+fn fatal(error: WriteError) -> Fatal {
+    match error {
+        WriteError::Full => Fatal { action: "begin", why: "the disk is full".to_owned() },
+        WriteError::Fatal(fatal) => fatal,
+    }
+}
+
+struct Writer<'c> {
+    connection: &'c Connection,
+    shared: &'c Shared,
+    applier: Applier<'c>,
+    durability: Durability,
+    /// In the write-ahead log after the last commit; begins again once all was moved and nobody reads it.
+    wal_pages: Arc<AtomicU32>,
+    page_bytes: u64,
+    checkpoint_pages: u32,
+    /// What `wal_pages` was after the last checkpoint.
+    checkpointed_pages: u32,
+    clock_written: Instant,
+    space_looked: Instant,
+    bytes_since_look: usize,
+}
+
+impl Writer<'_> {
+    /// Keeps the batches while the disk is full. Those that cannot be written are told why.
+    fn write_until_durable(&mut self, works: Vec<Work>) -> Result<(), Fatal> {
+        loop {
+            match self.write(&works) {
+                Ok(committed) => {
+                    self.shared.transactions.fetch_add(1, Ordering::Relaxed);
+                    self.shared.batches.fetch_add(works.len() as u64, Ordering::Relaxed);
+                    for (work, committed) in works.into_iter().zip(committed) {
+                        work.finish(Ok(committed));
+                    }
+                    return Ok(());
+                }
+                Err(WriteError::Full) => {
+                    self.set_space(Space::Full);
+                    self.applier.roll_back().map_err(fatal)?;
+                    if self.shared.queue.wait_closed(FULL_INTERVAL) {
+                        works.into_iter().for_each(|work| work.finish(Err(CommitError::Closed)));
+                        return Ok(());
+                    }
+                    #[cfg(test)]
+                    self.apply_pages_max();
+                }
+                Err(WriteError::Fatal(fatal)) => {
+                    works.into_iter().for_each(|work| work.finish(Err(CommitError::Fatal(fatal.clone()))));
+                    return Err(fatal);
+                }
+            }
+        }
+    }
+
+    fn write(&mut self, works: &[Work]) -> Result<Vec<Committed>, WriteError> {
+        self.applier.begin()?;
+        let mut committed = Vec::with_capacity(works.len());
+        for work in works {
+            committed.push(match work {
+                Work::Batch { group, ops, .. } => self.applier.apply(group, ops)?,
+                Work::Named { name, value, .. } => {
+                    self.applier.put_named(name, value)?;
+                    Committed::default()
+                }
+            });
+        }
+        if self.clock_written.elapsed() >= CLOCK_INTERVAL {
+            self.applier.put_number(open::NAMED_CLOCK, self.shared.clock.now_ms())?;
+            self.clock_written = Instant::now();
+        }
+        self.applier.commit()?;
+        Ok(committed)
+    }
+
+    /// With an fsync whatever the durability: a number that was handed out may be known elsewhere.
+    fn reserve_ids(&mut self) -> Result<(), Fatal> {
+        let Some(end) = self.shared.ids.wanted_end() else { return Ok(()) };
+        let set_level = |level| {
+            schema::set_level(self.connection, level)
+                .map_err(|error| Fatal { action: "reserve numbers for writes", why: error.to_string() })
+        };
+        set_level(Durability::PowerLoss)?;
+        let written = self
+            .applier
+            .begin()
+            .and_then(|()| self.applier.put_number(open::NAMED_IDS, end))
+            .and_then(|()| self.applier.commit());
+        match written {
+            Ok(()) => self.shared.ids.extend(end),
+            // Half a block is left; the next round tries again.
+            Err(WriteError::Full) => {
+                self.set_space(Space::Full);
+                self.applier.roll_back().map_err(fatal)?;
+            }
+            Err(WriteError::Fatal(fatal)) => return Err(fatal),
+        }
+        set_level(self.durability)
+    }
+
+    fn after_commit(&mut self, bytes: usize) -> Result<(), Fatal> {
+        let pages = self.wal_pages.load(Ordering::Relaxed);
+        self.shared.wal_pages.store(pages.into(), Ordering::Relaxed);
+        if pages < self.checkpointed_pages {
+            self.checkpointed_pages = 0;
+        }
+        if pages - self.checkpointed_pages >= self.checkpoint_pages {
+            self.checkpoint()?;
+        }
+        self.bytes_since_look += bytes;
+        let full = self.shared.space.load(Ordering::Relaxed) == Space::Full as u8;
+        if full || self.bytes_since_look >= SPACE_BYTES || self.space_looked.elapsed() >= SPACE_INTERVAL {
+            self.look_at_space();
+        }
+        Ok(())
+    }
+
+    /// Moves what is in the write-ahead log into the database; waits for nobody.
+    fn checkpoint(&mut self) -> Result<(), Fatal> {
+        let moved = self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+        match moved.map_err(WriteError::sqlite("move the write-ahead log into the database")) {
+            Ok(()) => {}
+            // Nothing is lost: it stays in the write-ahead log.
+            Err(WriteError::Full) => self.set_space(Space::Full),
+            Err(WriteError::Fatal(fatal)) => return Err(fatal),
+        }
+        self.checkpointed_pages = self.wal_pages.load(Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn idle(&mut self) -> Result<(), Fatal> {
+        self.reserve_ids()?;
+        if self.wal_pages.load(Ordering::Relaxed) != self.checkpointed_pages {
+            self.checkpoint()?;
+        }
+        if self.clock_written.elapsed() >= CLOCK_IDLE_INTERVAL {
+            self.write_clock()?;
+        }
+        self.look_at_space();
+        Ok(())
+    }
+
+    fn write_clock(&mut self) -> Result<(), Fatal> {
+        self.clock_written = Instant::now();
+        let clock_ms = self.shared.clock.now_ms();
+        let written = self
+            .applier
+            .begin()
+            .and_then(|()| self.applier.put_number(open::NAMED_CLOCK, clock_ms))
+            .and_then(|()| self.applier.commit());
+        match written {
+            // Without room for it the clock falls back a little after a restart, which is safe.
+            Err(WriteError::Full) => self.applier.roll_back().map_err(fatal),
+            Err(WriteError::Fatal(fatal)) => Err(fatal),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    fn close(&mut self) -> Result<(), Fatal> {
+        self.write_clock()?;
+        open::checkpoint_whole(self.connection)
+            .or_else(|error| match error {
+                // Somebody still reads: the next start does it.
+                Error::Damaged(_) => Ok(()),
+                error => Err(error),
+            })
+            .map_err(|error| Fatal { action: "close", why: error.to_string() })
+    }
+
+    fn look_at_space(&mut self) {
+        self.space_looked = Instant::now();
+        self.bytes_since_look = 0;
+        // A disk that does not answer this question will fail a commit soon enough.
+        let Ok(disk) = space::free_bytes(&self.shared.database) else { return };
+        let free_pages: u64 = self.connection.query_row("PRAGMA freelist_count", [], |row| row.get(0)).unwrap_or(0);
+        self.shared.free_bytes.store(disk, Ordering::Relaxed);
+        let free = disk + free_pages * self.page_bytes;
+        self.set_space(if free < self.shared.reserve_bytes { Space::Reserve } else { Space::Ok });
+    }
+
+    fn set_space(&self, space: Space) {
+        let before = Space::from_u8(self.shared.space.swap(space as u8, Ordering::Relaxed));
+        if before != space {
+            tracing::warn!(?before, now = ?space, "room for the journal changed");
+        }
+    }
+
+    #[cfg(test)]
+    fn apply_pages_max(&self) {
+        let pages = self.shared.pages_max.load(Ordering::Relaxed);
+        self.connection.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(())).expect("a pragma");
+    }
+}
