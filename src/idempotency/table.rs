@@ -1,5 +1,5 @@
 //! Which writes a key may name: those in memory, and whether the journal has to be asked.
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashSet};
 
 use crate::model::{KeyHash, WriteId};
 
@@ -7,8 +7,8 @@ use crate::model::{KeyHash, WriteId};
 #[derive(Default)]
 pub struct KeyTable {
     live: BTreeMap<KeyHash, Vec<WriteId>>,
-    /// [`KeyHash::short`] of stored keys, with the number of rows that have it. Only looked up, never iterated.
-    stored: HashMap<u64, u32>,
+    /// [`KeyHash::short`] of stored keys. Only looked up, never iterated.
+    stored: HashSet<u64>,
     /// Beyond this many the filter is given up and the journal is always asked.
     limit: usize,
     overflowed: bool,
@@ -25,10 +25,10 @@ impl KeyTable {
         if self.stored.len() >= self.limit {
             // Correct without the filter, only slower: every key asks the journal.
             self.overflowed = true;
-            self.stored = HashMap::new();
+            self.stored = HashSet::new();
         }
         if !self.overflowed {
-            *self.stored.entry(short).or_insert(0) += 1;
+            self.stored.insert(short);
         }
     }
 
@@ -63,18 +63,13 @@ impl KeyTable {
 
     /// Whether the journal may have rows of this key that are not in memory.
     pub fn may_be_stored(&self, key: &KeyHash) -> bool {
-        self.overflowed || self.stored.contains_key(&key.short())
+        self.overflowed || self.stored.contains(&key.short())
     }
 
-    /// The journal forgot rows with these keys.
+    /// The journal has no row with these keys any more.
     pub fn forgotten(&mut self, shorts: &[u64]) {
         for short in shorts {
-            if let Some(count) = self.stored.get_mut(short) {
-                *count -= 1;
-                if *count == 0 {
-                    self.stored.remove(short);
-                }
-            }
+            self.stored.remove(short);
         }
     }
 }

@@ -135,7 +135,6 @@ impl Core {
         write.decides = item.decides;
         write.stage = Stage::Waiting;
         write.stored = true;
-        write.key_counted = true;
         let id = write.id;
         self.insert(write);
         self.work.push_back(Work::Look(id));

@@ -250,7 +250,7 @@ impl Core {
         let Some(write) = self.live.remove(&id) else { return };
         self.live_bytes -= write.weight();
         if let Some(key) = write.facts.key {
-            self.keys.leave_memory(key, id, write.stored && !write.key_counted);
+            self.keys.leave_memory(key, id, write.stored);
         }
         if matches!(write.stage, Stage::Decided(_)) {
             self.recently_final.push_back(id);

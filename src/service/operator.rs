@@ -90,7 +90,6 @@ impl Core {
         self.release_quarantine(cx, id);
         if !self.live.contains_key(&id) {
             let mut write = Write::recover(found, cx.ms());
-            write.key_counted = true;
             self.insert(write);
         }
         let Some(write) = self.live.get_mut(&id) else { return };

@@ -74,8 +74,6 @@ pub struct Write {
     pub pass_at_ms: Option<u64>,
     /// The row (and request) is in the journal.
     pub stored: bool,
-    /// The key table counts its stored row already.
-    pub key_counted: bool,
     pub clients: Vec<ReqId>,
     /// The one that brought it; others are copies.
     pub first_client: Option<ReqId>,
@@ -121,7 +119,6 @@ impl Write {
             last_start_ms: 0,
             pass_at_ms: None,
             stored: false,
-            key_counted: false,
             clients: Vec::new(),
             first_client: None,
             seen: After::new(),
@@ -161,7 +158,6 @@ impl Write {
         write.decides = row.decides;
         write.settled_clock_ms = row.settled_clock_ms;
         write.stored = true;
-        write.key_counted = true;
         write
     }
 
