@@ -18,6 +18,7 @@ pub(crate) mod outcome;
 pub(crate) mod peer;
 mod recover;
 mod settings;
+mod task;
 #[cfg(test)]
 mod testing;
 mod view;
@@ -31,4 +32,5 @@ pub use handle::{Command, Handle};
 pub use message::{Cursor, Known, Message, Page, Status, Wish, WishWord};
 pub use outbox::Outbox;
 pub use settings::{Bug, Limits, OnConcurrent, OnDivergence, OnUnreachable, Settings, WhenDown};
+pub use task::{Clock, Outside, Task};
 pub use view::{PeerView, SeriesView, View};

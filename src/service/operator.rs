@@ -89,7 +89,7 @@ impl Core {
         let id = found.row.id;
         self.release_quarantine(cx, id);
         if !self.live.contains_key(&id) {
-            let mut write = Write::recover(found, cx.ms());
+            let write = Write::recover(found, cx.ms());
             self.insert(write);
         }
         let Some(write) = self.live.get_mut(&id) else { return };

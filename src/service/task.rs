@@ -1,0 +1,307 @@
+//! The task that owns a group: feeds its state machine, and executes what it wants. Decides nothing.
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::sleep_until;
+
+use super::{
+    Attempt, AttemptResult, Command, Core, Effect, Event, Handle, Message, Note, Now, Outbox, ProbeResult, Reply,
+    ReqId, Settings,
+};
+use crate::dedup::Fingerprint;
+use crate::journal::{self, Committed, Journal, Op, Refusal, Space};
+use crate::model::{Group, Problem, Request, SiteName};
+
+/// Commands that may wait for the task.
+const COMMANDS_MAX: usize = 1_024;
+/// Finished attempts and look-ups that may wait; their senders wait too.
+const RESULTS_MAX: usize = 4_096;
+/// Events handled before the task looks at the journal and the outside again.
+const EVENTS_PER_TURN: usize = 256;
+/// Batches handed to the journal and not durable yet; what comes meanwhile is the next one (group commit).
+const BATCHES_UNDER_WAY: u64 = 2;
+
+/// Everything that is not the journal: this site's replica, the links, the control plane, people.
+pub trait Outside: Send + Sync + 'static {
+    /// Sends the write to an endpoint of this site's replica, once. Tries all endpoints where it was never sent.
+    fn attempt(&self, attempt: Attempt) -> impl Future<Output = AttemptResult> + Send;
+    fn probe(&self, request: &Request) -> impl Future<Output = ProbeResult> + Send;
+    /// May lose it. Never blocks.
+    fn send(&self, to: &SiteName, group: &Group, message: Message);
+    /// May lose it. Never blocks.
+    fn publish(&self, group: &Group, fingerprint: Fingerprint);
+    fn note(&self, group: &Group, note: &Note);
+}
+
+/// The clock of one process.
+#[derive(Clone)]
+pub struct Clock {
+    started: Instant,
+    journal: Journal,
+}
+
+impl Clock {
+    pub fn new(journal: Journal) -> Self {
+        Self { started: Instant::now(), journal }
+    }
+
+    pub fn now(&self) -> Now {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Now {
+            mono_ms: self.started.elapsed().as_millis() as u64,
+            wall_ms: wall.as_millis() as u64,
+            clock_ms: self.journal.clock_ms(),
+        }
+    }
+
+    fn instant(&self, mono_ms: u64) -> Instant {
+        self.started + std::time::Duration::from_millis(mono_ms)
+    }
+}
+
+/// A group that was recovered and not yet started.
+pub struct Task<O> {
+    group: Arc<Group>,
+    core: Core,
+    outbox: Outbox,
+    journal: Journal,
+    outside: Arc<O>,
+    clock: Clock,
+    commands: mpsc::Receiver<Command>,
+    results: mpsc::Receiver<Event>,
+    results_in: mpsc::Sender<Event>,
+    /// Holds as many messages as batches may be under way, so the writer's thread never waits.
+    commits: mpsc::Receiver<(u64, Option<Committed>)>,
+    commits_in: mpsc::Sender<(u64, Option<Committed>)>,
+    decider: watch::Sender<Option<SiteName>>,
+    clients: HashMap<ReqId, oneshot::Sender<Reply>>,
+    next_req: u64,
+    /// A batch that the journal had no room for.
+    returned: Option<(u64, Vec<Op>)>,
+    effects: Vec<Effect>,
+    ready: Vec<Effect>,
+}
+
+impl<O: Outside> Task<O> {
+    /// Recovers the group from the journal. Blocks: call it at start.
+    pub fn recover(
+        group: Group,
+        settings: Settings,
+        journal: Journal,
+        clock: Clock,
+        outside: Arc<O>,
+    ) -> Result<(Self, Handle), journal::Error> {
+        let recovered = journal.recover(&group, settings.limits.lanes)?;
+        let (commands_in, commands) = mpsc::channel(COMMANDS_MAX);
+        let (results_in, results) = mpsc::channel(RESULTS_MAX);
+        let (commits_in, commits) = mpsc::channel(BATCHES_UNDER_WAY as usize + 1);
+        let (decider, decided) = watch::channel(None);
+        let mut effects = Vec::new();
+        let core = Core::recover(settings, journal.log(), recovered, clock.now(), &mut effects);
+        let task = Self {
+            group: Arc::new(group),
+            core,
+            outbox: Outbox::new(),
+            journal,
+            outside,
+            clock,
+            commands,
+            results,
+            results_in,
+            commits,
+            commits_in,
+            decider,
+            clients: HashMap::new(),
+            next_req: 0,
+            returned: None,
+            effects,
+            ready: Vec::new(),
+        };
+        Ok((task, Handle::new(commands_in, decided)))
+    }
+
+    /// Runs until every handle is gone, or the journal has failed. What was accepted is in the journal.
+    pub async fn run(mut self) {
+        self.turn();
+        loop {
+            let deadline = self.core.deadline().map(|at| self.clock.instant(at).into());
+            tokio::select! {
+                biased;
+                Some((number, done)) = self.commits.recv() => {
+                    let Some(done) = done else { return };
+                    self.durable(number, done);
+                }
+                Some(event) = self.results.recv() => self.handle(event),
+                command = self.commands.recv() => match command {
+                    Some(command) => self.command(command),
+                    None => return,
+                },
+                () = self.journal.room(), if self.returned.is_some() => {}
+                () = sleep_until(deadline.unwrap_or_else(tokio::time::Instant::now)), if deadline.is_some() => {
+                    self.handle(Event::Tick);
+                }
+            }
+            self.drain();
+            self.turn();
+        }
+    }
+
+    /// Handles what else is there already, so that it shares one transaction.
+    fn drain(&mut self) {
+        for _ in 0..EVENTS_PER_TURN {
+            if let Ok(event) = self.results.try_recv() {
+                self.handle(event);
+            } else if let Ok(command) = self.commands.try_recv() {
+                self.command(command);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Submit { write, reply } => {
+                if self.journal.space() != Space::Ok {
+                    // The gateway may be gone, then nobody waits.
+                    let _ = reply.send(Reply::Problem { id: None, problem: Problem::DiskReserve });
+                    return;
+                }
+                let (req, id) = (self.register(reply), self.journal.next_id());
+                self.handle(Event::Submit { req, id, write });
+            }
+            Command::AwaitSeen { seen, timeout_ms, reply } => {
+                let req = self.register(reply);
+                let deadline_ms = self.clock.now().mono_ms + timeout_ms;
+                self.handle(Event::AwaitSeen { req, seen, deadline_ms });
+            }
+            Command::Operator { id, operation, reply } => {
+                let req = self.register(reply);
+                self.handle(Event::Operator { req, id, operation });
+            }
+            Command::Event(event) => self.handle(event),
+            Command::View(reply) => {
+                let _ = reply.send(self.core.view());
+            }
+        }
+    }
+
+    fn register(&mut self, reply: oneshot::Sender<Reply>) -> ReqId {
+        self.next_req += 1;
+        let req = ReqId(self.next_req);
+        self.clients.insert(req, reply);
+        req
+    }
+
+    fn handle(&mut self, event: Event) {
+        self.core.handle(self.clock.now(), event, &mut self.effects);
+        self.outbox.absorb(self.effects.drain(..), &mut self.ready);
+    }
+
+    /// Hands the next batch to the journal and executes what may be seen.
+    fn turn(&mut self) {
+        self.outbox.absorb(self.effects.drain(..), &mut self.ready);
+        while self.outbox.under_way() < BATCHES_UNDER_WAY || self.returned.is_some() {
+            let Some((number, ops)) = self.returned.take().or_else(|| self.outbox.next_batch()) else { break };
+            if !self.commit(number, ops) {
+                break;
+            }
+        }
+        for effect in std::mem::take(&mut self.ready) {
+            self.execute(effect);
+        }
+    }
+
+    fn commit(&mut self, number: u64, ops: Vec<Op>) -> bool {
+        let commits = self.commits_in.clone();
+        let done = Box::new(move |result: Result<Committed, _>| {
+            // There is a place for every batch under way; the task is gone only when the process ends.
+            let _ = commits.try_send((number, result.ok()));
+        });
+        match self.journal.commit(&self.group, ops, done) {
+            Ok(()) => true,
+            Err(returned) if returned.why == Refusal::NoRoom => {
+                self.returned = Some((number, returned.ops));
+                false
+            }
+            Err(returned) => {
+                tracing::debug!(group = %self.group, why = ?returned.why, "journal takes no batches any more");
+                (returned.done)(Err(journal::CommitError::Closed));
+                false
+            }
+        }
+    }
+
+    fn durable(&mut self, number: u64, done: Committed) {
+        if !done.forgotten_keys.is_empty() {
+            self.handle(Event::Forgotten { keys: done.forgotten_keys });
+        }
+        self.outbox.durable(number, &mut self.ready);
+    }
+
+    fn execute(&mut self, effect: Effect) {
+        match effect {
+            Effect::Persist(_) => unreachable!("the outbox keeps what is persisted"),
+            Effect::Attempt(attempt) => {
+                let (outside, id, number) = (self.outside.clone(), attempt.id, attempt.attempt);
+                self.later(async move {
+                    let result = outside.attempt(attempt).await;
+                    Some(Event::Attempted { id, attempt: number, result })
+                });
+            }
+            Effect::Probe { id, request } => {
+                let outside = self.outside.clone();
+                self.later(async move { Some(Event::Probed { id, result: outside.probe(&request).await }) });
+            }
+            Effect::Reply { req, reply } => {
+                if let Some(client) = self.clients.remove(&req) {
+                    // A client that hung up does not cancel its write.
+                    let _ = client.send(reply);
+                }
+            }
+            Effect::Send { to, message } => self.outside.send(&to, &self.group, message),
+            Effect::Decider(site) => {
+                self.decider.send_replace(site);
+            }
+            Effect::Publish(fingerprint) => self.outside.publish(&self.group, fingerprint),
+            Effect::Find { token, find } => {
+                let (journal, group) = (self.journal.clone(), self.group.clone());
+                self.later(async move {
+                    match journal.find(&group, find).await {
+                        Ok(rows) => Some(Event::Found { token, rows }),
+                        Err(error) => {
+                            // Not to answer leaves the write undecided, which is safe; to guess is not (G2).
+                            tracing::error!(%group, %error, "journal look-up failed");
+                            None
+                        }
+                    }
+                });
+            }
+            Effect::ReadSeries { log, from, items_max, bytes_max, for_peer } => {
+                let (journal, group) = (self.journal.clone(), self.group.clone());
+                self.later(async move {
+                    let read = journal.read_series(&group, log, from, items_max, bytes_max).await;
+                    let items = read.unwrap_or_else(|error| {
+                        tracing::error!(%group, %log, from, %error, "journal cannot read a series");
+                        Vec::new()
+                    });
+                    Some(Event::SeriesRead { log, from, items, for_peer })
+                });
+            }
+            Effect::Note(note) => self.outside.note(&self.group, &note),
+        }
+    }
+
+    fn later(&self, work: impl Future<Output = Option<Event>> + Send + 'static) {
+        let results = self.results_in.clone();
+        tokio::spawn(async move {
+            if let Some(event) = work.await {
+                // The task is gone only when the process ends; recovery finds what was under way.
+                let _ = results.send(event).await;
+            }
+        });
+    }
+}
