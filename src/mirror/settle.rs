@@ -184,7 +184,11 @@ impl Core {
             status: answer.as_ref().map_or(0, |a| a.status),
             answer,
         };
-        let here = matches!(old.stage, Stage::Decided(Fate::Applied | Fate::Duplicate(_))) || !applied;
+        let here = match &old.stage {
+            Stage::Decided(Fate::Skipped | Fate::Void) => !applied,
+            _ => true,
+        };
+        let known = matches!(old.stage, Stage::Decided(Fate::Applied | Fate::Duplicate(_)));
         let mut write = Write::new(id, old.facts, if applied { old.request } else { None }, Role::Shadow, cx.ms());
         write.decides = Some((old.id, old_position));
         self.insert(write);
@@ -194,7 +198,7 @@ impl Core {
         write.outcome = Some(outcome);
         write.origin = Origin::Settled;
         write.settled_clock_ms = cx.now.clock_ms;
-        write.stage = match (here, applied) {
+        write.stage = match (here, known) {
             (true, true) => Stage::Decided(Fate::Applied),
             (true, false) => Stage::Decided(Fate::Skipped),
             (false, _) => Stage::Waiting,

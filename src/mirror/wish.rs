@@ -13,7 +13,7 @@ impl Core {
             // More than a page behind us: it cannot take it now.
             let Some(write) = self.live.get_mut(&id) else { return };
             write.tried.push(site);
-            return self.work.push_back(Work::Place(id));
+            return self.want_place(id);
         }
         let now = cx.ms();
         let Some(write) = self.live.get_mut(&id) else { return };
@@ -51,9 +51,6 @@ impl Core {
             (self.settings.answer_after_ms, self.settings.longest_request_ms + self.settings.hold_ms);
         let Some(write) = self.live.get_mut(&id) else { return };
         let Origin::Wished { site, attempt, revoked } = &mut write.origin else { return };
-        if write.pending.is_some() {
-            return;
-        }
         if !*revoked && !write.unknown_there && now >= write.wished_ms + after {
             *revoked = true;
             let (site, attempt) = (site.clone(), *attempt);
@@ -63,7 +60,7 @@ impl Core {
             self.persist(cx, id);
             cx.out.push(Effect::Send { to: site, message: Message::Revoke { id, attempt } });
             self.wake_write_at(now + give_up, id);
-            return self.work.push_back(Work::Place(id));
+            return self.want_place(id);
         }
         if write.stage == Stage::Idle && write.pass_at_ms.is_some_and(|at| now >= at) {
             // Its lane waits no longer. A late word becomes a decision of its own.
@@ -71,7 +68,8 @@ impl Core {
             let reason = QuarantineReason::UnknownOutcome;
             self.quarantine(cx, id, reason, "asked of another site, which has not told what became of it".into(), 0);
             let outcome = Outcome { verdict: Verdict::Undecided, after, repeats: None, status: 0, answer: None };
-            self.settle(cx, id, outcome, Some(Fate::Quarantined(reason)));
+            // This replica never got it.
+            self.settle(cx, id, outcome, Some(Fate::Skipped));
         }
     }
 
@@ -102,7 +100,7 @@ impl Core {
                     }
                     write.unknown_there = false;
                     write.pass_at_ms = None;
-                    self.work.push_back(Work::Place(id));
+                    self.want_place(id);
                 }
             }
             WishWord::Unknown if current && !write.unknown_there => {
@@ -168,7 +166,8 @@ impl Core {
         if !undecided || found.row.origin != Origin::Settled || !self.quarantined.contains_key(&id) {
             return;
         }
-        self.decide_now(cx, found, outcome.verdict, outcome.answer);
+        let verdict = if outcome.verdict == Verdict::Applied { Verdict::Applied } else { Verdict::Void };
+        self.decide_now(cx, found, verdict, outcome.answer, false);
     }
 
     /// A new connection: what was out is said again, what is owed is owed still.
@@ -190,6 +189,7 @@ impl Core {
             let given_up = matches!(write.origin, Origin::Wished { revoked: true, .. });
             if given_up && write.stage == Stage::Idle && write.pending.is_none() && !write.unknown_there {
                 write.tried.retain(|site| *site != self.settings.me);
+                write.needs_place = true;
                 self.work.push_back(Work::Place(id));
             }
         }

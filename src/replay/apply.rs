@@ -238,6 +238,9 @@ impl Core {
             write.after = Some(decided);
         }
         write.stage = Stage::Sending;
+        // Another replica's late outcome counts no longer.
+        write.pending = None;
+        self.pending.remove(&id);
         if matches!(write.role, Role::Shadow | Role::Ordered) {
             self.shadows_here += 1;
         }

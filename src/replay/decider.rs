@@ -1,10 +1,10 @@
 //! Deciding another site's wish (§3, "Where the decider is").
 use crate::journal::{Fate, Origin, QuarantineReason, WishHeld};
-use crate::model::{Digest, Facts, Item, Lane, Outcome, SiteName, Verdict, WriteId};
+use crate::model::{Digest, Facts, Item, Lane, Outcome, Problem, SiteName, Verdict, WriteId};
 use crate::service::core::{Core, Cx, Work};
 use crate::service::outcome::Class;
 use crate::service::write::{Role, Stage, Write};
-use crate::service::{Effect, Find, Found, Looking, Message, Wish, WishWord};
+use crate::service::{Effect, Find, Found, Looking, Message, Reply, Wish, WishWord};
 
 impl Core {
     /// Another site wishes that this one decides a write. Known wishes get the word they have; a late copy of one that is
@@ -81,7 +81,7 @@ impl Core {
                 WishWord::Done { outcome: outcome.clone(), pages }
             }
             (Stage::Decided(_) | Stage::Unknown(_), _) => WishWord::Unknown,
-            (Stage::Sending, _) => WishWord::Sending,
+            (Stage::Sending | Stage::Judging, _) => WishWord::Sending,
             _ if write.doubtful => WishWord::Unknown,
             _ => WishWord::Stored,
         }
@@ -148,6 +148,7 @@ impl Core {
         self.say_word(cx, id, word);
         self.free_place(lane, id);
         self.decided_id(id);
+        self.answer_copies(cx, id);
         self.evict(id);
     }
 
@@ -195,6 +196,26 @@ impl Core {
         self.say_word(cx, id, word);
         self.free_place(lane, id);
         self.decided_id(id);
+        self.answer_copies(cx, id);
+    }
+
+    /// Clients of this site that sent a copy of another site's write have waited for it.
+    pub(crate) fn answer_copies(&mut self, cx: &mut Cx, id: WriteId) {
+        let Some(write) = self.live.get(&id) else { return };
+        if write.clients.is_empty() || write.first_client.is_some() {
+            return;
+        }
+        let reply = match &write.outcome {
+            Some(outcome) if !matches!(outcome.verdict, Verdict::Undecided | Verdict::Void) => {
+                self.replay(id, outcome.clone())
+            }
+            Some(_) => Reply::Problem { id: Some(id), problem: Problem::OutcomeUnknown },
+            // Void: the key is free again.
+            None => Reply::Problem { id: Some(id), problem: Problem::KeyInFlight { retry_after_s: 1 } },
+        };
+        for req in write.clients.clone() {
+            self.answer(cx, req, reply.clone());
+        }
     }
 
     /// The origin settled it without our word, while it was at this replica.
@@ -255,17 +276,14 @@ impl Core {
         match write.stage.clone() {
             Stage::Decided(Fate::Applied) => {
                 let status = ours.map_or(0, |o| o.status);
-                match theirs {
-                    Verdict::Undecided => self.decide_shadow(cx, id, Fate::Applied),
-                    _ => self.applied_but(cx, id, theirs, status),
-                }
+                self.applied_but(cx, id, theirs, status);
             }
             Stage::Decided(Fate::Refused) if theirs == Verdict::Applied => {
                 let detail = "another replica applied it, this one refused it".to_owned();
                 self.quarantine_shadow(cx, id, QuarantineReason::Divergence, detail, ours.map_or(0, |o| o.status));
             }
             Stage::Decided(fate) => self.decide_shadow(cx, id, fate),
-            Stage::Sending | Stage::Unknown(_) => self.persist(cx, id),
+            Stage::Sending | Stage::Judging | Stage::Unknown(_) => self.persist(cx, id),
             Stage::Idle | Stage::Waiting | Stage::Checking | Stage::Backoff { .. } => {
                 write.role = Role::Shadow;
                 if item.is_followed() {

@@ -92,6 +92,9 @@ impl Core {
     pub(crate) fn probed(&mut self, cx: &mut Cx, id: WriteId, result: ProbeResult) {
         let now = cx.ms();
         let Some(write) = self.live.get_mut(&id) else { return };
+        if write.stage == Stage::Judging {
+            return self.judged(cx, id, result);
+        }
         let Stage::Unknown(doubt) = &mut write.stage else { return };
         doubt.probing = false;
         match result {

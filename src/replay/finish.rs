@@ -6,7 +6,7 @@ use crate::model::{Answer, Outcome, Verdict, WriteId};
 use crate::service::core::{Core, Cx, Work};
 use crate::service::outcome::{Class, classify, is_about_the_caller};
 use crate::service::write::{Role, Stage};
-use crate::service::{AttemptResult, Note, OnDivergence};
+use crate::service::{AttemptResult, Effect, Note, OnDivergence, ProbeResult};
 
 /// Refusals that are about the caller are tried this often before following stops.
 const CALLER_TRIES: u32 = 5;
@@ -33,6 +33,12 @@ impl Core {
         if let Class::Unknown { why } = class {
             return self.enter_doubt(cx, id, why);
         }
+        if let Class::MayHaveApplied(answer) = &class
+            && self.settings.has_probe
+            && matches!(role, Role::Own | Role::Wish)
+        {
+            return self.judge_by_probe(cx, id, answer.clone());
+        }
         self.free_place(lane, id);
         match role {
             Role::Own => self.finish_own(cx, id, class),
@@ -57,6 +63,29 @@ impl Core {
         Some((Outcome { verdict, after, repeats: None, status: answer.status, answer: Some(answer) }, fate))
     }
 
+    /// 500, and the service can tell whether it applied the write (§6).
+    fn judge_by_probe(&mut self, cx: &mut Cx, id: WriteId, answer: Arc<Answer>) {
+        let Some(write) = self.live.get_mut(&id) else { return };
+        let Some(request) = write.request.clone() else { return };
+        write.stage = Stage::Judging;
+        write.judged = Some(answer);
+        cx.out.push(Effect::Probe { id, request });
+    }
+
+    /// The service has answered, so it is no longer working on the write: not found means not applied.
+    pub(crate) fn judged(&mut self, cx: &mut Cx, id: WriteId, result: ProbeResult) {
+        let Some(write) = self.live.get_mut(&id) else { return };
+        let Some(answer) = write.judged.take() else { return };
+        let (role, lane) = (write.role, write.facts.lane);
+        let class = match result {
+            ProbeResult::Applied(_) => Class::Success(answer),
+            ProbeResult::NotFound => Class::Refused(answer),
+            ProbeResult::Nothing => Class::MayHaveApplied(answer),
+        };
+        self.free_place(lane, id);
+        if role == Role::Own { self.finish_own(cx, id, class) } else { self.finish_wish(cx, id, class) }
+    }
+
     fn finish_own(&mut self, cx: &mut Cx, id: WriteId, class: Class) {
         match self.outcome_of(id, class) {
             Some((outcome, fate)) => {
@@ -71,7 +100,7 @@ impl Core {
                 let Some(write) = self.live.get_mut(&id) else { return };
                 write.stage = Stage::Idle;
                 write.tried.push(me);
-                self.work.push_back(Work::Place(id));
+                self.want_place(id);
             }
         }
     }
@@ -108,7 +137,9 @@ impl Core {
             let detail = format!("the decider's replica answered {}, this one {}", outcome.status, answer.status);
             return self.diverged(cx, id, detail, answer.status, false);
         }
-        if let Some(decider) = &outcome.answer {
+        if let Some(decider) = &outcome.answer
+            && (was_success || self.settings.replicate_all)
+        {
             let (theirs, ours) = (decider.header("location"), answer.header("location"));
             if theirs != ours {
                 let show = |l: Option<&[u8]>| l.map_or("none".into(), |l| String::from_utf8_lossy(l).into_owned());
@@ -173,6 +204,7 @@ impl Core {
             self.position_decided(cx, id.log, position);
         }
         self.decided_id(id);
+        self.answer_copies(cx, id);
         self.evict_if_final(id);
         self.work.push_back(Work::Load(id.log));
     }

@@ -257,7 +257,7 @@ impl Core {
         }
         let lane = write.facts.lane;
         self.insert(write);
-        if self.settings.when_down == WhenDown::Queue && !self.queue.is_empty() {
+        if self.settings.when_down == WhenDown::Queue && (!self.queue.is_empty() || self.draining.is_some()) {
             return self.enqueue(cx, id);
         }
         self.lanes.entry(lane).or_default().queue.push_back(id);

@@ -19,6 +19,7 @@ impl Core {
             if let Some(write) = self.live.get_mut(&id) {
                 state.holder = Some(id);
                 write.holds_lane = true;
+                write.needs_place = true;
                 self.work.push_back(Work::Place(id));
             } else {
                 self.work.push_back(Work::Lane(lane));
@@ -51,7 +52,8 @@ impl Core {
         let settled = self.own_settled();
         let decided = self.decided_here();
         let Some(write) = self.live.get_mut(&id) else { return };
-        if write.position.is_some() || write.origin == Origin::Cancelled {
+        let waits = matches!(write.stage, Stage::Idle | Stage::Waiting) && !write.doubtful;
+        if !std::mem::take(&mut write.needs_place) || !waits || write.position.is_some() {
             return;
         }
         // Clients of this site were told of all that is settled, and have read what is decided here (G3).
@@ -64,6 +66,14 @@ impl Core {
             Some(site) if site == self.settings.me => self.place_here(id),
             Some(site) => self.wish(cx, id, site),
             None => self.nowhere(cx, id),
+        }
+    }
+
+    /// The write holds its lane and has no decider (any more).
+    pub(crate) fn want_place(&mut self, id: WriteId) {
+        if let Some(write) = self.live.get_mut(&id) {
+            write.needs_place = true;
+            self.work.push_back(Work::Place(id));
         }
     }
 
@@ -203,8 +213,7 @@ impl Core {
             }
             write.seen = crate::model::After::new();
             if write.stage == Stage::Waiting {
-                self.work.push_back(Work::Place(id));
-                return;
+                return self.want_place(id);
             }
         }
         let Some(write) = self.live.get_mut(&id) else { return };

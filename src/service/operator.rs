@@ -4,9 +4,9 @@ use std::sync::Arc;
 use super::core::{Core, Cx, Work};
 use super::outcome::Class;
 use super::write::{Role, Stage, Write};
-use super::{Find, Found, Looking, Operation, Reply, ReqId};
-use crate::journal::{Fate, Op, Origin, QuarantineReason};
-use crate::model::{Answer, Verdict, WriteId};
+use super::{Effect, Find, Found, Looking, Message, Operation, Reply, ReqId, WishWord};
+use crate::journal::{Fate, Here, Op, Origin, QuarantineReason, Row};
+use crate::model::{Answer, Outcome, Verdict, WriteId};
 
 impl Core {
     pub(crate) fn operate(&mut self, cx: &mut Cx, req: ReqId, id: Option<WriteId>, operation: Operation) {
@@ -45,12 +45,15 @@ impl Core {
         let own = found.row.origin == Origin::Settled;
         let open = own && matches!(verdict, Some(Verdict::Undecided | Verdict::MayHaveApplied));
         match operation {
-            Operation::Applied if open => self.decide_now(cx, found, Verdict::Applied, None),
+            Operation::Applied if open => self.decide_now(cx, found, Verdict::Applied, None, true),
             Operation::Discard if open => {
-                self.decide_now(cx, found, Verdict::Void, None);
+                self.decide_now(cx, found, Verdict::Void, None, true);
                 self.reopen(cx, id);
             }
-            Operation::Applied => self.rewrite_fate(cx, id, Some(found), Fate::Applied),
+            Operation::Applied => {
+                self.tell_origin(cx, &found);
+                self.rewrite_fate(cx, id, Some(found), Fate::Applied);
+            }
             Operation::Discard => {
                 self.rewrite_fate(cx, id, Some(found), Fate::Void);
                 self.reopen(cx, id);
@@ -66,22 +69,43 @@ impl Core {
         cx.reply(req, Reply::Done);
     }
 
-    /// An own write that was settled as undecided is decided: by a person, or by a late word.
-    pub(crate) fn decide_now(&mut self, cx: &mut Cx, found: Found, verdict: Verdict, answer: Option<Arc<Answer>>) {
-        let id = found.row.id;
-        let by_word = answer.is_some();
-        let reason = self.quarantined.get(&id).map(|q| q.reason);
-        let request = found.request.clone();
-        // A late word tells of another replica; a person tells of this one too.
-        let elsewhere = by_word && reason == Some(QuarantineReason::UnknownOutcome);
-        let fate = match verdict {
-            Verdict::Applied if !elsewhere => Fate::Applied,
-            _ => Fate::Void,
+    /// A wish that this replica could not tell about: its origin makes a decision of it.
+    fn tell_origin(&self, cx: &mut Cx, found: &Found) {
+        let Some(held) = &found.row.wish else { return };
+        let outcome = Outcome {
+            verdict: Verdict::Applied,
+            after: self.decided_here(),
+            repeats: None,
+            status: found.row.outcome.as_ref().map_or(0, |o| o.status),
+            answer: None,
         };
-        let verdict = if verdict == Verdict::Applied { Verdict::Applied } else { Verdict::Void };
-        self.rewrite_fate(cx, id, Some(Found { row: found.row.clone(), request }), fate.clone());
-        let mut old = Write::recover(found, cx.ms());
-        old.stage = Stage::Decided(fate);
+        let word = WishWord::Done { outcome, pages: Vec::new() };
+        let message = Message::Word { id: found.row.id, attempt: held.attempt, word };
+        cx.out.push(Effect::Send { to: held.from.clone(), message });
+    }
+
+    /// An own write that was settled as undecided is decided: by a person, who speaks of this replica too where it was sent
+    /// here, or by the late word of another site, which speaks of its own.
+    pub(crate) fn decide_now(
+        &mut self,
+        cx: &mut Cx,
+        found: Found,
+        verdict: Verdict,
+        answer: Option<Arc<Answer>>,
+        by_person: bool,
+    ) {
+        let id = found.row.id;
+        let fate = match (&found.row.here, verdict) {
+            (Here::Decided(Fate::Quarantined(_)), Verdict::Applied) if by_person => Fate::Applied,
+            (Here::Decided(Fate::Quarantined(_)), Verdict::Void) => Fate::Void,
+            (Here::Decided(fate), _) => fate.clone(),
+            (Here::Untouched | Here::Sending { .. }, _) => Fate::Skipped,
+        };
+        let mut old = Write::recover(found.clone(), cx.ms());
+        old.stage = Stage::Decided(fate.clone());
+        if !matches!(fate, Fate::Quarantined(_)) {
+            self.rewrite_fate(cx, id, Some(found), fate);
+        }
         self.decide_late(cx, old, verdict, answer);
     }
 
@@ -113,8 +137,8 @@ impl Core {
         let own = write.origin == Origin::Settled;
         match class {
             Class::Success(answer) if own => {
-                self.decide_now(cx, found, Verdict::Applied, None);
-                let _ = answer;
+                let row = Row { here: Here::Decided(Fate::Quarantined(QuarantineReason::UnknownOutcome)), ..found.row };
+                self.decide_now(cx, Found { row, ..found }, Verdict::Applied, Some(answer), true);
             }
             Class::Success(_) => self.rewrite_fate(cx, id, Some(found), Fate::Applied),
             Class::Refused(answer) | Class::NotExecuted(answer) | Class::MayHaveApplied(answer) => {

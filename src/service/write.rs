@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Found, ReqId};
 use crate::journal::{Fate, Here, Origin, Row, WishHeld};
-use crate::model::{After, Chain, Facts, Outcome, Request, SiteName, WriteId};
+use crate::model::{After, Answer, Chain, Facts, Outcome, Request, SiteName, WriteId};
 
 /// As what a write is sent to this replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +41,8 @@ pub enum Stage {
     /// Has its lane; the journal is asked for copies of its key.
     Checking,
     Sending,
+    /// Answered 500; the probe is asked whether it was applied.
+    Judging,
     Backoff {
         until_ms: u64,
     },
@@ -70,6 +72,10 @@ pub struct Write {
     /// An attempt may have been applied and nothing has disproved it.
     pub doubtful: bool,
     pub last_start_ms: u64,
+    /// Somebody has to find it a decider.
+    pub needs_place: bool,
+    /// A 500 that a probe judges before anybody hears of it.
+    pub judged: Option<Arc<Answer>>,
     /// When a person is no longer needed for an unknown outcome to hold up its lane; set by the first doubt.
     pub pass_at_ms: Option<u64>,
     /// The row (and request) is in the journal.
@@ -117,6 +123,8 @@ impl Write {
             attempts: 0,
             doubtful: false,
             last_start_ms: 0,
+            needs_place: false,
+            judged: None,
             pass_at_ms: None,
             stored: false,
             clients: Vec::new(),
@@ -164,7 +172,7 @@ impl Write {
     pub fn row(&self) -> Row {
         let here = match &self.stage {
             Stage::Decided(fate) => Here::Decided(fate.clone()),
-            Stage::Sending | Stage::Unknown(_) => self.here_sending(),
+            Stage::Sending | Stage::Judging | Stage::Unknown(_) => self.here_sending(),
             // A doubtful write stays unknown over a crash, whatever it waits for now.
             Stage::Backoff { .. } | Stage::Waiting | Stage::Checking if self.doubtful => self.here_sending(),
             Stage::Idle | Stage::Waiting | Stage::Checking | Stage::Backoff { .. } => Here::Untouched,
