@@ -161,7 +161,7 @@ impl Core {
         let mut found = Copy::None;
         for (row, live) in live.chain(stored) {
             let same = row.facts.key == Some(key) && row.facts.digest == write.facts.digest;
-            if row.id.log == write.id.log || !same || row.decides.is_some() {
+            if row.id.log == write.id.log || !same {
                 continue;
             }
             if write.role == Role::Shadow && self.comes_knowingly_after(write, &row) {
