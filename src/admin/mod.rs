@@ -1,1 +1,34 @@
-//! The admin listener: health, metrics, the API.
+//! The admin listener: health, metrics, the API (§14).
+//!
+//! Owns the addresses, their JSON and who may ask. Knows nothing of journals and state machines: all it shows comes from an
+//! [`AdminSource`]. May assume that the source answers within its own limits; promises to take at most [`IN_FLIGHT_MAX`]
+//! requests at a time (G6), and to change nothing but by a POST that no foreign web page can cause. Holds no state.
+mod guard;
+mod routes;
+mod source;
+#[cfg(test)]
+mod tests;
+mod view;
+
+pub use guard::Guard;
+pub use routes::{IN_FLIGHT_MAX, router};
+pub use source::{AdminSource, OperateError};
+pub use view::{
+    EndpointStatus, GroupStatus, Health, HealthState, PeerStatus, QuarantineEntry, ReplicaStatus, ServiceStatus,
+    Status, StoreStatus, WriteList, WriteStatus, WriteSummary, WritesQuery,
+};
+
+use std::future::Future;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+
+/// Serves until `stop` ends, then lets requests in flight finish.
+pub async fn serve<S: AdminSource>(
+    listener: TcpListener,
+    source: Arc<S>,
+    token: Option<String>,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    axum::serve(listener, router(source, Guard::new(token))).with_graceful_shutdown(stop).await
+}

@@ -1,0 +1,209 @@
+//! The addresses.
+use std::fmt::Write;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Path, Query, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use tokio::sync::Semaphore;
+
+use super::guard::Guard;
+use super::source::{AdminSource, OperateError};
+use super::view::{Health, Status, WritesQuery};
+use crate::model::{Problem, WriteId};
+use crate::problem::{self, Cause};
+use crate::service::Operation;
+
+/// Operators, probes and one or two scrapers; more is an accident.
+pub const IN_FLIGHT_MAX: usize = 64;
+
+pub fn router<S: AdminSource>(source: Arc<S>, guard: Guard) -> Router {
+    let api = Router::new()
+        .route("/status", get(status::<S>))
+        .route("/peers", get(peers::<S>))
+        .route("/services", get(services::<S>))
+        .route("/services/{service}/resume", post(resume::<S>))
+        .route("/writes", get(writes::<S>))
+        .route("/writes/{id}", get(write::<S>))
+        .route("/quarantine", get(quarantine::<S>))
+        .route("/quarantine/{id}", get(quarantined::<S>))
+        .route("/quarantine/{id}/{operation}", post(operate::<S>));
+    let in_flight = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
+    Router::new()
+        .route("/health/live", get(live::<S>))
+        .route("/health/ready", get(ready::<S>))
+        .route("/health", get(health::<S>))
+        .route("/metrics", get(metrics::<S>))
+        .nest("/api/v1", api)
+        .fallback(nothing)
+        .method_not_allowed_fallback(nothing)
+        .layer(middleware::from_fn_with_state((guard, in_flight), admit))
+        .with_state(source)
+}
+
+async fn admit(State((guard, in_flight)): State<(Guard, Arc<Semaphore>)>, request: Request, next: Next) -> Response {
+    if let Err(cause) = guard.check(request.method(), request.uri().path(), request.headers()) {
+        return refuse(cause);
+    }
+    match in_flight.try_acquire() {
+        Ok(_permit) => next.run(request).await,
+        Err(_) => refuse(Problem::Overloaded { what: "admin requests" }.into()),
+    }
+}
+
+/// An error of this listener, with a fresh request id.
+fn refuse(cause: Cause) -> Response {
+    let request_id = uuid::Uuid::now_v7().to_string();
+    problem::response(&cause, &request_id).map(Body::new)
+}
+
+async fn nothing(request: Request) -> Response {
+    refuse(Cause::NotFound { path: request.uri().path().to_owned() })
+}
+
+fn up_or_down(up: bool, health: &Health) -> Response {
+    let status = if up { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(serde_json::json!({ "state": health.state }))).into_response()
+}
+
+async fn live<S: AdminSource>(State(source): State<Arc<S>>) -> Response {
+    let health = source.health().await;
+    up_or_down(health.is_live(), &health)
+}
+
+async fn ready<S: AdminSource>(State(source): State<Arc<S>>) -> Response {
+    let health = source.health().await;
+    up_or_down(health.is_ready(), &health)
+}
+
+async fn health<S: AdminSource>(State(source): State<Arc<S>>) -> Response {
+    let health = source.health().await;
+    let status = if health.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(health)).into_response()
+}
+
+async fn status<S: AdminSource>(State(source): State<Arc<S>>) -> Response {
+    Json(source.status().await).into_response()
+}
+
+async fn peers<S: AdminSource>(State(source): State<Arc<S>>) -> Response {
+    Json(source.peers().await).into_response()
+}
+
+async fn services<S: AdminSource>(State(source): State<Arc<S>>) -> Response {
+    Json(source.services().await).into_response()
+}
+
+async fn writes<S: AdminSource>(
+    State(source): State<Arc<S>>,
+    query: Result<Query<WritesQuery>, axum::extract::rejection::QueryRejection>,
+) -> Response {
+    let Ok(Query(query)) = query else {
+        return refuse(Cause::BadRequest { what: "the query may have service, open, after and limit" });
+    };
+    match source.writes(query).await {
+        Ok(list) => Json(list).into_response(),
+        Err(why) => refuse(Cause::OperationRejected { why }),
+    }
+}
+
+async fn write<S: AdminSource>(State(source): State<Arc<S>>, Path(asked): Path<String>) -> Response {
+    match source.write(&asked).await {
+        Some(write) => Json(write).into_response(),
+        None => refuse(Cause::UnknownWrite { asked }),
+    }
+}
+
+async fn quarantine<S: AdminSource>(State(source): State<Arc<S>>) -> Response {
+    Json(source.quarantine().await).into_response()
+}
+
+async fn quarantined<S: AdminSource>(State(source): State<Arc<S>>, Path(asked): Path<String>) -> Response {
+    let entry = source.quarantine().await.into_iter().find(|entry| entry.id.to_string() == asked);
+    entry.map_or_else(|| refuse(Cause::UnknownWrite { asked }), |entry| Json(entry).into_response())
+}
+
+async fn operate<S: AdminSource>(
+    State(source): State<Arc<S>>,
+    Path((asked, operation)): Path<(String, String)>,
+) -> Response {
+    let operation = match operation.as_str() {
+        "applied" => Operation::Applied,
+        "resend" => Operation::Resend,
+        "discard" => Operation::Discard,
+        _ => return refuse(Cause::NotFound { path: format!("/api/v1/quarantine/{asked}/{operation}") }),
+    };
+    let Ok(id) = asked.parse::<WriteId>() else { return refuse(Cause::UnknownWrite { asked }) };
+    carried_out(source.operate(id, operation).await, &asked)
+}
+
+#[derive(serde::Deserialize)]
+struct Store {
+    #[serde(default)]
+    store: String,
+}
+
+async fn resume<S: AdminSource>(
+    State(source): State<Arc<S>>,
+    Path(service): Path<String>,
+    Query(store): Query<Store>,
+) -> Response {
+    carried_out(source.resume(&service, &store.store).await, &service)
+}
+
+fn carried_out(result: Result<(), OperateError>, asked: &str) -> Response {
+    match result {
+        Ok(()) => Json(serde_json::json!({ "done": true })).into_response(),
+        Err(OperateError::UnknownWrite(_) | OperateError::UnknownService(_)) => {
+            refuse(Cause::UnknownWrite { asked: asked.to_owned() })
+        }
+        Err(OperateError::Rejected(why)) => refuse(Cause::OperationRejected { why }),
+        Err(OperateError::Gone) => refuse(Problem::Draining.into()),
+    }
+}
+
+async fn metrics<S: AdminSource>(State(source): State<Arc<S>>) -> Response {
+    let mut page = source.metrics();
+    present(&mut page, &source.status().await);
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4")], page).into_response()
+}
+
+/// Gauges of what is, read at the moment of the scrape.
+fn present(page: &mut String, status: &Status) {
+    let mut gauge = |name: &str, help: &str, values: Vec<(String, f64)>| {
+        let written = write!(page, "# HELP {name} {help}\n# TYPE {name} gauge\n");
+        let lines = values.iter().try_for_each(|(labels, value)| writeln!(page, "{name}{labels} {value}"));
+        written.and(lines).expect("a String takes everything");
+    };
+    let groups = |value: &dyn Fn(&crate::service::View) -> f64| -> Vec<(String, f64)> {
+        let labels = |g: &super::GroupStatus| format!("{{service=\"{}\",store=\"{}\"}}", g.service, g.store);
+        status.groups.iter().map(|group| (labels(group), value(&group.view))).collect()
+    };
+    let peers = |value: &dyn Fn(&super::PeerStatus) -> f64| -> Vec<(String, f64)> {
+        status.peers.iter().map(|peer| (format!("{{peer=\"{}\"}}", peer.site), value(peer))).collect()
+    };
+    let bit = |yes: bool| f64::from(u8::from(yes));
+    let seconds = |ms: u64| ms as f64 / 1e3;
+    gauge("holdfast_ready_info", "1 when ready.", vec![(String::new(), bit(status.health.is_ready()))]);
+    gauge("holdfast_journal_bytes", "Size of the journal.", vec![(String::new(), status.store.journal_bytes as f64)]);
+    gauge("holdfast_open_writes", "Writes not settled and decided here.", groups(&|v| v.open_writes as f64));
+    gauge("holdfast_queued_writes", "Writes answered 202 and not sent.", groups(&|v| v.queued as f64));
+    gauge("holdfast_unknown_writes", "Writes whose outcome nobody knows.", groups(&|v| v.unknown as f64));
+    gauge("holdfast_quarantine_writes", "Writes that wait for a person.", groups(&|v| v.quarantine as f64));
+    gauge("holdfast_replica_lag_seconds", "Age of the oldest undecided write.", groups(&|v| seconds(v.lag_ms)));
+    gauge("holdfast_replica_healthy_info", "1 when this replica can decide.", groups(&|v| bit(v.healthy)));
+    gauge("holdfast_following_stopped_info", "1 when a person must look.", groups(&|v| bit(v.stopped.is_some())));
+    gauge("holdfast_peer_linked_info", "1 while the link is up.", peers(&|p| bit(p.linked)));
+    gauge("holdfast_peer_not_received_writes", "Writes the peer has not confirmed.", peers(&|p| p.not_received as f64));
+    gauge("holdfast_peer_not_decided_writes", "Writes the peer has not decided.", peers(&|p| p.not_decided as f64));
+    gauge(
+        "holdfast_peer_lag_seconds",
+        "Age of the oldest write the peer has not decided.",
+        peers(&|p| seconds(p.lag_ms)),
+    );
+}

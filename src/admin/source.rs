@@ -1,0 +1,39 @@
+//! Where the admin listener gets what it shows.
+use std::future::Future;
+
+use super::view::{Health, PeerStatus, QuarantineEntry, ServiceStatus, Status, WriteList, WriteStatus, WritesQuery};
+use crate::model::WriteId;
+use crate::service::Operation;
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OperateError {
+    #[error("no write {0} is kept here")]
+    UnknownWrite(WriteId),
+    #[error("no service {0:?} is followed here")]
+    UnknownService(String),
+    /// The state machine's own words.
+    #[error("{0}")]
+    Rejected(String),
+    /// The journal or a task is gone.
+    #[error("the appliance is about to stop")]
+    Gone,
+}
+
+/// Implemented where modules are wired together, over `service::Handle` and the journal's readers.
+pub trait AdminSource: Send + Sync + 'static {
+    fn health(&self) -> impl Future<Output = Health> + Send;
+    fn status(&self) -> impl Future<Output = Status> + Send;
+    fn peers(&self) -> impl Future<Output = Vec<PeerStatus>> + Send;
+    fn services(&self) -> impl Future<Output = Vec<ServiceStatus>> + Send;
+    /// `Err` says what of the query cannot be answered.
+    fn writes(&self, query: WritesQuery) -> impl Future<Output = Result<WriteList, String>> + Send;
+    /// `asked` is a write id, a status token or a client's key as it was sent.
+    fn write(&self, asked: &str) -> impl Future<Output = Option<WriteStatus>> + Send;
+    /// Oldest first, all groups; bounded by `limits.quarantine`.
+    fn quarantine(&self) -> impl Future<Output = Vec<QuarantineEntry>> + Send;
+    fn operate(&self, id: WriteId, operation: Operation) -> impl Future<Output = Result<(), OperateError>> + Send;
+    /// Follow again after a stop.
+    fn resume(&self, service: &str, store: &str) -> impl Future<Output = Result<(), OperateError>> + Send;
+    /// Counters as Prometheus text; what *is* the listener adds from `status`.
+    fn metrics(&self) -> String;
+}

@@ -1,0 +1,244 @@
+//! What the API shows. Field names are part of the interface: scripts read them.
+use crate::journal::{Fate, Here, Origin, Quarantined, Row};
+use crate::model::{Group, SiteName, Verdict, WriteId};
+use crate::service::View;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HealthState {
+    /// Reading the journal; nothing is served yet.
+    Recovering,
+    Ready,
+    Draining,
+    /// About to end because the store or a task failed.
+    Failed,
+}
+
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Health {
+    pub state: HealthState,
+    /// What a person should look at; empty when all is well. Other sites being away is no reason to be unready (G8).
+    pub reasons: Vec<String>,
+}
+
+impl Health {
+    pub fn is_ready(&self) -> bool {
+        self.state == HealthState::Ready
+    }
+    pub fn is_live(&self) -> bool {
+        self.state != HealthState::Failed
+    }
+}
+
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Status {
+    pub site: SiteName,
+    pub realm: String,
+    pub version: &'static str,
+    pub uptime_s: u64,
+    pub health: Health,
+    pub store: StoreStatus,
+    pub groups: Vec<GroupStatus>,
+    pub peers: Vec<PeerStatus>,
+}
+
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct StoreStatus {
+    pub durability: &'static str,
+    pub free_bytes: u64,
+    pub reserve_bytes: u64,
+    pub journal_bytes: u64,
+    /// Until the reserve is reached at the present rate; absent when nothing grows.
+    pub hours_left: Option<f64>,
+}
+
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct GroupStatus {
+    pub service: String,
+    pub store: String,
+    #[serde(flatten)]
+    pub view: View,
+}
+
+impl GroupStatus {
+    pub fn new(group: &Group, view: View) -> Self {
+        Self { service: group.service.clone(), store: group.store.clone(), view }
+    }
+}
+
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct ServiceStatus {
+    pub name: String,
+    pub replicas: Vec<String>,
+    /// As in the configuration: host and path.
+    pub matches: Vec<String>,
+    pub endpoints: Vec<EndpointStatus>,
+    /// Empty for a plain proxy.
+    pub groups: Vec<GroupStatus>,
+}
+
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct EndpointStatus {
+    pub url: String,
+    pub healthy: bool,
+}
+
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct PeerStatus {
+    pub site: SiteName,
+    pub linked: bool,
+    /// This site dials; else the other one does.
+    pub dials: bool,
+    pub address: Option<String>,
+    /// Hints reach it.
+    pub control: bool,
+    /// When `linked` last changed, wall clock, milliseconds since 1970.
+    pub since_ms: Option<u64>,
+    /// Writes that it has not confirmed as stored, over all groups.
+    pub not_received: u64,
+    pub not_decided: u64,
+    pub lag_ms: u64,
+    pub last_error: Option<String>,
+}
+
+/// `?service=&open=true&after=&limit=`
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WritesQuery {
+    pub service: Option<String>,
+    /// Only writes that are not settled and decided here.
+    pub open: bool,
+    /// Continue behind this id.
+    pub after: Option<String>,
+    /// Absent: 100; at most 1,000.
+    pub limit: Option<usize>,
+}
+
+impl WritesQuery {
+    pub fn limit(&self) -> usize {
+        self.limit.unwrap_or(100).clamp(1, 1_000)
+    }
+}
+
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct WriteList {
+    /// Latest first.
+    pub writes: Vec<WriteSummary>,
+    /// There are more: ask with `after` set to the last id.
+    pub more: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct WriteSummary {
+    pub id: WriteId,
+    pub service: String,
+    pub store: String,
+    pub method: Option<String>,
+    pub target: Option<String>,
+    /// Where its origin stands with it: accepted, queued, here, wished, settled, cancelled; foreign: another site's.
+    pub origin: &'static str,
+    /// Where this replica stands with it.
+    pub here: &'static str,
+    pub verdict: Option<Verdict>,
+    /// What the decider's replica answered.
+    pub status: Option<u16>,
+    pub position: Option<u64>,
+    pub original_ms: u64,
+}
+
+impl WriteSummary {
+    pub fn new(group: &Group, row: &Row, request: Option<&crate::model::Request>) -> Self {
+        Self {
+            id: row.id,
+            service: group.service.clone(),
+            store: group.store.clone(),
+            method: request.map(|request| request.method.clone()),
+            target: request.map(|request| request.target.clone()),
+            origin: origin_name(&row.origin),
+            here: here_name(&row.here),
+            verdict: row.outcome.as_ref().map(|outcome| outcome.verdict),
+            status: row.outcome.as_ref().map(|outcome| outcome.status).filter(|status| *status != 0),
+            position: row.position.map(|(position, _)| position),
+            original_ms: row.facts.original_ms,
+        }
+    }
+}
+
+fn origin_name(origin: &Origin) -> &'static str {
+    match origin {
+        Origin::Foreign => "foreign",
+        Origin::Accepted => "accepted",
+        Origin::Queued => "queued",
+        Origin::Here => "here",
+        Origin::Wished { .. } => "wished",
+        Origin::Settled => "settled",
+        Origin::Cancelled => "cancelled",
+    }
+}
+
+fn here_name(here: &Here) -> &'static str {
+    match here {
+        Here::Untouched => "untouched",
+        Here::Sending { .. } => "sending",
+        Here::Decided(Fate::Applied) => "applied",
+        Here::Decided(Fate::Refused) => "refused",
+        Here::Decided(Fate::Skipped) => "skipped",
+        Here::Decided(Fate::Duplicate(_)) => "duplicate",
+        Here::Decided(Fate::Void) => "void",
+        Here::Decided(Fate::Quarantined(_)) => "quarantined",
+    }
+}
+
+/// One write with all that is known of it here.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct WriteStatus {
+    #[serde(flatten)]
+    pub summary: WriteSummary,
+    pub lane: String,
+    pub has_key: bool,
+    pub traceparent: Option<String>,
+    /// The write of which this one is a copy.
+    pub repeats: Option<WriteId>,
+    /// The earlier write about which this one is the late decision.
+    pub decides: Option<WriteId>,
+    pub replicas: Vec<ReplicaStatus>,
+    pub quarantine: Option<QuarantineEntry>,
+}
+
+/// What is known here of one replica, by its cursors.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct ReplicaStatus {
+    pub site: SiteName,
+    pub received: bool,
+    pub decided: bool,
+}
+
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct QuarantineEntry {
+    pub id: WriteId,
+    pub service: String,
+    pub store: String,
+    pub reason: crate::journal::QuarantineReason,
+    pub detail: String,
+    pub since_ms: u64,
+    /// What this replica answered, if it did.
+    pub status: Option<u16>,
+    pub method: Option<String>,
+    pub target: Option<String>,
+}
+
+impl QuarantineEntry {
+    pub fn new(group: &Group, held: &Quarantined, request: Option<&crate::model::Request>) -> Self {
+        Self {
+            id: held.id,
+            service: group.service.clone(),
+            store: group.store.clone(),
+            reason: held.reason,
+            detail: held.detail.clone(),
+            since_ms: held.since_ms,
+            status: Some(held.status).filter(|status| *status != 0),
+            method: request.map(|request| request.method.clone()),
+            target: request.map(|request| request.target.clone()),
+        }
+    }
+}
