@@ -9,6 +9,7 @@ use super::event::{Hint, Level};
 use super::inbox::Inbox;
 use super::settings::{ControlError, ControlSettings, Role};
 use super::status::{ControlStatus, Counters, Shown};
+use super::tuning::Tuning;
 use super::worker;
 use crate::dedup::Fingerprint;
 use crate::model::{Group, LogId, SiteName};
@@ -68,6 +69,14 @@ impl Drop for Inner {
 impl Control {
     /// Returns at once; dials in the background for ever. Fails only for what no other node can mend.
     pub fn start(settings: ControlSettings, events: Arc<dyn ControlEvents>) -> Result<Self, ControlError> {
+        Self::start_with(settings, events, Tuning::default())
+    }
+
+    pub(super) fn start_with(
+        settings: ControlSettings,
+        events: Arc<dyn ControlEvents>,
+        tuning: Tuning,
+    ) -> Result<Self, ControlError> {
         settings.check()?;
         if settings.role == Role::Off {
             return Ok(Self::off());
@@ -76,7 +85,7 @@ impl Control {
         let (alive, farewell) = sync_channel(0);
         *control.inner.farewell.lock().expect("nothing panics while it is held") = Some(farewell);
         let Inner { inbox, counters, shown, .. } = &*control.inner;
-        worker::spawn(settings, events, inbox.clone(), counters.clone(), shown.clone(), alive)?;
+        worker::spawn(settings, tuning, events, inbox.clone(), counters.clone(), shown.clone(), alive)?;
         Ok(control)
     }
 

@@ -88,13 +88,14 @@ impl ControlSettings {
 /// Starts the control thread and the first attempt to open a session. `alive` is dropped when both have ended.
 pub(super) fn spawn(
     settings: ControlSettings,
+    tuning: Tuning,
     events: Arc<dyn ControlEvents>,
     inbox: Arc<Inbox>,
     counters: Arc<Counters>,
     shown: Arc<Shown>,
     alive: SyncSender<()>,
 ) -> Result<(), ControlError> {
-    let node = Node::new(settings.identity(), Tuning::default(), counters.clone(), 0);
+    let node = Node::new(settings.identity(), tuning, counters.clone(), 0);
     let opener = Opener::new(Arc::new(settings), inbox.clone(), counters, shown.clone());
     let carrier = Zenoh::start(opener, alive).map_err(ControlError::Thread)?;
     let worker = Worker::new(node, carrier, inbox, events, shown);

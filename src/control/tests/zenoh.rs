@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Recorder, group, log, print};
+use crate::control::tuning::Tuning;
 use crate::control::{Control, ControlError, ControlSettings, ControlTls, Endpoint, Role};
 use crate::model::SiteName;
 
@@ -26,11 +27,7 @@ fn start(site: &str, role: Role, tls: Option<ControlTls>) -> (Control, Arc<Recor
 fn hub(endpoint: &Endpoint, tls: Option<ControlTls>) -> (Control, Arc<Recorder>) {
     let listen = vec![endpoint.clone()];
     // The port may be taken for a moment after a hub's end.
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while TcpListener::bind(&endpoint.address).is_err() {
-        assert!(Instant::now() < deadline, "{endpoint} stays taken");
-        std::thread::yield_now();
-    }
+    wait_for("the port is free", || TcpListener::bind(&endpoint.address).is_ok());
     start("cloud", Role::Hub { listen, peers: vec![] }, tls)
 }
 
@@ -98,6 +95,35 @@ fn stopping_without_a_hub_is_prompt() {
     assert!(stopped.elapsed() < Duration::from_secs(2), "{:?}", stopped.elapsed());
 }
 
+/// Waits for what no event tells.
+#[track_caller]
+fn wait_for(what: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !condition() {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn a_session_that_nobody_echoes_or_that_stays_alone_is_opened_anew() {
+    let endpoint = free(false);
+    let (cloud, heard_cloud) = hub(&endpoint, None);
+    // So impatient that the first echo comes too late; patience doubles until one is in time.
+    let tuning = Tuning { beat_ms: 60, deaf_ms: 1, alone_ms: 150, round_ms: 200, ..Tuning::default() };
+    let settings = ControlSettings::new("acme", SiteName::new("a"), "n1", Role::Edge { hubs: vec![endpoint.clone()] });
+    let a = Control::start_with(settings, Arc::new(Recorder::default()), tuning).unwrap();
+    wait_for("deaf", || a.status().reopened >= 1);
+    a.publish_fingerprint(&group(""), print("a", 1));
+    hears(&heard_cloud, 1);
+    cloud.stop();
+    wait_for("alone", || a.status().trouble.is_some());
+    let (cloud, heard_cloud) = hub(&endpoint, None);
+    hears(&heard_cloud, 1);
+    a.stop();
+    cloud.stop();
+}
+
 /// A certificate authority and what it signs.
 struct Authority {
     issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
@@ -147,11 +173,7 @@ fn over_mtls_a_site_speaks_only_under_its_own_name_and_a_stranger_not_at_all() {
     // A stranger's certificate has the right name and the wrong signature.
     let (b, _) = edge("b", &endpoint, Some(theirs.identity(strange.path(), "b")));
     b.publish_fingerprint(&group(""), print("b", 50));
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while b.status().trouble.is_none() {
-        assert!(Instant::now() < deadline, "the failure is shown");
-        std::thread::yield_now();
-    }
+    wait_for("the failure is shown", || b.status().trouble.is_some());
     assert!(!b.status().connected);
     b.stop();
 
