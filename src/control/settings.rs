@@ -1,0 +1,234 @@
+//! What the control plane must know, resolved from the configuration, and what can be wrong with it.
+use std::fmt;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use uuid::Uuid;
+
+use super::names::NAME_BYTES_MAX;
+use crate::model::SiteName;
+
+/// `tls/host:7447` or `tcp/host:7447`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    pub tls: bool,
+    /// `host:port`; an IPv6 address in brackets.
+    pub address: String,
+}
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} is not a control endpoint: expected tls/<host>:<port> or tcp/<host>:<port>, for example tls/cloud.example.com:7447"
+)]
+pub struct ParseEndpointError(String);
+
+impl FromStr for Endpoint {
+    type Err = ParseEndpointError;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parse = || {
+            let (protocol, address) = text.split_once('/')?;
+            let tls = match protocol {
+                "tls" => true,
+                "tcp" => false,
+                _ => return None,
+            };
+            let (host, port) = address.rsplit_once(':')?;
+            port.parse::<u16>().ok()?;
+            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+            let v6 = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+            let valid = match v6 {
+                Some(v6) => v6.parse::<std::net::Ipv6Addr>().is_ok(),
+                None => !host.is_empty() && host.chars().all(plain),
+            };
+            valid.then(|| Endpoint { tls, address: address.to_owned() })
+        };
+        parse().ok_or_else(|| ParseEndpointError(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", if self.tls { "tls" } else { "tcp" }, self.address)
+    }
+}
+
+/// PEM files; the certificate's common name is the site's name. Dialling reads them again each time, so a renewed
+/// certificate is taken; a hub's listening certificate is read when its session opens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ControlTls {
+    pub ca: PathBuf,
+    pub cert: PathBuf,
+    pub key: PathBuf,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Dials out, to the first hub that answers.
+    Edge { hubs: Vec<Endpoint> },
+    /// Has the router. Of two hubs only one lists the other: mutual dialling can leave a session that is deaf one way.
+    Hub { listen: Vec<Endpoint>, peers: Vec<Endpoint> },
+    /// No control plane: everything works, duplicates cost more questions.
+    Off,
+}
+
+/// Whose hints are wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hear {
+    Everyone,
+    /// An edge of a large fleet hears the sites that share its services, not a thousand other stores. Hubs hear everyone.
+    Only(Vec<SiteName>),
+}
+
+#[derive(Clone, Debug)]
+pub struct ControlSettings {
+    pub realm: String,
+    pub me: SiteName,
+    pub node: String,
+    /// New in each life of the process.
+    pub boot: Uuid,
+    pub role: Role,
+    pub tls: Option<ControlTls>,
+    pub hear: Hear,
+    /// `[realm] sites`: who may speak. Empty: anybody (a start without a file).
+    pub sites: Vec<SiteName>,
+    /// Those of `sites` that have hubs: with TLS, only they may pass on what others say.
+    pub hub_sites: Vec<SiteName>,
+}
+
+impl ControlSettings {
+    /// A control plane over plain TCP that hears everyone.
+    pub fn new(realm: impl Into<String>, me: SiteName, node: impl Into<String>, role: Role) -> Self {
+        Self {
+            realm: realm.into(),
+            me,
+            node: node.into(),
+            boot: Uuid::new_v4(),
+            role,
+            tls: None,
+            hear: Hear::Everyone,
+            sites: Vec::new(),
+            hub_sites: Vec::new(),
+        }
+    }
+}
+
+/// Why a control plane cannot start. An unreachable hub is none of them.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    #[error("{what} name of {bytes} bytes is too long or empty: expected 1 to {NAME_BYTES_MAX}")]
+    Name { what: &'static str, bytes: usize },
+    #[error("an edge needs at least one hub to dial: set `control` of a peer, or the role off")]
+    NoHub,
+    #[error("a hub needs at least one address to listen on, for example tls/0.0.0.0:7447")]
+    NoListen,
+    #[error("control endpoint {0} is over TLS, but there is no [identity] with ca, cert and key")]
+    TlsWithoutIdentity(Endpoint),
+    #[error("read {what} for control from {path}: {why}")]
+    Pem { what: &'static str, path: PathBuf, why: String },
+    #[error("certificate {path} is for {names:?}, this site is {site:?}: its common name must be the site's name")]
+    CertificateName { path: PathBuf, names: Vec<String>, site: String },
+    #[error("listen on {endpoint} for control: {source}")]
+    Listen { endpoint: Endpoint, source: std::io::Error },
+    #[error("start the control thread: {0}")]
+    Thread(std::io::Error),
+}
+
+impl ControlSettings {
+    /// Everything that can be told without another node.
+    pub fn check(&self) -> Result<(), ControlError> {
+        for (what, name) in [("realm", self.realm.as_str()), ("site", self.me.as_str()), ("node", &self.node)] {
+            if name.is_empty() || name.len() > NAME_BYTES_MAX {
+                return Err(ControlError::Name { what, bytes: name.len() });
+            }
+        }
+        let (listen, dial): (&[Endpoint], &[Endpoint]) = match &self.role {
+            Role::Off => return Ok(()),
+            Role::Edge { hubs } if hubs.is_empty() => return Err(ControlError::NoHub),
+            Role::Edge { hubs } => (&[], hubs),
+            Role::Hub { listen, .. } if listen.is_empty() => return Err(ControlError::NoListen),
+            Role::Hub { listen, peers } => (listen, peers),
+        };
+        match (&self.tls, listen.iter().chain(dial).find(|endpoint| endpoint.tls)) {
+            (None, Some(endpoint)) => return Err(ControlError::TlsWithoutIdentity(endpoint.clone())),
+            (Some(tls), Some(_)) => tls.check(&self.me)?,
+            (_, None) => {}
+        }
+        for endpoint in listen {
+            // zenoh would log and go on without the listener.
+            let bound = TcpListener::bind(&endpoint.address);
+            bound.map_err(|source| ControlError::Listen { endpoint: endpoint.clone(), source })?;
+        }
+        Ok(())
+    }
+}
+
+impl ControlTls {
+    /// A wrong file here would show only as silence: zenoh retries for ever and says nothing.
+    fn check(&self, site: &SiteName) -> Result<(), ControlError> {
+        let broken = |what, path: &PathBuf, why: String| ControlError::Pem { what, path: path.clone(), why };
+        let certificates = |what, path: &PathBuf| {
+            let found: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
+            let found = found.map_err(|error| broken(what, path, error.to_string()))?;
+            let first = found.into_iter().next();
+            first.ok_or_else(|| broken(what, path, "there is no certificate in it".to_owned()))
+        };
+        certificates("the CA", &self.ca)?;
+        let own = certificates("the certificate", &self.cert)?;
+        PrivateKeyDer::from_pem_file(&self.key)
+            .map_err(|error| broken("the private key", &self.key, error.to_string()))?;
+        let (_, parsed) = x509_parser::parse_x509_certificate(&own)
+            .map_err(|error| broken("the certificate", &self.cert, error.to_string()))?;
+        let names: Vec<String> =
+            parsed.subject().iter_common_name().filter_map(|name| name.as_str().ok().map(str::to_owned)).collect();
+        if !names.iter().any(|name| name == site.as_str()) {
+            return Err(ControlError::CertificateName { path: self.cert.clone(), names, site: site.to_string() });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_read_back_and_others_are_refused() {
+        for good in ["tls/cloud.example.com:7447", "tcp/127.0.0.1:0", "tcp/[::1]:7447"] {
+            assert_eq!(good.parse::<Endpoint>().map(|e| e.to_string()), Ok(good.to_owned()));
+        }
+        let bad = [
+            "",
+            "cloud:7447",
+            "udp/a:1",
+            "tls/a",
+            "tls/:7447",
+            "tls/a:99999",
+            "tls/a:7447#iface=x",
+            "tcp/[x]:1",
+            "tls/a/b:1",
+        ];
+        for bad in bad {
+            assert_eq!(bad.parse::<Endpoint>(), Err(ParseEndpointError(bad.to_owned())));
+        }
+    }
+
+    #[test]
+    fn impossible_settings_are_named() {
+        let settings = |role| ControlSettings::new("acme", SiteName::new("a"), "n", role);
+        let tls: Endpoint = "tls/127.0.0.1:0".parse().unwrap();
+        assert!(matches!(settings(Role::Edge { hubs: vec![] }).check(), Err(ControlError::NoHub)));
+        let none = Role::Hub { listen: vec![], peers: vec![] };
+        assert!(matches!(settings(none).check(), Err(ControlError::NoListen)));
+        let edge = settings(Role::Edge { hubs: vec![tls] });
+        assert!(matches!(edge.check(), Err(ControlError::TlsWithoutIdentity(_))));
+        let mut long = settings(Role::Off);
+        long.node = "x".repeat(256);
+        assert!(matches!(long.check(), Err(ControlError::Name { what: "node", bytes: 256 })));
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listen = vec![Endpoint { tls: false, address: taken.local_addr().unwrap().to_string() }];
+        assert!(matches!(settings(Role::Hub { listen, peers: vec![] }).check(), Err(ControlError::Listen { .. })));
+    }
+}
