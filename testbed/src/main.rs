@@ -30,6 +30,9 @@ enum Command {
         /// Plant an error that must be found.
         #[arg(long, value_parser = planted)]
         bug: Option<Planted>,
+        /// Do not stop at the first failure; say one line of each.
+        #[arg(long)]
+        keep_going: bool,
     },
 }
 
@@ -39,8 +42,8 @@ fn planted(name: &str) -> Result<Planted, String> {
 }
 
 fn main() -> ExitCode {
-    let Command::Sim { seeds, first_seed, trace, sites, bug } = Arguments::parse().command;
-    let options = Options { first_seed, seeds, sites: sites.map(usize::from), planted: bug, trace };
+    let Command::Sim { seeds, first_seed, trace, sites, bug, keep_going } = Arguments::parse().command;
+    let options = Options { first_seed, seeds, sites: sites.map(usize::from), planted: bug, trace, keep_going };
     let began = Instant::now();
     let (stats, failure) = run_seeds(&options, |stats| {
         if stats.seeds % 1_000 == 0 {

@@ -26,6 +26,8 @@ pub struct Options {
     pub planted: Option<Planted>,
     /// Prints everything, not only what concerns the writes of a violation.
     pub trace: bool,
+    /// Goes on after a failure; the first one is shown in full, of the others one line each.
+    pub keep_going: bool,
 }
 
 /// A seed that broke a guarantee, with what a person needs to understand it.
@@ -61,6 +63,7 @@ pub fn run_seeds(options: &Options, progress: impl FnMut(&Stats)) -> (Stats, Opt
 /// The same with any machine.
 pub fn run_with<M: Machine>(options: &Options, mut progress: impl FnMut(&Stats)) -> (Stats, Option<Box<Failure>>) {
     let mut stats = Stats::default();
+    let mut first = None;
     for seed in options.first_seed..options.first_seed + options.seeds {
         let plan = Plan::draw(seed, options.sites, options.planted);
         let lines = options.trace.then(Lines::default);
@@ -73,14 +76,22 @@ pub fn run_with<M: Machine>(options: &Options, mut progress: impl FnMut(&Stats))
                 run_one::<M>(&plan, Some(lines.clone()));
                 lines
             });
-            if !run.violations.is_empty() {
-                return (stats, Some(Box::new(failure(&plan, options, run, lines))));
+            if let Some(violation) = run.violations.first() {
+                if options.keep_going {
+                    println!("seed {seed}: {}: {}", violation.guarantee, violation.what);
+                }
+                let failure = failure(&plan, options, run, lines);
+                first.get_or_insert(Box::new(failure));
+                if !options.keep_going {
+                    break;
+                }
+                continue;
             }
             lines.take().iter().for_each(|line| println!("{}", shorten(line, plan.sites())));
         }
         progress(&stats);
     }
-    (stats, None)
+    (stats, first)
 }
 
 /// The hash over everything that happened in a seed.

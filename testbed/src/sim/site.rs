@@ -4,7 +4,7 @@
 //! between any two effects; batches that were not reported durable are lost, or the first few of those under way survive.
 use std::collections::{BTreeMap, VecDeque};
 
-use holdfast::journal::Memory;
+use holdfast::journal::{Memory, Op};
 use holdfast::model::{Problem, WriteId};
 use holdfast::service::{Attempt, AttemptResult, Effect, Event, Note, Now, Outbox, ProbeResult, Reply, ReqId};
 
@@ -211,6 +211,12 @@ impl<M: Machine> World<M> {
                 let name = name_of(&attempt.request);
                 let index = self.history.want(name, site, attempt.shadow.is_some());
                 self.sites[site].wanted.insert((attempt.id, attempt.attempt), index);
+            }
+            // A late decision has an id of its own; it is about the same client's write.
+            if let Effect::Persist(Op::Row(row)) = effect
+                && let Some(&name) = row.decides.and_then(|(decided, _)| self.ids.get(&decided))
+            {
+                self.ids.insert(row.id, name);
             }
         }
         let mut ready = Vec::new();
