@@ -1,1 +1,80 @@
-fn main() {}
+//! `testbed sim`: the fleet under a seed.
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::{Parser, Subcommand};
+use testbed::sim::{Options, Planted, Stats, run_seeds};
+
+#[derive(Parser)]
+#[command(about = "Everything that tries to break Holdfast")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs whole fleets in one thread, each under its own seed, and judges what clients and services saw.
+    Sim {
+        /// How many seeds to run.
+        #[arg(long, default_value_t = 1_000)]
+        seeds: u64,
+        #[arg(long, default_value_t = 1)]
+        first_seed: u64,
+        /// Print everything that happens.
+        #[arg(long)]
+        trace: bool,
+        /// Sites instead of a drawn number.
+        #[arg(long, value_parser = clap::value_parser!(u8).range(2..=7))]
+        sites: Option<u8>,
+        /// Plant an error that must be found.
+        #[arg(long, value_parser = planted)]
+        bug: Option<Planted>,
+        /// Do not stop at the first failure; say one line of each.
+        #[arg(long)]
+        keep_going: bool,
+    },
+}
+
+fn planted(name: &str) -> Result<Planted, String> {
+    let known: Vec<&str> = Planted::ALL.iter().map(|(name, _)| *name).collect();
+    Planted::named(name).ok_or_else(|| format!("no such planted bug; known: {}", known.join(", ")))
+}
+
+fn main() -> ExitCode {
+    let Command::Sim { seeds, first_seed, trace, sites, bug, keep_going } = Arguments::parse().command;
+    let options = Options { first_seed, seeds, sites: sites.map(usize::from), planted: bug, trace, keep_going };
+    let began = Instant::now();
+    let (stats, failure) = run_seeds(&options, |stats| {
+        if stats.seeds % 1_000 == 0 {
+            println!("{} seeds, {:.0} s", stats.seeds, began.elapsed().as_secs_f64());
+        }
+    });
+    summary(&stats, began.elapsed().as_secs_f64());
+    if let Some(failure) = failure {
+        println!("\n{failure}");
+        return ExitCode::FAILURE;
+    }
+    let never = stats.never_met();
+    if seeds >= 200 && bug.is_none() && !never.is_empty() {
+        println!("\nnever met, so not tested: {}", never.join(", "));
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
+
+fn summary(stats: &Stats, seconds: f64) {
+    for (what, count) in &stats.met {
+        println!("{count:>12}  {what}");
+    }
+    println!(
+        "{} seeds, {:.1} simulated hours, {} events, {} writes, {} acknowledged, {} applied, {} messages, {seconds:.1} s",
+        stats.seeds,
+        stats.simulated_ms as f64 / 3_600_000.0,
+        stats.events,
+        stats.writes,
+        stats.acknowledged,
+        stats.applied,
+        stats.messages
+    );
+}

@@ -1,0 +1,2 @@
+//! Everything that tries to break Holdfast.
+pub mod sim;

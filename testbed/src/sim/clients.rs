@@ -1,0 +1,217 @@
+//! Tills: one write after the other, tries again under the same key, roams, hangs up, sometimes impatient.
+use std::sync::Arc;
+
+use bytes::Bytes;
+use holdfast::model::{After, Digest, Facts, KeyHash, Lane, Request};
+use holdfast::service::{Event, NewWrite};
+
+use super::history::{Method, Name, Said, Write};
+use super::machine::Machine;
+use super::plan::ClientPlan;
+use super::rng::mix;
+use super::site::Waiting;
+use super::upstream::refuses;
+use super::world::{Ev, World};
+
+pub(super) struct Client {
+    plan: ClientPlan,
+    site: usize,
+    seen: After,
+    pub current: Option<Current>,
+    /// Counts tries over all writes: answers to older ones reach nobody.
+    attempt: u32,
+    last_key: Option<Name>,
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Current {
+    name: Name,
+    tries: u32,
+}
+
+pub(super) enum Heard {
+    Said {
+        said: Said,
+        told: usize,
+        seen: Option<After>,
+    },
+    /// Connect refused, or the process died while the client waited.
+    ConnectionLost,
+}
+
+impl Client {
+    pub fn new(plan: ClientPlan) -> Self {
+        Client { site: plan.home, plan, seen: After::new(), current: None, attempt: 0, last_key: None }
+    }
+}
+
+impl<M: Machine> World<M> {
+    pub fn client_next(&mut self, client: usize) {
+        if !self.chaos || self.clients[client].current.is_some() {
+            return;
+        }
+        let name = self.next_name;
+        self.next_name += 1;
+        let plan = self.clients[client].plan.clone();
+        let method = if self.rng.chance(plan.idempotent_methods) {
+            self.rng.pick(&[Method::Put, Method::Delete])
+        } else {
+            self.rng.pick(&[Method::Post, Method::Post, Method::Patch])
+        };
+        let key = if self.rng.chance(plan.keyless) {
+            None
+        } else if let Some(last) = self.clients[client].last_key.filter(|_| self.rng.chance(plan.reuses_key)) {
+            self.stats.hit("client: reused a key");
+            Some(last)
+        } else {
+            Some(name)
+        };
+        let write = Write {
+            client,
+            lane: plan.lane,
+            key,
+            method,
+            refused_by_rule: refuses(self.plan.seed, name, self.plan.refused),
+            submissions: Vec::new(),
+            told: Vec::new(),
+            touched: Default::default(),
+        };
+        self.history.writes.insert(name, write);
+        let site = if self.rng.chance(plan.roams) {
+            self.stats.hit("client: roamed");
+            self.rng.below(self.sites.len() as u64) as usize
+        } else {
+            self.clients[client].site
+        };
+        let state = &mut self.clients[client];
+        state.site = site;
+        state.last_key = key.or(state.last_key);
+        state.current = Some(Current { name, tries: 0 });
+        self.client_send(client);
+    }
+
+    fn client_send(&mut self, client: usize) {
+        let delay = self.rng.range(1, 3);
+        let state = &mut self.clients[client];
+        let Some(current) = state.current.as_mut() else { return };
+        current.tries += 1;
+        state.attempt += 1;
+        let (name, site, attempt) = (current.name, state.site, state.attempt);
+        let (patience, bound) = (state.plan.patience_ms, state.plan.carries_seen && state.plan.refuse_stale);
+        let submission = self.history.submit(name, site, bound);
+        self.trace.line(self.now_ms, || format!("client {client} sends w{name} to site {site}"));
+        self.after(delay, Ev::Arrive { client, attempt, name, submission, site });
+        let patience = if self.rng.chance(self.rates.client_hang_up) {
+            self.stats.hit("client: hung up");
+            self.rng.range(1, 50)
+        } else {
+            patience
+        };
+        self.after(patience, Ev::ClientTimeout { client, attempt });
+    }
+
+    pub fn arrive(&mut self, client: usize, attempt: u32, name: Name, submission: usize, site: usize) {
+        if self.sites[site].core.is_none() {
+            return self.after(1, Ev::Heard { client, attempt, heard: Box::new(Heard::ConnectionLost) });
+        }
+        self.history.write(name).submissions[submission].arrived = true;
+        let id = self.sites[site].fresh_id(Self::log(site));
+        let req = self.sites[site].fresh_req();
+        self.ids.insert(id, name);
+        let (life, wall_ms) = (self.sites[site].life, self.now(site).wall_ms);
+        let waiting = Waiting { client, attempt, name, submission };
+        self.sites[site].waiting.insert(req.0, waiting);
+        self.trace.line(self.now_ms, || format!("site {site} takes w{name} from client {client} as {id:?}"));
+        let slack = 2_000 + 10 * self.plan.commit_ms;
+        let due = self.plan.settings[site].total_ms + slack;
+        self.after(due, Ev::ReplyDue { site, life, req: req.0, asked_ms: self.now_ms });
+        let write = self.new_write(client, name, wall_ms);
+        self.tell_core(site, Event::Submit { req, id, write });
+    }
+
+    fn new_write(&self, client: usize, name: Name, wall_ms: u64) -> NewWrite {
+        let known = &self.history.writes[&name];
+        let plan = &self.clients[client].plan;
+        let mut digest = [0; 32];
+        digest[..8].copy_from_slice(&mix(u64::from(name)).to_le_bytes());
+        let facts = Facts {
+            lane: Lane(known.lane),
+            key: known.key.map(|key| KeyHash::of(&self.group, "", &key.to_string())),
+            digest: Digest(digest),
+            original_ms: wall_ms,
+            traceparent: None,
+        };
+        let request = Arc::new(Request {
+            method: known.method.text().into(),
+            target: format!("/w/{name}"),
+            authority: "pos".into(),
+            headers: Vec::new(),
+            body: Bytes::from(name.to_string()),
+        });
+        let seen = if plan.carries_seen { self.clients[client].seen.clone() } else { After::new() };
+        NewWrite { facts, request, seen, refuse_stale: plan.refuse_stale }
+    }
+
+    pub fn heard(&mut self, client: usize, attempt: u32, heard: Heard) {
+        let state = &mut self.clients[client];
+        let Some(current) = state.current.filter(|_| state.attempt == attempt) else { return };
+        match heard {
+            Heard::ConnectionLost => self.try_again(client, true),
+            Heard::Said { said, told, seen } => {
+                if let Some(seen) = seen {
+                    state.seen.merge(&seen);
+                }
+                self.history.receive(current.name, told);
+                match said {
+                    Said::Answer { status: 429, .. } | Said::Problem(_) => self.try_again(client, false),
+                    // Asks again now and then, to see whether the same answer comes.
+                    Said::Answer { .. } if self.rng.chance(900) => self.done(client),
+                    Said::Queued if self.rng.chance(600) => self.done(client),
+                    _ => self.try_again(client, false),
+                }
+            }
+        }
+    }
+
+    pub fn client_timeout(&mut self, client: usize, attempt: u32) {
+        if self.clients[client].attempt == attempt && self.clients[client].current.is_some() {
+            self.try_again(client, false);
+        }
+    }
+
+    /// Under the same key, or not at all. Without a key only what certainly never arrived may be sent again.
+    fn try_again(&mut self, client: usize, lost: bool) {
+        let state = &self.clients[client];
+        let Some(current) = state.current else { return };
+        let known = &self.history.writes[&current.name];
+        let may = known.key.is_some() || (lost && known.submissions.iter().all(|s| !s.arrived));
+        if !may || current.tries >= state.plan.tries {
+            return self.done(client);
+        }
+        if self.rng.chance(400) {
+            self.clients[client].site = self.rng.below(self.sites.len() as u64) as usize;
+            self.stats.hit("client: retried elsewhere");
+        } else {
+            self.stats.hit("client: retried at the same site");
+        }
+        // Nobody waits for the old try any more.
+        self.clients[client].attempt += 1;
+        let attempt = self.clients[client].attempt;
+        let delay = self.rng.range(5, 1_000);
+        self.after(delay, Ev::ClientRetry { client, attempt });
+    }
+
+    pub fn client_retry(&mut self, client: usize, attempt: u32) {
+        if self.clients[client].attempt == attempt {
+            self.client_send(client);
+        }
+    }
+
+    fn done(&mut self, client: usize) {
+        self.clients[client].current = None;
+        self.clients[client].attempt += 1;
+        let think = self.clients[client].plan.think_ms;
+        let delay = 1 + self.rng.range(think / 2, think * 3 / 2);
+        self.after(delay, Ev::ClientNext { client });
+    }
+}

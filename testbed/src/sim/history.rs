@@ -1,0 +1,188 @@
+//! What was seen from outside: what clients sent and were told, what services applied, what stands in quarantine.
+use std::collections::{BTreeMap, BTreeSet};
+
+use holdfast::journal::QuarantineReason;
+
+/// The number of a client's write; its body names it, so every application can be traced back.
+pub type Name = u32;
+/// Everything that is recorded gets the next moment: a total order over all sites.
+pub type Moment = u64;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    Post,
+    Patch,
+    Put,
+    Delete,
+}
+
+impl Method {
+    pub fn text(self) -> &'static str {
+        match self {
+            Method::Post => "POST",
+            Method::Patch => "PATCH",
+            Method::Put => "PUT",
+            Method::Delete => "DELETE",
+        }
+    }
+    pub fn is_idempotent(self) -> bool {
+        matches!(self, Method::Put | Method::Delete)
+    }
+}
+
+/// One try of a client.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    pub site: usize,
+    pub at: Moment,
+    /// The appliance got it: it was up.
+    pub arrived: bool,
+    /// It carried `Holdfast-Seen` with all that the client was told, and `stale = "refuse"`.
+    pub bound: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// An answer of a service, with a hash of its body, and the site whose replica gave it.
+    Answer {
+        status: u16,
+        body: u64,
+        replayed: bool,
+        served_by: usize,
+    },
+    Queued,
+    Problem(&'static str),
+}
+
+impl Said {
+    pub fn is_success(&self) -> bool {
+        matches!(self, Said::Answer { status: 200..=399, .. })
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Told {
+    pub site: usize,
+    /// Index of the submission that it answers.
+    pub submission: usize,
+    pub at: Moment,
+    /// When the client read it; not when the answer was lost or the client gone.
+    pub received: Option<Moment>,
+    pub said: Said,
+}
+
+#[derive(Clone, Debug)]
+pub struct Write {
+    pub client: usize,
+    pub lane: u64,
+    /// The key's number; a client that reuses a key gives two writes one number.
+    pub key: Option<Name>,
+    pub method: Method,
+    pub refused_by_rule: bool,
+    pub submissions: Vec<Submission>,
+    pub told: Vec<Told>,
+    /// Sites at which an attempt of it ended without a clean answer: the causes that honesty asks for.
+    pub touched: BTreeSet<usize>,
+}
+
+/// One try of a state machine at its service.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    pub name: Name,
+    pub site: usize,
+    pub shadow: bool,
+    /// When the machine wanted it: `after` is fixed at this moment.
+    pub wanted: Moment,
+    /// When the machine learned of a clean success.
+    pub known: Option<Moment>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Application {
+    pub name: Name,
+    pub at: Moment,
+    pub attempt: usize,
+}
+
+/// A write that stands in quarantine at the end, or stood there once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Report {
+    pub site: usize,
+    pub name: Name,
+    pub reason: QuarantineReason,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    pub sites: usize,
+    /// The service honours `Idempotency-Key` itself.
+    pub idempotent: bool,
+    pub quarantines_concurrent: bool,
+    moment: Moment,
+    pub writes: BTreeMap<Name, Write>,
+    /// Per site, in order.
+    pub applied: Vec<Vec<Application>>,
+    pub attempts: Vec<Attempt>,
+    /// Per site: when it crashed.
+    pub crashes: Vec<Vec<Moment>>,
+    /// With the moment at which it was first seen there.
+    pub quarantined_once: BTreeMap<Report, Moment>,
+    pub quarantined_at_end: BTreeSet<Report>,
+    /// Errors that need no judge: asserts of the world itself.
+    pub broken: Vec<(Name, String)>,
+}
+
+impl History {
+    pub fn new(sites: usize) -> Self {
+        Self { sites, applied: vec![Vec::new(); sites], crashes: vec![Vec::new(); sites], ..Self::default() }
+    }
+
+    pub fn next(&mut self) -> Moment {
+        self.moment += 1;
+        self.moment
+    }
+
+    pub fn submit(&mut self, name: Name, site: usize, bound: bool) -> usize {
+        let at = self.next();
+        let submissions = &mut self.write(name).submissions;
+        submissions.push(Submission { site, at, arrived: false, bound });
+        submissions.len() - 1
+    }
+
+    pub fn tell(&mut self, name: Name, site: usize, submission: usize, said: Said) -> usize {
+        let at = self.next();
+        let told = &mut self.write(name).told;
+        told.push(Told { site, submission, at, received: None, said });
+        told.len() - 1
+    }
+
+    pub fn receive(&mut self, name: Name, told: usize) {
+        let at = self.next();
+        self.write(name).told[told].received = Some(at);
+    }
+
+    pub fn want(&mut self, name: Name, site: usize, shadow: bool) -> usize {
+        let wanted = self.next();
+        self.attempts.push(Attempt { name, site, shadow, wanted, known: None });
+        self.attempts.len() - 1
+    }
+
+    pub fn apply(&mut self, site: usize, name: Name, attempt: usize) {
+        let at = self.next();
+        self.applied[site].push(Application { name, at, attempt });
+    }
+
+    pub fn quarantine(&mut self, report: Report) {
+        let at = self.next();
+        self.quarantined_once.entry(report).or_insert(at);
+    }
+
+    pub fn crash(&mut self, site: usize) {
+        let at = self.next();
+        self.crashes[site].push(at);
+    }
+
+    pub fn write(&mut self, name: Name) -> &mut Write {
+        self.writes.get_mut(&name).expect("a write is registered before anything happens to it")
+    }
+}

@@ -1,0 +1,28 @@
+//! A whole fleet in one thread under a seed: the product's own decision code over a simulated network, store, service and
+//! clients, in virtual time.
+//!
+//! Owns the world around [`holdfast::service::Core`] and nothing of its decisions. Promises that one seed is one run, and that a
+//! run which breaks G1–G5 or does not become quiet is reported with the seed. The oracle sees what clients were told, what
+//! services applied, and what stands in quarantine at the end; never what a state machine believes.
+//!
+//! `plan` draws what a seed is about; `world` is the clock and the queue of events; `site` executes effects; `network`,
+//! `upstream`, `clients` and `nemesis` are what a site meets; `history` is what was seen; `oracle` judges it.
+mod clients;
+mod history;
+mod machine;
+mod nemesis;
+mod network;
+mod oracle;
+mod plan;
+mod rng;
+mod run;
+mod site;
+mod stats;
+mod trace;
+mod upstream;
+mod world;
+
+pub use machine::Machine;
+pub use plan::Planted;
+pub use run::{Failure, Options, run_seeds, run_with};
+pub use stats::Stats;

@@ -1,0 +1,184 @@
+//! What goes wrong, when, and when it is mended. It keeps to the fault model: disks that are reported durable stay so, and a
+//! service never works on a request for longer than its declared longest request.
+use super::machine::Machine;
+use super::plan::Rates;
+use super::world::{Ev, Mend, World};
+
+#[derive(Clone, Copy)]
+enum Fault {
+    Partition,
+    OneWay,
+    Isolate,
+    Flap,
+    Kill,
+    ServiceDown,
+    ServiceSlow,
+    SlowDisk,
+    Pause,
+    ClockJump,
+    ControlCut,
+}
+
+fn draw(rates: &Rates, pick: u64) -> Option<Fault> {
+    let weights = weights(rates);
+    let mut left = pick % weights.iter().map(|(weight, _)| weight).sum::<u64>().max(1);
+    for (weight, fault) in weights {
+        if left < weight {
+            return Some(fault);
+        }
+        left -= weight;
+    }
+    None
+}
+
+fn weights(rates: &Rates) -> [(u64, Fault); 11] {
+    [
+        (rates.partition, Fault::Partition),
+        (rates.one_way, Fault::OneWay),
+        (rates.isolate, Fault::Isolate),
+        (rates.flap, Fault::Flap),
+        (rates.kill, Fault::Kill),
+        (rates.service_down, Fault::ServiceDown),
+        (rates.service_slow, Fault::ServiceSlow),
+        (rates.slow_disk, Fault::SlowDisk),
+        (rates.pause, Fault::Pause),
+        (rates.clock_jump, Fault::ClockJump),
+        (rates.control_cut, Fault::ControlCut),
+    ]
+}
+
+impl<M: Machine> World<M> {
+    pub fn nemesis(&mut self) {
+        if !self.chaos {
+            return;
+        }
+        let again = self.rng.range(100, self.plan.nemesis_ms);
+        self.after(again, Ev::Nemesis);
+        let Some(fault) = draw(&self.rates, self.rng.next()) else { return };
+        let sites = self.sites.len() as u64;
+        let site = self.rng.below(sites) as usize;
+        let other = (site + 1 + self.rng.below(sites - 1) as usize) % sites as usize;
+        let lasts = self.rng.range(100, 10_000);
+        match fault {
+            Fault::Partition => self.cut_lines("fault: partition", &[(site, other), (other, site)], lasts),
+            Fault::OneWay => self.cut_lines("fault: one-way cut", &[(site, other)], lasts),
+            Fault::Isolate => {
+                let others = (0..self.sites.len()).filter(|&o| o != site);
+                let lines: Vec<_> = others.flat_map(|o| [(site, o), (o, site)]).collect();
+                self.cut_lines("fault: isolated site", &lines, lasts);
+            }
+            Fault::Flap => self.flap(site, other),
+            Fault::Kill => {
+                if self.sites[site].core.is_some() {
+                    self.stats.hit("fault: kill");
+                    self.crash(site);
+                }
+            }
+            _ => self.trouble(fault, site, lasts),
+        }
+    }
+
+    fn cut_lines(&mut self, what: &'static str, lines: &[(usize, usize)], lasts: u64) {
+        self.stats.hit(what);
+        self.trace.line(self.now_ms, || format!("{what} {lines:?} for {lasts} ms"));
+        for &(from, to) in lines {
+            self.network.cut(from, to);
+            self.after(lasts, Ev::Mend { mend: Mend::Line(from, to) });
+        }
+    }
+
+    fn flap(&mut self, site: usize, other: usize) {
+        self.stats.hit("fault: flapping");
+        let mut at = 0;
+        for _ in 0..self.rng.range(3, 8) {
+            at += self.rng.range(10, 1_500);
+            self.after(at, Ev::Mend { mend: Mend::CutLine(site, other) });
+            at += self.rng.range(10, 1_500);
+            self.after(at, Ev::Mend { mend: Mend::Line(site, other) });
+        }
+    }
+
+    fn trouble(&mut self, fault: Fault, site: usize, lasts: u64) {
+        let until = self.now_ms + lasts;
+        match fault {
+            Fault::ServiceDown => {
+                self.stats.hit("fault: service down");
+                self.sites[site].upstream.down = true;
+                self.after(lasts, Ev::Mend { mend: Mend::Service(site) });
+                self.check_health_soon(site);
+            }
+            Fault::ServiceSlow => {
+                self.stats.hit("fault: service slow");
+                self.sites[site].upstream.slow = true;
+                self.after(lasts, Ev::Mend { mend: Mend::Fast(site) });
+            }
+            Fault::SlowDisk => {
+                self.stats.hit("fault: slow disk");
+                self.sites[site].slow_disk = true;
+                self.sites[site].excused_until_ms = until + 2_000;
+                self.after(lasts, Ev::Mend { mend: Mend::Disk(site) });
+            }
+            Fault::Pause => {
+                self.stats.hit("fault: pause");
+                self.sites[site].paused_until_ms = until;
+                self.sites[site].excused_until_ms = until + 2_000;
+            }
+            Fault::ClockJump => {
+                self.stats.hit("fault: clock jump");
+                let jump = self.rng.range(0, 400_000_000) as i64 - 200_000_000;
+                self.sites[site].wall_offset_ms += jump;
+            }
+            _ => {
+                self.stats.hit("fault: control cut");
+                self.network.control_cut = true;
+                self.after(lasts, Ev::Mend { mend: Mend::Control });
+            }
+        }
+        self.trace.line(self.now_ms, || {
+            let node = &self.sites[site];
+            let (down, slow, disk) = (node.upstream.down, node.upstream.slow, node.slow_disk);
+            format!("trouble at site {site} for {lasts} ms: service down {down}, slow {slow}, slow disk {disk}")
+        });
+    }
+
+    pub fn mend(&mut self, mend: Mend) {
+        match mend {
+            Mend::Line(from, to) => self.network.mend(from, to),
+            Mend::CutLine(from, to) if self.chaos => self.network.cut(from, to),
+            Mend::CutLine(..) => {}
+            Mend::Service(site) => {
+                self.sites[site].upstream.down = false;
+                self.check_health_soon(site);
+            }
+            Mend::Fast(site) => self.sites[site].upstream.slow = false,
+            Mend::Disk(site) => self.sites[site].slow_disk = false,
+            Mend::Control => self.network.control_cut = false,
+        }
+    }
+
+    fn check_health_soon(&mut self, site: usize) {
+        let delay = self.rng.range(5, 1_500);
+        let life = self.sites[site].life;
+        self.after(delay, Ev::HealthCheck { site, life });
+    }
+
+    /// From now on nothing new goes wrong: everything must become quiet.
+    pub fn heal(&mut self) {
+        self.chaos = false;
+        self.trace.line(self.now_ms, || "chaos ends, everything heals".into());
+        self.rates = Rates::default();
+        self.network.mend_all();
+        for site in 0..self.sites.len() {
+            let node = &mut self.sites[site];
+            node.upstream.down = false;
+            node.upstream.slow = false;
+            node.slow_disk = false;
+            node.paused_until_ms = 0;
+            self.check_health_soon(site);
+        }
+        let settings = &self.plan.settings[0];
+        let person = 2 * settings.longest_request_ms + settings.hold_ms;
+        self.after(person, Ev::Operator);
+        self.after(1_000, Ev::CheckQuiet);
+    }
+}

@@ -1,0 +1,333 @@
+//! Judges a history: G1–G5 and honesty, each in time (nearly) linear in the history.
+//!
+//! It believes no state machine: it compares what clients were told with what services applied. What stands in quarantine is
+//! excused only where something happened that can have put it there.
+use std::collections::{BTreeMap, BTreeSet};
+
+use holdfast::journal::QuarantineReason;
+
+use super::history::{Application, History, Moment, Name, Report, Said};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    pub guarantee: &'static str,
+    pub writes: Vec<Name>,
+    pub what: String,
+}
+
+pub fn judge(history: &History) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for (name, what) in &history.broken {
+        let writes = if *name == 0 { Vec::new() } else { vec![*name] };
+        found.push(Violation { guarantee: "world", writes, what: what.clone() });
+    }
+    nothing_lost(history, &mut found);
+    nothing_twice(history, &mut found);
+    order_of_answers(history, &mut found);
+    order_of_deciders(history, &mut found);
+    order_of_lanes(history, &mut found);
+    same_answer(history, &mut found);
+    converges(history, &mut found);
+    honest(history, &mut found);
+    found
+}
+
+/// The first write that one replica has and another has not, but for the quarantine; with the site that lacks it.
+pub fn first_difference(history: &History, quarantined: &BTreeSet<Report>) -> Option<(Name, usize)> {
+    let excused: BTreeSet<Name> = quarantined.iter().map(|report| report.name).collect();
+    let sets: Vec<BTreeSet<Name>> = history.applied.iter().map(|log| log.iter().map(|a| a.name).collect()).collect();
+    let union: BTreeSet<Name> = sets.iter().flatten().copied().collect();
+    let missing = |name: Name| (0..sets.len()).find(|&site| !sets[site].contains(&name)).map(|site| (name, site));
+    union.difference(&excused).find_map(|&name| missing(name))
+}
+
+/// G1: an acknowledged success is applied at every replica, or in quarantine.
+fn nothing_lost(history: &History, found: &mut Vec<Violation>) {
+    let sets: Vec<BTreeSet<Name>> = history.applied.iter().map(|log| log.iter().map(|a| a.name).collect()).collect();
+    let quarantined: BTreeSet<Name> = history.quarantined_at_end.iter().map(|report| report.name).collect();
+    for (&name, write) in &history.writes {
+        let promised = write.told.iter().any(|told| told.said.is_success());
+        // A 202 is a receipt: it must be sent in the end, unless the service refuses it or nobody can know what became of it.
+        let queued = write.told.iter().any(|told| told.said == Said::Queued);
+        let owed = queued && !write.refused_by_rule && write.touched.is_empty() && reused(history, name).is_none();
+        if !(promised || owed) || quarantined.contains(&name) {
+            continue;
+        }
+        for (site, set) in sets.iter().enumerate() {
+            if !set.contains(&name) {
+                let told = if promised { "acknowledged" } else { "queued" };
+                let what = format!("write {name} was {told} and is not applied at site {site}, nor in quarantine");
+                found.push(Violation { guarantee: "G1", writes: vec![name], what });
+            }
+        }
+    }
+}
+
+/// Another write under the same key.
+fn reused(history: &History, name: Name) -> Option<Name> {
+    let key = history.writes[&name].key?;
+    history.writes.iter().find(|(other, write)| **other != name && write.key == Some(key)).map(|(other, _)| *other)
+}
+
+/// G2: a replica applies a write at most once; idempotent methods may come again before their outcome is known.
+fn nothing_twice(history: &History, found: &mut Vec<Violation>) {
+    for (site, log) in history.applied.iter().enumerate() {
+        let mut before: BTreeMap<Name, Vec<&Application>> = BTreeMap::new();
+        for application in log {
+            let earlier = before.entry(application.name).or_default();
+            if !earlier.is_empty() && !may_repeat(history, site, application, earlier) {
+                let what = format!("write {} was applied {} times at site {site}", application.name, earlier.len() + 1);
+                found.push(Violation { guarantee: "G2", writes: vec![application.name], what });
+            }
+            earlier.push(application);
+        }
+    }
+}
+
+fn may_repeat(history: &History, site: usize, again: &Application, earlier: &[&Application]) -> bool {
+    if !history.writes[&again.name].method.is_idempotent() {
+        return false;
+    }
+    let wanted = history.attempts[again.attempt].wanted;
+    let forgot = |from: Moment| history.crashes[site].iter().any(|&crash| from < crash && crash < wanted);
+    // Known means: the machine got the answer, did not die since, and sent it again nevertheless.
+    let known = |a: &&&Application| history.attempts[a.attempt].known.is_some_and(|at| at < wanted && !forgot(at));
+    !earlier.iter().any(|a| known(&a))
+}
+
+/// Where each write was applied first and last, as indexes into a site's log.
+struct Places {
+    first: BTreeMap<Name, usize>,
+    last: BTreeMap<Name, usize>,
+}
+
+fn places(log: &[Application]) -> Places {
+    let mut places = Places { first: BTreeMap::new(), last: BTreeMap::new() };
+    for (at, application) in log.iter().enumerate() {
+        places.first.entry(application.name).or_insert(at);
+        places.last.insert(application.name, at);
+    }
+    places
+}
+
+/// Writes whose order is not promised: once undecided where they were decided, or quarantined anywhere.
+fn unordered(history: &History) -> BTreeSet<Name> {
+    let mut names: BTreeSet<Name> = history.quarantined_once.keys().map(|report| report.name).collect();
+    for attempt in history.attempts.iter().filter(|attempt| !attempt.shadow) {
+        if history.writes[&attempt.name].touched.contains(&attempt.site) {
+            names.insert(attempt.name);
+        }
+    }
+    names
+}
+
+/// Before and after on one axis: every `cause` below a moment must stand before every `effect` above it.
+struct Axis {
+    causes: Vec<(Moment, Name)>,
+    effects: Vec<(Moment, Name)>,
+}
+
+/// G3 on one axis, at every replica, in one sweep: the latest place of all causes so far must lie before each effect.
+fn sweep(history: &History, axis: &mut Axis, rule: &str, found: &mut Vec<Violation>) {
+    axis.causes.sort_unstable();
+    axis.effects.sort_unstable();
+    for (site, log) in history.applied.iter().enumerate() {
+        let places = places(log);
+        let (mut next, mut latest) = (0, None::<(usize, Name)>);
+        for &(moment, effect) in &axis.effects {
+            while let Some(&(at, cause)) = axis.causes.get(next).filter(|(at, _)| *at < moment) {
+                debug_assert!(at < moment);
+                let place = places.last.get(&cause).map(|&place| (place, cause));
+                latest = latest.max(place);
+                next += 1;
+            }
+            let (Some((place, cause)), Some(&effect_place)) = (latest, places.first.get(&effect)) else { continue };
+            if place > effect_place && cause != effect {
+                let what = format!("{rule}: write {cause} comes before write {effect}, but not at site {site}");
+                found.push(Violation { guarantee: "G3", writes: vec![cause, effect], what });
+            }
+        }
+    }
+}
+
+/// G3 as clients see it: answered before the other was sent, at the same site, or by a client that carries what it has seen.
+fn order_of_answers(history: &History, found: &mut Vec<Violation>) {
+    let unordered = unordered(history);
+    let ordered = || history.writes.iter().filter(|(name, _)| !unordered.contains(name));
+    for site in 0..history.sites {
+        let mut axis = Axis { causes: Vec::new(), effects: Vec::new() };
+        for (&name, write) in ordered() {
+            let first_hand = |said: &Said| said.is_success() && !matches!(said, Said::Answer { replayed: true, .. });
+            if let Some(told) = write.told.iter().find(|told| told.site == site && first_hand(&told.said)) {
+                axis.causes.push((told.at, name));
+            }
+            // A write that was sent to several sites may have been decided where nobody knew of the cause.
+            if write.submissions.iter().all(|s| s.site == site) && !write.submissions.is_empty() {
+                axis.effects.push((write.submissions[0].at, name));
+            }
+        }
+        sweep(history, &mut axis, "answered at a site before the other was sent there", found);
+    }
+    let clients: BTreeSet<usize> = history.writes.values().map(|write| write.client).collect();
+    for client in clients {
+        let mut axis = Axis { causes: Vec::new(), effects: Vec::new() };
+        for (&name, write) in ordered().filter(|(_, write)| write.client == client) {
+            let read = write.told.iter().filter(|told| told.said.is_success()).filter_map(|told| told.received).min();
+            axis.causes.extend(read.map(|at| (at, name)));
+            if write.submissions.iter().all(|s| s.bound) && !write.submissions.is_empty() {
+                axis.effects.push((write.submissions[0].at, name));
+            }
+        }
+        sweep(history, &mut axis, "read by a client before it sent the other, with what it had seen", found);
+    }
+}
+
+/// G3 as `after` states it: what a decider's replica had applied when the decider sent a write comes before it everywhere.
+fn order_of_deciders(history: &History, found: &mut Vec<Violation>) {
+    let unordered = unordered(history);
+    // A write that two replicas took as deciders (copies on both sides of a cut) has no one decider.
+    let mut deciders: BTreeMap<Name, BTreeSet<usize>> = BTreeMap::new();
+    for attempt in history.attempts.iter().filter(|attempt| !attempt.shadow) {
+        deciders.entry(attempt.name).or_default().insert(attempt.site);
+    }
+    for site in 0..history.sites {
+        let mut axis = Axis { causes: Vec::new(), effects: Vec::new() };
+        for attempt in history.attempts.iter().filter(|a| a.site == site && !unordered.contains(&a.name)) {
+            axis.causes.extend(attempt.known.map(|at| (at, attempt.name)));
+            if !attempt.shadow && deciders[&attempt.name].len() == 1 {
+                axis.effects.push((attempt.wanted, attempt.name));
+            }
+        }
+        sweep(history, &mut axis, &format!("applied at site {site} before it sent the other as decider"), found);
+    }
+}
+
+/// Writes of one lane that one site decided are never at a replica at the same time: their order is everywhere the same.
+fn order_of_lanes(history: &History, found: &mut Vec<Violation>) {
+    let unordered = unordered(history);
+    for attempts in by_site_and_lane(history).into_values() {
+        let mut previous: Option<(Name, Moment)> = None;
+        for (wanted, name, known) in attempts {
+            if let Some((before, free)) = previous.filter(|(before, free)| *before != name && wanted < *free) {
+                if !unordered.contains(&name) && !unordered.contains(&before) {
+                    let what =
+                        format!("writes {before} and {name} of one lane overlapped at their decider until {free}");
+                    found.push(Violation { guarantee: "lanes", writes: vec![before, name], what });
+                }
+            }
+            previous = known.map(|known| (name, known));
+        }
+    }
+}
+
+type Tries = BTreeMap<(usize, u64), Vec<(Moment, Name, Option<Moment>)>>;
+
+fn by_site_and_lane(history: &History) -> Tries {
+    let mut tries: Tries = BTreeMap::new();
+    for attempt in history.attempts.iter().filter(|attempt| !attempt.shadow) {
+        let lane = history.writes[&attempt.name].lane;
+        tries.entry((attempt.site, lane)).or_default().push((attempt.wanted, attempt.name, attempt.known));
+    }
+    tries
+}
+
+/// G4: once a success was told, the same key with the same request gets the same answer where the record can be reached.
+fn same_answer(history: &History, found: &mut Vec<Violation>) {
+    for (&name, write) in history.writes.iter().filter(|(_, write)| write.key.is_some()) {
+        let Some(first) = write.told.iter().find(|told| told.said.is_success()) else { continue };
+        for told in write.told.iter().filter(|told| told.at > first.at) {
+            let sent = &write.submissions[told.submission];
+            // The record is certainly at hand at the site that told it, as long as no other site was asked before.
+            let alone = write.submissions.iter().filter(|s| s.at <= sent.at).all(|s| s.site == first.site);
+            let late = sent.at > first.at;
+            let differs = match (&told.said, &first.said) {
+                (Said::Answer { status, body, .. }, Said::Answer { status: s, body: b, .. }) => {
+                    (status, body) != (s, b)
+                }
+                (Said::Queued, _) | (Said::Problem("reply: outcome-unknown"), _) => late,
+                (Said::Problem("reply: key-reused"), _) => true,
+                _ => false,
+            };
+            if alone && told.site == first.site && differs {
+                let what = format!("write {name} was answered {:?}, then {:?}", first.said, told.said);
+                found.push(Violation { guarantee: "G4", writes: vec![name], what });
+            }
+        }
+        another_request(history, name, first.site, first.at, found);
+    }
+}
+
+/// The same key with another request, sent to the same site after the first was answered: an error, never an answer.
+fn another_request(history: &History, name: Name, site: usize, answered: Moment, found: &mut Vec<Violation>) {
+    let key = history.writes[&name].key;
+    for (&other, write) in history.writes.range(name + 1..).filter(|(_, write)| write.key == key) {
+        let only_here = write.submissions.iter().all(|s| s.site == site && s.at > answered);
+        let answered = write.told.iter().any(|told| matches!(told.said, Said::Answer { .. } | Said::Queued));
+        if only_here && answered {
+            let what = format!("write {other} used the key of write {name} with another request and was answered");
+            found.push(Violation { guarantee: "G4", writes: vec![name, other], what });
+        }
+    }
+}
+
+/// G5: all replicas have applied the same set, but for the quarantine.
+fn converges(history: &History, found: &mut Vec<Violation>) {
+    if let Some((name, site)) = first_difference(history, &history.quarantined_at_end) {
+        let what = format!("write {name} is applied elsewhere, not at site {site}, and not in quarantine");
+        found.push(Violation { guarantee: "G5", writes: vec![name], what });
+    }
+}
+
+/// Quarantine must not be a way out: something must have happened that can put a write there.
+fn honest(history: &History, found: &mut Vec<Violation>) {
+    let mut touched_lanes: BTreeMap<u64, BTreeSet<usize>> = BTreeMap::new();
+    for write in history.writes.values() {
+        let sites = touched_lanes.entry(write.lane).or_default();
+        sites.extend(write.submissions.iter().map(|s| s.site));
+        if !write.touched.is_empty() {
+            // Once unknown and passed: a late decision may meet any later write of the lane.
+            sites.extend(0..history.sites);
+        }
+    }
+    for (report, &since) in &history.quarantined_once {
+        let write = &history.writes[&report.name];
+        let crashed = |site: usize| history.crashes[site].iter().any(|&at| at > write.submissions[0].at);
+        let shared = touched_lanes.get(&write.lane).is_some_and(|sites| sites.len() > 1);
+        let cause = match report.reason {
+            QuarantineReason::ConcurrentWrites => history.quarantines_concurrent && shared,
+            QuarantineReason::LateDecision => shared,
+            // A wish that was given up while its target worked on it needs no fault but a slow line.
+            QuarantineReason::Contrary => history.applied[report.site].iter().any(|a| a.name == report.name),
+            QuarantineReason::Damaged | QuarantineReason::Hole => false,
+            QuarantineReason::Divergence | QuarantineReason::UnknownOutcome | QuarantineReason::MayHaveApplied => {
+                !write.touched.is_empty() || crashed(report.site)
+            }
+        };
+        if !cause {
+            let what = format!(
+                "write {} was quarantined at site {} as {:?} without cause",
+                report.name, report.site, report.reason
+            );
+            found.push(Violation { guarantee: "honesty", writes: vec![report.name], what });
+        }
+        forgotten_promise(history, report, since, found);
+    }
+}
+
+/// Who told a success has it durably: the replica that gave the answer cannot call its outcome unknown later.
+fn forgotten_promise(history: &History, report: &Report, since: Moment, found: &mut Vec<Violation>) {
+    let unknown = matches!(report.reason, QuarantineReason::UnknownOutcome | QuarantineReason::MayHaveApplied);
+    let write = &history.writes[&report.name];
+    let told_by = |site: usize| {
+        let by = |said: &Said| matches!(said, Said::Answer { served_by, .. } if *served_by == site);
+        write.told.iter().any(|told| told.at < since && told.said.is_success() && by(&told.said))
+    };
+    let one_site = write.submissions.iter().all(|s| s.site == write.submissions[0].site);
+    if unknown && one_site && told_by(report.site) {
+        let what = format!("write {} was acknowledged, and its decider says {:?}", report.name, report.reason);
+        found.push(Violation { guarantee: "G1", writes: vec![report.name], what });
+    }
+}
+
+#[cfg(test)]
+mod tests;

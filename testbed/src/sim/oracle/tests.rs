@@ -1,0 +1,206 @@
+//! The oracle is proven by hand-made histories: each wrong one is a right one with one thing changed.
+use super::super::history::{Method, Write};
+use super::*;
+
+fn history(sites: usize, lanes: &[u64]) -> History {
+    let mut history = History::new(sites);
+    for (n, &lane) in lanes.iter().enumerate() {
+        let name = n as Name + 1;
+        let write = Write {
+            client: n,
+            lane,
+            key: Some(name),
+            method: Method::Post,
+            refused_by_rule: false,
+            submissions: Vec::new(),
+            told: Vec::new(),
+            touched: BTreeSet::new(),
+        };
+        history.writes.insert(name, write);
+    }
+    history
+}
+
+fn success(served_by: usize) -> Said {
+    Said::Answer { status: 201, body: 7, replayed: false, served_by }
+}
+
+/// One try at a service, from its beginning to its answer.
+fn applied(history: &mut History, name: Name, site: usize, shadow: bool) {
+    let attempt = history.want(name, site, shadow);
+    history.apply(site, name, attempt);
+    history.attempts[attempt].known = Some(history.next());
+}
+
+/// Sent, decided, answered at one site.
+fn written(history: &mut History, name: Name, site: usize) {
+    let submission = history.submit(name, site, false);
+    applied(history, name, site, false);
+    history.tell(name, site, submission, success(site));
+}
+
+fn guarantees(history: &History) -> Vec<&'static str> {
+    let mut names: Vec<_> = judge(history).into_iter().map(|violation| violation.guarantee).collect();
+    names.dedup();
+    names
+}
+
+fn two_in_order() -> History {
+    let mut h = history(2, &[1, 2]);
+    written(&mut h, 1, 0);
+    written(&mut h, 2, 0);
+    h
+}
+
+#[test]
+fn a_right_history_is_right() {
+    let mut h = two_in_order();
+    applied(&mut h, 1, 1, true);
+    applied(&mut h, 2, 1, true);
+    assert_eq!(judge(&h), []);
+}
+
+#[test]
+fn a_lost_write_breaks_g1_and_g5_and_quarantine_with_cause_excuses_it() {
+    let mut h = two_in_order();
+    applied(&mut h, 1, 1, true);
+    assert_eq!(guarantees(&h), ["G1", "G5"]);
+    let report = Report { site: 1, name: 2, reason: QuarantineReason::UnknownOutcome };
+    h.quarantined_at_end.insert(report);
+    h.quarantine(report);
+    assert_eq!(guarantees(&h), ["honesty"], "nothing happened to write 2 at site 1");
+    h.write(2).touched.insert(1);
+    assert_eq!(judge(&h), []);
+}
+
+#[test]
+fn a_promise_forgotten_by_its_decider_breaks_g1_even_in_quarantine() {
+    let mut h = two_in_order();
+    h.crash(0);
+    let report = Report { site: 0, name: 2, reason: QuarantineReason::UnknownOutcome };
+    h.quarantined_at_end.insert(report);
+    h.quarantine(report);
+    h.write(2).touched.insert(0);
+    applied(&mut h, 1, 1, true);
+    assert_eq!(guarantees(&h), ["G1"]);
+}
+
+#[test]
+fn a_receipt_is_owed_unless_the_service_refuses_it() {
+    let mut h = history(2, &[1]);
+    let submission = h.submit(1, 0, false);
+    h.tell(1, 0, submission, Said::Queued);
+    assert_eq!(guarantees(&h), ["G1"]);
+    h.write(1).refused_by_rule = true;
+    assert_eq!(judge(&h), []);
+}
+
+#[test]
+fn a_doubled_write_breaks_g2_and_an_idempotent_method_only_when_its_outcome_was_known() {
+    let mut h = two_in_order();
+    applied(&mut h, 1, 1, true);
+    applied(&mut h, 2, 1, true);
+    applied(&mut h, 2, 1, true);
+    assert_eq!(guarantees(&h), ["G2"]);
+    h.write(2).method = Method::Put;
+    assert_eq!(guarantees(&h), ["G2"], "the outcome was known");
+    let first = h.applied[1][1].attempt;
+    h.attempts[first].known = None;
+    assert_eq!(judge(&h), []);
+}
+
+#[test]
+fn answered_before_sent_is_an_order_for_every_replica() {
+    let mut h = two_in_order();
+    applied(&mut h, 2, 1, true);
+    applied(&mut h, 1, 1, true);
+    assert_eq!(guarantees(&h), ["G3"]);
+    assert_eq!(judge(&h)[0].writes, [1, 2]);
+    // A write that was once undecided where it was decided has no promised order.
+    h.write(1).touched.insert(0);
+    assert_eq!(judge(&h), []);
+}
+
+#[test]
+fn writes_that_overlapped_may_go_either_way() {
+    let mut h = history(2, &[1, 2]);
+    let (a, b) = (h.submit(1, 0, false), h.submit(2, 0, false));
+    let (x, y) = (h.want(1, 0, false), h.want(2, 0, false));
+    for (name, attempt, submission) in [(1, x, a), (2, y, b)] {
+        h.apply(0, name, attempt);
+        h.attempts[attempt].known = Some(h.next());
+        h.tell(name, 0, submission, success(0));
+    }
+    applied(&mut h, 2, 1, true);
+    applied(&mut h, 1, 1, true);
+    assert_eq!(judge(&h), []);
+    for write in h.writes.values_mut() {
+        write.lane = 1;
+    }
+    assert_eq!(guarantees(&h), ["lanes"], "in one lane they may not overlap");
+}
+
+#[test]
+fn what_the_decider_had_applied_comes_first_even_when_nobody_was_told() {
+    let mut h = history(2, &[1, 2]);
+    h.submit(1, 1, false);
+    h.submit(2, 0, false);
+    applied(&mut h, 1, 1, false);
+    applied(&mut h, 1, 0, true);
+    applied(&mut h, 2, 0, false);
+    applied(&mut h, 2, 1, true);
+    assert_eq!(judge(&h), []);
+    h.applied[1].swap(0, 1);
+    assert_eq!(guarantees(&h), ["G3"]);
+}
+
+#[test]
+fn a_client_that_carries_what_it_has_seen_binds_two_sites() {
+    for bound in [true, false] {
+        let mut h = history(2, &[1, 2]);
+        h.write(2).client = 0;
+        written(&mut h, 1, 0);
+        h.receive(1, 0);
+        let submission = h.submit(2, 1, bound);
+        applied(&mut h, 2, 1, false);
+        h.tell(2, 1, submission, success(1));
+        applied(&mut h, 1, 1, true);
+        applied(&mut h, 2, 0, true);
+        assert_eq!(guarantees(&h), if bound { vec!["G3"] } else { vec![] }, "bound {bound}");
+    }
+}
+
+#[test]
+fn the_same_key_gets_the_same_answer() {
+    let mut h = two_in_order();
+    applied(&mut h, 1, 1, true);
+    applied(&mut h, 2, 1, true);
+    let again = h.submit(2, 0, false);
+    h.tell(2, 0, again, Said::Answer { status: 201, body: 7, replayed: true, served_by: 0 });
+    assert_eq!(judge(&h), []);
+    h.tell(2, 0, again, Said::Answer { status: 201, body: 8, replayed: true, served_by: 0 });
+    assert_eq!(guarantees(&h), ["G4"]);
+    h.write(2).told.pop();
+    h.tell(2, 0, again, Said::Problem("reply: outcome-unknown"));
+    assert_eq!(guarantees(&h), ["G4"]);
+}
+
+#[test]
+fn a_key_with_another_request_is_an_error() {
+    let mut h = two_in_order();
+    h.write(2).key = Some(1);
+    applied(&mut h, 1, 1, true);
+    applied(&mut h, 2, 1, true);
+    assert_eq!(guarantees(&h), ["G4"]);
+    h.write(2).told.clear();
+    h.tell(2, 0, 0, Said::Problem("reply: key-reused"));
+    assert!(!guarantees(&h).contains(&"G1"), "nobody was promised write 2");
+}
+
+#[test]
+fn replicas_that_differ_break_g5_even_when_nobody_was_told() {
+    let mut h = history(2, &[1]);
+    h.submit(1, 0, false);
+    applied(&mut h, 1, 0, false);
+    assert_eq!(guarantees(&h), ["G5"]);
+}

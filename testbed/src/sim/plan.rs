@@ -1,0 +1,248 @@
+//! What a seed is about: configuration, topology, clients and the mix of faults, all drawn before the first event.
+use holdfast::model::SiteName;
+use holdfast::service::{Bug, Limits, OnConcurrent, OnDivergence, OnUnreachable, Settings, WhenDown};
+
+use super::rng::Rng;
+
+/// Deliberate errors that prove the oracle: the first two in the simulator's executor, the others in the product's code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Planted {
+    AnswerBeforeCommit,
+    ConfirmBeforeDurable,
+    InCore(Bug),
+}
+
+impl Planted {
+    pub const ALL: [(&'static str, Planted); 6] = [
+        ("answer-before-commit", Planted::AnswerBeforeCommit),
+        ("confirm-before-durable", Planted::ConfirmBeforeDurable),
+        ("resend-unknown", Planted::InCore(Bug::ResendUnknown)),
+        ("ignore-after", Planted::InCore(Bug::IgnoreAfter)),
+        ("after-at-accept", Planted::InCore(Bug::AfterAtAccept)),
+        ("decider-does-not-wait", Planted::InCore(Bug::DeciderDoesNotWait)),
+    ];
+
+    pub fn named(name: &str) -> Option<Planted> {
+        Self::ALL.iter().find(|(known, _)| *known == name).map(|(_, planted)| *planted)
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct ClientPlan {
+    pub home: usize,
+    pub lane: u64,
+    /// Sends `Holdfast-Seen` back.
+    pub carries_seen: bool,
+    pub refuse_stale: bool,
+    /// Per mille of writes that start at another site than the one before.
+    pub roams: u64,
+    pub patience_ms: u64,
+    pub tries: u32,
+    pub think_ms: u64,
+    pub keyless: u64,
+    pub idempotent_methods: u64,
+    pub reuses_key: u64,
+}
+
+/// Rates per mille unless named otherwise; zero is off.
+#[derive(Clone, Debug, Default)]
+pub struct Rates {
+    pub message_loss: u64,
+    pub message_repeat: u64,
+    pub message_reorder: u64,
+    pub hint_loss: u64,
+    pub hint_late: u64,
+    pub hint_repeat: u64,
+    /// Per 100,000 effects.
+    pub kill_between_effects: u64,
+    pub hang_up_before: u64,
+    pub hang_up_after: u64,
+    pub answer_500: u64,
+    pub answer_50x: u64,
+    pub answer_429: u64,
+    pub slow_answer: u64,
+    pub client_answer_loss: u64,
+    pub client_hang_up: u64,
+    /// Weights of what the nemesis does.
+    pub partition: u64,
+    pub one_way: u64,
+    pub isolate: u64,
+    pub flap: u64,
+    pub kill: u64,
+    pub service_down: u64,
+    pub service_slow: u64,
+    pub slow_disk: u64,
+    pub pause: u64,
+    pub clock_jump: u64,
+    pub control_cut: u64,
+}
+
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub seed: u64,
+    pub settings: Vec<Settings>,
+    pub clients: Vec<ClientPlan>,
+    pub rates: Rates,
+    pub planted: Option<Planted>,
+    /// Two sites that never see each other; pages reach them through a third.
+    pub never_linked: Option<(usize, usize)>,
+    pub chaos_ms: u64,
+    /// After healing everything must be quiet within this time.
+    pub heal_ms: u64,
+    pub nemesis_ms: u64,
+    pub latency_ms: u64,
+    pub commit_ms: u64,
+    /// The executor's own limit for one try at the service.
+    pub try_ms: u64,
+    /// Per cent of writes that every replica refuses.
+    pub refused: u64,
+    /// After healing a person settles the quarantine with what the services hold.
+    pub operator: bool,
+    pub control_off: bool,
+}
+
+impl Plan {
+    pub fn draw(seed: u64, sites: Option<usize>, planted: Option<Planted>) -> Plan {
+        let mut rng = Rng::new(seed);
+        let sites = sites.unwrap_or_else(|| if rng.chance(650) { 2 } else { 3 });
+        let settings = draw_settings(&mut rng, sites, planted);
+        let lanes = rng.range(3, 6);
+        let clients = (0..rng.range(4, 9)).map(|n| draw_client(&mut rng, n, lanes, sites, &settings[0])).collect();
+        let longest = settings[0].longest_request_ms + settings[0].hold_ms;
+        Plan {
+            seed,
+            clients,
+            rates: draw_rates(&mut rng),
+            planted,
+            never_linked: (sites > 2 && rng.chance(300)).then_some((1, 2)),
+            chaos_ms: rng.range(15_000, 40_000),
+            // Every lane may hold several unknown writes, one behind the other, each with its fence and its hold.
+            heal_ms: 60_000 + 20 * longest,
+            nemesis_ms: rng.range(500, 5_000),
+            latency_ms: rng.pick(&[1, 5, 20, 80]),
+            commit_ms: rng.pick(&[1, 2, 5, 20]),
+            try_ms: rng.range(300, 1_500).min(settings[0].longest_request_ms),
+            refused: rng.pick(&[0, 5, 10, 20]),
+            operator: rng.chance(500),
+            control_off: rng.chance(100),
+            settings,
+        }
+    }
+
+    pub fn sites(&self) -> usize {
+        self.settings.len()
+    }
+}
+
+fn draw_settings(rng: &mut Rng, sites: usize, planted: Option<Planted>) -> Vec<Settings> {
+    let names: Vec<SiteName> = (0..sites).map(|n| SiteName::new(format!("site-{n}"))).collect();
+    let total_ms = rng.range(1_500, 5_000);
+    let idempotent = rng.chance(250);
+    let model = Settings {
+        me: names[0].clone(),
+        replicas: names.clone(),
+        order: Vec::new(),
+        answer_after_ms: rng.range(200, total_ms * 2 / 3),
+        lag_ms: rng.pick(&[200, 1_000, 1_000, 5_000]),
+        total_ms,
+        longest_request_ms: rng.range(1_500, 6_000),
+        hold_ms: rng.range(500, 5_000),
+        idempotent,
+        has_probe: rng.chance(350),
+        unexecuted: if rng.chance(200) { vec![503] } else { Vec::new() },
+        when_down: if rng.chance(500) { WhenDown::Queue } else { WhenDown::Refuse },
+        replicate_all: false,
+        compare_body: false,
+        on_concurrent: if rng.chance(250) { OnConcurrent::Quarantine } else { OnConcurrent::Apply },
+        on_divergence: if rng.chance(500) { OnDivergence::Quarantine } else { OnDivergence::Stop },
+        on_unreachable: if rng.chance(250) { OnUnreachable::Refuse } else { OnUnreachable::Accept },
+        ack_peers: u8::from(rng.chance(200)),
+        key_ttl_ms: 86_400_000,
+        retain_ms: 7 * 86_400_000,
+        answer_max: rng.pick(&[0, 65_536, 65_536]),
+        limits: draw_limits(rng),
+        bug: match planted {
+            Some(Planted::InCore(bug)) => Some(bug),
+            _ => None,
+        },
+    };
+    let shape = rng.below(5);
+    let order = |me: usize| {
+        let hub = 0;
+        let next = (me + 1) % sites;
+        let mut order: Vec<usize> = match shape {
+            0 => vec![me],
+            1 | 2 => vec![me, if me == hub { next } else { hub }],
+            3 => vec![hub, me],
+            // Each asks the other first: wishes cross.
+            _ => vec![next, me],
+        };
+        order.dedup();
+        order.into_iter().map(|n| names[n].clone()).collect::<Vec<_>>()
+    };
+    (0..sites).map(|me| Settings { me: names[me].clone(), order: order(me), ..model.clone() }).collect()
+}
+
+fn draw_limits(rng: &mut Rng) -> Limits {
+    Limits {
+        open_writes: rng.pick(&[8, 32, 1_024]),
+        open_bytes: 1 << 20,
+        waiters_per_key: rng.pick(&[1, 4]),
+        ring: rng.pick(&[4, 16, 1_024]),
+        page_items: rng.pick(&[1, 3, 16, 256]),
+        page_bytes: rng.pick(&[1_000, 1 << 20]),
+        window_items: rng.pick(&[2, 8, 64]),
+        shadows: rng.pick(&[1, 2, 16]),
+        quarantine: 1_000,
+        lanes: rng.pick(&[2, 64]),
+        keys: 100_000,
+    }
+}
+
+fn draw_client(rng: &mut Rng, n: u64, lanes: u64, sites: usize, settings: &Settings) -> ClientPlan {
+    ClientPlan {
+        home: (n as usize) % sites,
+        // Some lanes have one client, some have clients at several sites.
+        lane: if rng.chance(600) { 1 + n % lanes } else { rng.range(1, lanes) },
+        carries_seen: rng.chance(600),
+        refuse_stale: rng.chance(400),
+        roams: rng.swarm(300),
+        patience_ms: if rng.chance(200) { rng.range(50, 400) } else { settings.total_ms + rng.range(0, 3_000) },
+        tries: rng.range(1, 5) as u32,
+        think_ms: rng.pick(&[20, 200, 1_000, 3_000]),
+        keyless: rng.swarm(200),
+        idempotent_methods: rng.swarm(500),
+        reuses_key: rng.swarm(60),
+    }
+}
+
+fn draw_rates(rng: &mut Rng) -> Rates {
+    Rates {
+        message_loss: rng.swarm(100),
+        message_repeat: rng.swarm(100),
+        message_reorder: rng.swarm(200),
+        hint_loss: rng.swarm(400),
+        hint_late: rng.swarm(200),
+        hint_repeat: rng.swarm(200),
+        kill_between_effects: rng.swarm(100),
+        hang_up_before: rng.swarm(30),
+        hang_up_after: rng.swarm(30),
+        answer_500: rng.swarm(20),
+        answer_50x: rng.swarm(20),
+        answer_429: rng.swarm(40),
+        slow_answer: rng.swarm(30),
+        client_answer_loss: rng.swarm(60),
+        client_hang_up: rng.swarm(60),
+        partition: rng.swarm(4),
+        one_way: rng.swarm(4),
+        isolate: rng.swarm(4),
+        flap: rng.swarm(3),
+        kill: rng.swarm(4),
+        service_down: rng.swarm(4),
+        service_slow: rng.swarm(3),
+        slow_disk: rng.swarm(3),
+        pause: rng.swarm(3),
+        clock_jump: rng.swarm(3),
+        control_cut: rng.swarm(3),
+    }
+}

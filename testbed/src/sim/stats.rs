@@ -1,0 +1,102 @@
+//! What a run counted: how much was simulated, which faults were met.
+use std::collections::BTreeMap;
+
+#[derive(Clone, Debug, Default)]
+pub struct Stats {
+    pub seeds: u64,
+    pub simulated_ms: u64,
+    pub events: u64,
+    pub writes: u64,
+    pub acknowledged: u64,
+    pub applied: u64,
+    pub messages: u64,
+    /// Faults and rare branches by name: each must be met at least once in a long run.
+    pub met: BTreeMap<&'static str, u64>,
+}
+
+impl Stats {
+    pub fn hit(&mut self, what: &'static str) {
+        *self.met.entry(what).or_default() += 1;
+    }
+
+    pub fn add(&mut self, other: &Stats) {
+        self.seeds += other.seeds;
+        self.simulated_ms += other.simulated_ms;
+        self.events += other.events;
+        self.writes += other.writes;
+        self.acknowledged += other.acknowledged;
+        self.applied += other.applied;
+        self.messages += other.messages;
+        for (&what, count) in &other.met {
+            *self.met.entry(what).or_default() += count;
+        }
+    }
+
+    /// What [`SOMETIMES`] names and this run never met.
+    pub fn never_met(&self) -> Vec<&'static str> {
+        SOMETIMES.iter().copied().filter(|what| !self.met.contains_key(what)).collect()
+    }
+}
+
+/// A run of 200 seeds and more in which one of these never happened has not tested what it claims to test.
+pub const SOMETIMES: &[&str] = &[
+    "fault: partition",
+    "fault: one-way cut",
+    "fault: isolated site",
+    "fault: flapping",
+    "fault: kill",
+    "fault: kill between two effects",
+    "fault: batch lost",
+    "fault: batch survived unreported",
+    "fault: service down",
+    "fault: service slow",
+    "fault: slow disk",
+    "fault: pause",
+    "fault: clock jump",
+    "fault: control cut",
+    "fault: hint lost",
+    "fault: hint late",
+    "fault: hint repeated",
+    "fault: message lost",
+    "fault: message repeated",
+    "fault: message reordered",
+    "fault: message cut in flight",
+    "fault: hung up before applying",
+    "fault: hung up after applying",
+    "fault: answered 500",
+    "fault: answered 502-504",
+    "fault: answered 429",
+    "fault: still working after a timeout",
+    "fault: applied after the appliance died",
+    "service: refused",
+    "client: retried at the same site",
+    "client: retried elsewhere",
+    "client: hung up",
+    "client: roamed",
+    "client: reused a key",
+    "client: answer lost",
+    "reply: answer",
+    "reply: replayed",
+    "reply: queued",
+    "reply: key-reused",
+    "reply: no-replica",
+    "reply: outcome-unknown",
+    "reply: outcome-pending",
+    "message: status",
+    "message: page",
+    "message: wish",
+    "message: revoke",
+    "message: word",
+    "message: question",
+    "message: reply",
+    "note: settled",
+    "note: settled undecided",
+    "note: shadow applied",
+    "note: duplicate",
+    "note: replayed",
+    "note: concurrent",
+    "note: unknown",
+    "note: quarantined",
+    "note: failover",
+    "note: asked origin",
+];

@@ -1,0 +1,441 @@
+//! The clock, the queue of events, and everything that exists in a run.
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use holdfast::dedup::Fingerprint;
+use holdfast::model::{Group, LogId, SiteName, WriteId};
+use holdfast::service::{Effect, Event, Message};
+
+use super::clients::{Client, Heard};
+use super::history::{History, Name};
+use super::machine::Machine;
+use super::network::Network;
+use super::plan::{Plan, Rates};
+use super::rng::Rng;
+use super::site::{Job, Site};
+use super::stats::Stats;
+use super::trace::Trace;
+
+/// More events than this in one seed are a storm: two machines that answer each other for ever.
+const EVENTS_MAX: u64 = 3_000_000;
+
+pub(super) enum Ev {
+    Start { site: usize },
+    Handle { site: usize, life: u32, event: Box<Event> },
+    Tick { site: usize, life: u32, due_ms: u64 },
+    Synced { site: usize, life: u32 },
+    Read { site: usize, life: u32, effect: Box<Effect> },
+    Dial { a: usize, b: usize },
+    LinkUp { site: usize, peer: usize, epoch: u32, life: u32 },
+    LinkDown { site: usize, peer: usize, epoch: u32, life: u32 },
+    Deliver { from: usize, to: usize, epoch: u32, message: Box<Message> },
+    Hint { to: usize, print: Fingerprint },
+    Serve { job: usize },
+    Attempted { job: usize, result: holdfast::service::AttemptResult, clean: bool },
+    HealthCheck { site: usize, life: u32 },
+    ClientNext { client: usize },
+    Arrive { client: usize, attempt: u32, name: Name, submission: usize, site: usize },
+    Heard { client: usize, attempt: u32, heard: Box<Heard> },
+    ClientTimeout { client: usize, attempt: u32 },
+    ClientRetry { client: usize, attempt: u32 },
+    ReplyDue { site: usize, life: u32, req: u64, asked_ms: u64 },
+    Nemesis,
+    Mend { mend: Mend },
+    Operator,
+    CheckQuiet,
+}
+
+/// The end of a fault (or, for flapping lines, one more of them).
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Mend {
+    Line(usize, usize),
+    CutLine(usize, usize),
+    Service(usize),
+    Fast(usize),
+    Disk(usize),
+    Control,
+}
+
+pub(super) struct World<M> {
+    pub plan: Plan,
+    /// The plan's rates while chaos lasts, then all zero.
+    pub rates: Rates,
+    pub rng: Rng,
+    pub now_ms: u64,
+    queue: BTreeMap<(u64, u64), Ev>,
+    sequence: u64,
+    pub chaos: bool,
+    pub sites: Vec<Site<M>>,
+    pub names: Vec<SiteName>,
+    pub group: Group,
+    pub network: Network,
+    pub jobs: Vec<Job>,
+    pub clients: Vec<Client>,
+    pub next_name: Name,
+    pub ids: BTreeMap<WriteId, Name>,
+    pub history: History,
+    pub stats: Stats,
+    pub trace: Trace,
+    quiet_since_ms: Option<u64>,
+}
+
+impl<M: Machine> World<M> {
+    pub fn new(plan: Plan, trace: Trace) -> Self {
+        let sites = plan.sites();
+        let mut history = History::new(sites);
+        history.idempotent = plan.settings[0].idempotent;
+        history.quarantines_concurrent = plan.settings[0].on_concurrent == holdfast::service::OnConcurrent::Quarantine;
+        let mut world = World {
+            rates: plan.rates.clone(),
+            rng: Rng::new(plan.seed ^ 0x5EED_0FA4_0F1E_E700),
+            now_ms: 0,
+            queue: BTreeMap::new(),
+            sequence: 0,
+            chaos: true,
+            sites: (0..sites).map(Site::new).collect(),
+            names: plan.settings.iter().map(|s| s.me.clone()).collect(),
+            group: Group { service: "pos".into(), store: String::new() },
+            network: Network::new(plan.never_linked),
+            jobs: Vec::new(),
+            clients: plan.clients.iter().cloned().map(Client::new).collect(),
+            next_name: 1,
+            ids: BTreeMap::new(),
+            history,
+            stats: Stats { seeds: 1, ..Stats::default() },
+            trace,
+            quiet_since_ms: None,
+            plan,
+        };
+        world.begin();
+        world
+    }
+
+    fn begin(&mut self) {
+        for site in 0..self.sites.len() {
+            let delay = self.rng.range(0, 300);
+            self.after(delay, Ev::Start { site });
+            for peer in site + 1..self.sites.len() {
+                self.after(1, Ev::Dial { a: site, b: peer });
+            }
+        }
+        for client in 0..self.clients.len() {
+            let delay = self.rng.range(100, 2_000);
+            self.after(delay, Ev::ClientNext { client });
+        }
+        let delay = self.rng.range(500, 2_000);
+        self.after(delay, Ev::Nemesis);
+    }
+
+    /// Runs to the end. The oracle has not spoken yet: the history is complete.
+    pub fn run(&mut self) {
+        let end_ms = self.plan.chaos_ms + self.plan.heal_ms;
+        while let Some(((at_ms, sequence), event)) = self.queue.pop_first() {
+            if self.chaos && at_ms >= self.plan.chaos_ms {
+                self.now_ms = self.plan.chaos_ms;
+                self.heal();
+            }
+            self.now_ms = at_ms;
+            self.stats.events += 1;
+            self.trace.mix(at_ms ^ sequence.rotate_left(40));
+            if self.stats.events > EVENTS_MAX {
+                return self.break_off("a storm: more events than a seed may have".into());
+            }
+            if self.now_ms > end_ms {
+                let why = self.why_not_quiet().unwrap_or_else(|| "it became quiet too late".into());
+                return self.break_off(format!("not quiet {} ms after healing: {why}", self.plan.heal_ms));
+            }
+            if matches!(event, Ev::CheckQuiet) {
+                if self.check_quiet() {
+                    break;
+                }
+                continue;
+            }
+            self.step(event);
+        }
+        self.finish();
+    }
+
+    fn break_off(&mut self, why: String) {
+        self.history.broken.push((0, why));
+        self.finish();
+    }
+
+    pub fn after(&mut self, delay_ms: u64, event: Ev) {
+        self.sequence += 1;
+        self.queue.insert((self.now_ms + delay_ms, self.sequence), event);
+    }
+
+    pub fn is_alive(&self, site: usize, life: u32) -> bool {
+        self.sites[site].life == life && self.sites[site].core.is_some()
+    }
+
+    pub fn index(&self, name: &SiteName) -> usize {
+        self.names.iter().position(|n| n == name).expect("a machine names only sites of its settings")
+    }
+
+    pub fn log(site: usize) -> LogId {
+        LogId { store: [site as u8 + 1; 16], incarnation: 1 }
+    }
+
+    /// A frozen process handles nothing; what is meant for it waits.
+    fn defer(&self, event: &Ev) -> Option<u64> {
+        let site = match event {
+            Ev::Handle { site, .. }
+            | Ev::Tick { site, .. }
+            | Ev::Synced { site, .. }
+            | Ev::Read { site, .. }
+            | Ev::LinkUp { site, .. }
+            | Ev::LinkDown { site, .. }
+            | Ev::HealthCheck { site, .. }
+            | Ev::Arrive { site, .. } => *site,
+            Ev::Deliver { to, .. } | Ev::Hint { to, .. } => *to,
+            Ev::Attempted { job, .. } => self.jobs[*job].site,
+            _ => return None,
+        };
+        let until = self.sites[site].paused_until_ms;
+        (until > self.now_ms).then(|| until - self.now_ms)
+    }
+
+    fn step(&mut self, event: Ev) {
+        if let Some(delay) = self.defer(&event) {
+            return self.after(delay, event);
+        }
+        match event {
+            Ev::Start { site } => self.start(site),
+            Ev::Handle { site, life, event } if self.is_alive(site, life) => self.tell_core(site, *event),
+            Ev::Tick { site, life, due_ms } if self.is_alive(site, life) => self.tick(site, due_ms),
+            Ev::Synced { site, life } if self.is_alive(site, life) => self.synced(site),
+            Ev::Read { site, life, effect } if self.is_alive(site, life) => self.read(site, *effect),
+            Ev::HealthCheck { site, life } if self.is_alive(site, life) => self.health_check(site),
+            Ev::Handle { .. } | Ev::Tick { .. } | Ev::Synced { .. } | Ev::Read { .. } | Ev::HealthCheck { .. } => {}
+            Ev::Dial { a, b } => self.dial(a, b),
+            Ev::LinkUp { site, peer, epoch, life } => self.link_up(site, peer, epoch, life),
+            Ev::LinkDown { site, peer, epoch, life } => self.link_down(site, peer, epoch, life),
+            Ev::Deliver { from, to, epoch, message } => self.deliver(from, to, epoch, message),
+            Ev::Hint { to, print } => {
+                if self.sites[to].core.is_some() {
+                    self.tell_core(to, Event::Fingerprint(print));
+                }
+            }
+            Ev::Serve { job } => self.serve(job),
+            Ev::Attempted { job, result, clean } => self.attempted(job, result, clean),
+            Ev::ClientNext { client } => self.client_next(client),
+            Ev::Arrive { client, attempt, name, submission, site } => {
+                self.arrive(client, attempt, name, submission, site);
+            }
+            Ev::Heard { client, attempt, heard } => self.heard(client, attempt, *heard),
+            Ev::ClientTimeout { client, attempt } => self.client_timeout(client, attempt),
+            Ev::ClientRetry { client, attempt } => self.client_retry(client, attempt),
+            Ev::ReplyDue { site, life, req, asked_ms } => self.reply_due(site, life, req, asked_ms),
+            Ev::Nemesis => self.nemesis(),
+            Ev::Mend { mend } => self.mend(mend),
+            Ev::Operator => self.operator(),
+            Ev::CheckQuiet => unreachable!("looked at before"),
+        }
+    }
+
+    // === links ===
+
+    /// The dialling side tries now and then; both sides notice a dead line in their own time.
+    fn dial(&mut self, a: usize, b: usize) {
+        let again = self.rng.range(100, 800);
+        self.after(again, Ev::Dial { a, b });
+        let lives = (self.sites[a].life, self.sites[b].life);
+        let possible = self.sites[a].core.is_some()
+            && self.sites[b].core.is_some()
+            && !self.network.is_cut(a, b)
+            && !self.network.is_cut(b, a);
+        match self.network.connection(a, b) {
+            Some(connection) if possible && connection.lives == lives => {}
+            Some(connection) => {
+                self.network.close(a, b);
+                for (site, peer) in [(a, b), (b, a)] {
+                    let delay = self.rng.range(1, 2_000);
+                    let life = self.sites[site].life;
+                    self.after(delay, Ev::LinkDown { site, peer, epoch: connection.epoch, life });
+                }
+            }
+            None if possible => {
+                let epoch = self.network.connect(a, b, lives);
+                for (site, peer) in [(a, b), (b, a)] {
+                    let delay = self.rng.range(1, 20);
+                    let life = self.sites[site].life;
+                    self.after(delay, Ev::LinkUp { site, peer, epoch, life });
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn link_up(&mut self, site: usize, peer: usize, epoch: u32, life: u32) {
+        let current = self.network.connection(site, peer).is_some_and(|c| c.epoch == epoch);
+        if !current || !self.is_alive(site, life) {
+            return;
+        }
+        if let Some(old) = self.network.believed(site, peer) {
+            self.link_down(site, peer, old, life);
+        }
+        if self.is_alive(site, life) {
+            self.network.believe(site, peer, Some(epoch));
+            let peer = self.names[peer].clone();
+            self.tell_core(site, Event::LinkUp { peer });
+        }
+    }
+
+    fn link_down(&mut self, site: usize, peer: usize, epoch: u32, life: u32) {
+        if self.is_alive(site, life) && self.network.believed(site, peer) == Some(epoch) {
+            self.network.believe(site, peer, None);
+            let peer = self.names[peer].clone();
+            self.tell_core(site, Event::LinkDown { peer });
+        }
+    }
+
+    pub fn send(&mut self, from: usize, to: usize, message: Message) {
+        self.stats.messages += 1;
+        self.stats.hit(message_kind(&message));
+        let Some(epoch) = self.network.believed(from, to) else { return };
+        let rates = (self.rates.message_loss, self.rates.message_repeat, self.rates.message_reorder);
+        if self.rng.chance(rates.0) {
+            return self.stats.hit("fault: message lost");
+        }
+        let copies = if self.rng.chance(rates.1) { 2 } else { 1 };
+        if copies == 2 {
+            self.stats.hit("fault: message repeated");
+        }
+        for _ in 0..copies {
+            let overtakes = self.rng.chance(rates.2);
+            let mut delay = self.plan.latency_ms + self.rng.range(0, self.plan.latency_ms);
+            if overtakes {
+                self.stats.hit("fault: message reordered");
+                delay += self.rng.range(0, 1_000);
+            }
+            let arrival = self.network.arrival(from, to, self.now_ms + delay, overtakes);
+            let message = Box::new(message.clone());
+            self.after(arrival - self.now_ms, Ev::Deliver { from, to, epoch, message });
+        }
+    }
+
+    fn deliver(&mut self, from: usize, to: usize, epoch: u32, message: Box<Message>) {
+        let current = self.network.connection(from, to).is_some_and(|c| c.epoch == epoch);
+        if self.network.is_cut(from, to) || !current {
+            return self.stats.hit("fault: message cut in flight");
+        }
+        match self.network.believed(to, from) {
+            Some(known) if known == epoch => {
+                let from = self.names[from].clone();
+                self.tell_core(to, Event::Message { from, message: *message });
+            }
+            // The connection is there, this side is about to hear of it.
+            _ if self.sites[to].core.is_some() => self.after(2, Ev::Deliver { from, to, epoch, message }),
+            _ => self.stats.hit("fault: message cut in flight"),
+        }
+    }
+
+    pub fn publish(&mut self, from: usize, print: &Fingerprint) {
+        for to in (0..self.sites.len()).filter(|&to| to != from) {
+            let gone = self.plan.control_off || self.network.control_cut || self.network.is_cut(from, to);
+            if gone || self.rng.chance(self.rates.hint_loss) {
+                self.stats.hit("fault: hint lost");
+                continue;
+            }
+            let copies = if self.rng.chance(self.rates.hint_repeat) { 2 } else { 1 };
+            for copy in 0..copies {
+                let mut delay = self.plan.latency_ms + copy * self.rng.range(1, 2_000);
+                if self.rng.chance(self.rates.hint_late) {
+                    self.stats.hit("fault: hint late");
+                    delay += self.rng.range(100, 10_000);
+                }
+                self.after(delay, Ev::Hint { to, print: print.clone() });
+            }
+            if copies == 2 {
+                self.stats.hit("fault: hint repeated");
+            }
+        }
+    }
+
+    // === the end ===
+
+    fn check_quiet(&mut self) -> bool {
+        self.after(500, Ev::CheckQuiet);
+        if self.why_not_quiet().is_some() {
+            self.quiet_since_ms = None;
+            return false;
+        }
+        let since = *self.quiet_since_ms.get_or_insert(self.now_ms);
+        let settings = &self.plan.settings[0];
+        // What still comes late, a doubled write for example, must come within this time.
+        self.now_ms - since >= settings.longest_request_ms + settings.hold_ms + settings.total_ms + 2_000
+    }
+
+    fn why_not_quiet(&self) -> Option<String> {
+        if self.chaos {
+            return Some("still chaos".into());
+        }
+        if let Some(client) = self.clients.iter().position(|c| c.current.is_some()) {
+            return Some(format!("client {client} waits"));
+        }
+        if let Some(job) = self.jobs.iter().find(|job| !job.served) {
+            return Some(format!("the service of site {} still works on write {}", job.site, job.name));
+        }
+        for (n, site) in self.sites.iter().enumerate() {
+            let Some(core) = &site.core else { return Some(format!("site {n} is down")) };
+            let view = core.view();
+            if view.open_writes > 0 || view.queued > 0 || view.stopped.is_some() {
+                let (open, queued) = (view.open_writes, view.queued);
+                return Some(format!("site {n}: {open} open, {queued} queued, stopped: {:?}", view.stopped));
+            }
+        }
+        super::oracle::first_difference(&self.history, &self.quarantined_now())
+            .map(|(name, site)| format!("write {name} is not at site {site}"))
+    }
+
+    fn quarantined_now(&self) -> std::collections::BTreeSet<super::history::Report> {
+        let mut reports = std::collections::BTreeSet::new();
+        for (n, site) in self.sites.iter().enumerate() {
+            for entry in site.core.iter().flat_map(|core| core.view().quarantined) {
+                if let Some(&name) = self.ids.get(&entry.id) {
+                    reports.insert(super::history::Report { site: n, name, reason: entry.reason });
+                }
+            }
+        }
+        reports
+    }
+
+    fn finish(&mut self) {
+        self.history.quarantined_at_end = self.quarantined_now();
+        for report in self.history.quarantined_at_end.clone() {
+            self.history.quarantine(report);
+        }
+        self.stats.simulated_ms = self.now_ms;
+        self.stats.writes = self.history.writes.len() as u64;
+        self.stats.acknowledged =
+            self.history.writes.values().filter(|w| w.told.iter().any(|t| t.said.is_success())).count() as u64;
+        self.stats.applied = self.history.applied.iter().map(|a| a.len() as u64).sum();
+        // Status messages now and then, plus a bounded number for each write and each try of a client.
+        let pairs = (self.sites.len() * (self.sites.len() - 1)) as u64;
+        let tries: u64 = self.history.writes.values().map(|w| w.submissions.len() as u64).sum();
+        let allowed = 2_000 + pairs * (20 * self.now_ms / 1_000 + 200 * tries);
+        if self.stats.messages > allowed {
+            let why =
+                format!("a storm: {} messages for {tries} tries, at most {allowed} expected", self.stats.messages);
+            self.history.broken.push((0, why));
+        }
+    }
+}
+
+fn message_kind(message: &Message) -> &'static str {
+    match message {
+        Message::Status(_) => "message: status",
+        Message::Page(_) => "message: page",
+        Message::Wish(_) => "message: wish",
+        Message::Revoke { .. } => "message: revoke",
+        Message::Word { .. } => "message: word",
+        Message::Question { .. } => "message: question",
+        Message::Reply { .. } => "message: reply",
+    }
+}
+
+/// The number of the client's write in a request's body.
+pub(super) fn name_of(request: &Arc<holdfast::model::Request>) -> Name {
+    std::str::from_utf8(&request.body).ok().and_then(|text| text.parse().ok()).expect("bodies are names of writes")
+}
