@@ -15,7 +15,9 @@ mod hello;
 mod message;
 mod page;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
+#[cfg(test)]
+pub(crate) use tests::samples;
 
 pub use beat::{Beat, decode_beat, encode_beat};
 pub use envelope::{Kind, OVERHEAD_BYTES, kind_of, open};

@@ -1,7 +1,7 @@
 //! Golden files, bincode's own opinion, properties.
 mod layout;
 mod properties;
-mod samples;
+pub(crate) mod samples;
 
 use super::*;
 use samples::{SAMPLES, group, hello, page, prints, welcome};

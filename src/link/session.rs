@@ -1,0 +1,134 @@
+//! One life of a link: from the opened message stream to the first thing that ends it.
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use hyper::body::Incoming;
+use hyper::client::conn::http2::SendRequest;
+use tokio::sync::{Semaphore, watch};
+
+use super::body::LinkBody;
+use super::hub::{Hub, Peer};
+use super::meter::Meter;
+use super::{messages, pages};
+use crate::model::SiteName;
+use crate::wire::{self, Beat, Difference};
+
+pub(super) struct Session {
+    /// Counts up within one life of the process.
+    pub id: u64,
+    pub peer: SiteName,
+    pub boot: [u8; 16],
+    pub software: String,
+    pub differs: Vec<Difference>,
+    pub meter: Arc<Meter>,
+    pub since: Instant,
+    /// At the side that dialled: where requests go.
+    pub requests: Option<SendRequest<LinkBody>>,
+    /// One fetched page at a time is on its way: what bulk can be on the line is one window.
+    pub bulk: Arc<Semaphore>,
+    pub round_trip_us: AtomicU64,
+    /// `sent_us` of the last beat, and when it came on our clock.
+    last_beat: Mutex<Option<(u64, u64)>>,
+    closed: watch::Sender<Option<String>>,
+}
+
+impl Session {
+    pub fn new(
+        id: u64,
+        (peer, boot, software): (SiteName, [u8; 16], String),
+        differs: Vec<Difference>,
+        meter: Arc<Meter>,
+        requests: Option<SendRequest<LinkBody>>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            peer,
+            boot,
+            software,
+            differs,
+            meter,
+            since: Instant::now(),
+            requests,
+            bulk: Arc::new(Semaphore::new(1)),
+            round_trip_us: 0.into(),
+            last_beat: Mutex::default(),
+            closed: watch::Sender::new(None),
+        })
+    }
+
+    /// The first reason counts.
+    pub fn close(&self, reason: &str) {
+        self.closed.send_if_modified(|closed| {
+            let first = closed.is_none();
+            if first {
+                *closed = Some(reason.to_owned());
+            }
+            first
+        });
+    }
+
+    /// Waits until the session is over; returns why.
+    pub async fn closed(&self) -> String {
+        let mut closed = self.closed.subscribe();
+        let reason = closed.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone());
+        reason.unwrap_or_default()
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.closed.borrow().is_some()
+    }
+
+    pub fn on_beat(&self, beat: Beat) {
+        let now_us = self.meter.now_us();
+        if let Some((sent_us, held_us)) = beat.echo {
+            self.round_trip_us.store(now_us.saturating_sub(sent_us).saturating_sub(held_us).max(1), Relaxed);
+        }
+        *self.last_beat.lock().unwrap_or_else(PoisonError::into_inner) = Some((beat.sent_us, now_us));
+    }
+
+    fn next_beat(&self) -> Beat {
+        let now_us = self.meter.now_us();
+        let last = *self.last_beat.lock().unwrap_or_else(PoisonError::into_inner);
+        Beat { sent_us: now_us, echo: last.map(|(sent_us, came_us)| (sent_us, now_us.saturating_sub(came_us))) }
+    }
+}
+
+/// Runs a session that has begun and whose message stream is open, until it is over.
+pub(super) async fn run(hub: Arc<Hub>, session: Arc<Session>, incoming: Incoming) {
+    let Some(peer) = hub.peer(&session.peer) else { return };
+    let read = async {
+        // Nothing is handed over before the peer was announced.
+        hub.announced(peer, &session).await;
+        messages::read(&hub, peer, &session, incoming).await
+    };
+    let reason = tokio::select! {
+        reason = read => reason,
+        reason = beat(&hub, peer, &session) => reason,
+        reason = session.closed() => reason,
+        reason = pages::post(&hub, peer, &session) => reason,
+        reason = pages::fetch(&hub, peer, &session) => reason,
+    };
+    session.close(&reason);
+    hub.end(peer, &session).await;
+}
+
+/// Shows that this side lives, and finds out when the other one does not.
+async fn beat(hub: &Hub, peer: &Peer, session: &Session) -> String {
+    let limits = &hub.settings.limits;
+    let mut due = tokio::time::interval(limits.beat);
+    due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        due.tick().await;
+        let silence = session.meter.silence();
+        if silence >= limits.dead_after {
+            return format!("nothing heard for {:.1} s", silence.as_secs_f64());
+        }
+        peer.outgoing.beat(session.id, wire::encode_beat(&session.next_beat()));
+        // The last beat before the limit may fall due later than the limit.
+        let left = limits.dead_after.saturating_sub(silence);
+        if left < limits.beat {
+            tokio::time::sleep(left + Duration::from_millis(1)).await;
+        }
+    }
+}

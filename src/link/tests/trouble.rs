@@ -1,0 +1,149 @@
+//! Lines that break, fall silent or are slow; queues that are full.
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use super::kit::*;
+use crate::link::{Limits, LinkSettings, Sent};
+use crate::service::Message;
+use crate::wire::samples::{SAMPLES, page, wish};
+
+fn ask() -> Message {
+    SAMPLES[3].1()
+}
+
+#[tokio::test]
+async fn a_cut_line_is_down_and_up_again_and_what_is_sent_then_arrives() {
+    let mut cloud = start(hub()).await;
+    let relay = Relay::to(cloud.links.local_addr().unwrap(), 0).await;
+    let mut store = start(edge(relay.url())).await;
+    for round in 0..3 {
+        cloud.up("store-042").await;
+        store.up("cloud").await;
+        assert_eq!(store.send("cloud", ask()), Sent::Queued);
+        assert_eq!(cloud.message().await, ask());
+        assert_eq!(cloud.send("store-042", ask()), Sent::Queued);
+        assert_eq!(store.message().await, ask());
+        relay.line.send_replace(Line::Cut);
+        cloud.down("store-042").await;
+        store.down("cloud").await;
+        assert_eq!(store.send("cloud", ask()), Sent::NotConnected, "round {round}");
+        relay.line.send_replace(Line::Open);
+    }
+    store.up("cloud").await;
+    assert_eq!(store.state("cloud").connections, 4);
+    assert!(store.state("cloud").dropped >= 3);
+}
+
+#[tokio::test]
+async fn a_line_that_swallows_everything_is_noticed_in_time() {
+    let (beat, dead_after) = (Duration::from_millis(100), Duration::from_millis(400));
+    let fast = |settings: LinkSettings| LinkSettings { limits: Limits { beat, dead_after, ..settings.limits }, ..settings };
+    let mut cloud = start(fast(hub())).await;
+    let relay = Relay::to(cloud.links.local_addr().unwrap(), 0).await;
+    let mut store = start(fast(edge(relay.url()))).await;
+    cloud.up("store-042").await;
+    store.up("cloud").await;
+    store.silent_for(dead_after * 2).await;
+    relay.line.send_replace(Line::Silent);
+    let began = Instant::now();
+    cloud.down("store-042").await;
+    store.down("cloud").await;
+    assert!(began.elapsed() < dead_after + Duration::from_millis(400), "noticed after {:?}", began.elapsed());
+    assert!(began.elapsed() > dead_after - beat * 2, "noticed after {:?}", began.elapsed());
+    assert!(cloud.state("store-042").last_error.unwrap().starts_with("nothing heard for 0."));
+    relay.line.send_replace(Line::Open);
+    store.up("cloud").await;
+    cloud.up("store-042").await;
+}
+
+#[tokio::test]
+async fn a_burst_of_pages_on_a_slow_line_does_not_hold_up_a_wish() {
+    const BYTES_PER_SECOND: usize = 250_000; // 2 Mbit/s
+    for dialling_side_bursts in [true, false] {
+        let mut cloud = start(hub()).await;
+        let relay = Relay::to(cloud.links.local_addr().unwrap(), BYTES_PER_SECOND).await;
+        let mut store = start(edge(relay.url())).await;
+        cloud.up("store-042").await;
+        store.up("cloud").await;
+        let pages = incompressible_pages();
+        let (near, far, to) = match dialling_side_bursts {
+            true => (&store, &mut cloud, "cloud"),
+            false => (&cloud, &mut store, "store-042"),
+        };
+        if !dialling_side_bursts {
+            far.send("cloud", SAMPLES[0].1());
+        }
+        for page in &pages {
+            assert_eq!(near.send(to, Message::Page(page.clone())), Sent::Queued);
+        }
+        // The burst is well under way.
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        let mut slowest = Duration::ZERO;
+        for _ in 0..3 {
+            let began = Instant::now();
+            assert_eq!(near.send(to, wish(1_000)), Sent::Queued);
+            loop {
+                match far.message().await {
+                    Message::Wish(_) => break,
+                    Message::Page(page) => assert!(page != pages[3], "the burst is over: nothing was measured"),
+                    other => panic!("{other:?}"),
+                }
+            }
+            slowest = slowest.max(began.elapsed());
+        }
+        // The burst takes 17 s; a window of 128 KiB takes half a second.
+        assert!(slowest < Duration::from_millis(1_500), "a wish took {slowest:?}");
+        assert_eq!(relay.connections.load(Relaxed), 1, "the busy line was taken for a dead one");
+    }
+}
+
+/// Four pages of 1 MiB.
+fn incompressible_pages() -> Vec<crate::service::Page> {
+    let page = |n: u64| {
+        let mut page = page(1, 0);
+        page.from = 10 + n;
+        let item = std::sync::Arc::make_mut(&mut page.items[0]);
+        item.position = page.from + 1;
+        let body: Vec<u8> = std::iter::repeat_with(|| fastrand::u8(..)).take(1 << 20).collect();
+        std::sync::Arc::make_mut(item.request.as_mut().unwrap()).body = body.into();
+        page
+    };
+    (0..4).map(page).collect()
+}
+
+#[tokio::test]
+async fn a_full_queue_drops_and_counts() {
+    let mut cloud = start(hub()).await;
+    let relay = Relay::to(cloud.links.local_addr().unwrap(), 0).await;
+    let edge = edge(relay.url());
+    let small = LinkSettings { limits: Limits { queue_messages: 10, ..edge.limits }, ..edge };
+    let mut store = start(small).await;
+    cloud.up("store-042").await;
+    store.up("cloud").await;
+    relay.line.send_replace(Line::Silent);
+    let mut sent = Vec::new();
+    // More than the window and the queue hold.
+    for _ in 0..40 {
+        sent.push(store.send("cloud", wish(64 << 10)));
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let dropped = sent.iter().filter(|sent| **sent == Sent::Full).count() as u64;
+    assert!(dropped >= 10, "{sent:?}");
+    let state = store.state("cloud");
+    assert_eq!((state.dropped, state.queued), (dropped, 10));
+    assert!(state.queued_bytes > 10 * (64 << 10));
+}
+
+#[tokio::test]
+async fn a_large_wish_arrives_and_one_that_is_too_large_is_dropped_alone() {
+    let (hub, edge_limits) = (hub(), settings("store-042").limits);
+    let limits = Limits { message_bytes: 8 << 20, ..edge_limits };
+    let mut cloud = start(LinkSettings { limits, ..hub }).await;
+    let mut store = start(LinkSettings { limits, ..edge(cloud.url()) }).await;
+    cloud.up("store-042").await;
+    store.up("cloud").await;
+    store.send("cloud", wish(9 << 20));
+    store.send("cloud", wish(7 << 20));
+    assert_eq!(cloud.message().await, wish(7 << 20));
+    assert_eq!((store.state("cloud").dropped, store.state("cloud").connections), (1, 1));
+}
