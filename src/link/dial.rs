@@ -67,10 +67,8 @@ pub(super) async fn keep(hub: Arc<Hub>, site: SiteName) {
         let free = async { drop(peer.current.subscribe().wait_for(Option::is_none).await) };
         tokio::select! { () = hub.stopped() => return, () = free => {} }
         let began = Instant::now();
-        let ended = tokio::select! {
-            () = hub.stopped() => return,
-            ended = dial(&hub, peer) => ended,
-        };
+        // Not dropped when the site stops: a session ends in order.
+        let ended = dial(&hub, peer).await;
         peer.dialling.send_replace(false);
         let pause = match ended {
             Ok(()) => {
@@ -99,11 +97,16 @@ async fn dial(hub: &Arc<Hub>, peer: &Peer) -> Result<(), DialError> {
     let limits = &hub.settings.limits;
     let slow = |what: &str| DialError::Failed(format!("{what} took longer than {:.1} s", limits.connect.as_secs_f64()));
     let meter = Meter::new();
-    let connected = timeout(limits.connect, connect(hub, peer, &meter)).await;
+    let stops = || DialError::Failed("this site stops".to_owned());
+    let connected = tokio::select! {
+        () = hub.stopped() => return Err(stops()),
+        connected = timeout(limits.connect, connect(hub, peer, &meter)) => connected,
+    };
     // Aborted when this future ends: the connection goes with its session.
     let (mut requests, mut connection) = connected.map_err(|_| slow("connecting"))??;
     let welcome = timeout(limits.connect, greet(hub, peer, &mut requests));
     let welcome = tokio::select! {
+        () = hub.stopped() => return Err(stops()),
         welcome = welcome => welcome.map_err(|_| slow("the handshake"))??,
         ended = connection.join_next() => return Err(DialError::Failed(ended_why(ended))),
     };
@@ -147,11 +150,7 @@ fn ended_why(ended: Option<Result<Result<(), hyper::Error>, tokio::task::JoinErr
     }
 }
 
-async fn connect(
-    hub: &Hub,
-    peer: &Peer,
-    meter: &Arc<Meter>,
-) -> Result<(SendRequest<LinkBody>, Connection), DialError> {
+async fn connect(hub: &Hub, peer: &Peer, meter: &Arc<Meter>) -> Result<(SendRequest<LinkBody>, Connection), DialError> {
     let url = peer.url.as_ref().expect("only peers with a URL are dialled");
     let failed = |what: &str, why: String| DialError::Failed(format!("{what} {url}: {why}"));
     let (host, port) = (url.host().unwrap_or_default().trim_matches(['[', ']']), url.port_u16().unwrap_or_default());
@@ -224,7 +223,8 @@ mod tests {
         for good in ["https://cloud.example:7443", "http://127.0.0.1:1", "http://[::1]:7443/"] {
             assert!(parse_url(good).is_ok(), "{good}");
         }
-        for bad in ["", "cloud:7443", "tcp://a:1", "https://cloud", "https://a:1/x", "https://a:1/?q", "https://u@a:1"] {
+        for bad in ["", "cloud:7443", "tcp://a:1", "https://cloud", "https://a:1/x", "https://a:1/?q", "https://u@a:1"]
+        {
             let error = parse_url(bad).unwrap_err();
             assert!(error.contains("expected https://host:port"), "{bad}: {error}");
         }

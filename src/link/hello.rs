@@ -59,11 +59,13 @@ pub(super) fn judge(
     let Hello { site, realm, protocol, .. } = hello;
     let me = &settings.me;
     if *protocol > PROTOCOL {
-        let detail = format!("site {site} speaks link protocol {protocol}, site {me} up to {PROTOCOL}: upgrade {me} first");
+        let detail =
+            format!("site {site} speaks link protocol {protocol}, site {me} up to {PROTOCOL}: upgrade {me} first");
         return refuse(StatusCode::CONFLICT, "newer-version", detail);
     }
     if *protocol < PROTOCOL {
-        let detail = format!("site {site} speaks link protocol {protocol}, site {me} from {PROTOCOL} on: upgrade {site}");
+        let detail =
+            format!("site {site} speaks link protocol {protocol}, site {me} from {PROTOCOL} on: upgrade {site}");
         return refuse(StatusCode::CONFLICT, "older-version", detail);
     }
     if *realm != settings.realm {
@@ -75,7 +77,11 @@ pub(super) fn judge(
         return refuse(StatusCode::BAD_REQUEST, "other-site", detail);
     }
     if site == me {
-        return refuse(StatusCode::BAD_REQUEST, "own-name", format!("another node calls itself {me}, as this one does"));
+        return refuse(
+            StatusCode::BAD_REQUEST,
+            "own-name",
+            format!("another node calls itself {me}, as this one does"),
+        );
     }
     if !settings.sites.contains(site) {
         let detail = format!("site {site} is not listed in [realm] sites of {me}");
@@ -125,7 +131,8 @@ mod tests {
             (service.to_owned(), keys.iter().map(|key| (*key).to_owned()).collect::<Vec<_>>())
         };
         let service = ["service"];
-        let all = [expected("a", &["lane", "match", "methods"]), expected("ours", &service), expected("theirs", &service)];
+        let all =
+            [expected("a", &["lane", "match", "methods"]), expected("ours", &service), expected("theirs", &service)];
         assert_eq!(found, all);
         assert_eq!(differences(&ours, &ours), []);
     }

@@ -344,11 +344,6 @@ impl Links {
         };
         let _ = tokio::time::timeout(FLUSH_WAIT, flushed).await;
         self.hub.stopping.send_replace(true);
-        for peer in self.hub.peers.values() {
-            if let Some(session) = peer.current.borrow().as_ref() {
-                session.close("this site stops");
-            }
-        }
         let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         let all_down = async {
             for peer in self.hub.peers.values() {

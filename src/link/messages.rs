@@ -94,7 +94,8 @@ pub(super) async fn read(hub: &Hub, peer: &Peer, session: &Session, mut incoming
         gathered.push(frame.into_data().unwrap_or_default());
         loop {
             if length.is_none() {
-                length = gathered.take(LENGTH_BYTES).map(|bytes| u32::from_le_bytes(bytes[..].try_into().expect("4 bytes")));
+                length =
+                    gathered.take(LENGTH_BYTES).map(|bytes| u32::from_le_bytes(bytes[..].try_into().expect("4 bytes")));
             }
             let Some(bytes) = length.map(|length| length as usize) else { break };
             if bytes > limit + wire::OVERHEAD_BYTES {

@@ -26,8 +26,6 @@ mod session;
 mod settings;
 mod tls;
 
-
-
 use std::pin::Pin;
 
 use http::{Request, Response};

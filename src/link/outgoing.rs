@@ -38,7 +38,11 @@ pub(super) enum Entry {
 }
 
 enum Slot {
-    Message { group: Group, message: Message, weight: usize },
+    Message {
+        group: Group,
+        message: Message,
+        weight: usize,
+    },
     /// Where the newest status of this group leaves.
     StatusOf(Group),
 }
@@ -190,14 +194,17 @@ impl Outgoing {
         let weight = weight_of_page(&page);
         let series = Series { group: group.clone(), log: page.log };
         let slot = queues.pages.entry(series.clone()).or_default();
-        // Not the continuation of what waits: the sender started again from the receiver's cursor.
-        if slot.back().is_some_and(|(last, _)| last.from + last.items.len() as u64 != page.from) {
+        let end = slot.back().map(|(last, _)| last.from + last.items.len() as u64);
+        // Before the end of what waits: the sender started again from the receiver's cursor.
+        if end.is_some_and(|end| page.from < end) {
             queues.page_bytes -= slot.iter().map(|(_, weight)| weight).sum::<usize>();
             self.dropped.fetch_add(slot.len() as u64, Relaxed);
             slot.clear();
         }
+        // Behind a gap: one before it was dropped, and the receiver could not take it.
+        let gap = slot.back().is_some() && end != Some(page.from);
         let over_bytes = queues.page_bytes > 0 && queues.page_bytes + weight > self.limits.queue_page_bytes;
-        if slot.len() >= self.limits.queue_pages || over_bytes {
+        if gap || slot.len() >= self.limits.queue_pages || over_bytes {
             if slot.is_empty() {
                 queues.pages.remove(&series);
             }

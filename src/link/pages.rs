@@ -157,7 +157,8 @@ pub(super) async fn accept(hub: &Hub, session: &Session, body: Incoming) -> Resu
     let Some(peer) = hub.peer(&session.peer) else { return Err(refuse("site-not-listed", String::new())) };
     let body = Limited::new(body, limits.page_bytes).collect().await;
     let body = body.map_err(|error| refuse("bad-page", format!("page: {error}")))?.to_bytes();
-    let (group, page) = unpack(body, limits.page_bytes).await.map_err(|why| refuse("bad-page", format!("page: {why}")))?;
+    let (group, page) =
+        unpack(body, limits.page_bytes).await.map_err(|why| refuse("bad-page", format!("page: {why}")))?;
     let name = group.to_string();
     match hand_over(hub, peer, group, Message::Page(page)).await {
         true => Ok(()),

@@ -40,7 +40,12 @@ pub enum ReadError {
 impl Links {
     /// Passes a read on to the site that decides it. `request` has its target in origin-form or absolute-form and no
     /// hop-by-hop headers; the caller bounds the wait.
-    pub async fn read<B>(&self, to: &SiteName, group: &Group, request: Request<B>) -> Result<Response<Incoming>, ReadError>
+    pub async fn read<B>(
+        &self,
+        to: &SiteName,
+        group: &Group,
+        request: Request<B>,
+    ) -> Result<Response<Incoming>, ReadError>
     where
         B: Body<Data = bytes::Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,

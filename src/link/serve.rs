@@ -183,7 +183,8 @@ impl Connection {
         let body = Limited::new(body, HELLO_BYTES_MAX).collect().await;
         let unreadable = |error| Refusal::new(StatusCode::BAD_REQUEST, "bad-hello", format!("hello: {error}"));
         let hello = wire::decode_hello(&body.map_err(unreadable)?.to_bytes());
-        let judged = hello::judge(settings, &hello, self.names.as_deref()).and_then(|differs| self.give_way(&hello, differs));
+        let judged =
+            hello::judge(settings, &hello, self.names.as_deref()).and_then(|differs| self.give_way(&hello, differs));
         let (differs, hello) = match (judged, hello) {
             (Ok(differs), Ok(hello)) => (differs, hello),
             (Err(refusal), hello) => {
@@ -198,7 +199,8 @@ impl Connection {
         *self.phase() = Phase::Greeted(session);
         let software = hello::SOFTWARE.to_owned();
         let welcome = wire::Welcome { site: settings.me.clone(), boot: settings.boot, software, differs };
-        let internal = |error: wire::Error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "welcome", error.to_string());
+        let internal =
+            |error: wire::Error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "welcome", error.to_string());
         Ok(Response::new(full(wire::encode_welcome(&welcome).map_err(internal)?)))
     }
 

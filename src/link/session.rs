@@ -106,6 +106,7 @@ pub(super) async fn run(hub: Arc<Hub>, session: Arc<Session>, incoming: Incoming
         reason = read => reason,
         reason = beat(&hub, peer, &session) => reason,
         reason = session.closed() => reason,
+        () = hub.stopped() => "this site stops".to_owned(),
         reason = pages::post(&hub, peer, &session) => reason,
         reason = pages::fetch(&hub, peer, &session) => reason,
     };

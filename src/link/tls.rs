@@ -29,7 +29,9 @@ pub enum TlsError {
     Empty { what: &'static str, path: PathBuf, expected: &'static str },
     #[error("{what} {path:?} is not usable: {why}")]
     Unusable { what: &'static str, path: PathBuf, why: String },
-    #[error("certificate {path:?} is for {names:?}, this site is {me}: its DNS name (or else its common name) must be the site's")]
+    #[error(
+        "certificate {path:?} is for {names:?}, this site is {me}: its DNS name (or else its common name) must be the site's"
+    )]
     OtherSite { path: PathBuf, names: Vec<String>, me: SiteName },
 }
 
@@ -49,8 +51,11 @@ impl Tls {
         let roots = Arc::new(roots(&files.ca)?);
         let chain = certificates("certificate", &files.cert)?;
         let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| pem("private key", &files.key, error))?;
-        let names = names_of(&chain[0])
-            .map_err(|why| TlsError::Unusable { what: "certificate", path: files.cert.clone(), why })?;
+        let names = names_of(&chain[0]).map_err(|why| TlsError::Unusable {
+            what: "certificate",
+            path: files.cert.clone(),
+            why,
+        })?;
         if !names.iter().any(|name| name == me.as_str()) {
             return Err(TlsError::OtherSite { path: files.cert.clone(), names, me: me.clone() });
         }

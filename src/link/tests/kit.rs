@@ -59,7 +59,11 @@ impl Inbound for Recorder {
         Box::pin(async move {
             let body = request.into_body().collect().await.unwrap().to_bytes();
             let answer = [line.as_bytes(), &body, &body].concat();
-            Response::builder().status(203).header("x-answered", "yes").body(super::super::body::full(answer.into())).unwrap()
+            Response::builder()
+                .status(203)
+                .header("x-answered", "yes")
+                .body(super::super::body::full(answer.into()))
+                .unwrap()
         })
     }
 }

@@ -250,7 +250,8 @@ async fn a_service_whose_definitions_differ_rests_and_the_others_go_on() {
         keys: BTreeMap::from([("lane".into(), lane.into()), ("methods".into(), "POST".into())]),
     };
     let mut cloud =
-        start(LinkSettings { services: vec![service("transactions", "path"), service("stock", "path")], ..hub() }).await;
+        start(LinkSettings { services: vec![service("transactions", "path"), service("stock", "path")], ..hub() })
+            .await;
     let services = vec![service("stock", "service"), service("transactions", "path")];
     let mut store = start(LinkSettings { services, ..edge(cloud.url()) }).await;
     let differs = vec![Difference { service: "stock".into(), keys: vec!["lane".into()] }];

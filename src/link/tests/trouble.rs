@@ -37,7 +37,8 @@ async fn a_cut_line_is_down_and_up_again_and_what_is_sent_then_arrives() {
 #[tokio::test]
 async fn a_line_that_swallows_everything_is_noticed_in_time() {
     let (beat, dead_after) = (Duration::from_millis(100), Duration::from_millis(400));
-    let fast = |settings: LinkSettings| LinkSettings { limits: Limits { beat, dead_after, ..settings.limits }, ..settings };
+    let fast =
+        |settings: LinkSettings| LinkSettings { limits: Limits { beat, dead_after, ..settings.limits }, ..settings };
     let mut cloud = start(fast(hub())).await;
     let relay = Relay::to(cloud.links.local_addr().unwrap(), 0).await;
     let mut store = start(fast(edge(relay.url()))).await;
