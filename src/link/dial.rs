@@ -17,9 +17,9 @@ use super::backoff::redial_delay;
 use super::body::{LinkBody, full};
 use super::hub::{Hub, Peer};
 use super::meter::{Meter, Metered};
-use super::refusal::{PROBLEM_BYTES_MAX, describe};
+use super::refusal::{PROBLEM_BYTES_MAX, REFUSED_HEADER, describe};
 use super::session::{self, Session};
-use super::{hello, messages};
+use super::{hello, messages, serve};
 use crate::model::SiteName;
 use crate::wire;
 
@@ -107,14 +107,15 @@ async fn dial(hub: &Arc<Hub>, peer: &Peer) -> Result<(), DialError> {
     let welcome = timeout(limits.connect, greet(hub, peer, &mut requests));
     let welcome = tokio::select! {
         () = hub.stopped() => return Err(stops()),
-        welcome = welcome => welcome.map_err(|_| slow("the handshake"))??,
-        ended = connection.join_next() => return Err(DialError::Failed(ended_why(ended))),
+        welcome = welcome => welcome.unwrap_or_else(|_| Err(slow("the handshake"))),
+        ended = connection.join_next() => Err(DialError::Failed(ended_why(ended))),
     };
+    let welcome = welcome.map_err(|error| advise(peer, error))?;
     let who = (welcome.site, welcome.boot, welcome.software);
     let session = Session::new(hub.next_session(), who, welcome.differs, meter, Some(requests.clone()));
     // The queue opens with the session; the body needs it to be open, or it would end at once.
     hub.begin(peer, &session);
-    let request = hub.request(peer, Method::POST, super::serve::MESSAGES, messages::body(hub, &session));
+    let request = hub.request(peer, Method::POST, serve::MESSAGES, messages::body(hub, &session));
     let opened = timeout(limits.connect, requests.send_request(request)).await;
     let opened = match opened {
         Err(_) => Err(slow("opening the message stream")),
@@ -141,6 +142,15 @@ async fn dial(hub: &Arc<Hub>, peer: &Peer) -> Result<(), DialError> {
     Ok(())
 }
 
+/// A listener that speaks TLS answers plain HTTP/2 with bytes that make no sense here.
+fn advise(peer: &Peer, error: DialError) -> DialError {
+    let plain = peer.url.as_ref().is_some_and(|url| url.scheme_str() == Some("http"));
+    match error {
+        DialError::Failed(why) if plain => DialError::Failed(format!("{why} (does the peer expect https?)")),
+        other => other,
+    }
+}
+
 type Connection = tokio::task::JoinSet<Result<(), hyper::Error>>;
 
 fn ended_why(ended: Option<Result<Result<(), hyper::Error>, tokio::task::JoinError>>) -> String {
@@ -160,10 +170,7 @@ async fn connect(hub: &Hub, peer: &Peer, meter: &Arc<Meter>) -> Result<(SendRequ
     peer.dialling.send_replace(true);
     let metered = Metered { inner: tcp, meter: meter.clone() };
     let tls = hub.tls().filter(|_| url.scheme_str() == Some("https"));
-    let Some(tls) = tls else {
-        let advice = "is it HTTP/2, or does the peer expect https?";
-        return http2(hub, metered).await.map_err(|why| failed("HTTP/2 to", format!("{why} ({advice})")));
-    };
+    let Some(tls) = tls else { return http2(hub, metered).await.map_err(|why| failed("HTTP/2 to", why)) };
     let name = ServerName::try_from(host.to_owned()).map_err(|error| failed("TLS to", error.to_string()))?;
     let client = tls.client(&peer.site).map_err(|error| failed("TLS to", error.to_string()))?;
     let secured = TlsConnector::from(client).connect(name, metered).await;
@@ -180,7 +187,7 @@ where
         .timer(TokioTimer::new())
         .initial_stream_window_size(limits.stream_window_bytes)
         .initial_connection_window_size(limits.connection_window_bytes())
-        .max_send_buf_size(super::serve::SEND_BUFFER_BYTES)
+        .max_send_buf_size(serve::SEND_BUFFER_BYTES)
         .handshake(TokioIo::new(io))
         .await;
     let (requests, connection) = handshake.map_err(|error| chain(&error))?;
@@ -191,15 +198,17 @@ where
 
 async fn refusal_of(response: http::Response<Incoming>) -> DialError {
     let status = response.status();
+    let passing = response.headers().get(REFUSED_HEADER).is_some_and(|code| code == serve::ALREADY_DIALLED);
     let body = Limited::new(response.into_body(), PROBLEM_BYTES_MAX).collect().await;
-    DialError::Refused(describe(status, &body.map(|body| body.to_bytes()).unwrap_or_default()))
+    let why = describe(status, &body.map(|body| body.to_bytes()).unwrap_or_default());
+    if passing { DialError::Failed(why) } else { DialError::Refused(why) }
 }
 
 /// The handshake: who we are, and what both must agree on.
 async fn greet(hub: &Hub, peer: &Peer, requests: &mut SendRequest<LinkBody>) -> Result<wire::Welcome, DialError> {
     let hello = hello::hello_to(&hub.settings, &peer.site);
     let hello = wire::encode_hello(&hello).map_err(|error| DialError::Failed(error.to_string()))?;
-    let request = hub.request(peer, Method::POST, super::serve::HELLO, full(hello));
+    let request = hub.request(peer, Method::POST, serve::HELLO, full(hello));
     let sent = requests.send_request(request).await;
     let response = sent.map_err(|error| DialError::Failed(format!("hello: {}", chain(&error))))?;
     if !response.status().is_success() {

@@ -29,6 +29,8 @@ pub(super) const HELLO: &str = "/link/v1/hello";
 pub(super) const MESSAGES: &str = "/link/v1/messages";
 /// What HTTP/2 itself may buffer for one stream: small, so that what is urgent is not behind it.
 pub(super) const SEND_BUFFER_BYTES: usize = 64 << 10;
+/// The one refusal that is no mistake: the other side's own connection is about to carry the link.
+pub(super) const ALREADY_DIALLED: &str = "already-dialled";
 const HELLO_BYTES_MAX: usize = 1 << 20;
 /// Posted pages of one peer that are unpacked at the same time.
 const PAGES_AT_ONCE: usize = 4;
@@ -189,7 +191,10 @@ impl Connection {
             (Ok(differs), Ok(hello)) => (differs, hello),
             (Err(refusal), hello) => {
                 let site = hello.map(|hello| hello.site.0).unwrap_or_default();
-                tracing::error!(peer = %site, code = refusal.code, why = %refusal.detail, "link refused");
+                match refusal.code {
+                    ALREADY_DIALLED => tracing::info!(peer = %site, why = %refusal.detail, "second link refused"),
+                    code => tracing::error!(peer = %site, code, why = %refusal.detail, "link refused"),
+                }
                 return Err(refusal);
             }
             (Ok(_), Err(error)) => return Err(Refusal::new(StatusCode::BAD_REQUEST, "bad-hello", error.to_string())),
@@ -211,7 +216,7 @@ impl Connection {
         match self.hub.peer(&hello.site) {
             Some(peer) if *me < hello.site && peer.dials_now() => {
                 let detail = format!("{me} dials {} itself", hello.site);
-                Err(Refusal::new(StatusCode::CONFLICT, "already-dialled", detail))
+                Err(Refusal::new(StatusCode::CONFLICT, ALREADY_DIALLED, detail))
             }
             _ => Ok(differs),
         }

@@ -117,19 +117,18 @@ pub(super) async fn run(hub: Arc<Hub>, session: Arc<Session>, incoming: Incoming
 /// Shows that this side lives, and finds out when the other one does not.
 async fn beat(hub: &Hub, peer: &Peer, session: &Session) -> String {
     let limits = &hub.settings.limits;
-    let mut due = tokio::time::interval(limits.beat);
-    due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut due_us = 0;
     loop {
-        due.tick().await;
         let silence = session.meter.silence();
         if silence >= limits.dead_after {
             return format!("nothing heard for {:.1} s", silence.as_secs_f64());
         }
-        peer.outgoing.beat(session.id, wire::encode_beat(&session.next_beat()));
-        // The last beat before the limit may fall due later than the limit.
-        let left = limits.dead_after.saturating_sub(silence);
-        if left < limits.beat {
-            tokio::time::sleep(left + Duration::from_millis(1)).await;
+        let now_us = session.meter.now_us();
+        if now_us >= due_us {
+            due_us = now_us + u64::try_from(limits.beat.as_micros()).unwrap_or(u64::MAX / 2);
+            peer.outgoing.beat(session.id, wire::encode_beat(&session.next_beat()));
         }
+        let beat = Duration::from_micros(due_us.saturating_sub(now_us));
+        tokio::time::sleep(beat.min(limits.dead_after - silence)).await;
     }
 }

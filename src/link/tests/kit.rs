@@ -144,7 +144,12 @@ pub fn edge(url: String) -> LinkSettings {
 }
 
 pub async fn start(settings: LinkSettings) -> Site {
-    let (tell, told) = mpsc::channel(10_000);
+    start_with_room(settings, 10_000).await
+}
+
+/// A site that takes only so many messages before somebody looks at them.
+pub async fn start_with_room(settings: LinkSettings, room: usize) -> Site {
+    let (tell, told) = mpsc::channel(room);
     Site { links: Links::start(settings, Arc::new(Recorder(tell))).await.unwrap(), told }
 }
 

@@ -93,10 +93,16 @@ async fn a_certificate_of_another_site_is_refused_by_both_sides() {
     let forged = secured(edge(https(&cloud)), ca.files("store-043", true));
     let error = Links::start(forged, std::sync::Arc::new(Nobody)).await.err().unwrap().to_string();
     assert!(error.contains("store-043.pem") && error.contains("this site is store-042"), "{error}");
-    let certificate = ["store-043".to_owned()];
+    let shown = super::super::tls::Tls::load(&ca.files("store-043", true), &site("store-043")).unwrap();
+    let tcp = tokio::net::TcpStream::connect(cloud.links.local_addr().unwrap()).await.unwrap();
+    let connector = tokio_rustls::TlsConnector::from(shown.client(&site("cloud")).unwrap());
+    let name = rustls_pki_types::ServerName::try_from("127.0.0.1").unwrap();
+    let io = connector.connect(name, tcp).await.unwrap();
     let hello = super::super::hello::hello_to(&edge(https(&cloud)), &site("cloud"));
-    let refusal = super::super::hello::judge(&all(hub()), &Ok(hello), Some(&certificate)).unwrap_err();
-    assert_eq!(refusal.code, "certificate-of-another-site");
+    let hello = crate::wire::encode_hello(&hello).unwrap().to_vec();
+    let (status, problem) = raw(io, "/link/v1/hello", hello).await;
+    let expected = "the certificate is for [\\\"store-043\\\"], site store-042 was claimed";
+    assert!(status == 403 && problem.contains(expected), "{status} {problem}");
     // The dialled host is another site.
     let mut wrong = all(secured(settings("store-042"), ca.files("store-042", true)));
     wrong.dial = vec![Dial { site: site("store-043"), url: https(&cloud) }];
@@ -137,7 +143,7 @@ async fn plain_and_tls_do_not_mix_and_say_so() {
     let ca = Ca::new(folder.path(), "ca");
     let mut cloud = start(secured(hub(), ca.files("cloud", true))).await;
     let plain = start(edge(cloud.url())).await;
-    plain.fails_with("cloud", "").await;
+    plain.fails_with("cloud", "(does the peer expect https?)").await;
     cloud.silent_for(Duration::from_millis(100)).await;
     let plain_hub = start(hub()).await;
     let store = start(secured(edge(https(&plain_hub)), ca.files("store-042", true))).await;
@@ -198,14 +204,16 @@ async fn another_realm_and_an_unlisted_site_are_refused() {
 }
 
 /// Speaks raw HTTP/2 to a hub, as a site with another idea of the protocol would.
-async fn raw(cloud: &Site, path: &str, body: Vec<u8>) -> (u16, String) {
+async fn raw<T>(io: T, path: &str, body: Vec<u8>) -> (u16, String)
+where
+    T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
+{
     use http_body_util::{BodyExt, Full};
     use hyper_util::rt::{TokioExecutor, TokioIo};
-    let tcp = tokio::net::TcpStream::connect(cloud.links.local_addr().unwrap()).await.unwrap();
     let (mut requests, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(tcp)).await.unwrap();
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(io)).await.unwrap();
     tokio::spawn(connection);
-    let request = http::Request::post(format!("{}{path}", cloud.url())).body(Full::new(body.into())).unwrap();
+    let request = http::Request::post(format!("http://hub{path}")).body(Full::new(body.into())).unwrap();
     let request: http::Request<Full<bytes::Bytes>> = request;
     let response = requests.send_request(request).await.unwrap();
     let status = response.status().as_u16();
@@ -236,7 +244,8 @@ async fn a_newer_version_and_nonsense_are_refused_with_the_reason() {
         ("/link/v2/hello", vec![], 404, "no-such-path"),
     ];
     for (path, body, status, part) in cases {
-        let (got, problem) = raw(&cloud, path, body).await;
+        let (got, problem) =
+            raw(tokio::net::TcpStream::connect(cloud.links.local_addr().unwrap()).await.unwrap(), path, body).await;
         assert!(got == status && problem.contains(part), "{path}: {got} {problem}");
     }
     cloud.silent_for(Duration::from_millis(50)).await;

@@ -148,3 +148,39 @@ async fn a_large_wish_arrives_and_one_that_is_too_large_is_dropped_alone() {
     assert_eq!(cloud.message().await, wish(7 << 20));
     assert_eq!((store.state("cloud").dropped, store.state("cloud").connections), (1, 1));
 }
+
+#[tokio::test]
+async fn the_newest_connection_of_a_site_replaces_an_older_one() {
+    let (mut cloud, mut store) = linked().await;
+    // A restarted edge, whose old connection the hub still believes in.
+    let again = LinkSettings { boot: [99; 16], ..edge(cloud.url()) };
+    let mut restarted = start(again).await;
+    cloud.down("store-042").await;
+    cloud.up("store-042").await;
+    restarted.up("cloud").await;
+    assert_eq!(cloud.send("store-042", ask()), Sent::Queued);
+    assert_eq!(restarted.message().await, ask());
+    store.down("cloud").await;
+}
+
+#[tokio::test]
+async fn a_group_that_takes_nothing_stops_its_link_no_longer_than_allowed() {
+    let hub = hub();
+    let limits = Limits { inbound_wait: Duration::from_millis(50), ..hub.limits };
+    let mut cloud = start_with_room(LinkSettings { limits, ..hub }, 2).await;
+    let mut store = start(edge(cloud.url())).await;
+    cloud.up("store-042").await;
+    store.up("cloud").await;
+    for _ in 0..5 {
+        store.send("cloud", ask());
+    }
+    let counted = async {
+        while cloud.state("store-042").refused < 3 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(SOON, counted).await.unwrap();
+    assert_eq!([cloud.message().await, cloud.message().await], [ask(), ask()]);
+    store.send("cloud", wish(1));
+    assert_eq!(cloud.message().await, wish(1));
+}
