@@ -19,6 +19,7 @@ mod messages;
 mod meter;
 mod outgoing;
 mod pages;
+mod parked;
 mod proxy;
 mod refusal;
 mod serve;

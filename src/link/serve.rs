@@ -22,7 +22,7 @@ use super::hub::Hub;
 use super::meter::{Meter, Metered};
 use super::refusal::Refusal;
 use super::session::{self, Session};
-use super::{hello, messages, pages, proxy, tls};
+use super::{hello, messages, pages, parked, proxy, tls};
 use crate::wire;
 
 pub(super) const HELLO: &str = "/link/v1/hello";
@@ -166,6 +166,8 @@ impl Connection {
             (&Method::POST, MESSAGES) => self.messages(request.into_body()),
             (&Method::POST, pages::PATH) => self.take_page(request.into_body()).await,
             (&Method::GET, pages::PATH) => self.give_page(request.uri().query().unwrap_or_default()).await,
+            (&Method::GET, parked::PATH) => self.park_read().await,
+            (&Method::POST, parked::PATH) => self.answered_read(request).await,
             (_, proxy::PATH) => self.read(request).await,
             (method, path) => {
                 let detail = format!("{method} {path} is not part of a link of version {}", hello::PROTOCOL);
@@ -251,6 +253,20 @@ impl Connection {
         let mut response = Response::new(page.unwrap_or_else(empty));
         *response.status_mut() = status;
         Ok(response)
+    }
+
+    async fn park_read(&self) -> Result<Response<LinkBody>, Refusal> {
+        let session = self.session()?;
+        let nothing = || {
+            let mut response = Response::new(empty());
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            response
+        };
+        Ok(parked::park(&self.hub, &session).await.unwrap_or_else(nothing))
+    }
+
+    async fn answered_read(&self, request: Request<Incoming>) -> Result<Response<LinkBody>, Refusal> {
+        parked::answered(&*self.session()?, request).await
     }
 
     async fn read(&self, request: Request<Incoming>) -> Result<Response<LinkBody>, Refusal> {

@@ -10,7 +10,8 @@ use tokio::sync::{Semaphore, watch};
 use super::body::LinkBody;
 use super::hub::{Hub, Peer};
 use super::meter::Meter;
-use super::{messages, pages};
+use super::parked::Reads;
+use super::{messages, pages, parked};
 use crate::model::SiteName;
 use crate::wire::{self, Beat, Difference};
 
@@ -27,6 +28,8 @@ pub(super) struct Session {
     pub requests: Option<SendRequest<LinkBody>>,
     /// One fetched page at a time is on its way: what bulk can be on the line is one window.
     pub bulk: Arc<Semaphore>,
+    /// At the side that accepted: reads on their way to the other side.
+    pub reads: Reads,
     pub round_trip_us: AtomicU64,
     /// `sent_us` of the last beat, and when it came on our clock.
     last_beat: Mutex<Option<(u64, u64)>>,
@@ -51,6 +54,7 @@ impl Session {
             since: Instant::now(),
             requests,
             bulk: Arc::new(Semaphore::new(1)),
+            reads: Reads::new(),
             round_trip_us: 0.into(),
             last_beat: Mutex::default(),
             closed: watch::Sender::new(None),
@@ -109,6 +113,7 @@ pub(super) async fn run(hub: Arc<Hub>, session: Arc<Session>, incoming: Incoming
         () = hub.stopped() => "this site stops".to_owned(),
         reason = pages::post(&hub, peer, &session) => reason,
         reason = pages::fetch(&hub, peer, &session) => reason,
+        reason = parked::answer(&hub, peer, &session) => reason,
     };
     session.close(&reason);
     hub.end(peer, &session).await;

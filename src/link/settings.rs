@@ -68,12 +68,14 @@ pub struct Limits {
     pub message_bytes: usize,
     pub page_bytes: usize,
     /// Window of each stream: how much of a page can be on the line before anything else. It bounds a page's throughput to one
-    /// window per round trip, and what a wish may have to wait for: 128 KiB are 0.5 s at 2 Mbit/s, and 2.6 MB/s at 50 ms.
+    /// window per round trip, and what a wish may have to wait for: 64 KiB are 0.25 s at 2 Mbit/s, and 1.3 MB/s at 50 ms.
     pub stream_window_bytes: u32,
     /// Series fetched from one peer.
     pub series: usize,
     /// Reads by one peer that are under way here.
     pub reads: usize,
+    /// Requests that the dialling side keeps parked, for reads that come from the other side.
+    pub parked_reads: usize,
     /// Connections to the listener.
     pub connections: usize,
 }
@@ -96,9 +98,10 @@ impl Default for Limits {
             queue_page_bytes: 32 << 20,
             message_bytes: 64 << 20,
             page_bytes: 64 << 20,
-            stream_window_bytes: 128 << 10,
+            stream_window_bytes: 64 << 10,
             series: 256,
             reads: 64,
+            parked_reads: 4,
             connections: 1_024,
         }
     }
@@ -106,7 +109,7 @@ impl Default for Limits {
 
 impl Limits {
     pub(super) fn streams(&self) -> u32 {
-        u32::try_from(self.series + self.reads + 8).unwrap_or(u32::MAX)
+        u32::try_from(self.series + 2 * self.reads + self.parked_reads + 8).unwrap_or(u32::MAX)
     }
     /// As much as all streams together may have under way: slow readers of some streams never stop the message stream.
     pub(super) fn connection_window_bytes(&self) -> u32 {

@@ -45,7 +45,7 @@ fn page(n: u8, from: u64, items: usize) -> Message {
         decides: None,
         request: None,
     };
-    let items = vec![std::sync::Arc::new(item); items];
+    let items = std::iter::repeat_n(std::sync::Arc::new(item), items).collect();
     Message::Page(Page { log: log(n), site: SiteName::new("a"), from, chain: Chain::default(), items })
 }
 fn outgoing(limits: Limits) -> Outgoing {

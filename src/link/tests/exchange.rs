@@ -89,15 +89,41 @@ async fn the_round_trip_is_measured() {
 }
 
 #[tokio::test]
-async fn a_read_is_answered_by_the_other_site() {
+async fn a_read_is_answered_by_the_other_site_whoever_dialled() {
     let (cloud, store) = linked().await;
-    let request = || Request::get("/transactions?x=1").body(Full::new(bytes::Bytes::from("hi"))).unwrap();
-    let response = store.links.read(&site("cloud"), &group(), request()).await.unwrap();
-    assert_eq!((response.status().as_u16(), &response.headers()["x-answered"]), (203, &"yes".parse().unwrap()));
-    let body = response.into_body().collect().await.unwrap().to_bytes();
-    assert_eq!(body, "GET /transactions?x=1 from store-042 for transactions@store-042: hihi");
-    let error = cloud.links.read(&site("store-042"), &group(), request()).await.unwrap_err();
-    assert!(matches!(error, ReadError::NotDialled(_)), "{error}");
+    for (asking, asked, name) in [(&store, "cloud", "store-042"), (&cloud, "store-042", "cloud")] {
+        let head = Request::head("/transactions").body(Full::new(bytes::Bytes::new())).unwrap();
+        let response = asking.links.read(&site(asked), &group(), head).await.unwrap();
+        assert_eq!(response.headers()["content-length"], "1234");
+        // More than are parked at a time, and bodies larger than a window.
+        for round in 0..10 {
+            let body = vec![b'x'; round * 50_000];
+            let request = Request::put("/transactions?x=1").body(Full::new(bytes::Bytes::from(body))).unwrap();
+            let response = asking.links.read(&site(asked), &group(), request).await.unwrap();
+            assert_eq!((response.status().as_u16(), &response.headers()["x-answered"]), (203, &"yes".parse().unwrap()));
+            assert!(response.headers().keys().all(|name| !name.as_str().starts_with("holdfast")));
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            let line = format!("PUT /transactions?x=1 from {name} for transactions@store-042: ");
+            assert!(body.starts_with(line.as_bytes()), "{body:?}");
+            assert_eq!(body.len(), line.len() + round * 100_000);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_read_that_nobody_can_answer_fails_with_the_reason() {
+    let (cloud, store) = linked().await;
+    let read = |links: &crate::link::Links, to: &str| {
+        let (links, to) = (links.clone(), site(to));
+        let request = Request::get("/x").body(Full::new(bytes::Bytes::new())).unwrap();
+        async move { links.read(&to, &group(), request).await.map(drop).unwrap_err() }
+    };
+    store.links.stop().await;
+    cloud.fails_with("store-042", "").await;
+    for (links, to) in [(&cloud.links, "store-042"), (&store.links, "cloud"), (&store.links, "moon")] {
+        let error = read(links, to).await;
+        assert!(matches!(error, ReadError::NotConnected(_)), "{error}");
+    }
 }
 
 #[tokio::test]

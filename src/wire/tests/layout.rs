@@ -35,7 +35,7 @@ enum Verdict {
 enum Word {
     Stored,
     Sending,
-    Done(Outcome, Vec<Page>),
+    Done(Box<Outcome>, Vec<Page>),
     Unknown,
     Void,
     NotHere,
