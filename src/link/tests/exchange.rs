@@ -141,13 +141,12 @@ async fn an_orderly_stop_lets_the_last_words_out_and_is_noticed_at_once() {
 
 #[tokio::test]
 async fn where_both_sides_dial_one_connection_stays() {
-    let reserved = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = reserved.local_addr().unwrap();
-    drop(reserved);
-    let dial = vec![crate::link::Dial { site: site("store-042"), url: format!("http://{address}") }];
+    let way_back = Relay::to_nobody(0).await;
+    let dial = vec![crate::link::Dial { site: site("store-042"), url: way_back.url() }];
     let mut cloud = start(crate::link::LinkSettings { dial, ..hub() }).await;
-    let listening = crate::link::LinkSettings { listen: Some(address), ..edge(cloud.url()) };
+    let listening = crate::link::LinkSettings { listen: Some(([127, 0, 0, 1], 0).into()), ..edge(cloud.url()) };
     let store = start(listening).await;
+    way_back.target.send_replace(store.links.local_addr());
     cloud.up("store-042").await;
     tokio::time::sleep(std::time::Duration::from_millis(300)).await;
     assert!(cloud.state("store-042").connected && store.state("cloud").connected);

@@ -180,22 +180,29 @@ pub struct Relay {
     pub address: SocketAddr,
     pub line: watch::Sender<Line>,
     pub connections: Arc<AtomicU64>,
+    pub target: watch::Sender<Option<SocketAddr>>,
 }
 
 impl Relay {
     /// `bytes_per_second` in each direction; 0 is as fast as it goes.
     pub async fn to(target: SocketAddr, bytes_per_second: usize) -> Self {
+        let relay = Self::to_nobody(bytes_per_second).await;
+        relay.target.send_replace(Some(target));
+        relay
+    }
+    /// Cuts connections until it has a target.
+    pub async fn to_nobody(bytes_per_second: usize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let line = watch::Sender::new(Line::Open);
         let connections = Arc::new(AtomicU64::new(0));
-        let (lines, count) = (line.clone(), connections.clone());
+        let target = watch::Sender::new(None);
+        let (lines, count, targets) = (line.clone(), connections.clone(), target.clone());
         tokio::spawn(async move {
             loop {
                 let (near, _) = listener.accept().await.unwrap();
-                if *lines.borrow() == Line::Cut {
-                    continue;
-                }
+                let target = *targets.borrow();
+                let (false, Some(target)) = (*lines.borrow() == Line::Cut, target) else { continue };
                 count.fetch_add(1, Relaxed);
                 let socket = TcpSocket::new_v4().unwrap();
                 if bytes_per_second > 0 {
@@ -206,7 +213,7 @@ impl Relay {
                 tokio::spawn(forward(near, far, lines.subscribe(), bytes_per_second));
             }
         });
-        Self { address, line, connections }
+        Self { address, line, connections, target }
     }
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
