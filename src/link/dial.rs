@@ -188,6 +188,7 @@ where
         .initial_stream_window_size(limits.stream_window_bytes)
         .initial_connection_window_size(limits.connection_window_bytes())
         .max_send_buf_size(serve::SEND_BUFFER_BYTES)
+        .max_header_list_size(serve::HEADERS_BYTES_MAX)
         .handshake(TokioIo::new(io))
         .await;
     let (requests, connection) = handshake.map_err(|error| chain(&error))?;

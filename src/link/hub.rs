@@ -251,7 +251,7 @@ async fn announce(hub: Arc<Hub>, site: SiteName) {
     }
 }
 
-/// Cheap to clone.
+/// Cheap to clone. Dropping the last clone ends all links at once; [`Links::stop`] ends them in order.
 #[derive(Clone)]
 pub struct Links {
     pub(super) hub: Arc<Hub>,

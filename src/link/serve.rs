@@ -31,6 +31,8 @@ pub(super) const MESSAGES: &str = "/link/v1/messages";
 pub(super) const SEND_BUFFER_BYTES: usize = 64 << 10;
 /// The one refusal that is no mistake: the other side's own connection is about to carry the link.
 pub(super) const ALREADY_DIALLED: &str = "already-dialled";
+/// Reads carry their client's headers.
+pub(super) const HEADERS_BYTES_MAX: u32 = 64 << 10;
 const HELLO_BYTES_MAX: usize = 1 << 20;
 /// Posted pages of one peer that are unpacked at the same time.
 const PAGES_AT_ONCE: usize = 4;
@@ -127,6 +129,7 @@ where
         .initial_connection_window_size(limits.connection_window_bytes())
         .max_concurrent_streams(limits.streams())
         .max_send_buf_size(SEND_BUFFER_BYTES)
+        .max_header_list_size(HEADERS_BYTES_MAX)
         .serve_connection(TokioIo::new(io), service);
     let watching = async {
         // Two waits of the dialling side: its hello, and its message stream.

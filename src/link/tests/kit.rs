@@ -171,6 +171,10 @@ pub enum Line {
     Open,
     /// Bytes are swallowed, connections stay.
     Silent,
+    /// Only what the dialling side says is swallowed.
+    SilentThere,
+    /// Only what the accepting side says is swallowed.
+    SilentBack,
     /// Connections are cut, new ones too.
     Cut,
 }
@@ -223,8 +227,8 @@ impl Relay {
 async fn forward(near: TcpStream, far: TcpStream, mut line: watch::Receiver<Line>, bytes_per_second: usize) {
     let ((mut near_in, mut near_out), (mut far_in, mut far_out)) = (near.into_split(), far.into_split());
     let lines = line.clone();
-    let there = pump(&mut near_in, &mut far_out, lines.clone(), bytes_per_second);
-    let back = pump(&mut far_in, &mut near_out, lines, bytes_per_second);
+    let there = pump(&mut near_in, &mut far_out, lines.clone(), Line::SilentThere, bytes_per_second);
+    let back = pump(&mut far_in, &mut near_out, lines, Line::SilentBack, bytes_per_second);
     tokio::select! {
         _ = async { tokio::join!(there, back) } => {}
         _ = line.wait_for(|line| *line == Line::Cut) => {}
@@ -234,12 +238,14 @@ async fn forward(near: TcpStream, far: TcpStream, mut line: watch::Receiver<Line
 async fn pump(
     from: &mut (impl AsyncReadExt + Unpin),
     to: &mut (impl AsyncWriteExt + Unpin),
-    line: watch::Receiver<Line>,
+    mut line: watch::Receiver<Line>,
+    one_way: Line,
     bytes_per_second: usize,
 ) {
+    let silent = |line: &Line| *line == Line::Silent || *line == one_way;
     let mut buffer = [0; 4096];
     while let Ok(read @ 1..) = from.read(&mut buffer).await {
-        if *line.borrow() == Line::Silent {
+        if silent(&line.borrow()) {
             continue;
         }
         if bytes_per_second > 0 {
@@ -250,7 +256,6 @@ async fn pump(
         }
     }
     // A line that swallows everything swallows the end too.
-    let mut line = line;
-    let _ = line.wait_for(|line| *line != Line::Silent).await;
+    let _ = line.wait_for(|line| !silent(line)).await;
     let _ = to.shutdown().await;
 }
