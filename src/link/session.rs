@@ -123,9 +123,11 @@ pub(super) async fn run(hub: Arc<Hub>, session: Arc<Session>, incoming: Incoming
 async fn beat(hub: &Hub, peer: &Peer, session: &Session) -> String {
     let limits = &hub.settings.limits;
     let mut due_us = 0;
+    // A new session has not been silent yet, whatever came before it on its connection.
+    let mut awake = Instant::now();
     loop {
         let silence = session.meter.silence();
-        if silence >= limits.dead_after {
+        if is_dead(silence, awake.elapsed(), limits.dead_after) {
             return format!("nothing heard for {:.1} s", silence.as_secs_f64());
         }
         let now_us = session.meter.now_us();
@@ -134,6 +136,33 @@ async fn beat(hub: &Hub, peer: &Peer, session: &Session) -> String {
             peer.outgoing.beat(session.id, wire::encode_beat(&session.next_beat()));
         }
         let beat = Duration::from_micros(due_us.saturating_sub(now_us));
-        tokio::time::sleep(beat.min(limits.dead_after - silence)).await;
+        let left = limits.dead_after.saturating_sub(silence.min(awake.elapsed()));
+        let wake = Instant::now() + beat.min(left);
+        tokio::time::sleep_until(wake.into()).await;
+        // This process stood still: what the peer said meanwhile waits to be read.
+        if wake.elapsed() > limits.dead_after / 2 {
+            awake = Instant::now();
+        }
+    }
+}
+
+/// A silence counts from when this side was awake to hear it; a very long one always does.
+fn is_dead(silence: Duration, awake: Duration, dead_after: Duration) -> bool {
+    silence.min(awake) >= dead_after || silence >= dead_after * 10
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_site_that_slept_does_not_take_its_peers_for_dead() {
+        let s = Duration::from_secs;
+        // silence | awake | dead
+        for (silence, awake, dead) in
+            [(2, 100, false), (3, 100, true), (10, 1, false), (10, 3, true), (2, 1, false), (30, 0, true)]
+        {
+            assert_eq!(is_dead(s(silence), s(awake), s(3)), dead, "{silence} {awake}");
+        }
     }
 }

@@ -90,7 +90,7 @@ impl Site {
     pub async fn message(&mut self) -> Message {
         match self.told().await {
             Told::Message(_, _, message) => message,
-            other => panic!("expected a message, told {other:?}"),
+            other => panic!("expected a message, told {other:?}: {:?}", self.links.state()),
         }
     }
     pub async fn silent_for(&mut self, wait: Duration) {
