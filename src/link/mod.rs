@@ -1,1 +1,61 @@
 //! The HTTP/2 connection between two sites (§4): dial, serve, handshake.
+//!
+//! Owns one connection per pair of sites, what waits to be sent over it, and what people are told about it. Assumes that every
+//! message may be lost: whoever sends it can say it again from the journal, and does so after *up*. Promises that `send` never
+//! waits, that every queue is bounded in count and bytes (G6), that every wait ends, that pages never stand in the way of
+//! other messages for longer than one stream window takes on the line, and that nobody speaks here who is not listed, of this
+//! realm, and (over TLS) named by its certificate. A hint decides nothing (G7), so neither does anything here. A crash loses
+//! what was queued and under way, never more; a site starts and serves with all its links down (G8).
+//!
+//! One side dials, both speak: everything but pages flows over one duplex stream (`messages.rs`), the dialling side posts its
+//! pages and fetches the other side's (`pages.rs`). Life is shown by beats on the message stream and by any byte that is read:
+//! an HTTP/2 PING would take a slow line full of a page for a dead one.
+mod backoff;
+mod body;
+mod dial;
+mod hello;
+mod hub;
+mod messages;
+mod meter;
+mod outgoing;
+mod pages;
+mod parked;
+mod proxy;
+mod refusal;
+mod serve;
+mod session;
+mod settings;
+mod tls;
+
+use std::pin::Pin;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+
+pub use body::LinkBody;
+pub use hub::{LinkState, Links, StartError};
+pub use outgoing::Sent;
+pub use proxy::ReadError;
+pub use settings::{Dial, Limits, LinkSettings, SharedService};
+pub use tls::{TlsError, TlsFiles};
+
+use crate::model::{Group, SiteName};
+use crate::service::Message;
+use crate::wire::Difference;
+
+pub type Waiting<T = ()> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// What links bring in. Called on links' own tasks: must not block. Where it returns a future, links wait for it, messages
+/// for at most [`Limits::inbound_wait`] (then the message is lost and counted), and read nothing further from that peer meanwhile.
+pub trait Inbound: Send + Sync + 'static {
+    /// After `up`. One that arrived just before `down` may still come after it.
+    fn message(&self, from: &SiteName, group: Group, message: Message) -> Option<Waiting>;
+    /// The exchange of all services but those in `differs` may begin. Between two `up`s of a peer there is always a `down`.
+    fn up(&self, peer: &SiteName, differs: &[Difference]) -> Option<Waiting>;
+    fn down(&self, peer: &SiteName) -> Option<Waiting>;
+    /// A read that this site decides. The request is the client's own, without hop-by-hop headers.
+    fn read(&self, from: &SiteName, group: Group, request: Request<Incoming>) -> Waiting<Response<LinkBody>>;
+}
+
+#[cfg(test)]
+mod tests;

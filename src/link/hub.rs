@@ -1,0 +1,356 @@
+//! All links of a site: who is connected, who is told about it, and what the rest of the appliance calls.
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use http::{Method, Request, Uri};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::body::LinkBody;
+use super::outgoing::{Outgoing, Sent};
+use super::session::Session;
+use super::tls::Tls;
+use super::{Inbound, LinkSettings, TlsError, dial, serve};
+use crate::model::{Group, SiteName};
+use crate::service::Message;
+use crate::wire::Difference;
+
+/// How long `stop` waits for what is under way.
+const STOP_WAIT: Duration = Duration::from_secs(5);
+/// How long `stop` lets queued messages leave.
+const FLUSH_WAIT: Duration = Duration::from_millis(500);
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("link URL {url:?} of peer {site}: {why}")]
+    Url { site: SiteName, url: String, why: String },
+    #[error("peer {site} is not listed in [realm] sites")]
+    NotListed { site: SiteName },
+    #[error("peer {site} has an https link, and this site has no [identity] to show")]
+    NoIdentity { site: SiteName },
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error("link listener {address} cannot be opened")]
+    Listen { address: SocketAddr, source: std::io::Error },
+}
+
+/// A link as people see it.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct LinkState {
+    pub site: SiteName,
+    /// This side dials.
+    pub dials: bool,
+    pub connected: bool,
+    /// For how long it has been connected, or not.
+    pub since_ms: u64,
+    pub last_error: Option<String>,
+    pub round_trip_us: Option<u64>,
+    /// Version of the peer's software.
+    pub software: Option<String>,
+    /// Another one after each start of the peer.
+    pub boot: Option<String>,
+    /// Services whose exchange rests because their definitions differ.
+    pub differs: Vec<Difference>,
+    pub read_bytes: u64,
+    pub written_bytes: u64,
+    pub connections: u64,
+    pub queued: usize,
+    pub queued_bytes: usize,
+    /// Messages and pages that were not sent: a limit was reached or the peer was away.
+    pub dropped: u64,
+    /// Messages that came and were not taken.
+    pub refused: u64,
+}
+
+#[derive(Clone)]
+struct Standing {
+    offline_since: Instant,
+    last_error: Option<String>,
+    read_bytes: u64,
+    written_bytes: u64,
+    connections: u64,
+}
+
+pub(super) struct Peer {
+    pub site: SiteName,
+    /// Where to dial it.
+    pub url: Option<Uri>,
+    pub outgoing: Outgoing,
+    /// Messages that came and were not taken.
+    pub refused: AtomicU64,
+    /// A dial has got past TCP: with two sites that dial each other, one of the two must give way.
+    pub dialling: watch::Sender<bool>,
+    pub current: watch::Sender<Option<Arc<Session>>>,
+    /// The session whose `up` was delivered.
+    announced: watch::Sender<Option<u64>>,
+    standing: Mutex<Standing>,
+}
+
+impl Peer {
+    fn new(site: SiteName, url: Option<Uri>, settings: &LinkSettings) -> Self {
+        let now = Instant::now();
+        let standing =
+            Standing { offline_since: now, last_error: None, read_bytes: 0, written_bytes: 0, connections: 0 };
+        Self {
+            site,
+            url,
+            outgoing: Outgoing::new(settings.limits),
+            refused: 0.into(),
+            dialling: watch::Sender::new(false),
+            current: watch::Sender::new(None),
+            announced: watch::Sender::new(None),
+            standing: Mutex::new(standing),
+        }
+    }
+
+    fn standing(&self) -> std::sync::MutexGuard<'_, Standing> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn note_error(&self, error: &str) {
+        self.standing().last_error = Some(error.to_owned());
+    }
+
+    pub fn dials_now(&self) -> bool {
+        *self.dialling.borrow() || self.current.borrow().as_ref().is_some_and(|session| session.requests.is_some())
+    }
+
+    fn state(&self) -> LinkState {
+        let standing = self.standing().clone();
+        let current = self.current.borrow().clone();
+        let meter = current.as_ref().map(|session| &session.meter);
+        let (queued, queued_bytes) = self.outgoing.waiting();
+        let since = current.as_ref().map_or(standing.offline_since, |session| session.since);
+        let round_trip_us = current.as_ref().map(|session| session.round_trip_us.load(Relaxed)).filter(|us| *us > 0);
+        LinkState {
+            site: self.site.clone(),
+            dials: self.url.is_some(),
+            connected: current.is_some(),
+            since_ms: u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX),
+            last_error: standing.last_error,
+            round_trip_us,
+            software: current.as_ref().map(|session| session.software.clone()),
+            boot: current.as_ref().map(|session| uuid::Uuid::from_bytes(session.boot).simple().to_string()),
+            read_bytes: standing.read_bytes + meter.map_or(0, |meter| meter.read_bytes.load(Relaxed)),
+            written_bytes: standing.written_bytes + meter.map_or(0, |meter| meter.written_bytes.load(Relaxed)),
+            connections: standing.connections,
+            queued,
+            queued_bytes,
+            dropped: self.outgoing.dropped.load(Relaxed),
+            refused: self.refused.load(Relaxed),
+            differs: current.map(|session| session.differs.clone()).unwrap_or_default(),
+        }
+    }
+}
+
+pub(super) struct Hub {
+    pub settings: LinkSettings,
+    pub inbound: Arc<dyn Inbound>,
+    pub tls: RwLock<Option<Arc<Tls>>>,
+    pub stopping: watch::Sender<bool>,
+    peers: BTreeMap<SiteName, Peer>,
+    sessions: AtomicU64,
+}
+
+impl Hub {
+    pub fn peer(&self, site: &SiteName) -> Option<&Peer> {
+        self.peers.get(site)
+    }
+
+    pub fn next_session(&self) -> u64 {
+        self.sessions.fetch_add(1, Relaxed) + 1
+    }
+
+    pub fn tls(&self) -> Option<Arc<Tls>> {
+        self.tls.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub async fn stopped(&self) {
+        // An error means that the hub is gone, which is the same.
+        let _ = self.stopping.subscribe().wait_for(|stopping| *stopping).await;
+    }
+
+    /// A request to the other side of a link that this side dialled.
+    pub fn request(&self, peer: &Peer, method: Method, target: &str, body: LinkBody) -> Request<LinkBody> {
+        let base = peer.url.as_ref().expect("only a side that dials makes requests");
+        let (scheme, authority) = (base.scheme_str().unwrap_or("http"), base.authority().map_or("", |a| a.as_str()));
+        let uri = format!("{scheme}://{authority}{target}");
+        let mut request = Request::new(body);
+        *request.method_mut() = method;
+        *request.uri_mut() = uri.parse().expect("targets are escaped");
+        request
+    }
+
+    /// The newest session of a peer wins: an older one may be dead without knowing it yet.
+    pub fn begin(&self, peer: &Peer, session: &Arc<Session>) {
+        let refused: BTreeSet<String> = session.differs.iter().map(|differs| differs.service.clone()).collect();
+        peer.current.send_modify(|current| {
+            if let Some(old) = current.replace(session.clone()) {
+                old.close("replaced by a newer connection of the same site");
+            }
+            peer.outgoing.open(session.id, refused);
+        });
+        peer.standing().connections += 1;
+        tracing::info!(peer = %peer.site, software = %session.software, "link is up");
+        for Difference { service, keys } in &session.differs {
+            tracing::warn!(peer = %peer.site, %service, ?keys, "definitions differ: this service is not exchanged");
+        }
+    }
+
+    pub async fn end(&self, peer: &Peer, session: &Arc<Session>) {
+        let reason = session.closed().await;
+        peer.outgoing.close(session.id);
+        peer.current.send_if_modified(|current| {
+            let ours = current.as_ref().is_some_and(|current| current.id == session.id);
+            if ours {
+                *current = None;
+            }
+            ours
+        });
+        let mut standing = peer.standing();
+        standing.offline_since = Instant::now();
+        standing.read_bytes += session.meter.read_bytes.load(Relaxed);
+        standing.written_bytes += session.meter.written_bytes.load(Relaxed);
+        standing.last_error = Some(reason.clone());
+        drop(standing);
+        tracing::warn!(peer = %peer.site, %reason, "link is down");
+    }
+
+    /// Waits until `up` of this session was delivered.
+    pub async fn announced(&self, peer: &Peer, session: &Session) {
+        let _ = peer.announced.subscribe().wait_for(|announced| *announced == Some(session.id)).await;
+    }
+}
+
+/// Tells the groups what the level is, never what the edges were: between two `up`s there is always a `down`.
+async fn announce(hub: Arc<Hub>, site: SiteName) {
+    let Some(peer) = hub.peer(&site) else { return };
+    let mut current = peer.current.subscribe();
+    loop {
+        let session = current.borrow_and_update().clone();
+        let announced = *peer.announced.borrow();
+        if announced.is_some() && announced != session.as_ref().map(|session| session.id) {
+            if let Some(waiting) = hub.inbound.down(&site) {
+                waiting.await;
+            }
+            peer.announced.send_replace(None);
+        }
+        if let Some(session) = session.filter(|session| announced != Some(session.id)) {
+            if let Some(waiting) = hub.inbound.up(&site, &session.differs) {
+                waiting.await;
+            }
+            peer.announced.send_replace(Some(session.id));
+        }
+        if current.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Cheap to clone. Dropping the last clone ends all links at once; [`Links::stop`] ends them in order.
+#[derive(Clone)]
+pub struct Links {
+    pub(super) hub: Arc<Hub>,
+    tasks: Arc<Mutex<JoinSet<()>>>,
+    address: Option<SocketAddr>,
+}
+
+impl Links {
+    /// Opens the listener and begins to dial. Peers that cannot be reached are no error (G8).
+    pub async fn start(settings: LinkSettings, inbound: Arc<dyn Inbound>) -> Result<Self, StartError> {
+        let tls = settings.tls.as_ref().map(|files| Tls::load(files, &settings.me)).transpose()?;
+        let mut peers = BTreeMap::new();
+        for site in settings.sites.iter().filter(|site| **site != settings.me) {
+            peers.insert(site.clone(), Peer::new(site.clone(), None, &settings));
+        }
+        for dialled in &settings.dial {
+            let site = &dialled.site;
+            let Some(peer) = peers.get_mut(site) else { return Err(StartError::NotListed { site: site.clone() }) };
+            let url = dial::parse_url(&dialled.url).map_err(|why| StartError::Url {
+                site: site.clone(),
+                url: dialled.url.clone(),
+                why,
+            })?;
+            if url.scheme_str() == Some("https") && tls.is_none() {
+                return Err(StartError::NoIdentity { site: site.clone() });
+            }
+            peer.url = Some(url);
+        }
+        let listener = match settings.listen {
+            None => None,
+            Some(address) => {
+                let opened = TcpListener::bind(address).await;
+                Some(opened.map_err(|source| StartError::Listen { address, source })?)
+            }
+        };
+        let address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
+        let hub = Arc::new(Hub {
+            settings,
+            inbound,
+            tls: RwLock::new(tls.map(Arc::new)),
+            stopping: watch::Sender::new(false),
+            peers,
+            sessions: 0.into(),
+        });
+        let mut tasks = JoinSet::new();
+        for peer in hub.peers.values() {
+            tasks.spawn(announce(hub.clone(), peer.site.clone()));
+            if peer.url.is_some() {
+                tasks.spawn(dial::keep(hub.clone(), peer.site.clone()));
+            }
+        }
+        if let Some(listener) = listener {
+            tasks.spawn(serve::listen(hub.clone(), listener));
+        }
+        Ok(Self { hub, tasks: Arc::new(Mutex::new(tasks)), address })
+    }
+
+    /// Where this site listens, with the port that port 0 became.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// Queues a message; never waits. What is not `Queued` is lost, like anything else on a link may be.
+    pub fn send(&self, to: &SiteName, group: &Group, message: Message) -> Sent {
+        match self.hub.peer(to) {
+            Some(peer) => peer.outgoing.send(group, message),
+            None => Sent::NoSuchSite,
+        }
+    }
+
+    pub fn state(&self) -> Vec<LinkState> {
+        self.hub.peers.values().map(Peer::state).collect()
+    }
+
+    /// Reads the certificates again; connections that are up keep the old ones. On an error everything stays as it was.
+    pub fn reload_tls(&self) -> Result<(), TlsError> {
+        let Some(files) = &self.hub.settings.tls else { return Ok(()) };
+        let tls = Tls::load(files, &self.hub.settings.me)?;
+        *self.hub.tls.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(tls));
+        Ok(())
+    }
+
+    /// Lets what is queued leave, for a moment; then ends all links and waits for their tasks.
+    pub async fn stop(&self) {
+        let flushed = async {
+            let mut check = tokio::time::interval(Duration::from_millis(5));
+            while self.hub.peers.values().any(|peer| peer.outgoing.waiting().0 > 0) {
+                check.tick().await;
+            }
+        };
+        let _ = tokio::time::timeout(FLUSH_WAIT, flushed).await;
+        self.hub.stopping.send_replace(true);
+        let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        let all_down = async {
+            for peer in self.hub.peers.values() {
+                let _ = peer.announced.subscribe().wait_for(Option::is_none).await;
+            }
+        };
+        let _ = tokio::time::timeout(STOP_WAIT, all_down).await;
+        tasks.shutdown().await;
+    }
+}

@@ -1,0 +1,136 @@
+//! The message stream: both bodies of one `POST /link/v1/messages` are sequences of length (4, little endian) | envelope.
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+
+use super::body::{Gathered, LinkBody};
+use super::hub::{Hub, Peer};
+use super::outgoing::Entry;
+use super::session::Session;
+use crate::model::Group;
+use crate::service::Message;
+use crate::wire::{self, Kind};
+
+/// Small messages that wait share a frame up to this size.
+const BATCH_BYTES: usize = 32 << 10;
+const LENGTH_BYTES: usize = 4;
+
+/// Pulls from the peer's queue whenever the stream's window has room: no task and no channel in between.
+struct Sending {
+    hub: Arc<Hub>,
+    session: Arc<Session>,
+}
+
+pub(super) fn body(hub: &Arc<Hub>, session: &Arc<Session>) -> LinkBody {
+    let sending = Sending { hub: hub.clone(), session: session.clone() };
+    sending.map_err(|never: std::convert::Infallible| match never {}).boxed_unsync()
+}
+
+impl Body for Sending {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let Some(peer) = self.hub.peer(&self.session.peer) else { return Poll::Ready(None) };
+        let mut batch = Vec::new();
+        loop {
+            match peer.outgoing.poll_next(self.session.id, cx) {
+                Poll::Ready(Some(entry)) => append(&mut batch, entry, peer, self.hub.settings.limits.message_bytes),
+                Poll::Ready(None) if batch.is_empty() => return Poll::Ready(None),
+                Poll::Pending if batch.is_empty() => return Poll::Pending,
+                Poll::Ready(None) | Poll::Pending => break,
+            }
+            if batch.len() >= BATCH_BYTES {
+                break;
+            }
+        }
+        Poll::Ready(Some(Ok(Frame::data(batch.into()))))
+    }
+}
+
+fn append(batch: &mut Vec<u8>, entry: Entry, peer: &Peer, limit: usize) {
+    let start = batch.len();
+    batch.extend_from_slice(&[0; LENGTH_BYTES]);
+    let written = match entry {
+        Entry::Beat(beat) => {
+            batch.extend_from_slice(&beat);
+            Ok(())
+        }
+        Entry::Message(group, message) => wire::encode_message_into(batch, &group, &message),
+    };
+    let length = batch.len() - start - LENGTH_BYTES;
+    let refused = written.err().map(|error| error.to_string()).or_else(|| {
+        // The other side would end the link over it, again and again.
+        (length > limit + wire::OVERHEAD_BYTES).then(|| format!("{length} bytes, at most {limit} are accepted"))
+    });
+    match refused {
+        None => batch[start..start + LENGTH_BYTES].copy_from_slice(&(length as u32).to_le_bytes()),
+        Some(why) => {
+            tracing::warn!(peer = %peer.site, %why, "message cannot be sent");
+            peer.outgoing.dropped.fetch_add(1, Relaxed);
+            batch.truncate(start);
+        }
+    }
+}
+
+/// Reads and hands over what the other side says; returns why it ended.
+pub(super) async fn read(hub: &Hub, peer: &Peer, session: &Session, mut incoming: Incoming) -> String {
+    let limit = hub.settings.limits.message_bytes;
+    let mut gathered = Gathered::default();
+    // Of the envelope that is not complete yet.
+    let mut length = None;
+    loop {
+        let frame = match incoming.frame().await {
+            Some(Ok(frame)) => frame,
+            Some(Err(error)) => return format!("message stream broke: {}", super::dial::chain(&error)),
+            None => return "the peer ended the message stream".to_owned(),
+        };
+        gathered.push(frame.into_data().unwrap_or_default());
+        loop {
+            if length.is_none() {
+                length =
+                    gathered.take(LENGTH_BYTES).map(|bytes| u32::from_le_bytes(bytes[..].try_into().expect("4 bytes")));
+            }
+            let Some(bytes) = length.map(|length| length as usize) else { break };
+            if bytes > limit + wire::OVERHEAD_BYTES {
+                return format!("the peer sent a message of {bytes} bytes, at most {limit} are accepted");
+            }
+            let Some(envelope) = gathered.take(bytes) else { break };
+            length = None;
+            if let Err(error) = take(hub, peer, session, &envelope).await {
+                return format!("the peer sent what cannot be read: {}", super::dial::chain(&error));
+            }
+        }
+    }
+}
+
+async fn take(hub: &Hub, peer: &Peer, session: &Session, envelope: &[u8]) -> Result<(), wire::Error> {
+    if wire::kind_of(envelope)? == Kind::Beat {
+        session.on_beat(wire::decode_beat(envelope)?);
+        return Ok(());
+    }
+    let (group, message) = wire::decode_message(envelope, hub.settings.limits.message_bytes)?;
+    hand_over(hub, peer, group, message).await;
+    Ok(())
+}
+
+/// Gives a message to its group. Returns whether it was taken.
+pub(super) async fn hand_over(hub: &Hub, peer: &Peer, group: Group, message: Message) -> bool {
+    if !peer.outgoing.exchanges(&group.service) {
+        peer.refused.fetch_add(1, Relaxed);
+        return false;
+    }
+    let Some(waiting) = hub.inbound.message(&peer.site, group, message) else { return true };
+    let taken = tokio::time::timeout(hub.settings.limits.inbound_wait, waiting).await.is_ok();
+    if !taken {
+        peer.refused.fetch_add(1, Relaxed);
+        tracing::warn!(peer = %peer.site, "a group takes no messages, one was dropped");
+    }
+    taken
+}

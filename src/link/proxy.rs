@@ -1,0 +1,142 @@
+//! Reads that another site decides, streamed both ways over the link. The side that dialled asks directly; what the other side
+//! asks is handed to a request that was parked there (`parked.rs`).
+use http::header::{HeaderName, HeaderValue};
+use http::{HeaderMap, Request, Response, StatusCode, Uri};
+use http_body::Body;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use tokio::sync::Semaphore;
+
+use super::body::LinkBody;
+use super::dial::chain;
+use super::hub::Hub;
+use super::refusal::{REFUSED_HEADER, Refusal};
+use super::session::Session;
+use super::{Links, parked};
+use crate::model::{Group, SiteName};
+
+pub(super) const PATH: &str = "/link/v1/proxy";
+pub(super) const SERVICE: HeaderName = HeaderName::from_static("holdfast-link-service");
+pub(super) const STORE: HeaderName = HeaderName::from_static("holdfast-link-store");
+pub(super) const TARGET: HeaderName = HeaderName::from_static("holdfast-link-target");
+pub(super) const REFUSED: HeaderName = HeaderName::from_static(REFUSED_HEADER);
+
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    #[error("no link to {0}")]
+    NotConnected(SiteName),
+    #[error("the request cannot be passed on: {0}")]
+    Unsendable(&'static str),
+    #[error("site {site} refuses the read: {code}")]
+    Refused { site: SiteName, code: String },
+    #[error("link to {site} broke: {why}")]
+    Broken { site: SiteName, why: String },
+}
+
+impl Links {
+    /// Passes a read on to the site that decides it. `request` has its target in origin-form or absolute-form and no
+    /// hop-by-hop headers; the caller bounds the wait.
+    pub async fn read<B>(
+        &self,
+        to: &SiteName,
+        group: &Group,
+        request: Request<B>,
+    ) -> Result<Response<LinkBody>, ReadError>
+    where
+        B: Body<Data = bytes::Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let away = || ReadError::NotConnected(to.clone());
+        let peer = self.hub.peer(to).ok_or_else(away)?;
+        let session = peer.current.borrow().clone().ok_or_else(away)?;
+        let (parts, body) = request.into_parts();
+        let value = |text: &str, what| HeaderValue::from_str(text).map_err(|_| ReadError::Unsendable(what));
+        let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
+        let own = [
+            (SERVICE, value(&group.service, "the service's name is not a header value")?),
+            (STORE, value(&group.store, "the store's name is not a header value")?),
+            (TARGET, value(target, "the target is not a header value")?),
+        ];
+        let body = body.map_err(Into::into).boxed_unsync();
+        let mut headers = parts.headers;
+        headers.extend(own);
+        let Some(mut requests) = session.requests.clone() else {
+            return parked::ask(&session, parts.method, headers, body).await;
+        };
+        let mut request = self.hub.request(peer, parts.method, PATH, body);
+        *request.headers_mut() = headers;
+        let broken = |error: hyper::Error| ReadError::Broken { site: to.clone(), why: chain(&error) };
+        let response = requests.send_request(request).await.map_err(broken)?;
+        if let Some(code) = response.headers().get(&REFUSED) {
+            let code = String::from_utf8_lossy(code.as_bytes()).into_owned();
+            return Err(ReadError::Refused { site: to.clone(), code });
+        }
+        Ok(response.map(|body| body.map_err(Into::into).boxed_unsync()))
+    }
+}
+
+/// The answering side of a read.
+pub(super) async fn serve(
+    hub: &Hub,
+    session: &Session,
+    room: &Arc<Semaphore>,
+    request: Request<Incoming>,
+) -> Result<Response<LinkBody>, Refusal> {
+    let refuse = |status, code, detail: String| Refusal::new(status, code, detail);
+    let (mut parts, body) = request.into_parts();
+    let mut own = |name: HeaderName| take_header(&mut parts.headers, name);
+    let group = Group { service: own(SERVICE)?, store: own(STORE)? };
+    let target = own(TARGET)?;
+    let uri: Result<Uri, _> = target.parse();
+    parts.uri =
+        uri.map_err(|error| refuse(StatusCode::BAD_REQUEST, "bad-read", format!("target {target:?}: {error}")))?;
+    if !hub.peer(&session.peer).is_some_and(|peer| peer.outgoing.exchanges(&group.service)) {
+        let detail = format!("the definitions of {} differ", group.service);
+        return Err(refuse(StatusCode::CONFLICT, "not-exchanged", detail));
+    }
+    let busy = |_| refuse(StatusCode::SERVICE_UNAVAILABLE, "busy", "too many reads of this peer are under way".into());
+    let permit = room.clone().try_acquire_owned().map_err(busy)?;
+    let mut response = hub.inbound.read(&session.peer, group, Request::from_parts(parts, body)).await;
+    // Only this link may say that it refused.
+    response.headers_mut().remove(&REFUSED);
+    Ok(response.map(|body| Held { body, _keep: permit }.boxed_unsync()))
+}
+
+/// Takes one of the link's own headers out of a request.
+pub(super) fn take_header(headers: &mut HeaderMap, name: HeaderName) -> Result<String, Refusal> {
+    let value = headers.remove(&name);
+    let text = value.as_ref().and_then(|value| value.to_str().ok()).map(str::to_owned);
+    text.ok_or_else(|| Refusal::new(StatusCode::BAD_REQUEST, "bad-read", format!("header {name} is missing")))
+}
+
+/// A body that keeps something until its last byte was taken, or nobody wants it any more.
+pub(super) struct Held<B, K> {
+    pub body: B,
+    pub _keep: K,
+}
+
+impl<B, K> Body for Held<B, K>
+where
+    B: Body<Data = bytes::Bytes> + Unpin,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    K: Unpin,
+{
+    type Data = bytes::Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<bytes::Bytes>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx).map_err(Into::into)
+    }
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
+    }
+}

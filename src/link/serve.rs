@@ -1,0 +1,279 @@
+//! The accepting side: listen, check who speaks, answer the requests of the link.
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+
+use super::body::{LinkBody, empty, full};
+use super::dial::chain;
+use super::hub::Hub;
+use super::meter::{Meter, Metered};
+use super::refusal::Refusal;
+use super::session::{self, Session};
+use super::{hello, messages, pages, parked, proxy, tls};
+use crate::wire;
+
+pub(super) const HELLO: &str = "/link/v1/hello";
+pub(super) const MESSAGES: &str = "/link/v1/messages";
+/// What HTTP/2 itself may buffer for one stream: small, so that what is urgent is not behind it.
+pub(super) const SEND_BUFFER_BYTES: usize = 64 << 10;
+/// The one refusal that is no mistake: the other side's own connection is about to carry the link.
+pub(super) const ALREADY_DIALLED: &str = "already-dialled";
+/// Reads carry their client's headers.
+pub(super) const HEADERS_BYTES_MAX: u32 = 64 << 10;
+const HELLO_BYTES_MAX: usize = 1 << 20;
+/// Posted pages of one peer that are unpacked at the same time.
+const PAGES_AT_ONCE: usize = 4;
+
+/// How far a connection has come.
+enum Phase {
+    New,
+    Greeted(Arc<Session>),
+    Open(Arc<Session>),
+}
+
+struct Connection {
+    hub: Arc<Hub>,
+    meter: Arc<Meter>,
+    /// Whom the client's certificate names; `None` on plain TCP.
+    names: Option<Vec<String>>,
+    phase: Mutex<Phase>,
+    opened: tokio::sync::Notify,
+    pages: Semaphore,
+    reads: Arc<Semaphore>,
+}
+
+/// Accepts connections until the site stops.
+pub(super) async fn listen(hub: Arc<Hub>, listener: TcpListener) {
+    let room = Arc::new(Semaphore::new(hub.settings.limits.connections));
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            () = hub.stopped() => break,
+            Some(_) = connections.join_next() => continue,
+            accepted = listener.accept() => accepted,
+        };
+        let (tcp, remote) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of files, mostly: trying again at once would only burn the CPU.
+                tracing::warn!(%error, "link listener cannot accept");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let Ok(permit) = room.clone().try_acquire_owned() else {
+            tracing::warn!(%remote, limit = hub.settings.limits.connections, "too many link connections, one was closed");
+            continue;
+        };
+        let hub = hub.clone();
+        connections.spawn(async move {
+            if let Err(error) = accept(hub, tcp).await {
+                tracing::warn!(%remote, %error, "link connection failed");
+            }
+            drop(permit);
+        });
+    }
+    // Sessions are told to close by whoever stops the hub; their tasks end with the connections.
+    let _ = timeout(Duration::from_millis(500), async { while connections.join_next().await.is_some() {} }).await;
+}
+
+async fn accept(hub: Arc<Hub>, tcp: TcpStream) -> Result<(), String> {
+    let _ = tcp.set_nodelay(true);
+    let meter = Meter::new();
+    let metered = Metered { inner: tcp, meter: meter.clone() };
+    let Some(tls) = hub.tls() else { return serve(hub, meter, metered, None).await };
+    let accepting = TlsAcceptor::from(tls.server.clone()).accept(metered);
+    let secured = timeout(hub.settings.limits.connect, accepting).await.map_err(|_| "TLS handshake took too long")?;
+    let secured = secured.map_err(|error| format!("TLS: {}", chain(&error)))?;
+    let certificates = secured.get_ref().1.peer_certificates();
+    let certificate = certificates.and_then(|chain| chain.first()).ok_or("TLS: no client certificate")?;
+    let names = tls::names_of(certificate).map_err(|why| format!("client certificate: {why}"))?;
+    serve(hub, meter, secured, Some(names)).await
+}
+
+async fn serve<T>(hub: Arc<Hub>, meter: Arc<Meter>, io: T, names: Option<Vec<String>>) -> Result<(), String>
+where
+    T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let limits = hub.settings.limits;
+    let connection = Arc::new(Connection {
+        hub,
+        meter,
+        names,
+        phase: Mutex::new(Phase::New),
+        opened: tokio::sync::Notify::new(),
+        pages: Semaphore::new(PAGES_AT_ONCE),
+        reads: Arc::new(Semaphore::new(limits.reads)),
+    });
+    let handler = connection.clone();
+    let service = service_fn(move |request| {
+        let connection = handler.clone();
+        async move { Ok::<_, Infallible>(connection.answer(request).await) }
+    });
+    let serving = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(limits.stream_window_bytes)
+        .initial_connection_window_size(limits.connection_window_bytes())
+        .max_concurrent_streams(limits.streams())
+        .max_send_buf_size(SEND_BUFFER_BYTES)
+        .max_header_list_size(HEADERS_BYTES_MAX)
+        .serve_connection(TokioIo::new(io), service);
+    let watching = async {
+        // Two waits of the dialling side: its hello, and its message stream.
+        if timeout(limits.connect * 2, connection.opened.notified()).await.is_err() {
+            return Err("no link was opened over it".to_owned());
+        }
+        if let Some(session) = connection.open() {
+            session.closed().await;
+        }
+        Ok(())
+    };
+    let ended = tokio::select! {
+        served = serving => served.map_err(|error| chain(&error)),
+        watched = watching => watched,
+    };
+    if let Some(session) = connection.open() {
+        session.close(ended.as_ref().err().map_or("the peer closed the connection", |error| error));
+    }
+    ended
+}
+
+impl Connection {
+    fn phase(&self) -> std::sync::MutexGuard<'_, Phase> {
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn open(&self) -> Option<Arc<Session>> {
+        match &*self.phase() {
+            Phase::Open(session) => Some(session.clone()),
+            Phase::New | Phase::Greeted(_) => None,
+        }
+    }
+
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<LinkBody> {
+        let answered = match (request.method(), request.uri().path()) {
+            (&Method::POST, HELLO) => self.greet(request.into_body()).await,
+            (&Method::POST, MESSAGES) => self.messages(request.into_body()),
+            (&Method::POST, pages::PATH) => self.take_page(request.into_body()).await,
+            (&Method::GET, pages::PATH) => self.give_page(request.uri().query().unwrap_or_default()).await,
+            (&Method::GET, parked::PATH) => self.park_read().await,
+            (&Method::POST, parked::PATH) => self.answered_read(request).await,
+            (_, proxy::PATH) => self.read(request).await,
+            (method, path) => {
+                let detail = format!("{method} {path} is not part of a link of version {}", hello::PROTOCOL);
+                Err(Refusal::new(StatusCode::NOT_FOUND, "no-such-path", detail))
+            }
+        };
+        answered.unwrap_or_else(Refusal::into_response)
+    }
+
+    fn session(&self) -> Result<Arc<Session>, Refusal> {
+        let early = || Refusal::new(StatusCode::FORBIDDEN, "no-link", "open the message stream first");
+        self.open().filter(|session| !session.is_closed()).ok_or_else(early)
+    }
+
+    async fn greet(&self, body: Incoming) -> Result<Response<LinkBody>, Refusal> {
+        let settings = &self.hub.settings;
+        let body = Limited::new(body, HELLO_BYTES_MAX).collect().await;
+        let unreadable = |error| Refusal::new(StatusCode::BAD_REQUEST, "bad-hello", format!("hello: {error}"));
+        let hello = wire::decode_hello(&body.map_err(unreadable)?.to_bytes());
+        let judged =
+            hello::judge(settings, &hello, self.names.as_deref()).and_then(|differs| self.give_way(&hello, differs));
+        let (differs, hello) = match (judged, hello) {
+            (Ok(differs), Ok(hello)) => (differs, hello),
+            (Err(refusal), hello) => {
+                let site = hello.map(|hello| hello.site.0).unwrap_or_default();
+                match refusal.code {
+                    ALREADY_DIALLED => tracing::info!(peer = %site, why = %refusal.detail, "second link refused"),
+                    code => tracing::error!(peer = %site, code, why = %refusal.detail, "link refused"),
+                }
+                return Err(refusal);
+            }
+            (Ok(_), Err(error)) => return Err(Refusal::new(StatusCode::BAD_REQUEST, "bad-hello", error.to_string())),
+        };
+        let who = (hello.site, hello.boot, hello.software);
+        let session = Session::new(self.hub.next_session(), who, differs.clone(), self.meter.clone(), None);
+        *self.phase() = Phase::Greeted(session);
+        let software = hello::SOFTWARE.to_owned();
+        let welcome = wire::Welcome { site: settings.me.clone(), boot: settings.boot, software, differs };
+        let internal =
+            |error: wire::Error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "welcome", error.to_string());
+        Ok(Response::new(full(wire::encode_welcome(&welcome).map_err(internal)?)))
+    }
+
+    /// Where both sides dial, the one with the smaller name keeps its connection.
+    fn give_way<T>(&self, hello: &Result<wire::Hello, wire::Error>, differs: T) -> Result<T, Refusal> {
+        let Ok(hello) = hello else { return Ok(differs) };
+        let me = &self.hub.settings.me;
+        match self.hub.peer(&hello.site) {
+            Some(peer) if *me < hello.site && peer.dials_now() => {
+                let detail = format!("{me} dials {} itself", hello.site);
+                Err(Refusal::new(StatusCode::CONFLICT, ALREADY_DIALLED, detail))
+            }
+            _ => Ok(differs),
+        }
+    }
+
+    fn messages(&self, body: Incoming) -> Result<Response<LinkBody>, Refusal> {
+        let mut phase = self.phase();
+        let Phase::Greeted(session) = &*phase else {
+            return Err(Refusal::new(StatusCode::CONFLICT, "no-hello", "say hello first, and open one message stream"));
+        };
+        let session = session.clone();
+        *phase = Phase::Open(session.clone());
+        drop(phase);
+        if let Some(peer) = self.hub.peer(&session.peer) {
+            self.hub.begin(peer, &session);
+        }
+        tokio::spawn(session::run(self.hub.clone(), session.clone(), body));
+        self.opened.notify_one();
+        Ok(Response::new(messages::body(&self.hub, &session)))
+    }
+
+    async fn take_page(&self, body: Incoming) -> Result<Response<LinkBody>, Refusal> {
+        let session = self.session()?;
+        let _turn = self.pages.acquire().await;
+        pages::accept(&self.hub, &session, body).await.map(|()| Response::new(empty()))
+    }
+
+    async fn give_page(&self, query: &str) -> Result<Response<LinkBody>, Refusal> {
+        let session = self.session()?;
+        let page = pages::serve(&self.hub, &session, query).await?;
+        let status = if page.is_some() { StatusCode::OK } else { StatusCode::NO_CONTENT };
+        let mut response = Response::new(page.unwrap_or_else(empty));
+        *response.status_mut() = status;
+        Ok(response)
+    }
+
+    async fn park_read(&self) -> Result<Response<LinkBody>, Refusal> {
+        let session = self.session()?;
+        let nothing = || {
+            let mut response = Response::new(empty());
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            response
+        };
+        Ok(parked::park(&self.hub, &session).await.unwrap_or_else(nothing))
+    }
+
+    async fn answered_read(&self, request: Request<Incoming>) -> Result<Response<LinkBody>, Refusal> {
+        parked::answered(&*self.session()?, request).await
+    }
+
+    async fn read(&self, request: Request<Incoming>) -> Result<Response<LinkBody>, Refusal> {
+        let session = self.session()?;
+        proxy::serve(&self.hub, &session, &self.reads, request).await
+    }
+}

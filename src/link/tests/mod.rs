@@ -1,0 +1,5 @@
+//! Two sites and a line between them that can be cut, silenced and narrowed.
+mod exchange;
+mod kit;
+mod refusals;
+mod trouble;

@@ -1,0 +1,192 @@
+//! Lines that break, fall silent or are slow; queues that are full.
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use super::kit::*;
+use crate::link::{Limits, LinkSettings, Sent};
+use crate::service::Message;
+use crate::wire::samples::{SAMPLES, page, wish};
+
+fn ask() -> Message {
+    SAMPLES[3].1()
+}
+
+#[tokio::test]
+async fn a_cut_line_is_down_and_up_again_and_what_is_sent_then_arrives() {
+    let mut cloud = start(hub()).await;
+    let relay = Relay::to(cloud.links.local_addr().unwrap(), 0).await;
+    let mut store = start(edge(relay.url())).await;
+    for round in 0..3 {
+        cloud.up("store-042").await;
+        store.up("cloud").await;
+        assert_eq!(store.send("cloud", ask()), Sent::Queued);
+        assert_eq!(cloud.message().await, ask());
+        assert_eq!(cloud.send("store-042", ask()), Sent::Queued);
+        assert_eq!(store.message().await, ask());
+        relay.line.send_replace(Line::Cut);
+        cloud.down("store-042").await;
+        store.down("cloud").await;
+        assert_eq!(store.send("cloud", ask()), Sent::NotConnected, "round {round}");
+        relay.line.send_replace(Line::Open);
+    }
+    store.up("cloud").await;
+    assert_eq!(store.state("cloud").connections, 4);
+    assert!(store.state("cloud").dropped >= 3);
+}
+
+#[tokio::test]
+async fn a_line_that_swallows_everything_or_one_direction_is_noticed_in_time() {
+    let (beat, dead_after) = (Duration::from_millis(250), Duration::from_millis(1_000));
+    let fast =
+        |settings: LinkSettings| LinkSettings { limits: Limits { beat, dead_after, ..settings.limits }, ..settings };
+    let mut cloud = start(fast(hub())).await;
+    let relay = Relay::to(cloud.links.local_addr().unwrap(), 0).await;
+    let mut store = start(fast(edge(relay.url()))).await;
+    let mut quiet = dead_after + beat;
+    for (fault, periods) in [(Line::Silent, 1), (Line::SilentThere, 2), (Line::SilentBack, 2)] {
+        cloud.up("store-042").await;
+        store.up("cloud").await;
+        store.silent_for(std::mem::take(&mut quiet)).await;
+        relay.line.send_replace(fault);
+        let began = Instant::now();
+        cloud.down("store-042").await;
+        store.down("cloud").await;
+        let noticed = began.elapsed();
+        // One direction: who hears nothing closes, then the other one hears nothing either, or that it was closed.
+        assert!(noticed < dead_after * periods + Duration::from_millis(900), "noticed after {noticed:?}");
+        let errors = [cloud.state("store-042").last_error, store.state("cloud").last_error];
+        assert!(errors.iter().flatten().any(|error| error.starts_with("nothing heard for 1.")), "{errors:?}");
+        relay.line.send_replace(Line::Open);
+    }
+    store.up("cloud").await;
+    cloud.up("store-042").await;
+}
+
+#[tokio::test]
+async fn a_burst_of_pages_on_a_slow_line_does_not_hold_up_a_wish() {
+    const BYTES_PER_SECOND: usize = 250_000; // 2 Mbit/s
+    let pages = incompressible_pages();
+    for dialling_side_bursts in [true, false] {
+        let mut cloud = start(hub()).await;
+        let relay = Relay::to(cloud.links.local_addr().unwrap(), BYTES_PER_SECOND).await;
+        let mut store = start(edge(relay.url())).await;
+        cloud.up("store-042").await;
+        store.up("cloud").await;
+        let (near, far, to) = match dialling_side_bursts {
+            true => (&store, &mut cloud, "cloud"),
+            false => (&cloud, &mut store, "store-042"),
+        };
+        if !dialling_side_bursts {
+            far.send("cloud", SAMPLES[0].1());
+        }
+        for page in &pages {
+            assert_eq!(near.send(to, Message::Page(page.clone())), Sent::Queued);
+        }
+        // The burst is well under way.
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        let mut slowest = Duration::ZERO;
+        for _ in 0..3 {
+            let began = Instant::now();
+            assert_eq!(near.send(to, wish(1_000)), Sent::Queued);
+            loop {
+                match far.message().await {
+                    Message::Wish(_) => break,
+                    Message::Page(page) => assert!(page != pages[3], "the burst is over: nothing was measured"),
+                    other => panic!("{other:?}"),
+                }
+            }
+            slowest = slowest.max(began.elapsed());
+        }
+        // The burst takes 17 s; a window of 64 KiB takes a quarter of a second.
+        assert!(slowest < Duration::from_millis(1_000), "a wish took {slowest:?}");
+        assert_eq!(relay.connections.load(Relaxed), 1, "the busy line was taken for a dead one");
+    }
+}
+
+/// Four pages of 1 MiB.
+fn incompressible_pages() -> Vec<crate::service::Page> {
+    let page = |n: u64| {
+        let mut page = page(1, 0);
+        page.from = 10 + n;
+        let item = std::sync::Arc::make_mut(&mut page.items[0]);
+        item.position = page.from + 1;
+        let mut body = vec![0; 1 << 20];
+        fastrand::Rng::with_seed(n).fill(&mut body);
+        std::sync::Arc::make_mut(item.request.as_mut().unwrap()).body = body.into();
+        page
+    };
+    (0..4).map(page).collect()
+}
+
+#[tokio::test]
+async fn a_full_queue_drops_and_counts() {
+    let mut cloud = start(hub()).await;
+    let relay = Relay::to(cloud.links.local_addr().unwrap(), 0).await;
+    let edge = edge(relay.url());
+    let small = LinkSettings { limits: Limits { queue_messages: 10, ..edge.limits }, ..edge };
+    let mut store = start(small).await;
+    cloud.up("store-042").await;
+    store.up("cloud").await;
+    relay.line.send_replace(Line::Silent);
+    let mut sent = Vec::new();
+    // More than the window and the queue hold.
+    for _ in 0..40 {
+        sent.push(store.send("cloud", wish(64 << 10)));
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let dropped = sent.iter().filter(|sent| **sent == Sent::Full).count() as u64;
+    assert!(dropped >= 10, "{sent:?}");
+    let state = store.state("cloud");
+    assert_eq!((state.dropped, state.queued), (dropped, 10));
+    assert!(state.queued_bytes > 10 * (64 << 10));
+}
+
+#[tokio::test]
+async fn a_large_wish_arrives_and_one_that_is_too_large_is_dropped_alone() {
+    let (hub, edge_limits) = (hub(), settings("store-042").limits);
+    let limits = Limits { message_bytes: 8 << 20, ..edge_limits };
+    let mut cloud = start(LinkSettings { limits, ..hub }).await;
+    let mut store = start(LinkSettings { limits, ..edge(cloud.url()) }).await;
+    cloud.up("store-042").await;
+    store.up("cloud").await;
+    store.send("cloud", wish(9 << 20));
+    store.send("cloud", wish(7 << 20));
+    assert_eq!(cloud.message().await, wish(7 << 20));
+    assert_eq!((store.state("cloud").dropped, store.state("cloud").connections), (1, 1));
+}
+
+#[tokio::test]
+async fn the_newest_connection_of_a_site_replaces_an_older_one() {
+    let (mut cloud, mut store) = linked().await;
+    // A restarted edge, whose old connection the hub still believes in.
+    let again = LinkSettings { boot: [99; 16], ..edge(cloud.url()) };
+    let mut restarted = start(again).await;
+    cloud.down("store-042").await;
+    cloud.up("store-042").await;
+    restarted.up("cloud").await;
+    assert_eq!(cloud.send("store-042", ask()), Sent::Queued);
+    assert_eq!(restarted.message().await, ask());
+    store.down("cloud").await;
+}
+
+#[tokio::test]
+async fn a_group_that_takes_nothing_stops_its_link_no_longer_than_allowed() {
+    let hub = hub();
+    let limits = Limits { inbound_wait: Duration::from_millis(50), ..hub.limits };
+    let mut cloud = start_with_room(LinkSettings { limits, ..hub }, 2).await;
+    let mut store = start(edge(cloud.url())).await;
+    cloud.up("store-042").await;
+    store.up("cloud").await;
+    for _ in 0..5 {
+        store.send("cloud", ask());
+    }
+    let counted = async {
+        while cloud.state("store-042").refused < 3 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(SOON, counted).await.unwrap();
+    assert_eq!([cloud.message().await, cloud.message().await], [ask(), ask()]);
+    store.send("cloud", wish(1));
+    assert_eq!(cloud.message().await, wish(1));
+}

@@ -1,0 +1,68 @@
+//! The handshake of a link (§4). The layout of [`Hello`] never changes: an older site must be able to read who speaks and
+//! which protocol, and say clearly why it refuses.
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use wincode::{SchemaRead, SchemaWrite};
+
+use super::envelope::{read_value, seal};
+use super::{Error, Kind, open};
+use crate::model::SiteName;
+
+/// A site has a few dozen services with a few keys each.
+const BYTES_MAX: usize = 1 << 20;
+
+/// What both sides must agree on for one service: for each key of its definition a short hash of the value.
+#[derive(Clone, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
+pub struct Terms {
+    pub service: String,
+    pub keys: BTreeMap<String, u64>,
+}
+
+/// What the dialling side says first.
+#[derive(Clone, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
+pub struct Hello {
+    /// Of everything that is said after the handshake.
+    pub protocol: u16,
+    pub realm: String,
+    pub site: SiteName,
+    /// Whom it means to have dialled.
+    pub to: SiteName,
+    /// Another one after each start of the process.
+    pub boot: [u8; 16],
+    /// Name and version of the software, for people.
+    pub software: String,
+    pub services: Vec<Terms>,
+}
+
+/// A service whose exchange is stopped, and the keys whose values differ.
+#[derive(Clone, Debug, PartialEq, Eq, SchemaRead, SchemaWrite, serde::Serialize)]
+pub struct Difference {
+    pub service: String,
+    pub keys: Vec<String>,
+}
+
+/// The answer to a [`Hello`] that was not refused.
+#[derive(Clone, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
+pub struct Welcome {
+    pub site: SiteName,
+    pub boot: [u8; 16],
+    pub software: String,
+    pub differs: Vec<Difference>,
+}
+
+pub fn encode_hello(hello: &Hello) -> Result<Bytes, Error> {
+    seal(Kind::Hello, "hello", hello)
+}
+
+pub fn decode_hello(envelope: &[u8]) -> Result<Hello, Error> {
+    read_value("hello", open(envelope, Kind::Hello, BYTES_MAX)?)
+}
+
+pub fn encode_welcome(welcome: &Welcome) -> Result<Bytes, Error> {
+    seal(Kind::Welcome, "welcome", welcome)
+}
+
+pub fn decode_welcome(envelope: &[u8]) -> Result<Welcome, Error> {
+    read_value("welcome", open(envelope, Kind::Welcome, BYTES_MAX)?)
+}

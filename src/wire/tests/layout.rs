@@ -1,0 +1,83 @@
+//! bincode 2.0.1 itself reads what we write, into types that are declared here a second time, and writes the same bytes.
+use bincode::config::{Configuration, Fixint, LittleEndian, NoLimit};
+use bincode::{Decode, Encode};
+
+use super::samples::{SAMPLES, group, hello, prints, welcome};
+use crate::wire::{Beat, Kind, encode_beat, encode_fingerprints, encode_hello, encode_message, encode_welcome, open};
+
+const LEGACY: Configuration<LittleEndian, Fixint, NoLimit> = bincode::config::legacy();
+
+type Log = ([u8; 16], u32);
+type Id = (Log, u64);
+type Group = (String, String);
+type Headers = Vec<(String, Vec<u8>)>;
+type After = (Vec<(Log, u64)>, Vec<Id>);
+type Facts = (u64, Option<[u8; 16]>, [u8; 32], u64, Option<String>);
+type Request = (String, String, String, Headers, Vec<u8>);
+type Answer = (u16, Headers, Vec<u8>, Option<[u8; 32]>);
+type Outcome = (Verdict, After, Option<Id>, u16, Option<Answer>);
+type Item = (u64, [u8; 8], Id, Facts, Outcome, Option<(Id, u64)>, Option<Request>);
+type Page = (Log, String, u64, [u8; 8], Vec<Item>);
+type Cursor = (Log, String, u64, [u8; 8], u64, bool);
+type Wish = (Id, u32, Facts, After, Request, Vec<Page>);
+
+#[derive(Encode, Decode)]
+enum Verdict {
+    Applied,
+    Refused,
+    NotExecuted,
+    MayHaveApplied,
+    Undecided,
+    Void,
+    Duplicate,
+}
+#[derive(Encode, Decode)]
+enum Word {
+    Stored,
+    Sending,
+    Done(Box<Outcome>, Vec<Page>),
+    Unknown,
+    Void,
+    NotHere,
+}
+#[derive(Encode, Decode)]
+enum Known {
+    Nothing,
+    InFlight([u8; 32]),
+    Recorded(Id, [u8; 32], u16, Option<Answer>),
+    Unknown([u8; 32]),
+}
+#[derive(Encode, Decode)]
+enum Message {
+    Status(bool, u64, Vec<Cursor>),
+    Page(Page),
+    Wish(Box<Wish>),
+    Ask(Id, u32),
+    Revoke(Id, u32),
+    Word(Id, u32, Word),
+    Question(u64, [u8; 16]),
+    Reply(u64, Known),
+}
+type Terms = (String, std::collections::BTreeMap<String, u64>);
+type Hello = (u16, String, String, String, [u8; 16], String, Vec<Terms>);
+type Welcome = (String, [u8; 16], String, Vec<(String, Vec<String>)>);
+
+fn same_in_bincode<T: Encode + Decode<()>>(name: &str, envelope: &[u8], kind: Kind) {
+    let payload = open(envelope, kind, 1 << 20).unwrap();
+    let (value, read): (T, usize) = bincode::decode_from_slice(payload, LEGACY).expect(name);
+    assert_eq!(read, payload.len(), "{name}: bincode did not read all of it");
+    assert_eq!(bincode::encode_to_vec(&value, LEGACY).unwrap(), payload, "{name}");
+}
+
+#[test]
+fn the_layout_is_bincodes() {
+    for (name, message) in SAMPLES {
+        let envelope = encode_message(&group(), &message()).unwrap();
+        same_in_bincode::<(Group, Message)>(name, &envelope, Kind::Message);
+    }
+    same_in_bincode::<Hello>("hello", &encode_hello(&hello()).unwrap(), Kind::Hello);
+    same_in_bincode::<Welcome>("welcome", &encode_welcome(&welcome()).unwrap(), Kind::Welcome);
+    same_in_bincode::<Vec<([u8; 16], String, Id)>>("prints", &encode_fingerprints(&prints(3)), Kind::Fingerprints);
+    let beat = encode_beat(&Beat { sent_us: 1, echo: Some((2, 3)) });
+    same_in_bincode::<(u64, Option<(u64, u64)>)>("beat", &beat, Kind::Beat);
+}
