@@ -36,9 +36,17 @@ enum State {
         chunks: Chunks,
         size: u64,
     },
-    /// Refused: nothing more is read.
+    /// A stand-in was put in place of what was refused: nothing more is read, and the parser closes after its answer. Not an
+    /// end of the stream, which the parser would take for a client that hung up.
+    Refused,
+    /// Over: idle for too long, or broken inside a body.
     Closed,
 }
+
+/// How long, and how much, a refused client may go on sending before the connection is dropped. Without it the unread
+/// bytes would make the kernel reset the connection, and the client would lose our answer.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 1 << 20;
 
 /// Reads are checked, writes pass through.
 pub struct Conn<S> {
@@ -52,6 +60,8 @@ pub struct Conn<S> {
     /// One timer for the whole life: moved only when it fires, so that a request costs no timer.
     timer: Pin<Box<Sleep>>,
     deadline: Option<Instant>,
+    /// Bytes thrown away after our last one; 0 until then.
+    lingering: usize,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
@@ -66,6 +76,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
             released: 0,
             timer,
             deadline: None,
+            lingering: 0,
         };
         conn.take_first(first);
         conn
@@ -74,7 +85,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
     pub fn http2(inner: S, first: Vec<u8>, limits: ConnLimits) -> Self {
         let timer = Box::pin(tokio::time::sleep(limits.idle_timeout));
         let released = first.len();
-        Self { inner, state: State::Transparent, limits, held: first, released, timer, deadline: None }
+        Self { inner, state: State::Transparent, limits, held: first, released, timer, deadline: None, lingering: 0 }
     }
 
     fn take_first(&mut self, first: Vec<u8>) {
@@ -99,7 +110,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
             let bytes = &buf.filled()[at..];
             match &mut self.state {
                 State::Transparent => return Ok(()),
-                State::Closed => buf.set_filled(at),
+                State::Refused | State::Closed => buf.set_filled(at),
                 State::Length(left) => {
                     let here = (*left).min(bytes.len() as u64);
                     *left -= here;
@@ -157,7 +168,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
                 return;
             }
             match &mut self.state {
-                State::Transparent | State::Closed => return,
+                State::Transparent | State::Refused | State::Closed => return,
                 State::Length(left) => {
                     let here = (*left).min(unseen.len() as u64);
                     *left -= here;
@@ -216,7 +227,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         let stand_in = format!("{REFUSED_METHOD} /{number} HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n");
         self.held.extend_from_slice(stand_in.as_bytes());
         self.released = self.held.len();
-        self.state = State::Closed;
+        self.state = State::Refused;
     }
 
     /// Moves what was released into the parser's buffer; whether there was anything.
@@ -229,6 +240,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         self.held.drain(..length);
         self.released -= length;
         true
+    }
+
+    /// After our last byte: takes what still comes and throws it away, within limits.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.lingering == 0 {
+            self.lingering = 1;
+            self.timer.as_mut().reset(Instant::now() + LINGER);
+        }
+        let mut bytes = [0; 4096];
+        while self.lingering < LINGER_BYTES {
+            let mut buf = ReadBuf::new(&mut bytes);
+            match Pin::new(&mut self.inner).poll_read(cx, &mut buf) {
+                Poll::Ready(Ok(())) if !buf.filled().is_empty() => self.lingering += buf.filled().len(),
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => return self.timer.as_mut().poll(cx),
+            }
+        }
+        Poll::Ready(())
     }
 
     /// Between requests and in heads a client may not be silent for ever.
@@ -270,6 +299,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Conn<S> {
             if this.hand_over(buf) || matches!(this.state, State::Closed) {
                 return Poll::Ready(Ok(()));
             }
+            if matches!(this.state, State::Refused) {
+                return Poll::Pending;
+            }
             let start = buf.filled().len();
             match Pin::new(&mut this.inner).poll_read(cx, buf) {
                 Poll::Ready(Ok(())) if buf.filled().len() == start => return Poll::Ready(Ok(())),
@@ -304,7 +336,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Conn<S> {
         Pin::new(&mut self.inner).poll_flush(cx)
     }
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
+        let this = &mut *self;
+        ready!(Pin::new(&mut this.inner).poll_shutdown(cx))?;
+        let is_unread = !matches!(this.state, State::Transparent | State::Head { begun: false });
+        if is_unread || this.lingering > 0 {
+            ready!(this.poll_linger(cx));
+        }
+        Poll::Ready(Ok(()))
     }
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
@@ -331,6 +369,16 @@ mod tests {
         }
     }
 
+    /// To the end, or to the end of a stand-in.
+    async fn read_all(conn: &mut Conn<tokio::io::DuplexStream>, all: &mut Vec<u8>) -> io::Result<()> {
+        while !String::from_utf8_lossy(all).contains("host: refused\r\nconnection: close\r\n\r\n") {
+            if conn.read_buf(all).await? == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     async fn seen(pieces: &[&[u8]], first: &[u8]) -> (String, bool) {
         let (mut client, server) = tokio::io::duplex(64 << 10);
         let mut conn = Conn::http1(server, first.to_vec(), limits());
@@ -342,7 +390,7 @@ mod tests {
             }
         });
         let mut all = Vec::new();
-        let failed = conn.read_to_end(&mut all).await.is_err();
+        let failed = read_all(&mut conn, &mut all).await.is_err();
         client.await.unwrap();
         (String::from_utf8(all).unwrap(), failed)
     }
@@ -394,8 +442,9 @@ mod tests {
         let mut conn = Conn::http1(server, Vec::new(), limits);
         client.write_all(b"GET / HT").await.unwrap();
         let begin = Instant::now();
-        let mut text = String::new();
-        conn.read_to_string(&mut text).await.unwrap();
+        let mut text = Vec::new();
+        read_all(&mut conn, &mut text).await.unwrap();
+        let text = String::from_utf8(text).unwrap();
         assert!(text.starts_with("HOLDFAST-REFUSED /13 "), "{text}");
         assert!(begin.elapsed() >= head_timeout);
 

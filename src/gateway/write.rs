@@ -27,12 +27,13 @@ impl App {
         context: Context<'_>,
         target: &Target,
         seen: Option<After>,
-        head: Head,
+        mut head: Head,
         body: Incoming,
     ) -> Result<Response<Body>, Refusal> {
         let settings = &context.service.settings;
         let key = idempotency::read(&head.method, &head.headers, settings.keys).map_err(|e| of_key(&e))?;
         let body = self.read_body(&head.headers, body, settings.max_body).await?;
+        context.add_own_headers(&mut head.headers);
         let write = NewWrite {
             facts: facts(&context, target, &head, key.as_deref(), &body),
             request: Arc::new(request(&context, head, key, body)),
@@ -124,8 +125,7 @@ fn path_and_query(head: &Head) -> &str {
 }
 
 /// The request as every replica will get it.
-fn request(context: &Context<'_>, mut head: Head, key: Option<String>, body: Bytes) -> Request {
-    context.add_own_headers(&mut head.headers);
+fn request(context: &Context<'_>, head: Head, key: Option<String>, body: Bytes) -> Request {
     let mut kept = headers::keep(&head.headers, &[CONTENT_LENGTH]);
     if !head.headers.contains_key(IDEMPOTENCY_KEY) {
         // In the envoy dialect the request id is the key.
