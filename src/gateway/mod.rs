@@ -1,1 +1,47 @@
-//! HTTP in and out: listen, route, admit, balance, forward, answer.
+//! HTTP in and out: listen, route, accept writes, stream reads, forward, answer.
+//!
+//! Owns client connections, connections to a service's endpoints, and the translation between HTTP and a group's events.
+//! Decides nothing about a write: it describes it (lane, key, digest), hands it to its group ([`crate::service::Handle`])
+//! and says what the group says. [`Upstream`] is the group's hand: one attempt, and exactly one of *never sent*, *answered*,
+//! *broken* (§6). It may assume that settings were checked. It promises that nothing a parser could read in two ways is
+//! passed on ([`strict`]), that a body over the limit leaves no trace, and that a client that hangs up cancels no write.
+//! In a crash it loses connections only: what counts is in the journal before a byte leaves.
+//!
+//! The way of a request: `listen` → `conn` (strict) → hyper → `app` (route, store) → `write` → group → `answer`,
+//! or → `read` → `upstream` or a peer. A group's attempt: `upstream` → `pool`.
+mod answer;
+mod app;
+mod body;
+mod conn;
+mod headers;
+mod health;
+mod lane;
+mod large;
+mod listen;
+mod parts;
+mod pool;
+mod read;
+mod refusal;
+mod route;
+mod seen;
+mod settings;
+mod strict;
+#[cfg(test)]
+mod tests;
+mod time;
+mod upstream;
+mod write;
+
+pub use app::STATUS_PATH;
+pub use body::{Body, BoxError};
+pub use lane::{LaneError, LaneRules};
+pub use listen::{Gateway, GatewayError};
+pub use pool::{EndpointError, EndpointSettings, PoolSettings, SendError};
+pub use refusal::Refusal;
+pub use route::{Match, RouteError, StoreFrom, WriteMethods};
+pub use settings::{
+    BoxFuture, GatewaySettings, Groups, ListenSettings, Neighbours, PeerError, PeerProxy, ServiceEntry,
+    ServiceSettings, StatusPages, Target, Tokens,
+};
+pub use time::rfc3339_ms;
+pub use upstream::{HealthSettings, ProbeTemplate, ProbeTemplateError, Upstream, UpstreamSettings};

@@ -1,0 +1,111 @@
+//! What a group said about a write, as HTTP.
+use http::header::{HeaderMap, HeaderName, HeaderValue, LOCATION};
+use http::{Response, StatusCode};
+
+use super::app::{App, Context, STATUS_PATH};
+use super::body::Body;
+use super::headers::{self, HOLDFAST_SEEN, HOLDFAST_SERVED_BY, HOLDFAST_WRITE, IDEMPOTENT_REPLAYED, X_REQUEST_ID};
+use super::refusal::{self, Refusal};
+use super::seen;
+use crate::idempotency::Dialect;
+use crate::model::{After, Answer, Problem, SiteName, WriteId};
+use crate::service::Reply;
+
+const IDEMPOTENCY_STATUS: HeaderName = HeaderName::from_static("idempotency-status");
+const X_ENVOY_RATELIMITED: HeaderName = HeaderName::from_static("x-envoy-ratelimited");
+const TRUE: HeaderValue = HeaderValue::from_static("true");
+
+impl App {
+    pub(super) fn reply(&self, context: &Context<'_>, reply: Reply) -> Response<Body> {
+        match reply {
+            Reply::Answer { id, answer, replayed, served_by, seen } => {
+                self.service_answer(context, id, &answer, replayed, &served_by, &seen)
+            }
+            Reply::Queued { id } => self.queued(context, id),
+            Reply::Problem { id, problem } => self.problem(context, id, &problem),
+            Reply::Go { .. } | Reply::Done | Reply::Rejected { .. } => {
+                tracing::error!(
+                    service = context.service.settings.name,
+                    ?reply,
+                    "a group answered a write with something else"
+                );
+                let detail = "an internal fault; retry with the same key";
+                let fault = Refusal::new(500, "internal", "An internal fault", detail)
+                    .retry(crate::model::Retry::SameKey, None);
+                refusal::response(&fault, context.id(), None)
+            }
+        }
+    }
+
+    /// §9.6: status, header lines and body as first sent, with what is ours.
+    fn service_answer(
+        &self,
+        context: &Context<'_>,
+        id: WriteId,
+        answer: &Answer,
+        replayed: bool,
+        served_by: &SiteName,
+        seen: &After,
+    ) -> Response<Body> {
+        let body = match answer.omitted {
+            None => Some(answer.body.clone()),
+            // Only the first asker can have it, and only where it was received (§9.9).
+            Some(_) => context.service.upstream.take_large_answer(id).filter(|_| !replayed),
+        };
+        let Some(body) = body else { return self.problem(context, Some(id), &Problem::ReplayUnavailable) };
+        let mut response = Response::new(Body::full(body));
+        *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::BAD_GATEWAY);
+        let map = response.headers_mut();
+        headers::restore(&answer.headers, map);
+        headers::append_via(map);
+        let own = *served_by == self.site;
+        let site = if own { Ok(self.site_header.clone()) } else { HeaderValue::from_str(served_by.as_str()) };
+        insert(map, HOLDFAST_SERVED_BY, site);
+        insert(map, HOLDFAST_SEEN, HeaderValue::try_from(seen::encode(seen)));
+        insert(map, HOLDFAST_WRITE, HeaderValue::try_from(self.neighbours.tokens.token(id)));
+        if replayed {
+            map.insert(IDEMPOTENT_REPLAYED, TRUE);
+            if context.service.settings.keys.dialect == Dialect::Envoy {
+                map.insert(IDEMPOTENCY_STATUS, TRUE);
+                map.insert(X_ENVOY_RATELIMITED, TRUE);
+            }
+        }
+        response
+    }
+
+    /// A receipt, not a success (§3).
+    fn queued(&self, context: &Context<'_>, id: WriteId) -> Response<Body> {
+        let token = self.neighbours.tokens.token(id);
+        let address = format!("{STATUS_PATH}{token}");
+        let body = serde_json::json!({ "status": "queued", "write": address });
+        let mut response = Response::new(Body::Full(body.to_string().into()));
+        *response.status_mut() = StatusCode::ACCEPTED;
+        let map = response.headers_mut();
+        map.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        insert(map, LOCATION, HeaderValue::try_from(address));
+        insert(map, HOLDFAST_WRITE, HeaderValue::try_from(token));
+        insert(map, HOLDFAST_SERVED_BY, Ok::<_, http::Error>(self.site_header.clone()));
+        map.insert(X_REQUEST_ID, context.request_id.clone());
+        response
+    }
+
+    fn problem(&self, context: &Context<'_>, id: Option<WriteId>, problem: &Problem) -> Response<Body> {
+        let dialect = context.service.settings.keys.dialect;
+        let cause = refusal::of_problem(problem, dialect);
+        let write = id.map(|id| self.neighbours.tokens.token(id));
+        let write = write.map(|token| (format!("{STATUS_PATH}{token}"), token));
+        let write = write.as_ref().map(|(address, token)| (token.as_str(), address.as_str()));
+        let mut response = refusal::response(&cause, context.id(), write);
+        if dialect == Dialect::Envoy && cause.status == 500 {
+            response.headers_mut().insert(IDEMPOTENCY_STATUS, HeaderValue::from_static("false"));
+        }
+        response
+    }
+}
+
+/// Text of ours is always a header value; if it were not, the answer goes without it rather than not at all.
+fn insert<E>(map: &mut HeaderMap, name: HeaderName, value: Result<HeaderValue, E>) {
+    if let Ok(value) = value {
+        map.insert(name, value);
+    }
+}

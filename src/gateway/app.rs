@@ -1,0 +1,256 @@
+//! The way of one request through the gateway, up to where reads and writes part.
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{CONNECTION, EXPECT, HOST, HeaderMap, HeaderValue, UPGRADE};
+use http::request::Parts as Head;
+use http::uri::PathAndQuery;
+use http::{Method, Request, Response, Uri, Version};
+use hyper::body::Incoming;
+
+use super::body::Body;
+use super::conn::REFUSED_METHOD;
+use super::headers::{self, Client, HOLDFAST_SEEN, TRACEPARENT, X_REQUEST_ID};
+use super::parts::{self, Parts};
+use super::refusal::{self, Refusal};
+use super::route::{RouteError, Router};
+use super::seen::{self, SeenError};
+use super::settings::{Groups, Neighbours, ServiceEntry, Target};
+use super::strict::Violation;
+use super::time;
+use crate::model::{After, SiteName};
+
+/// Where a client asks how its write stands.
+pub const STATUS_PATH: &str = "/.holdfast/writes/";
+
+/// Shared by all connections; never changes (a reload builds a new one).
+pub struct App {
+    pub(super) site: SiteName,
+    pub(super) site_header: HeaderValue,
+    pub(super) router: Router,
+    pub(super) services: Vec<ServiceEntry>,
+    pub(super) neighbours: Neighbours,
+    pub(super) body_timeout: Duration,
+}
+
+impl App {
+    pub fn new(
+        site: SiteName,
+        services: Vec<ServiceEntry>,
+        neighbours: Neighbours,
+        body_timeout: Duration,
+    ) -> Result<Arc<Self>, RouteError> {
+        let matches: Vec<_> =
+            services.iter().map(|s| (s.settings.name.as_str(), s.settings.matches.as_slice())).collect();
+        let router = Router::new(&matches)?;
+        // Site names are checked by the configuration; one that is no header value is not shown.
+        let site_header = HeaderValue::from_str(site.as_str()).unwrap_or(HeaderValue::from_static("-"));
+        Ok(Arc::new(Self { site, site_header, router, services, neighbours, body_timeout }))
+    }
+
+    pub async fn answer(&self, client: &Client, request: Request<Incoming>) -> Response<Body> {
+        let (mut head, body) = request.into_parts();
+        if let Some(violation) = refused(&head) {
+            let request_id = time::uuid_v7(time::wall_ms()).to_string();
+            return refusal::response(&of_violation(violation), &request_id, None);
+        }
+        let request_id = request_id(&mut head.headers);
+        let result = self.route_and_answer(client, head, body, &request_id).await;
+        result.unwrap_or_else(|refusal| {
+            let id = request_id.to_str().unwrap_or_default();
+            refusal::response(&refusal, id, None)
+        })
+    }
+
+    async fn route_and_answer(
+        &self,
+        client: &Client,
+        mut head: Head,
+        body: Incoming,
+        request_id: &HeaderValue,
+    ) -> Result<Response<Body>, Refusal> {
+        let authority = take_authority(&mut head)?;
+        if head.uri.path().starts_with("/.holdfast/") {
+            return self.own_page(&head).await;
+        }
+        refuse_upgrades(&head)?;
+        let host = parts::host_of(authority.to_str().unwrap_or_default());
+        let Some(index) = self.router.route(host, head.uri.path()) else {
+            let detail = format!("no service takes host {host:?} and this path");
+            return Err(Refusal::new(404, "no-route", "No such service", detail));
+        };
+        let service = &self.services[index];
+        let target = self.target(service, &head, host, client)?;
+        let seen = take_seen(&mut head.headers)?;
+        clean(&mut head.headers);
+        let context = Context { service, client, authority, request_id };
+        match target {
+            Some(target) if service.settings.writes.contains(&head.method) => {
+                self.write(context, target, seen.map(|(after, _)| after), head, body).await
+            }
+            target => self.read(context, target, seen, head, body).await,
+        }
+    }
+
+    /// The group that a request belongs to; `None` for a service without replicas.
+    fn target<'a>(
+        &self,
+        service: &'a ServiceEntry,
+        head: &Head,
+        host: &str,
+        client: &Client,
+    ) -> Result<Option<&'a Target>, Refusal> {
+        match &service.groups {
+            Groups::Plain => Ok(None),
+            Groups::One(target) => Ok(Some(target)),
+            Groups::PerStore(stores) => {
+                let path = head.uri.path();
+                let parts = Parts { path, host, headers: &head.headers, client: client.address, body: b"" };
+                let bad = |error: RouteError| Refusal::new(400, "bad-store", "No such store here", error.to_string());
+                let from =
+                    service.settings.store_from.as_ref().ok_or_else(|| {
+                        bad(RouteError::StoreMissing { from: "store_from of the service".to_owned() })
+                    })?;
+                let store = from.extract(&parts, |store| stores.contains_key(store)).map_err(bad)?;
+                Ok(stores.get(&store))
+            }
+        }
+    }
+
+    async fn own_page(&self, head: &Head) -> Result<Response<Body>, Refusal> {
+        let none = || Refusal::new(404, "no-such-write", "No such write", "there is no write with this token here");
+        let token = head.uri.path().strip_prefix(STATUS_PATH).filter(|t| !t.is_empty() && t.len() <= 128);
+        let token = token.ok_or_else(none)?;
+        if head.method != Method::GET && head.method != Method::HEAD {
+            return Err(Refusal::new(405, "method-not-allowed", "Only GET", "a write's status can only be read"));
+        }
+        self.neighbours.status.status(token).await.ok_or_else(none)
+    }
+}
+
+/// What the two ways have in common.
+pub(super) struct Context<'a> {
+    pub service: &'a ServiceEntry,
+    pub client: &'a Client,
+    pub authority: HeaderValue,
+    pub request_id: &'a HeaderValue,
+}
+
+impl Context<'_> {
+    pub fn id(&self) -> &str {
+        self.request_id.to_str().unwrap_or_default()
+    }
+
+    /// What every request says to its service beyond what the client said.
+    pub fn add_own_headers(&self, map: &mut HeaderMap) {
+        self.client.append_forwarded(map, &self.authority);
+        if !map.contains_key(TRACEPARENT)
+            && let Ok(value) = HeaderValue::try_from(time::traceparent())
+        {
+            map.insert(TRACEPARENT, value);
+        }
+    }
+}
+
+/// The stand-in for a head that was refused.
+fn refused(head: &Head) -> Option<Violation> {
+    if head.method.as_str() != REFUSED_METHOD {
+        return None;
+    }
+    let number = head.uri.path().trim_start_matches('/').parse().ok();
+    Some(number.and_then(Violation::from_number).unwrap_or(Violation::RequestLine))
+}
+
+fn of_violation(violation: Violation) -> Refusal {
+    let (code, title) = match violation.status() {
+        431 => ("head-too-large", "The request's head is too large"),
+        408 => ("head-timeout", "The request came too slowly"),
+        _ => ("bad-request", "Not a sound HTTP request"),
+    };
+    Refusal::new(violation.status(), code, title, violation.detail()).close()
+}
+
+/// The client's own id where it is one, else a new one; either way it is in the headers from here on.
+fn request_id(map: &mut HeaderMap) -> HeaderValue {
+    let mut values = map.get_all(X_REQUEST_ID).iter();
+    if let (Some(value), None) = (values.next(), values.next())
+        && (1..=255).contains(&value.len())
+        && value.as_bytes().iter().all(|b| (0x21..=0x7e).contains(b))
+    {
+        return value.clone();
+    }
+    let mut buffer = uuid::Uuid::encode_buffer();
+    let text = time::uuid_v7(time::wall_ms()).hyphenated().encode_lower(&mut buffer);
+    let value = HeaderValue::from_str(text).expect("a UUID is visible ASCII");
+    // In the envoy dialect the client's line is its key: malformed or repeated, it is refused there, not replaced here.
+    if !map.contains_key(X_REQUEST_ID) {
+        map.insert(X_REQUEST_ID, value.clone());
+    }
+    value
+}
+
+/// What the client called the service; the target becomes origin-form, `Host` leaves the headers (RFC 9112 §3.2.2).
+fn take_authority(head: &mut Head) -> Result<HeaderValue, Refusal> {
+    let bad = |detail: &'static str| Refusal::new(400, "bad-request", "Not a sound HTTP request", detail).close();
+    let mut hosts = head.headers.get_all(HOST).iter();
+    let host = hosts.next().cloned();
+    if hosts.next().is_some() {
+        return Err(bad(Violation::Host.detail()));
+    }
+    head.headers.remove(HOST);
+    let Some(authority) = head.uri.authority() else {
+        return match host {
+            Some(host) => Ok(host),
+            None if head.version == Version::HTTP_10 => Ok(HeaderValue::from_static("localhost")),
+            None => Err(bad(Violation::Host.detail())),
+        };
+    };
+    if authority.as_str().contains('@') {
+        return Err(bad("a target may not name a user"));
+    }
+    let value = HeaderValue::from_str(authority.as_str()).map_err(|_| bad(Violation::Host.detail()))?;
+    if head.version == Version::HTTP_2 && host.is_some_and(|host| host != value) {
+        return Err(bad("Host and :authority differ"));
+    }
+    let path = head.uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
+    if head.method != Method::CONNECT {
+        head.uri = Uri::from(path);
+    }
+    Ok(value)
+}
+
+/// WebSockets and tunnels are not carried yet. An offer of h2c may be ignored (RFC 9110 §7.8).
+fn refuse_upgrades(head: &Head) -> Result<(), Refusal> {
+    let refusal = |detail| Err(Refusal::new(501, "upgrade-unsupported", "No upgrades", detail));
+    if head.method == Method::CONNECT {
+        return refusal("CONNECT is not carried by this appliance").map_err(Refusal::close);
+    }
+    let Some(upgrade) = head.headers.get(UPGRADE) else { return Ok(()) };
+    let nominated = head.headers.get_all(CONNECTION).iter().any(|line| {
+        line.as_bytes().split(|&b| b == b',').any(|token| token.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
+    });
+    if nominated && !upgrade.as_bytes().eq_ignore_ascii_case(b"h2c") {
+        return refusal("protocol upgrades (WebSocket) are not carried by this appliance yet");
+    }
+    Ok(())
+}
+
+/// `Holdfast-Seen` with its text, out of the headers.
+fn take_seen(map: &mut HeaderMap) -> Result<Option<(After, HeaderValue)>, Refusal> {
+    let bad = |error: SeenError| Refusal::new(400, "bad-seen", "Not a Holdfast-Seen token", error.to_string());
+    let mut values = map.get_all(HOLDFAST_SEEN).iter();
+    let (Some(value), more) = (values.next(), values.next()) else { return Ok(None) };
+    if more.is_some() {
+        return Err(bad(SeenError::Repeated));
+    }
+    let (after, value) = (seen::decode(value.as_bytes()).map_err(bad)?, value.clone());
+    map.remove(HOLDFAST_SEEN);
+    Ok(Some((after, value)))
+}
+
+fn clean(map: &mut HeaderMap) {
+    headers::strip_hop_by_hop(map);
+    headers::strip_private(map);
+    // The gateway itself answers 100 when it begins to read the body.
+    map.remove(EXPECT);
+}

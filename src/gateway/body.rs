@@ -1,0 +1,87 @@
+//! The one body type of the data path: an enum, so that no request pays for a box.
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::combinators::BoxBody;
+use hyper::body::Incoming;
+
+use super::pool::Lease;
+
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A body going to an endpoint or to a client.
+pub enum Body {
+    Empty,
+    Full(Bytes),
+    /// A client's, streamed through.
+    Incoming(Incoming),
+    /// An endpoint's, streamed through; its connection goes back to the pool at the end.
+    Upstream {
+        incoming: Incoming,
+        lease: Option<Lease>,
+    },
+    /// From anywhere else, for example a peer.
+    Boxed(BoxBody<Bytes, BoxError>),
+}
+
+impl Body {
+    pub fn full(bytes: Bytes) -> Self {
+        if bytes.is_empty() { Body::Empty } else { Body::Full(bytes) }
+    }
+
+    /// An endpoint's body; a body that is over already gives its connection back at once.
+    pub fn upstream(incoming: Incoming, lease: Lease) -> Self {
+        if incoming.is_end_stream() {
+            lease.finish();
+            return Body::Empty;
+        }
+        Body::Upstream { incoming, lease: Some(lease) }
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match &mut *self {
+            Body::Empty => Poll::Ready(None),
+            Body::Full(bytes) => {
+                let bytes = std::mem::take(bytes);
+                *self = Body::Empty;
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Body::Incoming(incoming) => Pin::new(incoming).poll_frame(cx).map_err(Into::into),
+            Body::Upstream { incoming, lease } => {
+                let frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));
+                match &frame {
+                    Some(Err(_)) => *lease = None,
+                    Some(Ok(_)) if !incoming.is_end_stream() => {}
+                    _ => lease.take().into_iter().for_each(Lease::finish),
+                }
+                Poll::Ready(frame.map(|f| f.map_err(Into::into)))
+            }
+            Body::Boxed(body) => Pin::new(body).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Body::Empty => true,
+            Body::Full(_) => false,
+            Body::Incoming(incoming) | Body::Upstream { incoming, .. } => incoming.is_end_stream(),
+            Body::Boxed(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Body::Empty => SizeHint::with_exact(0),
+            Body::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Body::Incoming(incoming) | Body::Upstream { incoming, .. } => incoming.size_hint(),
+            Body::Boxed(body) => body.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! What a proxy does to headers (RFC 9110 §7.6): takes out what is meant for one hop, says who it is, and lets nobody speak
+//! in our name.
+use std::net::IpAddr;
+
+use http::header::{
+    CONNECTION, Entry, FORWARDED, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE, VIA,
+};
+
+use crate::model::Header;
+
+pub const HOLDFAST_SEEN: HeaderName = HeaderName::from_static("holdfast-seen");
+pub const HOLDFAST_WRITE: HeaderName = HeaderName::from_static("holdfast-write");
+pub const HOLDFAST_SERVED_BY: HeaderName = HeaderName::from_static("holdfast-served-by");
+pub const HOLDFAST_ORIGIN: HeaderName = HeaderName::from_static("holdfast-origin");
+pub const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const VIA_US: HeaderValue = HeaderValue::from_static("1.1 holdfast");
+
+/// Headers that only the appliance itself may send (§7): a client's are dropped.
+fn is_private(name: &str) -> bool {
+    match name.as_bytes()[0] {
+        b'h' => name.starts_with("holdfast-"),
+        b'x' => matches!(name, "x-wso2-cluster-header" | "x-envoy-internal" | "x-trace-key"),
+        _ => false,
+    }
+}
+
+/// Takes out what concerns one connection only, and what `Connection` nominates. `TE: trailers` stays meaningful to the
+/// next hop and is kept.
+pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    if let Entry::Occupied(entry) = headers.entry(CONNECTION) {
+        let (_, lines) = entry.remove_entry_mult();
+        let lines: Vec<HeaderValue> = lines.collect();
+        for token in lines.iter().flat_map(|line| line.as_bytes().split(|&b| b == b',')) {
+            // `TE` is always nominated; what frames or addresses the message is not for a client to take out.
+            let token = token.trim_ascii();
+            let plain = token.eq_ignore_ascii_case(b"close") || token.eq_ignore_ascii_case(b"keep-alive");
+            if plain || token.eq_ignore_ascii_case(b"te") {
+                continue;
+            }
+            if let Ok(name) = HeaderName::from_bytes(token)
+                && name != http::header::HOST
+                && name != http::header::CONTENT_LENGTH
+            {
+                headers.remove(name);
+            }
+        }
+    }
+    headers.remove(KEEP_ALIVE);
+    headers.remove(PROXY_CONNECTION);
+    headers.remove(TRANSFER_ENCODING);
+    headers.remove(UPGRADE);
+    if let Entry::Occupied(mut entry) = headers.entry(TE) {
+        let trailers = |value: &HeaderValue| {
+            value.as_bytes().split(|&b| b == b',').any(|part| part.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+        };
+        if entry.iter().any(trailers) {
+            entry.insert(HeaderValue::from_static("trailers"));
+        } else {
+            entry.remove();
+        }
+    }
+}
+
+/// Takes out headers that only we may send. They are rare: one pass finds out that there are none.
+pub fn strip_private(headers: &mut HeaderMap) {
+    let found: Vec<HeaderName> = headers.keys().filter(|name| is_private(name.as_str())).cloned().collect();
+    for name in found {
+        headers.remove(name);
+    }
+}
+
+pub fn append_via(headers: &mut HeaderMap) {
+    headers.append(VIA, VIA_US);
+}
+
+/// What a connection adds to each of its requests, written once.
+#[derive(Clone, Debug)]
+pub struct Client {
+    pub address: IpAddr,
+    pub is_tls: bool,
+    x_forwarded_for: HeaderValue,
+    /// `for=…;proto=…;host="`
+    forwarded: String,
+}
+
+impl Client {
+    pub fn new(address: IpAddr, is_tls: bool) -> Self {
+        let address = address.to_canonical();
+        let node = if address.is_ipv6() { format!("\"[{address}]\"") } else { address.to_string() };
+        let proto = if is_tls { "https" } else { "http" };
+        let x_forwarded_for = HeaderValue::try_from(address.to_string()).expect("an address is visible ASCII");
+        Self { address, is_tls, x_forwarded_for, forwarded: format!("for={node};proto={proto};host=\"") }
+    }
+
+    /// Appends to what earlier proxies said. The client's own claims stay, to the left, where nobody should trust them.
+    pub fn append_forwarded(&self, headers: &mut HeaderMap, authority: &HeaderValue) {
+        headers.append(X_FORWARDED_FOR, self.x_forwarded_for.clone());
+        if let Entry::Vacant(entry) = headers.entry(X_FORWARDED_PROTO) {
+            entry.insert(HeaderValue::from_static(if self.is_tls { "https" } else { "http" }));
+        }
+        if let Entry::Vacant(entry) = headers.entry(X_FORWARDED_HOST) {
+            entry.insert(authority.clone());
+        }
+        let mut line = Vec::with_capacity(self.forwarded.len() + authority.len() + 1);
+        line.extend_from_slice(self.forwarded.as_bytes());
+        line.extend_from_slice(authority.as_bytes());
+        line.push(b'"');
+        // An authority holds no quote, so this is always a valid value.
+        if let Ok(value) = HeaderValue::from_maybe_shared(bytes::Bytes::from(line)) {
+            headers.append(FORWARDED, value);
+        }
+    }
+}
+
+/// Headers as a request or answer is kept: in order, names in lower case.
+pub fn keep(headers: &HeaderMap, without: &[HeaderName]) -> Vec<Header> {
+    let mut kept = Vec::with_capacity(headers.len() + 3);
+    for (name, value) in headers {
+        if !without.contains(name) {
+            kept.push(Header { name: name.as_str().to_owned(), value: value.as_bytes().to_vec() });
+        }
+    }
+    kept
+}
+
+/// The reverse. A line that is no header any more is left out: it came from one, so there is none.
+pub fn restore(kept: &[Header], into: &mut HeaderMap) {
+    into.reserve(kept.len() + 4);
+    for header in kept {
+        if let (Ok(name), Ok(value)) =
+            (HeaderName::from_bytes(header.name.as_bytes()), HeaderValue::from_bytes(&header.value))
+        {
+            into.append(name, value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway::parts::test_support::headers;
+
+    fn names(map: &HeaderMap) -> Vec<&str> {
+        map.keys().map(|n| n.as_str()).collect()
+    }
+
+    #[test]
+    fn what_concerns_one_connection_is_taken_out() {
+        let mut map = headers(&[
+            ("connection", "X-One, close"),
+            ("connection", "te, x-two ,content-length,host"),
+            ("host", "h"),
+            ("content-length", "3"),
+            ("x-one", "1"),
+            ("x-two", "2"),
+            ("x-three", "3"),
+            ("keep-alive", "5"),
+            ("proxy-connection", "x"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "x"),
+            ("te", "gzip, Trailers"),
+            ("trailer", "x"),
+        ]);
+        strip_hop_by_hop(&mut map);
+        let mut left = names(&map);
+        left.sort_unstable();
+        assert_eq!(left, ["content-length", "host", "te", "trailer", "x-three"]);
+        assert_eq!(map["te"], "trailers");
+        let mut map = headers(&[("te", "gzip")]);
+        strip_hop_by_hop(&mut map);
+        assert!(map.is_empty());
+    }
+
+    #[test]
+    fn nobody_speaks_in_our_name() {
+        let mut map = headers(&[
+            ("holdfast-replay", "true"),
+            ("holdfast-anything", "x"),
+            ("x-wso2-cluster-header", "x"),
+            ("x-envoy-internal", "true"),
+            ("x-trace-key", "x"),
+            ("x-other", "x"),
+            ("holdfas", "x"),
+        ]);
+        strip_private(&mut map);
+        let mut left = names(&map);
+        left.sort_unstable();
+        assert_eq!(left, ["holdfas", "x-other"]);
+    }
+
+    #[test]
+    fn forwarding_is_appended_to_what_was_said_before() {
+        let mut map = headers(&[("x-forwarded-for", "1.2.3.4"), ("x-forwarded-proto", "https"), ("via", "1.0 other")]);
+        let host = HeaderValue::from_static("shop:80");
+        Client::new("::1".parse().unwrap(), false).append_forwarded(&mut map, &host);
+        append_via(&mut map);
+        let all = |name: &str| map.get_all(name).iter().map(|v| v.to_str().unwrap()).collect::<Vec<_>>();
+        assert_eq!(all("x-forwarded-for"), ["1.2.3.4", "::1"]);
+        assert_eq!(all("x-forwarded-proto"), ["https"]);
+        assert_eq!(all("x-forwarded-host"), ["shop:80"]);
+        assert_eq!(all("forwarded"), ["for=\"[::1]\";proto=http;host=\"shop:80\""]);
+        assert_eq!(all("via"), ["1.0 other", "1.1 holdfast"]);
+    }
+}

@@ -1,0 +1,253 @@
+//! Which service a request is for, whether it is a write, and for which store (§4, §11). Pure.
+use std::str::FromStr;
+
+use http::{HeaderName, Method};
+
+use super::parts::{self, Parts};
+
+/// One entry of a service's `match`. Both parts absent: everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Match {
+    /// In lower case, without port; `*.example.com` takes any name below.
+    pub host: Option<String>,
+    /// Whole segments: `/a` takes `/a` and `/a/b`, not `/ab`.
+    pub path: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RouteError {
+    #[error("service {service:?}: path {path:?} must begin with a slash and hold no query")]
+    Path { service: String, path: String },
+    #[error("services {first:?} and {second:?} both match host {host:?} and path {path:?}")]
+    Twice { first: String, second: String, host: String, path: String },
+    #[error("store_from {0:?} is not known; use header:NAME, jwt:CLAIM, host or path:N")]
+    StoreFrom(String),
+    #[error("no store in the request: {from} is missing or empty")]
+    StoreMissing { from: String },
+    #[error("store {store:?}, named by {from}, does not belong to this service here")]
+    StoreForeign { from: String, store: String },
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    host: Option<String>,
+    /// Without a slash at the end; `""` takes everything.
+    prefix: String,
+    service: usize,
+}
+
+/// All matches of all services, the most specific first.
+#[derive(Clone, Debug, Default)]
+pub struct Router {
+    entries: Vec<Entry>,
+    any_host: bool,
+}
+
+impl Router {
+    /// `services`: names and matches; a request is routed to their index.
+    pub fn new(services: &[(&str, &[Match])]) -> Result<Self, RouteError> {
+        let mut entries: Vec<Entry> = Vec::new();
+        for (service, (name, matches)) in services.iter().enumerate() {
+            for one in *matches {
+                let path = one.path.as_deref().unwrap_or("/");
+                if !path.starts_with('/') || path.contains(['?', '#', ' ']) {
+                    return Err(RouteError::Path { service: name.to_string(), path: path.to_owned() });
+                }
+                let prefix = path.trim_end_matches('/').to_owned();
+                let host = one.host.as_ref().map(|host| host.to_ascii_lowercase());
+                if let Some(other) = entries.iter().find(|e| e.host == host && e.prefix == prefix) {
+                    return Err(RouteError::Twice {
+                        first: services[other.service].0.to_owned(),
+                        second: name.to_string(),
+                        host: host.unwrap_or_else(|| "*".to_owned()),
+                        path: path.to_owned(),
+                    });
+                }
+                entries.push(Entry { host, prefix, service });
+            }
+        }
+        // A named host before a pattern before any; then the longest of each, so the first match is the best.
+        let rank = |e: &Entry| e.host.as_ref().map_or((0, 0), |h| (if h.starts_with("*.") { 1 } else { 2 }, h.len()));
+        entries.sort_by(|a, b| (rank(b), b.prefix.len()).cmp(&(rank(a), a.prefix.len())));
+        let any_host = entries.iter().any(|e| e.host.is_some());
+        Ok(Self { entries, any_host })
+    }
+
+    /// The index of the service for this host (without port) and path.
+    pub fn route(&self, host: &str, path: &str) -> Option<usize> {
+        let lower;
+        let host = if self.any_host && host.bytes().any(|b| b.is_ascii_uppercase()) {
+            lower = host.to_ascii_lowercase();
+            &lower
+        } else {
+            host
+        };
+        self.entries.iter().find(|e| e.takes_host(host) && e.takes_path(path)).map(|e| e.service)
+    }
+}
+
+impl Entry {
+    fn takes_host(&self, host: &str) -> bool {
+        match self.host.as_deref() {
+            None => true,
+            Some(pattern) => match pattern.strip_prefix('*') {
+                Some(below) => host.len() > below.len() && host.ends_with(below),
+                None => host == pattern,
+            },
+        }
+    }
+    fn takes_path(&self, path: &str) -> bool {
+        path.strip_prefix(self.prefix.as_str())
+            .is_some_and(|rest| self.prefix.is_empty() || rest.is_empty() || rest.starts_with('/'))
+    }
+}
+
+/// Methods that can change a service's state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WriteMethods(Vec<Method>);
+
+impl Default for WriteMethods {
+    fn default() -> Self {
+        Self(vec![Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
+    }
+}
+
+impl WriteMethods {
+    pub fn new(methods: Vec<Method>) -> Self {
+        Self(methods)
+    }
+    pub fn contains(&self, method: &Method) -> bool {
+        self.0.contains(method)
+    }
+}
+
+/// Where a hub finds the store of a request (`store_from`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreFrom {
+    Header(HeaderName),
+    Claim(String),
+    Host,
+    Segment(usize),
+}
+
+impl FromStr for StoreFrom {
+    type Err = RouteError;
+
+    fn from_str(text: &str) -> Result<Self, RouteError> {
+        let unknown = || RouteError::StoreFrom(text.to_owned());
+        match text.split_once(':') {
+            None if text == "host" => Ok(StoreFrom::Host),
+            Some(("header", name)) => Ok(StoreFrom::Header(name.parse().map_err(|_| unknown())?)),
+            Some(("jwt", claim)) if !claim.is_empty() => Ok(StoreFrom::Claim(claim.to_owned())),
+            Some(("path", n)) => match n.parse() {
+                Ok(n @ 1..=64) => Ok(StoreFrom::Segment(n)),
+                _ => Err(unknown()),
+            },
+            _ => Err(unknown()),
+        }
+    }
+}
+
+impl StoreFrom {
+    /// The store that a request names; `is_known` says whether it is one of this service's.
+    pub fn extract(&self, parts: &Parts<'_>, is_known: impl Fn(&str) -> bool) -> Result<String, RouteError> {
+        let (from, store) = match self {
+            StoreFrom::Header(name) => {
+                let mut values = parts.headers.get_all(name).iter();
+                // Two stores are none: neither may be preferred.
+                let one = values.next().filter(|_| values.next().is_none());
+                (format!("header {name}"), one.and_then(|v| v.to_str().ok()).map(str::to_owned))
+            }
+            StoreFrom::Claim(name) => (format!("the token's claim {name}"), parts::claim(parts.headers, name)),
+            StoreFrom::Host => {
+                let first = parts.host.split('.').next().unwrap_or_default();
+                ("the host's first label".to_owned(), Some(first.to_ascii_lowercase()))
+            }
+            StoreFrom::Segment(n) => (format!("path segment {n}"), parts::segment(parts.path, *n).map(str::to_owned)),
+        };
+        match store.filter(|store| !store.is_empty()) {
+            None => Err(RouteError::StoreMissing { from }),
+            Some(store) if is_known(&store) => Ok(store),
+            // Shown back to its sender: cut, whatever it was.
+            Some(store) => Err(RouteError::StoreForeign { from, store: store.chars().take(64).collect() }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway::parts::test_support::*;
+
+    fn path(path: &str) -> Match {
+        Match { host: None, path: Some(path.into()) }
+    }
+    fn host(host: &str, path: &str) -> Match {
+        Match { host: Some(host.into()), path: Some(path.into()) }
+    }
+
+    #[test]
+    fn the_longest_whole_segments_win_and_hosts_come_first() {
+        let router = Router::new(&[
+            ("root", &[path("/")]),
+            ("a", &[path("/a"), path("/x/y/")]),
+            ("ab", &[path("/a/b")]),
+            ("host", &[host("Shop.example", "/a")]),
+            ("below", &[host("*.example", "/")]),
+        ])
+        .unwrap();
+        for (host, path, service) in [
+            ("h", "/", 0),
+            ("h", "/ab", 0),
+            ("h", "/a", 1),
+            ("h", "/a/", 1),
+            ("h", "/a/c", 1),
+            ("h", "/a/b", 2),
+            ("h", "/a/b/c", 2),
+            ("h", "/a/bc", 1),
+            ("h", "/x/y", 1),
+            ("h", "/x/yz", 0),
+            ("shop.example", "/a/b", 3),
+            ("SHOP.example", "/a", 3),
+            ("shop.example", "/b", 4),
+            ("x.example", "/a", 4),
+            (".example", "/a", 1),
+            ("h", "*", 0),
+        ] {
+            assert_eq!(router.route(host, path), Some(service), "{host}{path}");
+        }
+        let narrow = Router::new(&[("a", &[path("/a")])]).unwrap();
+        assert_eq!(narrow.route("h", "/b"), None);
+    }
+
+    #[test]
+    fn impossible_matches_are_refused() {
+        assert!(matches!(Router::new(&[("a", &[path("a")])]), Err(RouteError::Path { .. })));
+        let twice = Router::new(&[("a", &[path("/a")]), ("b", &[path("/a/")])]).unwrap_err();
+        assert!(twice.to_string().contains("\"a\" and \"b\" both match"), "{twice}");
+    }
+
+    #[test]
+    fn a_store_is_taken_from_the_request_and_must_be_known() {
+        let token = bearer(r#"{"store":"store-1"}"#);
+        let map = headers(&[("x-store", "store-1"), ("authorization", &token), ("two", "store-1"), ("two", "store-1")]);
+        let parts = Parts {
+            path: "/api/store-1/x",
+            host: "Store-1.example",
+            headers: &map,
+            client: "127.0.0.1".parse().unwrap(),
+            body: b"",
+        };
+        let extract = |from: &str| from.parse::<StoreFrom>().unwrap().extract(&parts, |store| store == "store-1");
+        for from in ["header:X-Store", "jwt:store", "host", "path:2"] {
+            assert_eq!(extract(from).as_deref(), Ok("store-1"), "{from}");
+        }
+        for from in ["header:x-other", "header:two", "jwt:sub", "path:9"] {
+            assert!(matches!(extract(from), Err(RouteError::StoreMissing { .. })), "{from}");
+        }
+        assert!(matches!(extract("path:1"), Err(RouteError::StoreForeign { .. })));
+        for bad in ["", "header:", "jwt:", "path:0", "cookie:x", "hosts"] {
+            assert!(bad.parse::<StoreFrom>().unwrap_err().to_string().contains("use header:NAME"), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! The left column of §6: what became of one attempt.
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::support::*;
+use crate::gateway::*;
+use crate::model::{Header, Request};
+use crate::service::{Attempt, AttemptResult, ProbeResult, Shadow};
+
+fn attempt(path: &str, shadow: Option<Shadow>) -> Attempt {
+    let header = |name: &str, value: &str| Header { name: name.into(), value: value.into() };
+    let request = Arc::new(Request {
+        method: "POST".into(),
+        target: path.into(),
+        authority: "shop.example".into(),
+        headers: vec![
+            header("idempotency-key", "\"a/b\""),
+            header("if-match", "\"1\""),
+            header("if-unmodified-since", "x"),
+            header("authorization", "Bearer old"),
+            header("set", "1"),
+            header("set", "2"),
+        ],
+        body: "body".into(),
+    });
+    Attempt { id: write_id(1), attempt: 1, request, origin: site(), shadow }
+}
+
+#[tokio::test]
+async fn how_a_service_ends_decides_the_class() {
+    let text = |text: &str| Step::Write(text.to_owned());
+    let cases: Vec<(&str, Vec<Step>, &str)> = vec![
+        ("closes before the answer", vec![Step::Close], "broken"),
+        ("closes in the status line", vec![text("HTTP/1.1 200"), Step::Close], "broken"),
+        ("closes in the headers", vec![text("HTTP/1.1 200 OK\r\nContent-Le"), Step::Close], "broken"),
+        ("closes in the body", vec![text("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf"), Step::Close], "broken"),
+        (
+            "closes in a chunk",
+            vec![text("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhe"), Step::Close],
+            "broken",
+        ),
+        (
+            "closes before the last chunk",
+            vec![text("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"), Step::Close],
+            "broken",
+        ),
+        ("answers nonsense", vec![text("nonsense\r\n\r\n"), Step::Close], "broken"),
+        ("never answers", vec![Step::Wait(3 * SECOND)], "broken"),
+        (
+            "stops in the body",
+            vec![text("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf"), Step::Wait(3 * SECOND)],
+            "broken",
+        ),
+        (
+            "closes after the answer",
+            vec![text("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone"), Step::Close],
+            "200 done",
+        ),
+        (
+            "ends the body by closing",
+            vec![text("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\ndone"), Step::Close],
+            "200 done",
+        ),
+        (
+            "says 100 first",
+            vec![text("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 201 OK\r\nContent-Length: 0\r\n\r\n")],
+            "201 ",
+        ),
+        ("fails", vec![text("HTTP/1.1 500 No\r\nContent-Length: 2\r\n\r\nno")], "500 no"),
+        ("has no body", vec![text("HTTP/1.1 204 No Content\r\n\r\n")], "204 "),
+    ];
+    for (name, steps, expected) in cases {
+        let service = service(move |_, _| steps.clone()).await;
+        let mut settings = upstream_settings(&[service.address]);
+        settings.try_timeout = SECOND / 4;
+        let upstream = Upstream::new(settings);
+        let result = match upstream.attempt(attempt("/tx", None)).await {
+            AttemptResult::Answered(answer) => {
+                format!("{} {}", answer.status, String::from_utf8_lossy(&answer.body))
+            }
+            AttemptResult::Broken { .. } => "broken".into(),
+            AttemptResult::NeverSent { why } => format!("never sent: {why}"),
+        };
+        assert_eq!(result, expected, "{name}");
+        assert_eq!(service.requests.lock().unwrap().len(), 1, "{name}: sent once");
+    }
+}
+
+#[tokio::test]
+async fn what_was_never_sent_is_tried_at_every_endpoint_once() {
+    let dead = || async { tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap() };
+    let (a, b) = (dead().await, dead().await);
+    let never = Upstream::new(upstream_settings(&[a, b])).attempt(attempt("/", None)).await;
+    assert!(matches!(&never, AttemptResult::NeverSent { why } if why.contains("connecting to")), "{never:?}");
+    let alive = service(|_, _| ok("x")).await;
+    let upstream = Upstream::new(upstream_settings(&[a, alive.address, b]));
+    for _ in 0..6 {
+        assert!(matches!(upstream.attempt(attempt("/", None)).await, AttemptResult::Answered(_)));
+    }
+    let none = Upstream::new(upstream_settings(&[])).attempt(attempt("/", None)).await;
+    assert!(matches!(none, AttemptResult::NeverSent { .. }));
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_was_closed_meanwhile_costs_nothing() {
+    // Closes every connection a moment after its answer, without having said so.
+    let service =
+        service(|n, _| [ok(&n.to_string()), vec![Step::Wait(Duration::from_millis(3)), Step::Close]].concat()).await;
+    let upstream = Upstream::new(upstream_settings(&[service.address]));
+    for n in 1..=20_u32 {
+        let result = upstream.attempt(attempt("/", None)).await;
+        assert!(matches!(&result, AttemptResult::Answered(a) if a.body == n.to_string()), "{n}: {result:?}");
+        until("the service closed", || service.closed.load(Ordering::SeqCst) == n as usize).await;
+    }
+    assert_eq!(service.connections.load(Ordering::SeqCst), 20);
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_closes_on_the_next_request_is_broken_and_not_sent_again() {
+    let service = service(|n, _| if n == 2 { vec![Step::Close] } else { ok("x") }).await;
+    let upstream = Upstream::new(upstream_settings(&[service.address]));
+    assert!(matches!(upstream.attempt(attempt("/", None)).await, AttemptResult::Answered(_)));
+    assert!(matches!(upstream.attempt(attempt("/", None)).await, AttemptResult::Broken { .. }));
+    assert_eq!(service.requests.lock().unwrap().len(), 2);
+    assert_eq!(service.connections.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_shadow_is_known_as_one_and_has_no_conditions() {
+    let service = service(|_, _| ok("x")).await;
+    let mut settings = upstream_settings(&[service.address]);
+    settings.replay_auth = Some(http::HeaderValue::from_static("Bearer replay"));
+    let upstream = Upstream::new(settings);
+    let shadow = Shadow { original_ms: 0, original_status: 201, original_location: Some(b"/tx/1".to_vec()) };
+    upstream.attempt(attempt("/tx", None)).await;
+    upstream.attempt(attempt("/tx", Some(shadow))).await;
+    let requests = service.requests.lock().unwrap();
+    for line in [
+        "holdfast-replay: true\r\n",
+        "holdfast-original-time: 1970-01-01T00:00:00.000Z\r\n",
+        "holdfast-original-status: 201\r\n",
+        "holdfast-original-location: /tx/1\r\n",
+        "authorization: Bearer replay\r\n",
+    ] {
+        assert!(requests[1].contains(line) && !requests[0].contains(line), "{line}: {requests:?}");
+    }
+    for line in [
+        "idempotency-key: \"a/b\"\r\n",
+        "holdfast-origin: store-1\r\n",
+        "set: 1\r\nset: 2\r\n",
+        "host: shop.example\r\n",
+    ] {
+        assert!(requests.iter().all(|r| r.contains(line)), "{line}: {requests:?}");
+    }
+    assert!(requests[0].contains("if-match") && !requests[1].contains("if-match"));
+    assert!(requests[0].contains("if-unmodified-since") && !requests[1].contains("if-unmodified-since"));
+}
+
+#[tokio::test]
+async fn a_probe_asks_by_key_and_believes_only_clear_words() {
+    let service = service(|n, _| {
+        let status = ["200 OK", "404 Not Found", "500 No", "302 Found"][n - 1];
+        vec![Step::Write(format!("HTTP/1.1 {status}\r\nContent-Length: 1\r\n\r\nx"))]
+    })
+    .await;
+    let mut settings = upstream_settings(&[service.address]);
+    settings.probe = Some("GET /by-key/{key}".parse().unwrap());
+    let upstream = Upstream::new(settings);
+    let request = attempt("/tx", None).request;
+    assert!(matches!(upstream.probe(&request).await, ProbeResult::Applied(a) if a.body == "x"));
+    assert_eq!(upstream.probe(&request).await, ProbeResult::NotFound);
+    assert_eq!(upstream.probe(&request).await, ProbeResult::Nothing);
+    assert_eq!(upstream.probe(&request).await, ProbeResult::Nothing);
+    assert!(service.requests.lock().unwrap()[0].starts_with("GET /by-key/a%2Fb HTTP/1.1\r\n"));
+}
+
+#[tokio::test]
+async fn a_full_pool_is_never_sent() {
+    let service = service(|_, _| [vec![Step::Wait(SECOND / 2)], ok("x")].concat()).await;
+    let mut settings = upstream_settings(&[service.address]);
+    settings.pool.in_flight = 1;
+    settings.pool.connect_timeout = SECOND / 20;
+    let upstream = Upstream::new(settings);
+    let (first, second) = tokio::join!(upstream.attempt(attempt("/", None)), upstream.attempt(attempt("/", None)));
+    assert!(matches!(first, AttemptResult::Answered(_)));
+    assert!(matches!(second, AttemptResult::NeverSent { .. }));
+}
+
+#[tokio::test]
+async fn health_is_asked_for_and_reported() {
+    let sick = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let state = sick.clone();
+    let service = service(move |_, _| {
+        let status = if state.load(Ordering::SeqCst) { "503 No" } else { "200 OK" };
+        vec![Step::Write(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n"))]
+    })
+    .await;
+    let mut settings = upstream_settings(&[service.address]);
+    let interval = Duration::from_millis(5);
+    settings.health =
+        Some(HealthSettings { path: "/health".into(), interval, timeout: SECOND, unhealthy: 2, healthy: 2 });
+    let upstream = Upstream::new(settings);
+    let _checks = upstream.spawn_checks();
+    let mut healthy = upstream.healthy();
+    sick.store(true, Ordering::SeqCst);
+    tokio::time::timeout(5 * SECOND, healthy.wait_for(|h| !*h)).await.unwrap().unwrap();
+    let asked = service.requests.lock().unwrap().iter().filter(|r| r.starts_with("POST")).count();
+    assert!(matches!(upstream.attempt(attempt("/", None)).await, AttemptResult::NeverSent { .. }));
+    assert_eq!(service.requests.lock().unwrap().iter().filter(|r| r.starts_with("POST")).count(), asked);
+    sick.store(false, Ordering::SeqCst);
+    tokio::time::timeout(5 * SECOND, healthy.wait_for(|h| *h)).await.unwrap().unwrap();
+    assert!(matches!(upstream.attempt(attempt("/", None)).await, AttemptResult::Answered(_)));
+}

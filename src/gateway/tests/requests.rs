@@ -1,0 +1,231 @@
+//! Reads, plain proxying, and the duties of a proxy.
+use super::support::*;
+use crate::gateway::*;
+
+#[tokio::test]
+async fn a_read_passes_through_with_a_proxys_headers() {
+    let service = service(|_, _| {
+        vec![Step::Write(
+            "HTTP/1.1 200 OK\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nConnection: X-Hop\r\nX-Hop: 1\r\n\
+             Content-Length: 2\r\n\r\nhi"
+                .into(),
+        )]
+    })
+    .await;
+    let gateway = gateway(upstream_settings(&[service.address]), |_| {}).await;
+    let lines = "Connection: X-Mine\r\nX-Mine: 1\r\nHoldfast-Replay: true\r\nx-envoy-internal: true\r\nTE: trailers\r\n\
+        Idempotency-Key: \r\nX-Request-Id: r-1\r\n";
+    let mut wire = Wire::to(gateway.address).await;
+    for path in ["/a?b=c", "http://other.example:81/a?b=c"] {
+        let answer = wire.ask(&get(path, lines)).await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nhi"), "{answer}");
+        for line in [
+            "set-cookie: a=1\r\nset-cookie: b=2\r\n",
+            "via: 1.1 holdfast\r\n",
+            "holdfast-served-by: store-1\r\n",
+            "date: ",
+        ] {
+            assert!(answer.contains(line), "{line}: {answer}");
+        }
+        assert!(!answer.contains("x-hop"), "{answer}");
+    }
+    let requests = service.requests.lock().unwrap();
+    for (request, host) in requests.iter().zip(["shop.example", "other.example:81"]) {
+        assert!(request.starts_with("GET /a?b=c HTTP/1.1\r\n"), "{request}");
+        for line in [
+            format!("host: {host}\r\n"),
+            "x-request-id: r-1\r\n".into(),
+            "traceparent: 00-".into(),
+            "x-forwarded-for: 127.0.0.1\r\n".into(),
+            "x-forwarded-proto: http\r\n".into(),
+            format!("x-forwarded-host: {host}\r\n"),
+            format!("forwarded: for=127.0.0.1;proto=http;host=\"{host}\"\r\n"),
+            "via: 1.1 holdfast\r\n".into(),
+        ] {
+            assert!(request.contains(&line), "{line}: {request}");
+        }
+        for gone in ["x-mine", "holdfast-replay", "x-envoy-internal", "connection"] {
+            assert!(!request.contains(gone), "{gone}: {request}");
+        }
+    }
+    assert_eq!((requests.len(), service.connections.load(std::sync::atomic::Ordering::SeqCst)), (2, 1));
+}
+
+#[tokio::test]
+async fn head_has_the_length_and_no_body() {
+    let service = service(|_, _| vec![Step::Write("HTTP/1.1 200 OK\r\nContent-Length: 1234\r\n\r\n".into())]).await;
+    let gateway = gateway(upstream_settings(&[service.address]), |_| {}).await;
+    let mut wire = Wire::to(gateway.address).await;
+    for _ in 0..2 {
+        wire.send("HEAD /a HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        let mut head = [0; 2048];
+        let n = tokio::io::AsyncReadExt::read(&mut wire.stream, &mut head).await.unwrap();
+        let head = String::from_utf8_lossy(&head[..n]).into_owned();
+        assert!(head.starts_with("HTTP/1.1 200") && head.contains("content-length: 1234\r\n"), "{head}");
+        assert!(head.ends_with("\r\n\r\n"), "{head}");
+    }
+}
+
+#[tokio::test]
+async fn trailers_pass_through() {
+    let service = service(|_, _| {
+        let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n";
+        vec![Step::Write(format!("{head}2\r\nhi\r\n0\r\nX-Sum: 7\r\n\r\n"))]
+    })
+    .await;
+    let gateway = gateway(upstream_settings(&[service.address]), |_| {}).await;
+    let answer = ask(gateway.address, &get("/a", "TE: trailers\r\nConnection: TE\r\n")).await;
+    assert!(answer.contains("transfer-encoding: chunked") && answer.contains("x-sum: 7\r\n"), "{answer}");
+    assert!(service.requests.lock().unwrap()[0].contains("te: trailers"));
+}
+
+#[tokio::test]
+async fn a_service_without_replicas_is_streamed_both_ways_without_a_journal() {
+    let service = service(|_, request| ok(&format!("{}", request.len()))).await;
+    let gateway = gateway(upstream_settings(&[service.address]), |_| {}).await;
+    let mut wire = Wire::to(gateway.address).await;
+    wire.send("POST /plain/x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n").await;
+    wire.send("5\r\nworld\r\n0\r\n\r\n").await;
+    let answer = wire.read().await;
+    assert!(answer.starts_with("HTTP/1.1 200") && !answer.contains("holdfast-"), "{answer}");
+    let answer = wire.ask(&post("/plain/x", "", &"x".repeat(50_000))).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let requests = service.requests.lock().unwrap();
+    assert!(requests[0].contains("hello") && requests[0].contains("world"), "{}", requests[0]);
+    assert!(requests[1].contains("content-length: 50000\r\n"));
+    assert_eq!(gateway.seen.lock().unwrap().writes.len(), 0);
+}
+
+#[tokio::test]
+async fn a_read_that_was_never_sent_goes_to_another_endpoint_and_one_that_broke_off_does_not() {
+    let dead = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let alive = service(|_, request| if request.contains("/break") { vec![Step::Close] } else { ok("hi") }).await;
+    let gateway_ = gateway(upstream_settings(&[dead, alive.address]), |_| {}).await;
+    for _ in 0..4 {
+        assert!(ask(gateway_.address, &get("/a", "")).await.starts_with("HTTP/1.1 200"));
+    }
+    let broken = ask(gateway_.address, &get("/break", "")).await;
+    assert!(broken.starts_with("HTTP/1.1 502") && broken.contains("upstream-broken"), "{broken}");
+    assert_eq!(alive.requests.lock().unwrap().len(), 5);
+
+    let nobody = gateway(upstream_settings(&[dead]), |_| {}).await;
+    let refused = ask(nobody.address, &get("/a", "")).await;
+    assert!(refused.starts_with("HTTP/1.1 503") && refused.contains("retry-after: 1\r\n"), "{refused}");
+    assert!(refused.contains("\"retry\":\"safe\"") && refused.contains("\"request_id\":\""), "{refused}");
+}
+
+#[tokio::test]
+async fn reads_go_where_writes_are_decided() {
+    let service = service(|_, _| ok("here")).await;
+    let gateway = gateway_with(upstream_settings(&[service.address]), "cloud", |_| {}, |_| {}).await;
+    let answer = ask(gateway.address, &get("/a?b", "")).await;
+    assert!(answer.ends_with("cloud tx /a?b false") && answer.contains("holdfast-served-by: cloud\r\n"), "{answer}");
+    assert_eq!(service.requests.lock().unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn what_a_reader_has_seen_is_waited_for() {
+    let service = service(|_, _| ok("here")).await;
+    let token = |position| {
+        let mut after = crate::model::After::new();
+        after.raise(write_id(0).log, position);
+        format!("Holdfast-Seen: {}\r\n", crate::gateway::seen::encode(&after))
+    };
+    for (refuse, position, status) in [(true, 5, "200"), (true, 500, "503"), (false, 500, "200")] {
+        let gateway = gateway(upstream_settings(&[service.address]), |s| s.refuse_stale = refuse).await;
+        let answer = ask(gateway.address, &get("/a", &token(position))).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+    }
+    let gateway = gateway(upstream_settings(&[service.address]), |_| {}).await;
+    for lines in ["Holdfast-Seen: ???\r\n".to_owned(), token(1) + &token(1)] {
+        let answer = ask(gateway.address, &get("/a", &lines)).await;
+        assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("bad-seen"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn own_pages_unknown_routes_and_upgrades() {
+    let service = service(|_, _| ok("here")).await;
+    let only = |s: &mut ServiceSettings| s.matches = vec![Match { host: None, path: Some("/tx".into()) }];
+    let gateway = gateway(upstream_settings(&[service.address]), only).await;
+    for (request, status, says) in [
+        (get("/.holdfast/writes/tok-1", ""), "200", "queued"),
+        (get("/.holdfast/writes/other", ""), "404", "no-such-write"),
+        (get("/.holdfast/writes/", ""), "404", "no-such-write"),
+        (post("/.holdfast/writes/tok-1", "", ""), "405", "method-not-allowed"),
+        (get("/txs", ""), "404", "no-route"),
+        (get("/tx/1", ""), "200", "here"),
+        (get("/tx", "Connection: Upgrade\r\nUpgrade: websocket\r\n"), "501", "upgrade-unsupported"),
+        (get("/tx", "Connection: Upgrade\r\nUpgrade: h2c\r\n"), "200", "here"),
+        ("CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n".into(), "501", "upgrade-unsupported"),
+    ] {
+        let answer = ask(gateway.address, &request).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")) && answer.contains(says), "{request}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_taken_port_is_named() {
+    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = taken.local_addr().unwrap();
+    let settings = GatewaySettings::new(site(), vec![ListenSettings { address, tls: None }]);
+    let neighbours =
+        Neighbours { tokens: std::sync::Arc::new(Nothing), status: std::sync::Arc::new(Nothing), peers: None };
+    let Err(error) = Gateway::bind(settings, Vec::new(), neighbours).await else { panic!("the port is taken") };
+    let text = error.to_string();
+    assert!(text.contains(&address.to_string()) && text.contains("another process"), "{text}");
+}
+
+struct Nothing;
+impl Tokens for Nothing {
+    fn token(&self, _: crate::model::WriteId) -> String {
+        String::new()
+    }
+}
+impl StatusPages for Nothing {
+    fn status<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Option<http::Response<Body>>> {
+        Box::pin(std::future::ready(None))
+    }
+}
+
+#[tokio::test]
+async fn draining_lets_requests_in_flight_end_and_closes_idle_connections() {
+    let service = service(|_, _| [vec![Step::Wait(SECOND / 5)], ok("late")].concat()).await;
+    let mut gateway = gateway(upstream_settings(&[service.address]), |_| {}).await;
+    let mut idle = Wire::to(gateway.address).await;
+    let mut busy = Wire::to(gateway.address).await;
+    busy.send(&get("/a", "")).await;
+    until("the service is asked", || service.requests.lock().unwrap().len() == 1).await;
+    gateway.stop();
+    assert!(busy.read().await.ends_with("late"));
+    assert!(gateway.running.await.unwrap());
+    assert!(idle.is_closed().await && busy.is_closed().await);
+}
+
+#[tokio::test]
+async fn http2_with_prior_knowledge_at_both_ends() {
+    use http_body_util::BodyExt;
+    // One gateway in front of another: the outer one's endpoint is h2c.
+    let service = service(|_, _| ok("through")).await;
+    let inner = gateway(upstream_settings(&[service.address]), |_| {}).await;
+    let mut settings = upstream_settings(&[]);
+    settings.endpoints = vec![EndpointSettings::parse(&format!("h2c://{}", inner.address)).unwrap()];
+    let outer = gateway(settings, |_| {}).await;
+
+    let stream = tokio::net::TcpStream::connect(outer.address).await.unwrap();
+    let io = hyper_util::rt::TokioIo::new(stream);
+    let (mut sender, conn) =
+        hyper::client::conn::http2::handshake(hyper_util::rt::TokioExecutor::new(), io).await.unwrap();
+    tokio::spawn(conn);
+    for method in ["GET", "POST"] {
+        let request = http::Request::builder().method(method).uri("http://shop.example/a?b");
+        let body = Body::Full("body".into());
+        let response = sender.send_request(request.body(body).unwrap()).await.unwrap();
+        assert_eq!((response.status().as_u16(), response.version()), (200, http::Version::HTTP_2), "{method}");
+        assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "through");
+    }
+    let requests = service.requests.lock().unwrap();
+    assert_eq!(requests.len(), 2);
+    assert!(requests.iter().all(|r| r.contains("host: shop.example\r\n")), "{requests:?}");
+    assert_eq!(inner.seen.lock().unwrap().writes.len(), 1);
+}

@@ -1,0 +1,189 @@
+//! Writes, from the client's bytes to the client's answer.
+use super::support::*;
+use crate::idempotency::{Dialect, KeyRules};
+use crate::service::AttemptResult;
+
+#[tokio::test]
+async fn a_write_is_described_sent_and_answered_and_a_copy_gets_the_same_answer() {
+    let service = service(|n, _| {
+        let cookies =
+            "Set-Cookie: a=1\r\nSet-Cookie: b=2\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\nConnection: keep-alive";
+        vec![Step::Write(format!(
+            "HTTP/1.1 201 Created\r\n{cookies}\r\nLocation: /tx/{n}\r\nContent-Length: 1\r\n\r\n{n}"
+        ))]
+    })
+    .await;
+    let gateway = gateway(upstream_settings(&[service.address]), |_| {}).await;
+    let lines = "Idempotency-Key: \"k-1\"\r\nX-Session-Id: s\r\nHoldfast-Origin: forged\r\nX-Request-Id: r\r\n";
+    let mut wire = Wire::to(gateway.address).await;
+    let first = wire.ask(&post("/tx?x", lines, "{}")).await;
+    let again = wire.ask(&post("/tx?x", &lines.replace('"', ""), "{}")).await;
+    let other = wire.ask(&post("/tx?x", lines, "{ }")).await;
+    for answer in [&first, &again] {
+        assert!(answer.starts_with("HTTP/1.1 201 Created\r\n") && answer.ends_with("\r\n\r\n1"), "{answer}");
+        for line in [
+            "set-cookie: a=1\r\nset-cookie: b=2\r\n",
+            "location: /tx/1\r\n",
+            "holdfast-seen: AQEA",
+            "holdfast-served-by: store-1\r\n",
+            "content-length: 1\r\n",
+        ] {
+            assert!(answer.contains(line), "{line}: {answer}");
+        }
+        assert!(!answer.contains("1970") && answer.matches("date: ").count() == 1, "{answer}");
+    }
+    assert!(first.contains("holdfast-write: tok-1\r\n") && !first.contains("idempotent-replayed"), "{first}");
+    assert!(again.contains("idempotent-replayed: true\r\n"), "{again}");
+    assert!(other.starts_with("HTTP/1.1 422") && other.contains("\"code\":\"key-reused\""), "{other}");
+    let requests = service.requests.lock().unwrap();
+    assert_eq!(requests.len(), 1);
+    let request = &requests[0];
+    assert!(request.starts_with("POST /tx?x HTTP/1.1\r\n") && request.ends_with("\r\n\r\n{}"), "{request}");
+    for line in [
+        "host: shop.example\r\n",
+        "idempotency-key: \"k-1\"\r\n",
+        "x-request-id: r\r\n",
+        "traceparent: 00-",
+        "holdfast-origin: store-1\r\n",
+        "via: 1.1 holdfast\r\n",
+        "x-forwarded-for: 127.0.0.1\r\n",
+        "content-length: 2\r\n",
+    ] {
+        assert!(request.contains(line), "{line}: {request}");
+    }
+    let seen = gateway.seen.lock().unwrap();
+    assert_eq!(seen.writes[0].facts.lane, crate::model::Lane::of("header:x-session-id", b"s"));
+    assert!(seen.writes[0].facts.traceparent.is_some());
+}
+
+#[tokio::test]
+async fn a_write_without_a_key_gets_one_of_ours_and_has_no_copies() {
+    let service = service(|_, _| ok("")).await;
+    let gateway = gateway(upstream_settings(&[service.address]), |_| {}).await;
+    for _ in 0..2 {
+        let answer = ask(gateway.address, &post("/tx", "", "{}")).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+    let requests = service.requests.lock().unwrap();
+    let key = |request: &str| {
+        let at = request.find("idempotency-key: ").expect("a key") + 17;
+        uuid::Uuid::parse_str(&request[at..at + 36]).expect("a UUID")
+    };
+    assert_eq!(key(&requests[0]).get_version_num(), 7);
+    assert_ne!(key(&requests[0]), key(&requests[1]));
+    assert!(gateway.seen.lock().unwrap().writes.iter().all(|w| w.facts.key.is_none()));
+}
+
+#[tokio::test]
+async fn bad_keys_are_refused_before_anything_is_kept() {
+    let service = service(|_, _| ok("")).await;
+    let rules = KeyRules { dialect: Dialect::Ietf, require_key: true };
+    let gateway = gateway(upstream_settings(&[service.address]), |s| s.keys = rules).await;
+    for (lines, code) in [
+        ("Idempotency-Key: \r\n".to_owned(), "bad-key"),
+        ("Idempotency-Key: a\r\nIdempotency-Key: b\r\n".to_owned(), "bad-key"),
+        (format!("Idempotency-Key: {}\r\n", "k".repeat(256)), "bad-key"),
+        (String::new(), "key-required"),
+    ] {
+        let answer = ask(gateway.address, &post("/tx", &lines, "{}")).await;
+        assert!(answer.starts_with("HTTP/1.1 400") && answer.contains(&format!("\"code\":\"{code}\"")), "{answer}");
+        assert!(answer.contains("rel=\"describedby\""), "{answer}");
+    }
+    assert_eq!(gateway.seen.lock().unwrap().writes.len(), 0);
+}
+
+#[tokio::test]
+async fn the_envoy_dialect_speaks_envoys_headers() {
+    let service = service(|_, _| ok("x")).await;
+    let rules = KeyRules { dialect: Dialect::Envoy, require_key: false };
+    let gateway = gateway(upstream_settings(&[service.address]), |s| s.keys = rules).await;
+    let first = ask(gateway.address, &post("/tx", "X-Request-Id: r-1\r\n", "{}")).await;
+    let again = ask(gateway.address, &post("/tx", "X-Request-Id: r-1\r\n", "{}")).await;
+    let other = ask(gateway.address, &post("/tx", "X-Request-Id: r-1\r\n", "{ }")).await;
+    assert!(!first.contains("idempotency-status"), "{first}");
+    assert!(
+        again.contains("idempotency-status: true\r\n") && again.contains("x-envoy-ratelimited: true\r\n"),
+        "{again}"
+    );
+    assert!(other.starts_with("HTTP/1.1 409"), "{other}");
+    assert!(service.requests.lock().unwrap()[0].contains("idempotency-key: r-1\r\n"));
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_leaves_no_trace() {
+    let service = service(|_, _| ok("")).await;
+    let gateway = gateway(upstream_settings(&[service.address]), |_| {}).await;
+    let chunk = format!("2710\r\n{}\r\n", "x".repeat(10_000));
+    let chunked =
+        format!("POST /tx HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}1\r\nx\r\n0\r\n\r\n");
+    let announced = "POST /tx HTTP/1.1\r\nHost: a\r\nContent-Length: 10001\r\nExpect: 100-continue\r\n\r\n".to_owned();
+    for request in [chunked, announced, post("/tx", "", &"x".repeat(10_001))] {
+        let answer = ask(gateway.address, &request).await;
+        assert!(answer.starts_with("HTTP/1.1 413") && answer.contains("body-too-large"), "{answer}");
+    }
+    assert!(ask(gateway.address, &post("/tx", "", &"x".repeat(10_000))).await.starts_with("HTTP/1.1 200"));
+    assert_eq!(gateway.seen.lock().unwrap().writes.len(), 1);
+}
+
+#[tokio::test]
+async fn continue_is_said_when_the_body_is_wanted() {
+    let service = service(|_, _| ok("done")).await;
+    let gateway = gateway(upstream_settings(&[service.address]), |_| {}).await;
+    for path in ["/tx", "/plain"] {
+        let mut wire = Wire::to(gateway.address).await;
+        let head = format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n");
+        let interim = wire.ask(&head).await;
+        assert!(interim.starts_with("HTTP/1.1 100 Continue\r\n"), "{path}: {interim}");
+        assert!(wire.ask("hi").await.ends_with("done"), "{path}");
+    }
+    assert!(!service.requests.lock().unwrap().iter().any(|r| r.contains("expect")));
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_cancels_no_write() {
+    let service = service(|_, _| [vec![Step::Wait(SECOND / 10)], ok("done")].concat()).await;
+    let gateway = gateway(upstream_settings(&[service.address]), |_| {}).await;
+    let mut wire = Wire::to(gateway.address).await;
+    wire.send(&post("/tx", "Idempotency-Key: k\r\n", "{}")).await;
+    until("the service is asked", || service.requests.lock().unwrap().len() == 1).await;
+    drop(wire);
+    until("the write is answered", || gateway.seen.lock().unwrap().results.len() == 1).await;
+    assert!(matches!(&gateway.seen.lock().unwrap().results[0], AttemptResult::Answered(a) if a.body == "done"));
+    let again = ask(gateway.address, &post("/tx", "Idempotency-Key: k\r\n", "{}")).await;
+    assert!(again.contains("idempotent-replayed: true") && again.ends_with("done"), "{again}");
+}
+
+#[tokio::test]
+async fn an_unfinished_body_is_no_write() {
+    let service = service(|_, _| ok("")).await;
+    let gateway = gateway(upstream_settings(&[service.address]), |_| {}).await;
+    let mut wire = Wire::to(gateway.address).await;
+    wire.send("POST /tx HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf").await;
+    drop(wire);
+    let answer = ask(gateway.address, &post("/tx", "", "whole")).await;
+    assert!(answer.starts_with("HTTP/1.1 200"));
+    assert_eq!(gateway.seen.lock().unwrap().writes.len(), 1);
+}
+
+#[tokio::test]
+async fn receipts_and_unknown_outcomes_carry_the_status_address() {
+    let service = service(|_, _| vec![Step::Close]).await;
+    let gateway = gateway(upstream_settings(&[service.address]), |_| {}).await;
+    let queued = ask(gateway.address, &post("/queue", "", "{}")).await;
+    assert!(queued.starts_with("HTTP/1.1 202") && queued.contains("location: /.holdfast/writes/tok-1\r\n"), "{queued}");
+    let unknown = ask(gateway.address, &post("/tx", "", "{}")).await;
+    assert!(unknown.starts_with("HTTP/1.1 504") && unknown.contains("\"code\":\"outcome-unknown\""), "{unknown}");
+    assert!(
+        unknown.contains("</.holdfast/writes/tok-2>; rel=\"monitor\"") && unknown.contains("\"retry\":\"unknown\"")
+    );
+}
+
+#[tokio::test]
+async fn an_answer_too_large_to_keep_reaches_the_first_asker_whole() {
+    let service = service(|_, _| ok(&"x".repeat(100_000))).await;
+    let gateway = gateway(upstream_settings(&[service.address]), |_| {}).await;
+    let first = ask(gateway.address, &post("/tx", "Idempotency-Key: k\r\n", "{}")).await;
+    assert!(first.contains("content-length: 100000\r\n") && first.ends_with("xxx"), "{first:.300}");
+    let again = ask(gateway.address, &post("/tx", "Idempotency-Key: k\r\n", "{}")).await;
+    assert!(again.starts_with("HTTP/1.1 409") && again.contains("replay-unavailable"), "{again}");
+}

@@ -1,0 +1,354 @@
+//! The client side of one service at this site: its endpoints, and what became of a request sent there (§6).
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HOST, HeaderMap, HeaderName, HeaderValue, TE};
+use http::{Request, Response, Uri};
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use tokio::sync::watch;
+
+use super::body::Body;
+use super::headers;
+use super::large::LargeAnswers;
+use super::pool::{EndpointSettings, Pool, PoolSettings, SendError};
+use crate::model::{Answer, Digest, Header, WriteId};
+use crate::service::{Attempt, AttemptResult, ProbeResult};
+
+#[derive(Clone, Debug)]
+pub struct HealthSettings {
+    pub path: String,
+    pub interval: Duration,
+    pub timeout: Duration,
+    /// So many failures in a row make an endpoint unhealthy, so many successes healthy again.
+    pub unhealthy: u32,
+    pub healthy: u32,
+}
+
+#[derive(Clone, Debug)]
+pub struct UpstreamSettings {
+    pub service: String,
+    pub endpoints: Vec<EndpointSettings>,
+    pub pool: PoolSettings,
+    /// One try, from the first byte sent to the last byte of the answer (streamed: to its head).
+    pub try_timeout: Duration,
+    pub health: Option<HealthSettings>,
+    /// Answers to writes up to this are kept for replays.
+    pub max_replay_body: usize,
+    /// Bytes of larger answers kept in memory for clients that wait for them, over all of this service.
+    pub large_answers: usize,
+    /// `outcome.probe`, for example `/transactions/by-key/{key}`.
+    pub probe: Option<ProbeTemplate>,
+    /// `replay.auth`: in place of the client's `Authorization` in shadows.
+    pub replay_auth: Option<HeaderValue>,
+}
+
+/// `GET /transactions/by-key/{key}`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProbeTemplate {
+    before: String,
+    after: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("outcome.probe {0:?} must look like \"GET /path/{{key}}\", with {{key}} once")]
+pub struct ProbeTemplateError(String);
+
+impl std::str::FromStr for ProbeTemplate {
+    type Err = ProbeTemplateError;
+    fn from_str(text: &str) -> Result<Self, ProbeTemplateError> {
+        let parse = || {
+            let (before, after) = text.strip_prefix("GET ")?.trim().split_once("{key}")?;
+            let sound =
+                before.starts_with('/') && !after.contains('{') && format!("{before}{after}").parse::<Uri>().is_ok();
+            sound.then(|| Self { before: before.to_owned(), after: after.to_owned() })
+        };
+        parse().ok_or_else(|| ProbeTemplateError(text.to_owned()))
+    }
+}
+
+impl ProbeTemplate {
+    /// Every byte of the key but unreserved ones is percent-encoded: a key cannot leave its segment.
+    pub fn target(&self, key: &[u8]) -> String {
+        let mut target = self.before.clone();
+        for &byte in key {
+            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+                target.push(char::from(byte));
+            } else {
+                target.push_str(&format!("%{byte:02X}"));
+            }
+        }
+        target + &self.after
+    }
+}
+
+pub struct Upstream {
+    pub(super) settings: UpstreamSettings,
+    pub(super) pools: Vec<Arc<Pool>>,
+    next: AtomicUsize,
+    healthy: watch::Sender<bool>,
+    large: LargeAnswers,
+}
+
+/// Why a streamed request has no answer.
+pub type StreamError = SendError;
+
+impl Upstream {
+    pub fn new(settings: UpstreamSettings) -> Arc<Self> {
+        let pools: Vec<_> = settings.endpoints.iter().map(|e| Pool::new(e.clone(), settings.pool)).collect();
+        let healthy = watch::Sender::new(!pools.is_empty());
+        let large = LargeAnswers::new(settings.large_answers);
+        Arc::new(Self { settings, pools, next: AtomicUsize::new(0), healthy, large })
+    }
+
+    /// Whether any endpoint is healthy, and every change of that.
+    pub fn healthy(&self) -> watch::Receiver<bool> {
+        self.healthy.subscribe()
+    }
+
+    pub(super) fn note_health(&self) {
+        let healthy = self.pools.iter().any(|pool| pool.is_healthy());
+        self.healthy.send_if_modified(|now| std::mem::replace(now, healthy) != healthy);
+    }
+
+    /// The body of an answer too large to keep, once, for the client that waits for it (§9.9).
+    pub fn take_large_answer(&self, id: WriteId) -> Option<Bytes> {
+        self.large.take(id)
+    }
+
+    /// Healthy endpoints, each once, beginning with the next in turn.
+    fn candidates(&self) -> impl Iterator<Item = &Arc<Pool>> {
+        let count = self.pools.len();
+        let start = if count > 1 { self.next.fetch_add(1, Ordering::Relaxed) % count } else { 0 };
+        (0..count).map(move |i| &self.pools[(start + i) % count]).filter(|pool| pool.is_healthy())
+    }
+
+    /// Streams a request through, in origin-form and with `Host`; tries the next endpoint only when it was never sent.
+    pub async fn stream(&self, mut request: Request<Body>) -> Result<Response<Body>, StreamError> {
+        let mut why = self.nobody();
+        for pool in self.candidates() {
+            if pool.is_h2c() {
+                to_h2(&mut request);
+            }
+            let sent = tokio::time::timeout(self.settings.try_timeout, pool.send(request)).await;
+            match sent {
+                Ok(Err(SendError::NeverSent { why: reason, request: Some(unsent) })) => {
+                    request = *unsent;
+                    why = reason;
+                }
+                Ok(result) => return result,
+                Err(_) => return Err(SendError::Broken { why: self.timed_out(pool) }),
+            }
+        }
+        Err(SendError::NeverSent { why, request: Some(Box::new(request)) })
+    }
+
+    /// Sends a write to an endpoint, once; to another one only where it was never sent.
+    pub async fn attempt(&self, attempt: Attempt) -> AttemptResult {
+        let mut why = self.nobody();
+        for pool in self.candidates() {
+            let request = match self.write_request(&attempt, pool.is_h2c()) {
+                Ok(request) => request,
+                Err(why) => return AttemptResult::NeverSent { why },
+            };
+            let keep_for = attempt.shadow.is_none().then_some(attempt.id);
+            match tokio::time::timeout(self.settings.try_timeout, self.exchange(pool, request, keep_for)).await {
+                Ok(Ok(answer)) => return AttemptResult::Answered(Arc::new(answer)),
+                Ok(Err(SendError::NeverSent { why: reason, .. })) => why = reason,
+                Ok(Err(SendError::Broken { why })) => return AttemptResult::Broken { why },
+                Err(_) => return AttemptResult::Broken { why: self.timed_out(pool) },
+            }
+        }
+        AttemptResult::NeverSent { why }
+    }
+
+    /// Asks the service whether a write was applied (§6 b). Says nothing without a probe, a key or a clear word.
+    pub async fn probe(&self, write: &crate::model::Request) -> ProbeResult {
+        let (Some(probe), Some(key)) = (&self.settings.probe, write.header("idempotency-key")) else {
+            return ProbeResult::Nothing;
+        };
+        let key = key.strip_prefix(b"\"").and_then(|k| k.strip_suffix(b"\"")).unwrap_or(key);
+        let target = probe.target(key);
+        for pool in self.candidates() {
+            let Ok(mut request) = Request::builder().uri(&target).body(Body::Empty) else { break };
+            let map = request.headers_mut();
+            let Ok(host) = HeaderValue::from_str(&write.authority) else { break };
+            map.insert(HOST, host);
+            for name in ["authorization", "cookie", "x-request-id", "traceparent"] {
+                if let Some(Ok(value)) = write.header(name).map(HeaderValue::from_bytes) {
+                    map.insert(HeaderName::from_static(name), value);
+                }
+            }
+            if let Some(auth) = &self.settings.replay_auth {
+                map.insert(http::header::AUTHORIZATION, auth.clone());
+            }
+            headers::append_via(map);
+            if pool.is_h2c() {
+                to_h2(&mut request);
+            }
+            match tokio::time::timeout(self.settings.try_timeout, self.exchange(pool, request, None)).await {
+                Ok(Ok(answer)) if (200..300).contains(&answer.status) => return ProbeResult::Applied(Arc::new(answer)),
+                Ok(Ok(answer)) if answer.status == 404 => return ProbeResult::NotFound,
+                Ok(Err(SendError::NeverSent { .. })) => {}
+                _ => break,
+            }
+        }
+        ProbeResult::Nothing
+    }
+
+    /// One request and its whole answer.
+    async fn exchange(
+        &self,
+        pool: &Arc<Pool>,
+        request: Request<Body>,
+        keep_for: Option<WriteId>,
+    ) -> Result<Answer, SendError> {
+        let (mut head, body) = pool.send(request).await?.into_parts();
+        let collected = collect(body, self.settings.max_replay_body, self.settings.large_answers).await;
+        let collected = collected.map_err(|why| SendError::Broken { why: format!("{}: {why}", pool.name()) })?;
+        headers::strip_hop_by_hop(&mut head.headers);
+        let kept = headers::keep(&head.headers, &[CONTENT_LENGTH, DATE, CONNECTION]);
+        let (body, omitted) = match collected {
+            Collected::Small(body) => (body, None),
+            Collected::Large { digest, body } => {
+                if let (Some(id), Some(body)) = (keep_for, body) {
+                    self.large.put(id, body);
+                }
+                (Bytes::new(), Some(digest))
+            }
+        };
+        Ok(Answer { status: head.status.as_u16(), headers: kept, body, omitted })
+    }
+
+    fn write_request(&self, attempt: &Attempt, h2c: bool) -> Result<Request<Body>, String> {
+        let write = &attempt.request;
+        let bad = |error: http::Error| format!("this write is no HTTP request any more: {error}");
+        let mut request = Request::builder()
+            .method(write.method.as_str())
+            .uri(write.target.as_str())
+            .body(Body::full(write.body.clone()))
+            .map_err(bad)?;
+        let map = request.headers_mut();
+        headers::restore(&write.headers, map);
+        map.insert(HOST, HeaderValue::from_str(&write.authority).map_err(|e| bad(e.into()))?);
+        map.insert(
+            headers::HOLDFAST_ORIGIN,
+            HeaderValue::from_str(attempt.origin.as_str()).map_err(|e| bad(e.into()))?,
+        );
+        if let Some(shadow) = &attempt.shadow {
+            self.shadow_headers(map, shadow).map_err(|e| bad(e.into()))?;
+        }
+        headers::append_via(map);
+        if h2c {
+            to_h2(&mut request);
+        }
+        Ok(request)
+    }
+
+    /// What makes a shadow known as one (§4). Conditions were judged at the decider and would judge another state here.
+    fn shadow_headers(
+        &self,
+        map: &mut HeaderMap,
+        shadow: &crate::service::Shadow,
+    ) -> Result<(), http::header::InvalidHeaderValue> {
+        map.remove(http::header::IF_MATCH);
+        map.remove(http::header::IF_UNMODIFIED_SINCE);
+        map.insert("holdfast-replay", HeaderValue::from_static("true"));
+        map.insert("holdfast-original-time", HeaderValue::from_str(&super::time::rfc3339_ms(shadow.original_ms))?);
+        map.insert("holdfast-original-status", HeaderValue::from(shadow.original_status));
+        if let Some(location) = &shadow.original_location {
+            map.insert("holdfast-original-location", HeaderValue::from_bytes(location)?);
+        }
+        if let Some(auth) = &self.settings.replay_auth {
+            map.insert(http::header::AUTHORIZATION, auth.clone());
+        }
+        Ok(())
+    }
+
+    fn nobody(&self) -> String {
+        format!("no endpoint of {} is healthy", self.settings.service)
+    }
+    fn timed_out(&self, pool: &Pool) -> String {
+        format!("{}: no whole answer within {:?}", pool.name(), self.settings.try_timeout)
+    }
+}
+
+/// HTTP/2 names the authority in the target, and has no header for it.
+pub(super) fn to_h2(request: &mut Request<Body>) {
+    let Some(host) = request.headers_mut().remove(HOST) else { return };
+    let mut parts = std::mem::take(request.uri_mut()).into_parts();
+    parts.scheme = Some(http::uri::Scheme::HTTP);
+    parts.authority = host.to_str().ok().and_then(|h| h.parse().ok());
+    let whole = parts.authority.is_some().then(|| Uri::from_parts(parts).ok()).flatten();
+    // A host that is no authority goes out as a path alone, which the other side refuses.
+    *request.uri_mut() = whole.unwrap_or_default();
+    request.headers_mut().remove(TE).filter(|te| te == "trailers").map(|te| request.headers_mut().insert(TE, te));
+    *request.version_mut() = http::Version::HTTP_2;
+}
+
+enum Collected {
+    Small(Bytes),
+    /// `body`: unless it was larger than anything that is kept even for a moment.
+    Large {
+        digest: Digest,
+        body: Option<Bytes>,
+    },
+}
+
+/// Reads a body to its end: up to `small` it is kept, up to `large` it is kept for the one who waits, and beyond it is only
+/// digested. An error means truncation.
+async fn collect(mut body: Body, small: usize, large: usize) -> Result<Collected, String> {
+    use sha2::Digest as _;
+    let mut first = Bytes::new();
+    let mut more = BytesMut::new();
+    let mut beyond: Option<sha2::Sha256> = None;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| super::pool::describe(&*error))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if let Some(hash) = &mut beyond {
+            hash.update(&data);
+        } else if first.is_empty() {
+            first = data;
+        } else {
+            if more.is_empty() {
+                more.reserve(body.size_hint().lower().min(small as u64) as usize + first.len() + data.len());
+                more.extend_from_slice(&first);
+            }
+            more.extend_from_slice(&data);
+            if more.len() > small.max(large) {
+                beyond = Some(sha2::Sha256::new_with_prefix(&more));
+                more = BytesMut::new();
+            }
+        }
+    }
+    if let Some(hash) = beyond {
+        return Ok(Collected::Large { digest: Digest(hash.finalize().into()), body: None });
+    }
+    let whole = if more.is_empty() { first } else { more.freeze() };
+    if whole.len() <= small {
+        return Ok(Collected::Small(whole));
+    }
+    Ok(Collected::Large { digest: crate::idempotency::of_body(&whole), body: Some(whole) })
+}
+
+/// The headers that a write's request carries to the service beyond the client's, in the request itself so that every
+/// replica gets the same.
+pub fn own_header(name: &HeaderName, value: &str) -> Header {
+    Header { name: name.as_str().to_owned(), value: value.as_bytes().to_vec() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn probes_are_templates_of_one_key() {
+        let probe: ProbeTemplate = "GET /transactions/by-key/{key}?x=1".parse().unwrap();
+        assert_eq!(probe.target(b"a/b c\xc3\xa9-._~"), "/transactions/by-key/a%2Fb%20c%C3%A9-._~?x=1");
+        for bad in ["/x/{key}", "POST /x/{key}", "GET x/{key}", "GET /x", "GET /{key}/{key}", "GET /a b/{key}"] {
+            assert!(bad.parse::<ProbeTemplate>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Writes: read whole, described (lane, key, digest), handed to their group, and answered with what it says.
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use http::Response;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::request::Parts as Head;
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+
+use super::app::{App, Context};
+use super::body::Body;
+use super::headers::{self, IDEMPOTENCY_KEY, TRACEPARENT};
+use super::parts::{self, Parts};
+use super::refusal::Refusal;
+use super::settings::Target;
+use super::time;
+use super::upstream::own_header;
+use crate::idempotency::{self, KeyError};
+use crate::model::{After, Facts, KeyHash, Request, Retry};
+use crate::service::NewWrite;
+
+impl App {
+    pub(super) async fn write(
+        &self,
+        context: Context<'_>,
+        target: &Target,
+        seen: Option<After>,
+        mut head: Head,
+        body: Incoming,
+    ) -> Result<Response<Body>, Refusal> {
+        let settings = &context.service.settings;
+        let key = idempotency::read(&head.method, &head.headers, settings.keys).map_err(|e| of_key(&e))?;
+        let body = self.read_body(&head.headers, body, settings.max_body).await?;
+        context.add_own_headers(&mut head.headers);
+        let write = NewWrite {
+            facts: facts(&context, target, &head, key.as_deref(), &body),
+            request: Arc::new(request(&context, head, key, body)),
+            seen: seen.unwrap_or_default(),
+            refuse_stale: settings.refuse_stale,
+        };
+        // A client that hangs up drops this future; the group goes on with the write (§9.5).
+        let reply = target.handle.submit(write).await;
+        Ok(self.reply(&context, reply))
+    }
+
+    /// The whole body, or a refusal before anything is kept.
+    async fn read_body(&self, map: &HeaderMap, mut body: Incoming, max: usize) -> Result<Bytes, Refusal> {
+        let announced = map.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok());
+        if announced.is_some_and(|length| length > max as u64) {
+            return Err(too_large(max));
+        }
+        if body.is_end_stream() {
+            return Ok(Bytes::new());
+        }
+        let read = collect(&mut body, max, announced.unwrap_or(0) as usize);
+        match tokio::time::timeout(self.body_timeout, read).await {
+            Ok(result) => result,
+            Err(_) => {
+                let detail = format!("the body did not arrive within {:?}", self.body_timeout);
+                Err(Refusal::new(408, "body-timeout", "The body came too slowly", detail)
+                    .retry(Retry::Safe, None)
+                    .close())
+            }
+        }
+    }
+}
+
+async fn collect(body: &mut Incoming, max: usize, announced: usize) -> Result<Bytes, Refusal> {
+    let mut first = Bytes::new();
+    let mut more = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            let detail = format!("the body broke off or was malformed: {}", super::pool::describe(&error));
+            Refusal::new(400, "bad-body", "The body is not sound", detail).close()
+        })?;
+        let Ok(data) = frame.into_data() else { continue };
+        if first.len().max(more.len()) + data.len() > max {
+            return Err(too_large(max));
+        }
+        if first.is_empty() {
+            first = data;
+            continue;
+        }
+        if more.is_empty() {
+            more.reserve(announced.max(first.len() + data.len()));
+            more.extend_from_slice(&first);
+        }
+        more.extend_from_slice(&data);
+    }
+    Ok(if more.is_empty() { first } else { more.freeze() })
+}
+
+fn too_large(max: usize) -> Refusal {
+    let detail = format!("a write's body may have at most {max} bytes here (max_body)");
+    Refusal::new(413, "body-too-large", "The body is too large", detail).close()
+}
+
+fn of_key(error: &KeyError) -> Refusal {
+    let code = if matches!(error, KeyError::Missing { .. }) { "key-required" } else { "bad-key" };
+    Refusal::new(400, code, "The idempotency key cannot be used", error.to_string())
+}
+
+fn facts(context: &Context<'_>, target: &Target, head: &Head, key: Option<&str>, body: &Bytes) -> Facts {
+    let map = &head.headers;
+    let host = parts::host_of(context.authority.to_str().unwrap_or_default());
+    let parts = Parts { path: head.uri.path(), host, headers: map, client: context.client.address, body };
+    let content_type = map.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    let store = &target.group.store;
+    let digest = idempotency::of_request(head.method.as_str(), path_and_query(head), content_type, store, body);
+    // The service has not verified the token yet; naming a subject only narrows who shares a key.
+    let hash = |key| KeyHash::of(&target.group, parts::claim(map, "sub").as_deref().unwrap_or(""), key);
+    Facts {
+        lane: context.service.settings.lane.lane(&parts),
+        key: key.map(hash),
+        digest,
+        original_ms: time::wall_ms(),
+        traceparent: map.get(TRACEPARENT).and_then(|v| v.to_str().ok()).map(str::to_owned),
+    }
+}
+
+fn path_and_query(head: &Head) -> &str {
+    head.uri.path_and_query().map_or("/", |p| p.as_str())
+}
+
+/// The request as every replica will get it.
+fn request(context: &Context<'_>, head: Head, key: Option<String>, body: Bytes) -> Request {
+    let mut kept = headers::keep(&head.headers, &[CONTENT_LENGTH]);
+    if !head.headers.contains_key(IDEMPOTENCY_KEY) {
+        // In the envoy dialect the request id is the key.
+        let key = key.unwrap_or_else(|| time::uuid_v7(time::wall_ms()).to_string());
+        kept.push(own_header(&IDEMPOTENCY_KEY, &key));
+    }
+    Request {
+        method: head.method.as_str().to_owned(),
+        target: path_and_query(&head).to_owned(),
+        authority: context.authority.to_str().unwrap_or_default().to_owned(),
+        headers: kept,
+        body,
+    }
+}
