@@ -194,6 +194,12 @@ impl Journal {
         self.inner.close();
     }
 
+    /// Makes the disk full, or not, for tests.
+    #[cfg(test)]
+    pub(super) fn limit_pages(&self, pages: u32) {
+        self.inner.shared.pages_max.store(pages, Ordering::Relaxed);
+    }
+
     async fn read<T: Send + 'static>(
         &self,
         question: impl FnOnce(&mut Reader) -> Result<T, Error> + Send + 'static,

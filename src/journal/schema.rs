@@ -25,7 +25,7 @@ pub(super) fn open_writer(path: &Path, page_bytes: u32) -> Result<Connection, Er
     // Checkpoints are made by the writer between commits, never inside one.
     set(&connection, "wal_autocheckpoint", 0, "0")?;
     set(&connection, "journal_size_limit", 64 << 20, &(64 << 20).to_string())?;
-    migrate(&connection, path)?;
+    migrate(&connection)?;
     Ok(connection)
 }
 
@@ -89,7 +89,10 @@ fn check_identity(connection: &Connection, path: &Path) -> Result<(), Error> {
     let not_a_journal = |why: String| Error::NotAJournal { path: path.to_owned(), why };
     let application_id = application_id.map_err(|error| not_a_journal(error.to_string()))?;
     let found = pragma(connection, "user_version")?;
-    let is_new = application_id == 0 && found == 0 && pragma(connection, "page_count")? == 0;
+    // A crash while it was made may have left a database without tables.
+    let tables = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0));
+    let is_empty = tables.map_err(|error| not_a_journal(error.to_string()))? == 0;
+    let is_new = application_id == 0 && found == 0 && is_empty;
     if !is_new && application_id != APPLICATION_ID {
         return Err(not_a_journal(format!("application id {application_id:#x}, expected {APPLICATION_ID:#x}")));
     }
@@ -100,8 +103,7 @@ fn check_identity(connection: &Connection, path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-fn migrate(connection: &Connection, path: &Path) -> Result<(), Error> {
-    check_identity(connection, path)?;
+fn migrate(connection: &Connection) -> Result<(), Error> {
     let version = pragma(connection, "user_version")? as usize;
     for (step, sql) in MIGRATIONS.iter().enumerate().skip(version) {
         // One transaction per step: a crash leaves the version before or the one after.

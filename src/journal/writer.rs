@@ -137,6 +137,9 @@ impl Writer<'_> {
                 Ok(committed) => {
                     self.shared.transactions.fetch_add(1, Ordering::Relaxed);
                     self.shared.batches.fetch_add(works.len() as u64, Ordering::Relaxed);
+                    if self.shared.space.load(Ordering::Relaxed) == Space::Full as u8 {
+                        self.look_at_space();
+                    }
                     for (work, committed) in works.into_iter().zip(committed) {
                         work.finish(Ok(committed));
                     }
@@ -149,8 +152,6 @@ impl Writer<'_> {
                         works.into_iter().for_each(|work| work.finish(Err(CommitError::Closed)));
                         return Ok(());
                     }
-                    #[cfg(test)]
-                    self.apply_pages_max();
                 }
                 Err(WriteError::Fatal(fatal)) => {
                     works.into_iter().for_each(|work| work.finish(Err(CommitError::Fatal(fatal.clone()))));
@@ -161,6 +162,8 @@ impl Writer<'_> {
     }
 
     fn write(&mut self, works: &[Work]) -> Result<Vec<Committed>, WriteError> {
+        #[cfg(test)]
+        self.apply_pages_max();
         self.applier.begin()?;
         let mut committed = Vec::with_capacity(works.len());
         for work in works {
@@ -215,8 +218,7 @@ impl Writer<'_> {
             self.checkpoint()?;
         }
         self.bytes_since_look += bytes;
-        let full = self.shared.space.load(Ordering::Relaxed) == Space::Full as u8;
-        if full || self.bytes_since_look >= SPACE_BYTES || self.space_looked.elapsed() >= SPACE_INTERVAL {
+        if self.bytes_since_look >= SPACE_BYTES || self.space_looked.elapsed() >= SPACE_INTERVAL {
             self.look_at_space();
         }
         Ok(())
@@ -295,6 +297,9 @@ impl Writer<'_> {
     #[cfg(test)]
     fn apply_pages_max(&self) {
         let pages = self.shared.pages_max.load(Ordering::Relaxed);
+        if pages == 0 {
+            return;
+        }
         self.connection.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(())).expect("a pragma");
     }
 }
