@@ -87,8 +87,7 @@ pub(super) fn checkpoint_whole(connection: &Connection) -> Result<(), Error> {
     let busy: i64 =
         connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)).map_err(Error::sqlite(action))?;
     if busy != 0 {
-        let why = "another process is reading the database".to_owned();
-        return Err(Error::Damaged(Damage { record: RecordName::Database, why }));
+        return Err(Error::BeingRead { path: connection.path().unwrap_or_default().into() });
     }
     Ok(())
 }

@@ -19,6 +19,8 @@ use super::{CommitError, Committed, Durability, Error, Fatal, OpenOptions, Space
 const TRANSACTION_BYTES_MAX: usize = 8 << 20;
 /// How often the writer looks around when there is nothing to write.
 const IDLE_INTERVAL: Duration = Duration::from_secs(1);
+/// In the write-ahead log when there is nothing else to do: then a checkpoint disturbs nobody.
+const IDLE_CHECKPOINT_PAGES: u32 = 256;
 /// How often a full disk is tried again.
 const FULL_INTERVAL: Duration = Duration::from_millis(500);
 /// The retention clock is written down with a transaction that is due anyway, or alone after a while without one.
@@ -239,7 +241,9 @@ impl Writer<'_> {
 
     fn idle(&mut self) -> Result<(), Fatal> {
         self.reserve_ids()?;
-        if self.wal_pages.load(Ordering::Relaxed) != self.checkpointed_pages {
+        // A few pages are not worth two fsyncs.
+        let pages = self.wal_pages.load(Ordering::Relaxed);
+        if pages.saturating_sub(self.checkpointed_pages) >= IDLE_CHECKPOINT_PAGES.min(self.checkpoint_pages) {
             self.checkpoint()?;
         }
         if self.clock_written.elapsed() >= CLOCK_IDLE_INTERVAL {
@@ -270,7 +274,7 @@ impl Writer<'_> {
         open::checkpoint_whole(self.connection)
             .or_else(|error| match error {
                 // Somebody still reads: the next start does it.
-                Error::Damaged(_) => Ok(()),
+                Error::BeingRead { .. } => Ok(()),
                 error => Err(error),
             })
             .map_err(|error| Fatal { action: "close", why: error.to_string() })

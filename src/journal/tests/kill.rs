@@ -32,7 +32,7 @@ fn child() {
 fn what_was_reported_durable_survives_kill_9() {
     let dir = tempfile::tempdir().unwrap();
     let mut told = Vec::new();
-    for life in 1..=4 {
+    for life in 1..=3 {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "journal::tests::kill::child", "--ignored", "--nocapture", "--test-threads=1"])
             .env(DIR, dir.path())
@@ -41,7 +41,7 @@ fn what_was_reported_durable_survives_kill_9() {
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let number = |line: &str| Some(line.split_once("durable ")?.1.parse::<u64>().unwrap());
-        let wanted = told.len() + 200 * life;
+        let wanted = told.len() + 100 * life;
         told.extend(lines.by_ref().map_while(Result::ok).filter_map(|line| number(&line)).take(wanted - told.len()));
         child.kill().unwrap();
         child.wait().unwrap();

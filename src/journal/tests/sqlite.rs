@@ -107,7 +107,7 @@ fn batches_are_reported_in_order_and_share_transactions() {
     }
     assert_eq!(receiver.iter().take(500).collect::<Vec<_>>(), (1..=500).map(|n| (n, true)).collect::<Vec<_>>());
     let stats = block_on(journal.stats()).unwrap();
-    assert_eq!((stats.rows, stats.batches, stats.oldest_original_ms), (500, 500, Some(1)));
+    assert_eq!((stats.open, stats.settled, stats.batches, stats.oldest_original_ms), (500, 0, 500, Some(1)));
     assert!(stats.transactions < 500, "{} transactions", stats.transactions);
 }
 
@@ -201,6 +201,7 @@ fn a_breach_of_the_contract_is_fatal_and_reported_once() {
     let refused = journal.commit(&Arc::new(g.clone()), vec![], Box::new(|_| {})).unwrap_err();
     assert_eq!(refused.why, Refusal::Fatal(fatal));
     drop((journal, watch));
+    assert!(dir.path().join("holdfast.db-wal").metadata().unwrap().len() > 0, "nothing is written after a failure");
     let journal = Journal::open(&options(&dir)).unwrap();
     assert!(Store::find(&journal, &g, Find::Id(id(log(1), 8))).is_empty(), "no part of the batch was kept");
     assert!(block_on(journal.verify()).unwrap().is_whole());
