@@ -150,6 +150,8 @@ impl Writer<'_> {
                 Err(WriteError::Full) => {
                     self.set_space(Space::Full);
                     self.applier.roll_back().map_err(fatal)?;
+                    // The database may have free pages: then the write-ahead log can be used again from its beginning.
+                    self.checkpoint()?;
                     if self.shared.queue.wait_closed(FULL_INTERVAL) {
                         works.into_iter().for_each(|work| work.finish(Err(CommitError::Closed)));
                         return Ok(());

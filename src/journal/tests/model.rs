@@ -59,7 +59,7 @@ fn row(id: WriteId, position: Option<u64>, origin: u8, here: u8, verdict: u8, wi
     let site = SiteName::new("b");
     let mut row = sending(id);
     // Few keys, so that several writes have the same one; some have none.
-    row.facts.key = (id.n % 5 != 0).then(|| key(id.n % 5));
+    row.facts.key = (!id.n.is_multiple_of(5)).then(|| key(id.n % 5));
     row.settled_clock_ms = clock.into();
     row.wish = wished.then(|| WishHeld { from: site.clone(), attempt: 1, void: false });
     row.origin = match origin {
