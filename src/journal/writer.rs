@@ -201,7 +201,11 @@ impl Writer<'_> {
             .and_then(|()| self.applier.put_number(open::NAMED_IDS, end))
             .and_then(|()| self.applier.commit());
         match written {
-            Ok(()) => self.shared.ids.extend(end),
+            Ok(()) => {
+                // As at opening: not in the write-ahead log alone.
+                self.checkpoint()?;
+                self.shared.ids.extend(end);
+            }
             // Half a block is left; the next round tries again.
             Err(WriteError::Full) => {
                 self.set_space(Space::Full);
@@ -230,8 +234,7 @@ impl Writer<'_> {
 
     /// Moves what is in the write-ahead log into the database; waits for nobody.
     fn checkpoint(&mut self) -> Result<(), Fatal> {
-        let moved = self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
-        match moved.map_err(WriteError::sqlite("move the write-ahead log into the database")) {
+        match open::checkpoint(self.connection).map_err(WriteError::sqlite(open::MOVE)) {
             Ok(()) => {}
             // Nothing is lost: it stays in the write-ahead log.
             Err(WriteError::Full) => self.set_space(Space::Full),

@@ -33,6 +33,23 @@ fn numbers_are_never_used_twice_even_if_nothing_was_persisted() {
 }
 
 #[test]
+fn numbers_are_not_used_again_when_the_write_ahead_log_is_lost() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut journal = Journal::open(&options(&dir)).unwrap();
+    let mut highest = 0;
+    for _ in 0..300 {
+        let write = journal.next_id();
+        highest = write.n;
+        Store::apply(&mut journal, &group("s"), vec![Op::Row(Box::new(sending(write)))]);
+    }
+    std::fs::copy(dir.path().join("holdfast.db"), other.path().join("holdfast.db")).unwrap();
+    let damaged = Journal::open(&options(&other)).unwrap();
+    assert_eq!(damaged.log(), journal.log());
+    assert!(Store::recover(&damaged, &group("s"), 1).open.len() < 300, "its tail is lost");
+    assert!(damaged.next_id().n > highest);
+}
+
+#[test]
 fn two_stores_have_different_names() {
     let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let [a, b] = dirs.each_ref().map(|dir| Journal::open(&options(dir)).unwrap().log());
