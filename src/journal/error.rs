@@ -7,6 +7,8 @@ use crate::model::{Group, LogId, WriteId};
 pub enum Error {
     #[error("data directory {} is in use by another process", .dir.display())]
     InUse { dir: PathBuf },
+    #[error("{} is being read by another process: it must end first", .path.display())]
+    BeingRead { path: PathBuf },
     #[error("cannot use data directory {}", .dir.display())]
     Directory {
         dir: PathBuf,

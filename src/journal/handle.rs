@@ -14,7 +14,7 @@ use super::{CommitError, Committed, Damage, Done, Error, Fatal, Op, OpenOptions,
 use crate::model::{Group, Item, LogId, WriteId};
 use crate::service::{Find, Found};
 
-/// Cheap to clone. The last one dropped closes the journal: what was handed over is still written.
+/// Cheap to clone. The last one dropped closes the journal: it blocks until what was handed over is written.
 #[derive(Clone)]
 pub struct Journal {
     inner: Arc<Inner>,
@@ -109,8 +109,9 @@ impl Journal {
 
     /// Everything a group's state machine needs to begin again. Blocks: call it at start.
     ///
-    /// A broken row that something was left to be done with comes back as quarantined with the reason `Damaged` (and is in
-    /// [`Journal::damages`]); so is each position that should be there and is not.
+    /// A broken row that something was left to be done with comes back as quarantined with the reason `Damaged`. It is in
+    /// [`Journal::damages`] too, as are broken requests and, of each series, the first position that is missing. A broken
+    /// record of how far a series is, is an error.
     pub fn recover(&self, group: &Group, lanes_max: usize) -> Result<Recovered, Error> {
         let group = group.clone();
         self.inner.readers.ask_blocking(move |reader| reader.recover(&group, lanes_max))?
@@ -156,7 +157,7 @@ impl Journal {
         self.read(|reader| reader.quarantined()).await
     }
 
-    /// Reads every record and checks it.
+    /// Reads every record and checks it, at one moment: while it runs, the write-ahead log grows.
     pub async fn verify(&self) -> Result<Report, Error> {
         self.read(|reader| reader.verify()).await
     }
@@ -192,6 +193,12 @@ impl Journal {
     /// Writes what was handed over and closes; later batches are refused. Blocks.
     pub fn close(&self) {
         self.inner.close();
+    }
+
+    /// Makes the disk full, or not, for tests.
+    #[cfg(test)]
+    pub(super) fn limit_pages(&self, pages: u32) {
+        self.inner.shared.pages_max.store(pages, Ordering::Relaxed);
     }
 
     async fn read<T: Send + 'static>(

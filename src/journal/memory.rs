@@ -88,7 +88,7 @@ impl Memory {
     ) -> Vec<Arc<Item>> {
         let Some(shelf) = self.groups.get(group) else { return Vec::new() };
         let (mut items, mut bytes) = (Vec::new(), 0);
-        for position in (from..).take(items_max) {
+        for position in (from..=u64::MAX).take(items_max) {
             let Some(item) = shelf.item(log, position) else { break };
             bytes += item.weight();
             if bytes > bytes_max && !items.is_empty() {

@@ -31,6 +31,8 @@ mod schema;
 mod shared;
 mod space;
 mod standing;
+#[cfg(test)]
+mod tests;
 mod verify;
 mod writer;
 

@@ -34,6 +34,8 @@ pub(super) fn open(options: &OpenOptions) -> Result<Opened, Error> {
     let connection = schema::open_writer(&database, options.page_bytes)?;
     checkpoint_whole(&connection)?;
     let (log, ids, clock) = begin_life(&connection, options.id_block)?;
+    // SQLite does not notice a write-ahead log that lost its tail: the reservation must not be in it alone.
+    checkpoint(&connection).map_err(Error::sqlite(MOVE))?;
     sync(&database).map_err(in_directory)?;
     sync(dir).map_err(in_directory)?;
     schema::set_level(&connection, options.durability)?;
@@ -81,14 +83,19 @@ fn sync(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
+pub(super) const MOVE: &str = "move the write-ahead log into the database";
+
+/// Moves what nobody still reads into the database; waits for nobody.
+pub(super) fn checkpoint(connection: &Connection) -> rusqlite::Result<()> {
+    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+}
+
 /// Moves all of the write-ahead log into the database and empties it.
 pub(super) fn checkpoint_whole(connection: &Connection) -> Result<(), Error> {
-    let action = "move the write-ahead log into the database";
     let busy: i64 =
-        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)).map_err(Error::sqlite(action))?;
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)).map_err(Error::sqlite(MOVE))?;
     if busy != 0 {
-        let why = "another process is reading the database".to_owned();
-        return Err(Error::Damaged(Damage { record: RecordName::Database, why }));
+        return Err(Error::BeingRead { path: connection.path().unwrap_or_default().into() });
     }
     Ok(())
 }

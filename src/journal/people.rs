@@ -68,8 +68,10 @@ pub struct Shown {
 
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Stats {
-    pub rows: u64,
-    pub requests: u64,
+    /// Rows that have a position.
+    pub settled: u64,
+    /// Rows that something is left to be done with.
+    pub open: u64,
     pub quarantined: u64,
     /// Wall clock of the origin at acceptance, of the oldest row kept; milliseconds since 1970.
     pub oldest_original_ms: Option<u64>,
@@ -140,8 +142,9 @@ impl Reader {
         };
         let listed = snapshot.oldest().map_err(Error::sqlite("find the oldest write"))?;
         Ok(Stats {
-            rows: number("SELECT count(*) FROM write")?,
-            requests: number("SELECT count(*) FROM request")?,
+            // Over small tables and indexes only: counting rows themselves would read everything.
+            settled: number("SELECT count(*) FROM place")?,
+            open: number("SELECT count(*) FROM write WHERE standing = 1")?,
             quarantined: number("SELECT count(*) FROM quarantine")?,
             oldest_original_ms: listed,
             page_bytes: number("PRAGMA page_size")?,

@@ -38,11 +38,12 @@ impl Reader {
     pub(super) fn snapshot(&mut self) -> Result<Snapshot<'_>, Error> {
         let failed = Error::sqlite("begin to read");
         let transaction = self.connection.unchecked_transaction().map_err(failed)?;
-        // Names are only ever added; a new one is seen by a change of the database.
+        // Names are only ever added, numbered from 1.
         let known = (self.names.logs().count(), self.names.groups().count(), self.names.series_count());
         let there = transaction
             .prepare_cached(
-                "SELECT (SELECT count(*) FROM log), (SELECT count(*) FROM grp), (SELECT count(*) FROM series)",
+                "SELECT (SELECT coalesce(max(ix), 0) FROM log), (SELECT coalesce(max(ix), 0) FROM grp), \
+                 (SELECT coalesce(max(ix), 0) FROM series)",
             )
             .and_then(|mut count| count.query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))))
             .map_err(Error::sqlite("count names"))?;

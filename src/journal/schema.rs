@@ -1,6 +1,7 @@
 //! Opening the database: settings that the promises rest on, read back, and migrations.
 use std::path::Path;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::{Durability, Error};
@@ -8,6 +9,7 @@ use super::{Durability, Error};
 pub(super) const FILE_NAME: &str = "holdfast.db";
 /// "HFJL": tells a journal from any other SQLite file.
 const APPLICATION_ID: i64 = 0x4846_4a4c;
+const BUSY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 /// One entry per schema version, each a step from the one before.
 const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql")];
 
@@ -25,7 +27,7 @@ pub(super) fn open_writer(path: &Path, page_bytes: u32) -> Result<Connection, Er
     // Checkpoints are made by the writer between commits, never inside one.
     set(&connection, "wal_autocheckpoint", 0, "0")?;
     set(&connection, "journal_size_limit", 64 << 20, &(64 << 20).to_string())?;
-    migrate(&connection, path)?;
+    migrate(&connection)?;
     Ok(connection)
 }
 
@@ -51,7 +53,13 @@ pub(super) fn set_level(connection: &Connection, durability: Durability) -> Resu
 fn set_common(connection: &Connection) -> Result<(), Error> {
     // A mapped page could be written back without the pager's knowledge, and a read error would be a signal.
     set(connection, "mmap_size", 0, "0")?;
-    connection.busy_timeout(std::time::Duration::ZERO).map_err(Error::sqlite("set the busy timeout"))?;
+    // Nobody else writes; somebody may look at the file with another program for a moment.
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(Error::sqlite("set the busy timeout"))?;
+    // Closing the last connection would move the write-ahead log and fsync again, even after an fsync has failed. The writer
+    // does it itself when all is well.
+    connection
+        .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+        .map_err(Error::sqlite("keep the write-ahead log at closing"))?;
     connection.pragma_update(None, "cache_size", -16_384).map_err(Error::sqlite("set the cache size"))?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(())
@@ -89,7 +97,10 @@ fn check_identity(connection: &Connection, path: &Path) -> Result<(), Error> {
     let not_a_journal = |why: String| Error::NotAJournal { path: path.to_owned(), why };
     let application_id = application_id.map_err(|error| not_a_journal(error.to_string()))?;
     let found = pragma(connection, "user_version")?;
-    let is_new = application_id == 0 && found == 0 && pragma(connection, "page_count")? == 0;
+    // A crash while it was made may have left a database without tables.
+    let tables = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0));
+    let is_empty = tables.map_err(|error| not_a_journal(error.to_string()))? == 0;
+    let is_new = application_id == 0 && found == 0 && is_empty;
     if !is_new && application_id != APPLICATION_ID {
         return Err(not_a_journal(format!("application id {application_id:#x}, expected {APPLICATION_ID:#x}")));
     }
@@ -100,8 +111,7 @@ fn check_identity(connection: &Connection, path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-fn migrate(connection: &Connection, path: &Path) -> Result<(), Error> {
-    check_identity(connection, path)?;
+fn migrate(connection: &Connection) -> Result<(), Error> {
     let version = pragma(connection, "user_version")? as usize;
     for (step, sql) in MIGRATIONS.iter().enumerate().skip(version) {
         // One transaction per step: a crash leaves the version before or the one after.

@@ -19,6 +19,8 @@ use super::{CommitError, Committed, Durability, Error, Fatal, OpenOptions, Space
 const TRANSACTION_BYTES_MAX: usize = 8 << 20;
 /// How often the writer looks around when there is nothing to write.
 const IDLE_INTERVAL: Duration = Duration::from_secs(1);
+/// In the write-ahead log when there is nothing else to do: then a checkpoint disturbs nobody.
+const IDLE_CHECKPOINT_PAGES: u32 = 256;
 /// How often a full disk is tried again.
 const FULL_INTERVAL: Duration = Duration::from_millis(500);
 /// The retention clock is written down with a transaction that is due anyway, or alone after a while without one.
@@ -137,6 +139,9 @@ impl Writer<'_> {
                 Ok(committed) => {
                     self.shared.transactions.fetch_add(1, Ordering::Relaxed);
                     self.shared.batches.fetch_add(works.len() as u64, Ordering::Relaxed);
+                    if self.shared.space.load(Ordering::Relaxed) == Space::Full as u8 {
+                        self.look_at_space();
+                    }
                     for (work, committed) in works.into_iter().zip(committed) {
                         work.finish(Ok(committed));
                     }
@@ -145,12 +150,12 @@ impl Writer<'_> {
                 Err(WriteError::Full) => {
                     self.set_space(Space::Full);
                     self.applier.roll_back().map_err(fatal)?;
+                    // The database may have free pages: then the write-ahead log can be used again from its beginning.
+                    self.checkpoint()?;
                     if self.shared.queue.wait_closed(FULL_INTERVAL) {
                         works.into_iter().for_each(|work| work.finish(Err(CommitError::Closed)));
                         return Ok(());
                     }
-                    #[cfg(test)]
-                    self.apply_pages_max();
                 }
                 Err(WriteError::Fatal(fatal)) => {
                     works.into_iter().for_each(|work| work.finish(Err(CommitError::Fatal(fatal.clone()))));
@@ -161,6 +166,8 @@ impl Writer<'_> {
     }
 
     fn write(&mut self, works: &[Work]) -> Result<Vec<Committed>, WriteError> {
+        #[cfg(test)]
+        self.apply_pages_max();
         self.applier.begin()?;
         let mut committed = Vec::with_capacity(works.len());
         for work in works {
@@ -194,7 +201,11 @@ impl Writer<'_> {
             .and_then(|()| self.applier.put_number(open::NAMED_IDS, end))
             .and_then(|()| self.applier.commit());
         match written {
-            Ok(()) => self.shared.ids.extend(end),
+            Ok(()) => {
+                // As at opening: not in the write-ahead log alone.
+                self.checkpoint()?;
+                self.shared.ids.extend(end);
+            }
             // Half a block is left; the next round tries again.
             Err(WriteError::Full) => {
                 self.set_space(Space::Full);
@@ -215,8 +226,7 @@ impl Writer<'_> {
             self.checkpoint()?;
         }
         self.bytes_since_look += bytes;
-        let full = self.shared.space.load(Ordering::Relaxed) == Space::Full as u8;
-        if full || self.bytes_since_look >= SPACE_BYTES || self.space_looked.elapsed() >= SPACE_INTERVAL {
+        if self.bytes_since_look >= SPACE_BYTES || self.space_looked.elapsed() >= SPACE_INTERVAL {
             self.look_at_space();
         }
         Ok(())
@@ -224,8 +234,7 @@ impl Writer<'_> {
 
     /// Moves what is in the write-ahead log into the database; waits for nobody.
     fn checkpoint(&mut self) -> Result<(), Fatal> {
-        let moved = self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
-        match moved.map_err(WriteError::sqlite("move the write-ahead log into the database")) {
+        match open::checkpoint(self.connection).map_err(WriteError::sqlite(open::MOVE)) {
             Ok(()) => {}
             // Nothing is lost: it stays in the write-ahead log.
             Err(WriteError::Full) => self.set_space(Space::Full),
@@ -237,7 +246,9 @@ impl Writer<'_> {
 
     fn idle(&mut self) -> Result<(), Fatal> {
         self.reserve_ids()?;
-        if self.wal_pages.load(Ordering::Relaxed) != self.checkpointed_pages {
+        // A few pages are not worth two fsyncs.
+        let pages = self.wal_pages.load(Ordering::Relaxed);
+        if pages.saturating_sub(self.checkpointed_pages) >= IDLE_CHECKPOINT_PAGES.min(self.checkpoint_pages) {
             self.checkpoint()?;
         }
         if self.clock_written.elapsed() >= CLOCK_IDLE_INTERVAL {
@@ -268,7 +279,7 @@ impl Writer<'_> {
         open::checkpoint_whole(self.connection)
             .or_else(|error| match error {
                 // Somebody still reads: the next start does it.
-                Error::Damaged(_) => Ok(()),
+                Error::BeingRead { .. } => Ok(()),
                 error => Err(error),
             })
             .map_err(|error| Fatal { action: "close", why: error.to_string() })
@@ -295,6 +306,9 @@ impl Writer<'_> {
     #[cfg(test)]
     fn apply_pages_max(&self) {
         let pages = self.shared.pages_max.load(Ordering::Relaxed);
+        if pages == 0 {
+            return;
+        }
         self.connection.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(())).expect("a pragma");
     }
 }

@@ -1,0 +1,214 @@
+//! What both stores must do, by example.
+use super::*;
+
+/// Runs a test on a fresh store of each kind.
+fn on_both(test: impl Fn(&mut dyn Store)) {
+    test(&mut Memory::new());
+    let dir = tempfile::tempdir().unwrap();
+    test(&mut Journal::open(&options(&dir)).unwrap());
+}
+
+fn put(row: Row) -> Op {
+    Op::Row(Box::new(row))
+}
+
+#[test]
+fn an_unknown_group_is_empty() {
+    on_both(|store| {
+        let nothing = store.recover(&group("x"), 10);
+        assert!(nothing.series.is_empty() && nothing.open.is_empty() && nothing.keys.is_empty());
+        assert!(store.find(&group("x"), Find::Key(key(1))).is_empty());
+        assert!(store.read_series(&group("x"), log(1), 1, 10, 1000).is_empty());
+    });
+}
+
+#[test]
+fn a_write_is_open_until_it_is_final_and_found_all_the_time() {
+    on_both(|store| {
+        let (g, write) = (group("s"), id(log(1), 7));
+        store.apply(&g, vec![Op::Request(write, request("one")), put(sending(write))]);
+        let recovered = store.recover(&g, 10);
+        assert_eq!(recovered.open.len(), 1);
+        assert_eq!(recovered.open[0].row, sending(write));
+        assert_eq!(recovered.open[0].request, Some(request("one")));
+        assert_eq!(recovered.keys, [key(7).short()]);
+
+        let row = settled(write, 1, Chain::default(), 5);
+        // The second request changes nothing: requests are immutable.
+        store.apply(&g, vec![Op::Request(write, request("two")), put(row.clone())]);
+        store.apply(&g, vec![Op::Series(meta(log(1), 1, row.position.unwrap().1, 1))]);
+        let recovered = store.recover(&g, 10);
+        assert!(recovered.open.is_empty());
+        assert_eq!(recovered.lanes, [(row.facts.lane, log(1), 1)]);
+        for find in [Find::Id(write), Find::Key(key(7))] {
+            let found = store.find(&g, find);
+            assert_eq!((found.len(), &found[0].row, &found[0].request), (1, &row, &Some(request("one"))));
+        }
+        assert!(store.find(&group("other"), Find::Id(write)).is_empty(), "another group does not see it");
+    });
+}
+
+#[test]
+fn foreign_rows_that_nothing_was_done_with_are_read_with_their_series_only() {
+    on_both(|store| {
+        let g = group("s");
+        let foreign = |n, here| Row { origin: Origin::Foreign, here, ..settled(id(log(2), n), n, Chain::default(), 0) };
+        let rows = [
+            foreign(1, Here::Decided(Fate::Applied)),
+            foreign(2, Here::Untouched),
+            foreign(3, Here::Sending { attempt: 1 }),
+            foreign(4, Here::Decided(Fate::Refused)),
+            Row {
+                wish: Some(WishHeld { from: SiteName::new("b"), attempt: 1, void: false }),
+                ..foreign(5, Here::Untouched)
+            },
+        ];
+        let ops = rows.iter().flat_map(|row| [Op::Request(row.id, request("r")), put(row.clone())]);
+        store.apply(&g, ops.chain([Op::Series(meta(log(2), 5, Chain::default(), 1))]).collect());
+        let recovered = store.recover(&g, 10);
+        let open: Vec<u64> = recovered.open.iter().map(|found| found.row.id.n).collect();
+        assert_eq!((open, recovered.decided_beyond), (vec![3, 5], vec![(log(2), 4)]));
+        let items = store.read_series(&g, log(2), 2, 10, usize::MAX);
+        assert_eq!(items.iter().map(|item| item.position).collect::<Vec<_>>(), [2, 3, 4, 5]);
+        assert!(items.iter().all(|item| item.request.is_some()));
+    });
+}
+
+#[test]
+fn a_series_is_read_densely_and_within_limits() {
+    on_both(|store| {
+        let g = group("s");
+        store.apply(&g, series(log(1), 6));
+        let positions = |from, items_max, bytes_max| {
+            let items = store.read_series(&g, log(1), from, items_max, bytes_max);
+            items.iter().map(|item| item.position).collect::<Vec<_>>()
+        };
+        let weight = store.read_series(&g, log(1), 1, 1, 0)[0].weight();
+        assert_eq!(positions(1, 100, usize::MAX), [1, 2, 3, 4, 5, 6]);
+        assert_eq!(positions(2, 3, usize::MAX), [2, 3, 4]);
+        assert_eq!(positions(5, 100, weight), [5], "one item always");
+        assert_eq!(positions(1, 100, weight * 3), [1, 2, 3]);
+        assert_eq!((positions(7, 100, usize::MAX), positions(1, 0, usize::MAX)), (vec![], vec![]));
+        assert!(positions(u64::MAX, 100, usize::MAX).is_empty());
+    });
+}
+
+#[test]
+fn followers_get_requests_and_skipped_positions_go_without() {
+    on_both(|store| {
+        let g = group("s");
+        let refused =
+            Row { outcome: Some(outcome(Verdict::Refused)), ..settled(id(log(1), 1), 1, Chain::default(), 0) };
+        let without_request = settled(id(log(1), 3), 3, Chain::default(), 0);
+        let applied = settled(id(log(1), 2), 2, Chain::default(), 0);
+        let requests = [1, 2].map(|n| Op::Request(id(log(1), n), request("r")));
+        store.apply(&g, requests.into_iter().chain([put(refused), put(applied), put(without_request)]).collect());
+        let items = store.read_series(&g, log(1), 1, 10, usize::MAX);
+        let requests: Vec<bool> = items.iter().map(|item| item.request.is_some()).collect();
+        assert_eq!(requests, [false, true], "position 3 cannot be followed: it ends the run");
+    });
+}
+
+#[test]
+fn forgetting_takes_old_rows_tells_which_keys_vanished_and_keeps_what_is_needed() {
+    on_both(|store| {
+        let g = group("s");
+        let mut ops = series(log(1), 6);
+        // Another write has the key of write 2; write 3 is in quarantine; write 5 is not final.
+        let mut copy = settled(id(log(2), 9), 1, Chain::default(), 100);
+        copy.facts.key = Some(key(2));
+        let unsettled = Row { here: Here::Sending { attempt: 2 }, ..settled(id(log(1), 5), 5, Chain::default(), 5) };
+        let reason = QuarantineReason::Divergence;
+        let quarantined = Quarantined { id: id(log(1), 3), reason, detail: "?".into(), since_ms: 1, status: 500 };
+        ops.extend([put(copy), put(unsettled), Op::Quarantine(quarantined.clone())]);
+        store.apply(&g, ops);
+        assert_eq!(store.recover(&g, 9).quarantined, [quarantined]);
+
+        let committed = store.apply(&g, vec![Op::Forget { log: log(1), up_to: 6, older_than_ms: 5 }]);
+        assert_eq!(committed.forgotten_keys, {
+            let mut keys = [key(1).short(), key(4).short()];
+            keys.sort_unstable();
+            keys
+        });
+        assert!(!committed.more_to_forget);
+        let left: Vec<bool> = (1..=6).map(|n| !store.find(&g, Find::Id(id(log(1), n))).is_empty()).collect();
+        assert_eq!(left, [false, false, true, false, true, true]);
+        let series = |store: &dyn Store| store.recover(&g, 9).series[0].clone();
+        assert_eq!(series(store).forgotten, 4);
+        assert!(store.read_series(&g, log(1), 1, 10, 10_000).is_empty());
+
+        // A machine that does not know yet how much was forgotten does not take it back.
+        store.apply(&g, vec![Op::Series(meta(log(1), 6, Chain::default(), 6)), Op::Release(id(log(1), 3))]);
+        assert_eq!((series(store).forgotten, series(store).decided), (4, 6));
+        let committed = store.apply(&g, vec![Op::Forget { log: log(1), up_to: 3, older_than_ms: 5 }]);
+        assert_eq!(committed.forgotten_keys, [key(3).short()]);
+    });
+}
+
+#[test]
+fn one_op_forgets_a_bounded_number_of_rows() {
+    on_both(|store| {
+        let g = group("s");
+        store.apply(&g, series(log(1), FORGET_ROWS_MAX as u64 + 5));
+        let forget = || vec![Op::Forget { log: log(1), up_to: u64::MAX, older_than_ms: u64::MAX }];
+        let first = store.apply(&g, forget());
+        assert_eq!((first.forgotten_keys.len(), first.more_to_forget), (FORGET_ROWS_MAX, true));
+        let second = store.apply(&g, forget());
+        assert_eq!((second.forgotten_keys.len(), second.more_to_forget), (5, false));
+        assert_eq!(store.apply(&g, forget()), Committed::default());
+    });
+}
+
+#[test]
+fn cancelled_writes_are_forgotten_by_age() {
+    on_both(|store| {
+        let g = group("s");
+        let cancelled = |n, clock| Row {
+            origin: Origin::Cancelled,
+            here: Here::Decided(Fate::Void),
+            settled_clock_ms: clock,
+            ..sending(id(log(1), n))
+        };
+        store.apply(&g, vec![put(cancelled(1, 10)), put(cancelled(2, 20)), put(sending(id(log(1), 3)))]);
+        assert_eq!(store.recover(&g, 1).open.len(), 1);
+        let committed = store.apply(&g, vec![Op::ForgetCancelled { older_than_ms: 10 }]);
+        assert_eq!(committed.forgotten_keys, [key(1).short()]);
+        assert_eq!(store.find(&g, Find::Id(id(log(1), 2))).len(), 1);
+    });
+}
+
+#[test]
+fn lanes_come_latest_settled_first_and_bounded() {
+    on_both(|store| {
+        let g = group("s");
+        store.apply(&g, series(log(1), 6));
+        store.apply(&g, series(log(2), 2));
+        // Lanes are n % 3, clocks are n.
+        let expected = [(Lane(0), log(1), 6), (Lane(2), log(1), 5), (Lane(1), log(1), 4), (Lane(2), log(2), 2)];
+        assert_eq!(store.recover(&g, 4).lanes, expected);
+        assert_eq!(store.recover(&g, 2).lanes, expected[..2]);
+    });
+}
+
+#[test]
+fn a_stop_is_kept_until_it_is_lifted() {
+    on_both(|store| {
+        let g = group("s");
+        store.apply(&g, vec![Op::Stopped(Some("ten divergences in a row".into()))]);
+        assert_eq!(store.recover(&g, 1).stopped.as_deref(), Some("ten divergences in a row"));
+        store.apply(&g, vec![Op::Stopped(None)]);
+        assert_eq!(store.recover(&g, 1).stopped, None);
+    });
+}
+
+#[test]
+fn the_memory_loses_a_suffix_of_whole_batches_in_a_crash() {
+    let (g, mut memory) = (group("s"), Memory::new());
+    for n in 1..=3 {
+        memory.queue(&g, vec![put(sending(id(log(1), n)))]);
+    }
+    memory.sync_one().unwrap();
+    assert_eq!(memory.unsynced(), 2);
+    memory.crash();
+    assert_eq!((memory.unsynced(), memory.recover(&g, 1).open.len()), (0, 1));
+}
