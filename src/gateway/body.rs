@@ -4,7 +4,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
-use http_body_util::combinators::BoxBody;
+use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 
 use super::pool::Lease;
@@ -23,7 +23,7 @@ pub enum Body {
         lease: Option<Lease>,
     },
     /// From anywhere else, for example a peer.
-    Boxed(BoxBody<Bytes, BoxError>),
+    Boxed(UnsyncBoxBody<Bytes, BoxError>),
 }
 
 impl Body {

@@ -120,6 +120,9 @@ impl Core {
         let Some(write) = self.live.get_mut(&id) else { return };
         write.origin = Origin::Queued;
         write.stage = Stage::Idle;
+        // Its client has a receipt: nothing it has seen may cancel the write any more.
+        write.seen = crate::model::After::new();
+        write.refuse_stale = false;
         let clients = write.clients.clone();
         self.persist(cx, id);
         if self.draining == Some(id) {

@@ -1,0 +1,100 @@
+//! All groups of this node, and what they need to be reached.
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use super::AppError;
+use super::outside::SiteOutside;
+use crate::config::{Config, Service};
+use crate::control::Control;
+use crate::gateway::Upstream;
+use crate::journal::Journal;
+use crate::link::Links;
+use crate::model::{Group, SiteName};
+use crate::service::{Clock, Event, Handle, Task};
+use crate::telemetry::Metrics;
+
+/// What leads out of this node; set once, right after start.
+#[derive(Default)]
+pub(super) struct Lines {
+    pub links: OnceLock<Links>,
+    pub control: OnceLock<Control>,
+}
+
+pub(super) struct Member {
+    pub handle: Handle,
+    /// Other sites with a replica.
+    pub peers: Vec<SiteName>,
+    pub upstream: Arc<Upstream>,
+}
+
+pub(super) struct Registry {
+    pub members: BTreeMap<Group, Member>,
+    pub lines: Arc<Lines>,
+    /// Sites with a node on the control plane now.
+    pub alive: Mutex<BTreeSet<SiteName>>,
+}
+
+impl Registry {
+    /// Recovers every group and starts its task. Blocks for as long as reading the journal takes.
+    pub fn recover(
+        config: &Config,
+        journal: &Journal,
+        clock: &Clock,
+        upstreams: &BTreeMap<String, Arc<Upstream>>,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Self, AppError> {
+        let lines = Arc::new(Lines::default());
+        let mut members = BTreeMap::new();
+        for service in &config.services {
+            for group in service.groups() {
+                let member = member(config, service, &group, journal, clock, &upstreams[&service.name], &lines, metrics)?;
+                members.insert(group, member);
+            }
+        }
+        Ok(Self { members, lines, alive: Mutex::default() })
+    }
+
+    pub fn connect(&self, links: Links, control: Control) {
+        // Set once, before anything else runs that could race.
+        let _ = self.lines.links.set(links);
+        let _ = self.lines.control.set(control);
+    }
+
+    pub fn hears(&self, site: &SiteName) -> bool {
+        self.alive.lock().unwrap_or_else(PoisonError::into_inner).contains(site)
+    }
+}
+
+#[allow(clippy::too_many_arguments)]
+fn member(
+    config: &Config,
+    service: &Service,
+    group: &Group,
+    journal: &Journal,
+    clock: &Clock,
+    upstream: &Arc<Upstream>,
+    lines: &Arc<Lines>,
+    metrics: &Arc<Metrics>,
+) -> Result<Member, AppError> {
+    let settings = service.settings(&config.site, group);
+    let peers = settings.replicas.iter().filter(|site| **site != config.site).cloned().collect();
+    let outside = Arc::new(SiteOutside::new(upstream.clone(), lines.clone(), metrics.clone(), &service.name));
+    let recovered = Task::recover(group.clone(), settings, journal.clone(), clock.clone(), outside);
+    let dir = config.data_dir.display().to_string();
+    let (task, handle) = recovered.map_err(|source| AppError::Journal { dir, source })?;
+    tokio::spawn(task.run());
+    tokio::spawn(watch_health(upstream.clone(), handle.clone()));
+    Ok(Member { handle, peers, upstream: upstream.clone() })
+}
+
+/// Tells the group about its endpoints, at once and at every change.
+async fn watch_health(upstream: Arc<Upstream>, handle: Handle) {
+    let mut health = upstream.healthy();
+    loop {
+        let healthy = *health.borrow_and_update();
+        handle.event(Event::Health { healthy }).await;
+        if health.changed().await.is_err() {
+            return;
+        }
+    }
+}

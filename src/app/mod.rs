@@ -1,0 +1,200 @@
+//! The only place that wires modules together: from a configuration to a running appliance, and to its end.
+//!
+//! Start: journal (recovers), groups, links, control plane, gateway, admin; `READY` when all of it stands, whoever else is
+//! away (G8). End: the first signal stops listening and lets requests in flight finish within `drain`; a second one ends the
+//! process at once. A failed journal ends it with exit code 74: recovery is the normal start path.
+mod groups;
+mod inbound;
+mod outside;
+mod resolve;
+mod source;
+mod status;
+mod tokens;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::admin;
+use crate::config::Config;
+use crate::control::{Control, ControlError};
+use crate::gateway::{Gateway, GatewayError, Neighbours};
+use crate::journal::{self, Journal};
+use crate::link::{Links, StartError};
+use crate::service::Clock;
+use crate::telemetry::{Metrics, Notifier, Notify};
+use groups::Registry;
+use source::Source;
+
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    #[error("open the journal in {dir}: {source}")]
+    Journal { dir: String, source: journal::Error },
+    #[error(transparent)]
+    Gateway(#[from] GatewayError),
+    #[error("start links: {0}")]
+    Links(#[from] StartError),
+    #[error("start the control plane: {0}")]
+    Control(#[from] ControlError),
+    #[error("{0}")]
+    Setting(String),
+    #[error("listen on {address} for admin: {source}")]
+    Admin { address: std::net::SocketAddr, source: std::io::Error },
+    #[error("start threads: {0}")]
+    Runtime(std::io::Error),
+    #[error("the journal failed: {0}")]
+    Failed(String),
+}
+
+impl AppError {
+    /// 74 disk, 78 configuration, 70 anything else (`sysexits.h`).
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            AppError::Journal { .. } | AppError::Failed(_) => ExitCode::from(74),
+            AppError::Gateway(_) | AppError::Links(_) | AppError::Control(_) | AppError::Setting(_) => ExitCode::from(78),
+            AppError::Admin { .. } => ExitCode::from(78),
+            AppError::Runtime(_) => ExitCode::from(70),
+        }
+    }
+}
+
+/// Runs the appliance until a signal or a failure.
+pub fn run(config: Config) -> Result<(), AppError> {
+    abort_on_panic();
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if config.threads > 0 {
+        runtime.worker_threads(config.threads);
+    }
+    let runtime = runtime.enable_all().build().map_err(AppError::Runtime)?;
+    let result = runtime.block_on(serve(config));
+    // Whatever still runs holds nothing that counts: the journal is closed.
+    runtime.shutdown_timeout(Duration::from_millis(500));
+    result
+}
+
+/// A panic in a decision is a state nobody has thought of: end, and recover. Requests of one client that panic end only it,
+/// but nothing here can tell the two apart, so both end the process.
+fn abort_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        report(info);
+        std::process::abort();
+    }));
+}
+
+async fn serve(config: Config) -> Result<(), AppError> {
+    let config = Arc::new(config);
+    let metrics = Metrics::new(config.services.iter().map(|s| s.name.as_str()));
+    let notifier = Notifier::from_env().unwrap_or_else(|error| {
+        tracing::warn!(%error, "NOTIFY_SOCKET cannot be used");
+        None
+    });
+    let opened = {
+        let options = resolve::journal(&config);
+        tokio::task::spawn_blocking(move || Journal::open(&options)).await
+    };
+    let dir = config.data_dir.display().to_string();
+    let journal = opened.expect("opening panics only with the process").map_err(|source| AppError::Journal { dir, source })?;
+    let clock = Clock::new(journal.clone());
+    let upstreams = resolve::upstreams(&config)?;
+    let registry = Arc::new(Registry::recover(&config, &journal, &clock, &upstreams, &metrics)?);
+    let links = Links::start(resolve::links(&config, &registry)?, registry.clone()).await?;
+    let control = Control::start(resolve::control(&config)?, registry.clone())?;
+    registry.connect(links.clone(), control.clone());
+
+    let (state, ready) = watch::channel(admin::HealthState::Recovering);
+    let source = Arc::new(Source::new(config.clone(), journal.clone(), registry.clone(), upstreams.clone(), metrics, ready)?);
+    let neighbours = Neighbours {
+        tokens: source.clone(),
+        status: source.clone(),
+        peers: Some(registry.clone()),
+    };
+    let services = resolve::services(&config, &registry, &upstreams)?;
+    let gateway = Gateway::bind(resolve::gateway(&config)?, services, neighbours).await?;
+    let address = config.admin.listen;
+    let admin = TcpListener::bind(address).await.map_err(|source| AppError::Admin { address, source })?;
+    let admin_address = admin.local_addr().map_err(|source| AppError::Admin { address, source })?;
+
+    let (stop, stopping) = watch::channel(false);
+    let until = |mut stopping: watch::Receiver<bool>| async move {
+        // An error means that the sender is gone: stop too.
+        let _ = stopping.wait_for(|stop| *stop).await;
+    };
+    let admin = tokio::spawn(admin::serve(admin, source, config.admin.token.clone(), until(stopping.clone())));
+    for listening in gateway.addresses() {
+        tracing::info!(address = %listening, "gateway listens");
+    }
+    if let Some(listening) = links.local_addr() {
+        tracing::info!(address = %listening, "links listen");
+    }
+    tracing::info!(site = %config.site, admin = %admin_address, version = env!("CARGO_PKG_VERSION"), log = %journal.log(), "ready");
+    state.send_replace(admin::HealthState::Ready);
+    say(&notifier, Notify::Ready);
+
+    let mut fatal = journal.fatal();
+    let serving = tokio::spawn(gateway.run(until(stopping)));
+    let watchdog = notifier.as_ref().and_then(Notifier::watchdog);
+    let failed = tokio::select! {
+        failed = fatal.wait_for(Option::is_some) => failed.ok().and_then(|f| f.as_ref().map(ToString::to_string)),
+        () = signalled() => None,
+        () = beat(&notifier, watchdog) => None,
+    };
+    say(&notifier, Notify::Stopping);
+    if let Some(why) = failed {
+        state.send_replace(admin::HealthState::Failed);
+        tracing::error!(%why, "the journal has failed; nothing more is taken");
+        return Err(AppError::Failed(why));
+    }
+    tracing::info!(drain_s = config.drain.as_secs(), "stops; a second signal ends at once");
+    state.send_replace(admin::HealthState::Draining);
+    stop.send_replace(true);
+    tokio::select! {
+        finished = serving => {
+            if !finished.unwrap_or(false) {
+                tracing::warn!("requests were still in flight when the time to drain was over; what counts is in the journal");
+            }
+        }
+        () = signalled() => {}
+    }
+    admin.abort();
+    links.stop().await;
+    let ending = journal.clone();
+    // Blocks until what was handed over is written.
+    let _ = tokio::task::spawn_blocking(move || {
+        control.stop();
+        ending.close();
+    })
+    .await;
+    Ok(())
+}
+
+fn say(notifier: &Option<Notifier>, what: Notify<'_>) {
+    if let Some(notifier) = notifier
+        && let Err(error) = notifier.say(what)
+    {
+        tracing::warn!(%error, "the service manager cannot be told");
+    }
+}
+
+/// SIGTERM or SIGINT.
+async fn signalled() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        tracing::warn!("signals cannot be waited for; only SIGKILL ends this process");
+        return std::future::pending().await;
+    };
+    tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+}
+
+/// Tells the watchdog that the runtime still turns, for ever.
+async fn beat(notifier: &Option<Notifier>, period: Option<Duration>) {
+    let Some(period) = period else { return std::future::pending().await };
+    let mut ticks = tokio::time::interval(period / 3);
+    loop {
+        ticks.tick().await;
+        say(notifier, Notify::Watchdog);
+    }
+}

@@ -1,0 +1,71 @@
+//! What a group's task reaches outside of itself: its service, the other sites, people.
+use std::sync::Arc;
+
+use super::groups::Lines;
+use crate::dedup::Fingerprint;
+use crate::gateway::Upstream;
+use crate::link::Sent;
+use crate::model::{Group, Request, SiteName};
+use crate::service::{Attempt, AttemptResult, Message, Note, Outside, ProbeResult};
+use crate::telemetry::{Metrics, ServiceMetrics};
+
+pub(super) struct SiteOutside {
+    upstream: Arc<Upstream>,
+    lines: Arc<Lines>,
+    metrics: Arc<ServiceMetrics>,
+}
+
+impl SiteOutside {
+    pub fn new(upstream: Arc<Upstream>, lines: Arc<Lines>, metrics: Arc<Metrics>, service: &str) -> Self {
+        let metrics = metrics.service(service).expect("every configured service has its metrics");
+        Self { upstream, lines, metrics }
+    }
+}
+
+impl Outside for SiteOutside {
+    async fn attempt(&self, attempt: Attempt) -> AttemptResult {
+        self.upstream.attempt(attempt).await
+    }
+
+    async fn probe(&self, request: &Request) -> ProbeResult {
+        self.upstream.probe(request).await
+    }
+
+    fn send(&self, to: &SiteName, group: &Group, message: Message) {
+        let Some(links) = self.lines.links.get() else { return };
+        match links.send(to, group, message) {
+            Sent::Queued => {}
+            // Losable by contract: whatever counts is said again from what is stored.
+            lost => tracing::debug!(%to, %group, ?lost, "message not sent"),
+        }
+    }
+
+    fn publish(&self, group: &Group, fingerprint: Fingerprint) {
+        if let Some(control) = self.lines.control.get() {
+            control.publish_fingerprint(group, fingerprint);
+        }
+    }
+
+    fn note(&self, group: &Group, note: &Note) {
+        self.metrics.note(note);
+        match note {
+            Note::Unknown { id, why } => tracing::warn!(%group, %id, %why, "outcome unknown"),
+            Note::Quarantined { id, reason } => tracing::warn!(%group, %id, ?reason, "write quarantined"),
+            Note::Stopped { why } => tracing::error!(%group, %why, "following stopped until a person looks"),
+            Note::Failover { to: Some(to) } => tracing::info!(%group, %to, "decides from now on"),
+            Note::Failover { to: None } => tracing::warn!(%group, "no replica can be asked"),
+            Note::Concurrent { id, with } => tracing::info!(%group, %id, %with, "concurrent writes of one lane"),
+            Note::Fork { peer, log } => {
+                tracing::error!(%group, %peer, %log, "a peer has another past of this series: a store was restored from a copy");
+            }
+            Note::Invalid { peer, why } => tracing::warn!(%group, %peer, %why, "message refused"),
+            Note::Divergence { id } => tracing::warn!(%group, %id, "a shadow was answered otherwise than the original"),
+            Note::Accepted
+            | Note::Settled { .. }
+            | Note::ShadowApplied
+            | Note::Duplicate
+            | Note::Replayed
+            | Note::AskedOrigin => {}
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! From the configuration's words to each module's own settings.
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use uuid::Uuid;
+
+use super::AppError;
+use super::groups::Registry;
+use crate::config::{Config, Dialect, Durability, Scheme, Service, Stale, StoreRule, Tls, fleet_digest};
+use crate::control::{ControlSettings, ControlTls, Endpoint, Hear, Role};
+use crate::gateway::{
+    EndpointSettings, GatewaySettings, Groups, HealthSettings, LaneRules, ListenSettings, Match, PoolSettings,
+    ServiceEntry, ServiceSettings, Target, Upstream, UpstreamSettings, WriteMethods,
+};
+use crate::idempotency::{self, KeyRules};
+use crate::journal::OpenOptions;
+use crate::link::{Dial, LinkSettings, SharedService, TlsFiles};
+use crate::model::SiteName;
+
+/// Requests at one endpoint at the same time.
+const IN_FLIGHT_PER_ENDPOINT: usize = 1_024;
+const IDLE_PER_ENDPOINT: usize = 128;
+/// Memory for answers that are too large to keep, while their clients wait.
+const LARGE_ANSWERS_BYTES: usize = 64 << 20;
+
+pub(super) fn journal(config: &Config) -> OpenOptions {
+    OpenOptions {
+        durability: match config.store.durability {
+            Durability::PowerLoss => crate::journal::Durability::PowerLoss,
+            Durability::ProcessCrash => crate::journal::Durability::ProcessCrash,
+        },
+        reserve_bytes: config.store.reserve_bytes,
+        ..OpenOptions::new(&config.data_dir)
+    }
+}
+
+pub(super) fn upstreams(config: &Config) -> Result<BTreeMap<String, Arc<Upstream>>, AppError> {
+    config.services.iter().map(|service| Ok((service.name.clone(), Upstream::new(upstream(service)?)))).collect()
+}
+
+fn upstream(service: &Service) -> Result<UpstreamSettings, AppError> {
+    let auth = service.replay.auth.as_ref().map(|auth| {
+        let invalid = |_| AppError::Setting(format!("replay.auth of {} is no header value", service.name));
+        http::HeaderValue::from_str(auth).map_err(invalid)
+    });
+    let probe = service.outcome.probe.as_ref().map(|probe| {
+        let text = format!("GET {}", probe.target("{key}"));
+        text.parse().map_err(|error| AppError::Setting(format!("outcome.probe of {}: {error}", service.name)))
+    });
+    let endpoint = |e: &crate::config::Endpoint| EndpointSettings {
+        host: e.host.clone(),
+        port: e.port,
+        h2c: e.scheme == Scheme::H2c,
+    };
+    Ok(UpstreamSettings {
+        service: service.name.clone(),
+        endpoints: service.endpoints.iter().map(endpoint).collect(),
+        pool: PoolSettings {
+            connect_timeout: service.timeouts.connect,
+            in_flight: IN_FLIGHT_PER_ENDPOINT,
+            idle: IDLE_PER_ENDPOINT,
+            idle_timeout: service.timeouts.idle,
+        },
+        try_timeout: service.timeouts.per_try,
+        health: service.health.as_ref().map(|health| HealthSettings {
+            path: health.path.clone(),
+            interval: health.interval,
+            timeout: health.timeout,
+            unhealthy: health.unhealthy,
+            healthy: health.healthy,
+        }),
+        max_replay_body: service.max_replay_body_bytes,
+        large_answers: LARGE_ANSWERS_BYTES,
+        probe: probe.transpose()?,
+        replay_auth: auth.transpose()?,
+    })
+}
+
+pub(super) fn services(
+    config: &Config,
+    registry: &Registry,
+    upstreams: &BTreeMap<String, Arc<Upstream>>,
+) -> Result<Vec<ServiceEntry>, AppError> {
+    let entry = |service: &Service| {
+        let upstream = upstreams[&service.name].clone();
+        Ok(ServiceEntry { settings: service_settings(service)?, upstream, groups: groups(service, registry) })
+    };
+    config.services.iter().map(entry).collect()
+}
+
+fn groups(service: &Service, registry: &Registry) -> Groups {
+    let target = |group: crate::model::Group| {
+        let handle = registry.members.get(&group).expect("every group was recovered").handle.clone();
+        Target { group, handle }
+    };
+    let mut targets = service.groups().into_iter().map(target);
+    match (&service.store, service.is_plain()) {
+        (_, true) => Groups::Plain,
+        (StoreRule::FromRequest { .. }, _) => {
+            Groups::PerStore(targets.map(|t| (t.group.store.clone(), t)).collect::<HashMap<_, _>>())
+        }
+        _ => targets.next().map_or(Groups::Plain, Groups::One),
+    }
+}
+
+fn service_settings(service: &Service) -> Result<ServiceSettings, AppError> {
+    let wrong = |what: &str, error: String| AppError::Setting(format!("{what} of service {}: {error}", service.name));
+    let rules: Vec<String> = service.lane.iter().map(ToString::to_string).collect();
+    let store_from = match &service.store {
+        StoreRule::FromRequest { from, .. } => {
+            Some(from.to_string().parse().map_err(|e: crate::gateway::RouteError| wrong("store_from", e.to_string()))?)
+        }
+        _ => None,
+    };
+    let matches = service.matches.iter().map(|m| Match { host: m.host.clone(), path: m.path.clone() }).collect();
+    Ok(ServiceSettings {
+        writes: WriteMethods::new(service.write_methods.clone()),
+        lane: LaneRules::parse(&rules).map_err(|error| wrong("lane", error.to_string()))?,
+        keys: KeyRules {
+            dialect: match service.idempotency.dialect {
+                Dialect::Standard => idempotency::Dialect::Standard,
+                Dialect::Envoy => idempotency::Dialect::Envoy,
+            },
+            require_key: service.idempotency.require_key,
+        },
+        store_from,
+        max_body: service.max_body_bytes,
+        total_timeout: service.timeouts.total,
+        refuse_stale: service.stale == Stale::Refuse,
+        ..ServiceSettings::new(&service.name, matches)
+    })
+}
+
+pub(super) fn gateway(config: &Config) -> Result<GatewaySettings, AppError> {
+    let tls = config.gateway.tls.as_ref().map(server_tls).transpose()?;
+    let listen = |&address| ListenSettings { address, tls: tls.clone() };
+    let limits = &config.gateway.limits;
+    Ok(GatewaySettings {
+        max_connections: limits.connections,
+        max_head_bytes: limits.head_bytes,
+        max_headers: limits.headers,
+        head_timeout: limits.head_timeout,
+        idle_timeout: limits.idle_timeout,
+        body_timeout: limits.body_timeout,
+        drain: config.drain,
+        ..GatewaySettings::new(config.site.clone(), config.gateway.listen.iter().map(listen).collect())
+    })
+}
+
+fn server_tls(tls: &Tls) -> Result<Arc<rustls::ServerConfig>, AppError> {
+    let wrong = |path: &Path, why: String| AppError::Setting(format!("{}: {why}", path.display()));
+    let chain = CertificateDer::pem_file_iter(&tls.cert)
+        .and_then(|certs| certs.collect::<Result<Vec<_>, _>>())
+        .map_err(|error| wrong(&tls.cert, format!("{error:?}")))?;
+    let key = PrivateKeyDer::from_pem_file(&tls.key).map_err(|error| wrong(&tls.key, format!("{error:?}")))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut server = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| AppError::Setting(error.to_string()))?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(|error| wrong(&tls.cert, error.to_string()))?;
+    server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(server))
+}
+
+pub(super) fn links(config: &Config, registry: &Registry) -> Result<LinkSettings, AppError> {
+    let dial = config.peers.iter().filter_map(|peer| {
+        peer.link.as_ref().map(|url| Dial { site: peer.site.clone(), url: url.to_string() })
+    });
+    let tls = config.identity.as_ref().map(|identity| TlsFiles {
+        ca: identity.ca.clone(),
+        cert: identity.cert.clone(),
+        key: identity.key.clone(),
+    });
+    Ok(LinkSettings {
+        me: config.site.clone(),
+        realm: config.realm.name.clone(),
+        boot: *Uuid::new_v4().as_bytes(),
+        sites: config.realm.sites.clone(),
+        dial: dial.collect(),
+        listen: config.link_listen,
+        tls,
+        services: config.services.iter().flat_map(|service| shared(config, service, registry)).collect(),
+        limits: crate::link::Limits::default(),
+    })
+}
+
+/// What must agree, for each site apart: two sites compare what concerns both.
+fn shared(config: &Config, service: &Service, registry: &Registry) -> Vec<SharedService> {
+    let mut sites: Vec<SiteName> = registry
+        .members
+        .iter()
+        .filter(|(group, _)| group.service == service.name)
+        .flat_map(|(_, member)| member.peers.iter().cloned())
+        .collect();
+    sites.sort();
+    sites.dedup();
+    let terms = |site: SiteName| SharedService {
+        name: service.name.clone(),
+        keys: fleet_digest(service, [&config.site, &site]).into_iter().map(|(k, v)| (k.to_owned(), v)).collect(),
+        sites: vec![site],
+    };
+    sites.into_iter().map(terms).collect()
+}
+
+pub(super) fn control(config: &Config) -> Result<ControlSettings, AppError> {
+    let wrong = |error: crate::control::ParseEndpointError| AppError::Setting(error.to_string());
+    let dialled: Vec<Endpoint> = config
+        .peers
+        .iter()
+        .filter_map(|peer| peer.control.as_ref())
+        .map(|text| text.parse())
+        .collect::<Result<_, _>>()
+        .map_err(wrong)?;
+    let role = match (config.control.enabled, config.control.listen) {
+        (false, _) => Role::Off,
+        (true, Some(listen)) => {
+            let protocol = if config.identity.is_some() { "tls" } else { "tcp" };
+            let listen = format!("{protocol}/{listen}").parse().map_err(wrong)?;
+            Role::Hub { listen: vec![listen], peers: dialled }
+        }
+        (true, None) if dialled.is_empty() => Role::Off,
+        (true, None) => Role::Edge { hubs: dialled },
+    };
+    let settings = ControlSettings::new(&config.realm.name, config.site.clone(), config.site.as_str(), role);
+    Ok(ControlSettings {
+        tls: config.identity.as_ref().map(|identity| ControlTls {
+            ca: identity.ca.clone(),
+            cert: identity.cert.clone(),
+            key: identity.key.clone(),
+        }),
+        hear: Hear::Everyone,
+        sites: config.realm.sites.clone(),
+        hub_sites: config.realm.hubs.clone(),
+        ..settings
+    })
+}
