@@ -83,6 +83,8 @@ pub struct Write {
     pub told: Vec<Told>,
     /// Sites at which an attempt of it ended without a clean answer: the causes that honesty asks for.
     pub touched: BTreeSet<usize>,
+    /// A service answered 429: nothing was executed, and a receipt is worth no more than that.
+    pub turned_away: bool,
 }
 
 /// One try of a state machine at its service.
@@ -128,6 +130,8 @@ pub struct History {
     /// With the moment at which it was first seen there.
     pub quarantined_once: BTreeMap<Report, Moment>,
     pub quarantined_at_end: BTreeSet<Report>,
+    /// When a line, a process or a disk first gave trouble; before, no site had a reason not to hear of another.
+    pub disturbed: Option<Moment>,
     /// Errors that need no judge: asserts of the world itself.
     pub broken: Vec<(Name, String)>,
 }
@@ -175,6 +179,11 @@ impl History {
     pub fn quarantine(&mut self, report: Report) {
         let at = self.next();
         self.quarantined_once.entry(report).or_insert(at);
+    }
+
+    pub fn disturb(&mut self) {
+        let at = self.next();
+        self.disturbed.get_or_insert(at);
     }
 
     pub fn crash(&mut self, site: usize) {

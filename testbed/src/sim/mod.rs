@@ -7,6 +7,7 @@
 //!
 //! `plan` draws what a seed is about; `world` is the clock and the queue of events; `site` executes effects; `network`,
 //! `upstream`, `clients` and `nemesis` are what a site meets; `history` is what was seen; `oracle` judges it.
+mod brief;
 mod clients;
 mod history;
 mod machine;

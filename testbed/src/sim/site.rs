@@ -151,6 +151,7 @@ impl<M: Machine> World<M> {
         let Some(_) = self.sites[site].core.take() else { return };
         self.trace.line(self.now_ms, || format!("site {site} dies"));
         self.history.crash(site);
+        self.history.disturb();
         let writing = self.sites[site].writing;
         let survive = if writing > 0 { self.rng.range(0, writing as u64) } else { 0 };
         for _ in 0..survive {
@@ -187,7 +188,7 @@ impl<M: Machine> World<M> {
         let now = self.now(site);
         let Some(core) = self.sites[site].core.as_mut() else { return };
         if self.trace.is_read() {
-            let text = format!("site {site} <- {event:?}");
+            let text = format!("site {site} <- {}", super::brief::event(&event));
             self.trace.line(self.now_ms, || text);
         }
         let mut out = Vec::new();
@@ -205,7 +206,7 @@ impl<M: Machine> World<M> {
     fn absorb(&mut self, site: usize, out: Vec<Effect>) {
         for effect in &out {
             if self.trace.is_read() {
-                self.trace.line(self.now_ms, || format!("site {site} -> {effect:?}"));
+                self.trace.line(self.now_ms, || format!("site {site} -> {}", super::brief::effect(effect)));
             }
             if let Effect::Attempt(attempt) = effect {
                 let name = name_of(&attempt.request);
@@ -430,6 +431,9 @@ impl<M: Machine> World<M> {
         self.sites[site].wanted.remove(&(id, attempt));
         if !clean {
             self.history.write(name).touched.insert(site);
+        }
+        if matches!(&result, AttemptResult::Answered(answer) if answer.status == 429) {
+            self.history.write(name).turned_away = true;
         }
         let success = matches!(&result, AttemptResult::Answered(answer) if (200..400).contains(&answer.status));
         if clean && success {

@@ -296,6 +296,7 @@ impl<M: Machine> World<M> {
         let Some(epoch) = self.network.believed(from, to) else { return };
         let rates = (self.rates.message_loss, self.rates.message_repeat, self.rates.message_reorder);
         if self.rng.chance(rates.0) {
+            self.history.disturb();
             return self.stats.hit("fault: message lost");
         }
         let copies = if self.rng.chance(rates.1) { 2 } else { 1 };
