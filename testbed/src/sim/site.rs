@@ -4,7 +4,7 @@
 //! between any two effects; batches that were not reported durable are lost, or the first few of those under way survive.
 use std::collections::{BTreeMap, VecDeque};
 
-use holdfast::journal::{Memory, Op};
+use holdfast::journal::{Memory, Op, QuarantineReason};
 use holdfast::model::{Problem, WriteId};
 use holdfast::service::{Attempt, AttemptResult, Effect, Event, Note, Now, Outbox, ProbeResult, Reply, ReqId};
 
@@ -562,6 +562,13 @@ impl<M: Machine> World<M> {
             for entry in view.quarantined {
                 let Some(&name) = self.ids.get(&entry.id) else { continue };
                 if self.jobs.iter().any(|job| job.site == site && job.name == name && !job.served) {
+                    continue;
+                }
+                // What concerns two sites (a wish that was given up, or that its decider is not sure of) is not settled by an
+                // order at one of them.
+                let wished = |a: &super::history::Attempt| a.site == site && a.name == name && !a.shadow;
+                let foreign = entry.id.log != Self::log(site) && self.history.attempts.iter().any(wished);
+                if foreign || entry.reason == QuarantineReason::Contrary {
                     continue;
                 }
                 let applied = self.history.applied[site].iter().any(|a| a.name == name);
