@@ -102,7 +102,6 @@ pub struct Attempt {
 #[derive(Clone, Copy, Debug)]
 pub struct Application {
     pub name: Name,
-    pub at: Moment,
     pub attempt: usize,
 }
 
@@ -172,8 +171,8 @@ impl History {
     }
 
     pub fn apply(&mut self, site: usize, name: Name, attempt: usize) {
-        let at = self.next();
-        self.applied[site].push(Application { name, at, attempt });
+        self.next();
+        self.applied[site].push(Application { name, attempt });
     }
 
     pub fn quarantine(&mut self, report: Report) {

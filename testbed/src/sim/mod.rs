@@ -23,6 +23,9 @@ mod trace;
 mod upstream;
 mod world;
 
+#[cfg(test)]
+mod tests;
+
 pub use machine::Machine;
 pub use plan::Planted;
 pub use run::{Failure, Options, run_seeds, run_with};

@@ -572,8 +572,17 @@ impl<M: Machine> World<M> {
                     continue;
                 }
                 let applied = self.history.applied[site].iter().any(|a| a.name == name);
-                use holdfast::service::Operation::{Applied, Resend};
-                self.order(site, Some(entry.id), if applied { Applied } else { Resend });
+                use holdfast::service::Operation::{Applied, Discard, Resend};
+                // Nobody sends again what the service refuses anyway.
+                let refused = self.history.writes[&name].refused_by_rule;
+                let operation = if applied {
+                    Applied
+                } else if refused {
+                    Discard
+                } else {
+                    Resend
+                };
+                self.order(site, Some(entry.id), operation);
             }
         }
     }
