@@ -212,12 +212,12 @@ fn order_of_lanes(history: &History, found: &mut Vec<Violation>) {
     for attempts in by_site_and_lane(history).into_values() {
         let mut previous: Option<(Name, Moment)> = None;
         for (wanted, name, known) in attempts {
-            if let Some((before, free)) = previous.filter(|(before, free)| *before != name && wanted < *free) {
-                if !unordered.contains(&name) && !unordered.contains(&before) {
-                    let what =
-                        format!("writes {before} and {name} of one lane overlapped at their decider until {free}");
-                    found.push(Violation { guarantee: "lanes", writes: vec![before, name], what });
-                }
+            let overlaps = |(before, free): &(Name, Moment)| {
+                *before != name && wanted < *free && !unordered.contains(&name) && !unordered.contains(before)
+            };
+            if let Some((before, free)) = previous.filter(overlaps) {
+                let what = format!("writes {before} and {name} of one lane overlapped at their decider until {free}");
+                found.push(Violation { guarantee: "lanes", writes: vec![before, name], what });
             }
             previous = known.map(|known| (name, known));
         }
