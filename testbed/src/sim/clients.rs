@@ -75,6 +75,7 @@ impl<M: Machine> World<M> {
             submissions: Vec::new(),
             told: Vec::new(),
             touched: Default::default(),
+            turned_away: false,
         };
         self.history.writes.insert(name, write);
         let site = if self.rng.chance(plan.roams) {

@@ -83,6 +83,8 @@ pub struct Write {
     pub told: Vec<Told>,
     /// Sites at which an attempt of it ended without a clean answer: the causes that honesty asks for.
     pub touched: BTreeSet<usize>,
+    /// A service answered 429: nothing was executed, and a receipt is worth no more than that.
+    pub turned_away: bool,
 }
 
 /// One try of a state machine at its service.
@@ -100,7 +102,6 @@ pub struct Attempt {
 #[derive(Clone, Copy, Debug)]
 pub struct Application {
     pub name: Name,
-    pub at: Moment,
     pub attempt: usize,
 }
 
@@ -128,6 +129,8 @@ pub struct History {
     /// With the moment at which it was first seen there.
     pub quarantined_once: BTreeMap<Report, Moment>,
     pub quarantined_at_end: BTreeSet<Report>,
+    /// When a line, a process or a disk first gave trouble; before, no site had a reason not to hear of another.
+    pub disturbed: Option<Moment>,
     /// Errors that need no judge: asserts of the world itself.
     pub broken: Vec<(Name, String)>,
 }
@@ -168,13 +171,18 @@ impl History {
     }
 
     pub fn apply(&mut self, site: usize, name: Name, attempt: usize) {
-        let at = self.next();
-        self.applied[site].push(Application { name, at, attempt });
+        self.next();
+        self.applied[site].push(Application { name, attempt });
     }
 
     pub fn quarantine(&mut self, report: Report) {
         let at = self.next();
         self.quarantined_once.entry(report).or_insert(at);
+    }
+
+    pub fn disturb(&mut self) {
+        let at = self.next();
+        self.disturbed.get_or_insert(at);
     }
 
     pub fn crash(&mut self, site: usize) {

@@ -5,14 +5,19 @@
 //! run which breaks G1–G5 or does not become quiet is reported with the seed. The oracle sees what clients were told, what
 //! services applied, and what stands in quarantine at the end; never what a state machine believes.
 //!
-//! `plan` draws what a seed is about; `world` is the clock and the queue of events; `site` executes effects; `network`,
-//! `upstream`, `clients` and `nemesis` are what a site meets; `history` is what was seen; `oracle` judges it.
+//! `plan` draws what a seed is about; `world` is the clock and the queue of events; `site` is a process with its disk and
+//! `executor` what becomes of its effects; `links`, `network`, `upstream`, `clients`, `nemesis` and `person` are what it meets;
+//! `history` is what was seen; `oracle` judges it; `run` runs seeds and shows what failed.
+mod brief;
 mod clients;
+mod executor;
 mod history;
+mod links;
 mod machine;
 mod nemesis;
 mod network;
 mod oracle;
+mod person;
 mod plan;
 mod rng;
 mod run;
@@ -21,6 +26,9 @@ mod stats;
 mod trace;
 mod upstream;
 mod world;
+
+#[cfg(test)]
+mod tests;
 
 pub use machine::Machine;
 pub use plan::Planted;

@@ -80,6 +80,7 @@ impl<M: Machine> World<M> {
 
     fn cut_lines(&mut self, what: &'static str, lines: &[(usize, usize)], lasts: u64) {
         self.stats.hit(what);
+        self.history.disturb();
         self.trace.line(self.now_ms, || format!("{what} {lines:?} for {lasts} ms"));
         for &(from, to) in lines {
             self.network.cut(from, to);
@@ -89,6 +90,7 @@ impl<M: Machine> World<M> {
 
     fn flap(&mut self, site: usize, other: usize) {
         self.stats.hit("fault: flapping");
+        self.history.disturb();
         let mut at = 0;
         for _ in 0..self.rng.range(3, 8) {
             at += self.rng.range(10, 1_500);
@@ -114,12 +116,14 @@ impl<M: Machine> World<M> {
             }
             Fault::SlowDisk => {
                 self.stats.hit("fault: slow disk");
+                self.history.disturb();
                 self.sites[site].slow_disk = true;
                 self.sites[site].excused_until_ms = until + 2_000;
                 self.after(lasts, Ev::Mend { mend: Mend::Disk(site) });
             }
             Fault::Pause => {
                 self.stats.hit("fault: pause");
+                self.history.disturb();
                 self.sites[site].paused_until_ms = until;
                 self.sites[site].excused_until_ms = until + 2_000;
             }

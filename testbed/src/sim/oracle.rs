@@ -49,7 +49,11 @@ fn nothing_lost(history: &History, found: &mut Vec<Violation>) {
         let promised = write.told.iter().any(|told| told.said.is_success());
         // A 202 is a receipt: it must be sent in the end, unless the service refuses it or nobody can know what became of it.
         let queued = write.told.iter().any(|told| told.said == Said::Queued);
-        let owed = queued && !write.refused_by_rule && write.touched.is_empty() && reused(history, name).is_none();
+        let owed = queued
+            && !write.turned_away
+            && !write.refused_by_rule
+            && write.touched.is_empty()
+            && reused(history, name).is_none();
         if !(promised || owed) || quarantined.contains(&name) {
             continue;
         }
@@ -208,12 +212,12 @@ fn order_of_lanes(history: &History, found: &mut Vec<Violation>) {
     for attempts in by_site_and_lane(history).into_values() {
         let mut previous: Option<(Name, Moment)> = None;
         for (wanted, name, known) in attempts {
-            if let Some((before, free)) = previous.filter(|(before, free)| *before != name && wanted < *free) {
-                if !unordered.contains(&name) && !unordered.contains(&before) {
-                    let what =
-                        format!("writes {before} and {name} of one lane overlapped at their decider until {free}");
-                    found.push(Violation { guarantee: "lanes", writes: vec![before, name], what });
-                }
+            let overlaps = |(before, free): &(Name, Moment)| {
+                *before != name && wanted < *free && !unordered.contains(&name) && !unordered.contains(before)
+            };
+            if let Some((before, free)) = previous.filter(overlaps) {
+                let what = format!("writes {before} and {name} of one lane overlapped at their decider until {free}");
+                found.push(Violation { guarantee: "lanes", writes: vec![before, name], what });
             }
             previous = known.map(|known| (name, known));
         }
@@ -300,7 +304,8 @@ fn honest(history: &History, found: &mut Vec<Violation>) {
             QuarantineReason::Contrary => history.applied[report.site].iter().any(|a| a.name == report.name),
             QuarantineReason::Damaged | QuarantineReason::Hole => false,
             QuarantineReason::Divergence | QuarantineReason::UnknownOutcome | QuarantineReason::MayHaveApplied => {
-                !write.touched.is_empty() || crashed(report.site)
+                let unheard = history.disturbed.is_some_and(|at| at < since);
+                !write.touched.is_empty() || crashed(report.site) || unheard
             }
         };
         if !cause {

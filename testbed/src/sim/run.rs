@@ -100,6 +100,17 @@ pub(super) fn hash_of<M: Machine>(seed: u64) -> u64 {
     run_one::<M>(&Plan::draw(seed, None, None), None).hash
 }
 
+/// The first seed that breaks one of these guarantees with the planted error, and nothing without it.
+#[cfg(test)]
+pub(super) fn first_to_find(planted: Planted, seeds: u64, expected: &[&str]) -> Option<(u64, String)> {
+    (1..=seeds).find_map(|seed| {
+        let violations = |planted| run_one::<Core>(&Plan::draw(seed, None, planted), None).violations;
+        let says = |v: &Violation| expected.iter().any(|e| format!("{}: {}", v.guarantee, v.what).contains(e));
+        let violation = violations(Some(planted)).into_iter().find(says)?;
+        violations(None).is_empty().then(|| (seed, format!("{}: {}", violation.guarantee, violation.what)))
+    })
+}
+
 struct Run {
     stats: Stats,
     violations: Vec<Violation>,

@@ -15,6 +15,7 @@ fn history(sites: usize, lanes: &[u64]) -> History {
             submissions: Vec::new(),
             told: Vec::new(),
             touched: BTreeSet::new(),
+            turned_away: false,
         };
         history.writes.insert(name, write);
     }

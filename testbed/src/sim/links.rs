@@ -1,0 +1,138 @@
+//! The link layer between two sites as the product has it, and the control plane beside it, over lines that fail.
+use holdfast::dedup::Fingerprint;
+use holdfast::service::{Event, Message};
+
+use super::machine::Machine;
+use super::world::{Ev, World};
+
+impl<M: Machine> World<M> {
+    /// The dialling side tries now and then; both sides notice a dead line in their own time.
+    pub fn dial(&mut self, a: usize, b: usize) {
+        let again = self.rng.range(100, 800);
+        self.after(again, Ev::Dial { a, b });
+        let lives = (self.sites[a].life, self.sites[b].life);
+        let possible = self.sites[a].core.is_some()
+            && self.sites[b].core.is_some()
+            && !self.network.is_cut(a, b)
+            && !self.network.is_cut(b, a);
+        match self.network.connection(a, b) {
+            Some(connection) if possible && connection.lives == lives => {}
+            Some(connection) => {
+                self.network.close(a, b);
+                for (site, peer) in [(a, b), (b, a)] {
+                    let delay = self.rng.range(1, 2_000);
+                    let life = self.sites[site].life;
+                    self.after(delay, Ev::LinkDown { site, peer, epoch: connection.epoch, life });
+                }
+            }
+            None if possible => {
+                let epoch = self.network.connect(a, b, lives);
+                for (site, peer) in [(a, b), (b, a)] {
+                    let delay = self.rng.range(1, 20);
+                    let life = self.sites[site].life;
+                    self.after(delay, Ev::LinkUp { site, peer, epoch, life });
+                }
+            }
+            None => {}
+        }
+    }
+
+    pub fn link_up(&mut self, site: usize, peer: usize, epoch: u32, life: u32) {
+        let current = self.network.connection(site, peer).is_some_and(|c| c.epoch == epoch);
+        if !current || !self.is_alive(site, life) {
+            return;
+        }
+        if let Some(old) = self.network.believed(site, peer) {
+            self.link_down(site, peer, old, life);
+        }
+        if self.is_alive(site, life) {
+            self.network.believe(site, peer, Some(epoch));
+            let peer = self.names[peer].clone();
+            self.tell_core(site, Event::LinkUp { peer });
+        }
+    }
+
+    pub fn link_down(&mut self, site: usize, peer: usize, epoch: u32, life: u32) {
+        if self.is_alive(site, life) && self.network.believed(site, peer) == Some(epoch) {
+            self.network.believe(site, peer, None);
+            let peer = self.names[peer].clone();
+            self.tell_core(site, Event::LinkDown { peer });
+        }
+    }
+
+    pub fn send(&mut self, from: usize, to: usize, message: Message) {
+        self.stats.messages += 1;
+        self.stats.hit(message_kind(&message));
+        let Some(epoch) = self.network.believed(from, to) else { return };
+        let rates = (self.rates.message_loss, self.rates.message_repeat, self.rates.message_reorder);
+        if self.rng.chance(rates.0) {
+            self.history.disturb();
+            return self.stats.hit("fault: message lost");
+        }
+        let copies = if self.rng.chance(rates.1) { 2 } else { 1 };
+        if copies == 2 {
+            self.stats.hit("fault: message repeated");
+        }
+        for _ in 0..copies {
+            let overtakes = self.rng.chance(rates.2);
+            let mut delay = self.plan.latency_ms + self.rng.range(0, self.plan.latency_ms);
+            if overtakes {
+                self.stats.hit("fault: message reordered");
+                delay += self.rng.range(0, 1_000);
+            }
+            let arrival = self.network.arrival(from, to, self.now_ms + delay, overtakes);
+            let message = Box::new(message.clone());
+            self.after(arrival - self.now_ms, Ev::Deliver { from, to, epoch, message });
+        }
+    }
+
+    pub fn deliver(&mut self, from: usize, to: usize, epoch: u32, message: Box<Message>) {
+        let current = self.network.connection(from, to).is_some_and(|c| c.epoch == epoch);
+        if self.network.is_cut(from, to) || !current {
+            return self.stats.hit("fault: message cut in flight");
+        }
+        match self.network.believed(to, from) {
+            Some(known) if known == epoch => {
+                let from = self.names[from].clone();
+                self.tell_core(to, Event::Message { from, message: *message });
+            }
+            // The connection is there, this side is about to hear of it.
+            _ if self.sites[to].core.is_some() => self.after(2, Ev::Deliver { from, to, epoch, message }),
+            _ => self.stats.hit("fault: message cut in flight"),
+        }
+    }
+
+    pub fn publish(&mut self, from: usize, print: &Fingerprint) {
+        for to in (0..self.sites.len()).filter(|&to| to != from) {
+            let gone = self.plan.control_off || self.network.control_cut || self.network.is_cut(from, to);
+            if gone || self.rng.chance(self.rates.hint_loss) {
+                self.stats.hit("fault: hint lost");
+                continue;
+            }
+            let copies = if self.rng.chance(self.rates.hint_repeat) { 2 } else { 1 };
+            for copy in 0..copies {
+                let mut delay = self.plan.latency_ms + copy * self.rng.range(1, 2_000);
+                if self.rng.chance(self.rates.hint_late) {
+                    self.stats.hit("fault: hint late");
+                    delay += self.rng.range(100, 10_000);
+                }
+                self.after(delay, Ev::Hint { to, print: print.clone() });
+            }
+            if copies == 2 {
+                self.stats.hit("fault: hint repeated");
+            }
+        }
+    }
+}
+
+fn message_kind(message: &Message) -> &'static str {
+    match message {
+        Message::Status(_) => "message: status",
+        Message::Page(_) => "message: page",
+        Message::Wish(_) => "message: wish",
+        Message::Revoke { .. } => "message: revoke",
+        Message::Word { .. } => "message: word",
+        Message::Question { .. } => "message: question",
+        Message::Reply { .. } => "message: reply",
+    }
+}

@@ -1,0 +1,59 @@
+//! The person who looks after the fleet once it has healed.
+use holdfast::journal::QuarantineReason;
+use holdfast::model::WriteId;
+use holdfast::service::{Event, Operation};
+
+use super::history::{Attempt, Name};
+use super::machine::Machine;
+use super::world::{Ev, World};
+
+impl<M: Machine> World<M> {
+    /// Has the services' own records at hand: resumes what stopped and settles what one site can settle.
+    pub fn operator(&mut self) {
+        self.after(3_000, Ev::Operator);
+        for site in 0..self.sites.len() {
+            let Some(core) = &self.sites[site].core else { continue };
+            let view = core.view();
+            if view.stopped.is_some() {
+                self.order(site, None, Operation::Resume);
+            }
+            if !self.plan.operator {
+                continue;
+            }
+            for entry in view.quarantined {
+                let Some(&name) = self.ids.get(&entry.id) else { continue };
+                if entry.reason != QuarantineReason::Contrary && self.is_for_this_site(site, name, entry.id) {
+                    self.order(site, Some(entry.id), self.what_to_do(site, name));
+                }
+            }
+        }
+    }
+
+    /// What concerns two sites (a wish that its decider is not sure of) is not settled by an order at one of them; and while
+    /// the service still works on a write nobody knows what became of it.
+    fn is_for_this_site(&self, site: usize, name: Name, id: WriteId) -> bool {
+        let wished = |a: &Attempt| a.site == site && a.name == name && !a.shadow;
+        let foreign = id.log != Self::log(site) && self.history.attempts.iter().any(wished);
+        !foreign && !self.jobs.iter().any(|job| job.site == site && job.name == name && !job.served)
+    }
+
+    fn what_to_do(&self, site: usize, name: Name) -> Operation {
+        if self.history.applied[site].iter().any(|a| a.name == name) {
+            Operation::Applied
+        } else if self.history.writes[&name].refused_by_rule {
+            // Nobody sends again what the service refuses anyway.
+            Operation::Discard
+        } else {
+            Operation::Resend
+        }
+    }
+
+    fn order(&mut self, site: usize, id: Option<WriteId>, operation: Operation) {
+        if self.sites[site].core.is_none() {
+            return;
+        }
+        self.stats.hit("operator: order");
+        let req = self.sites[site].fresh_req();
+        self.tell_core(site, Event::Operator { req, id, operation });
+    }
+}

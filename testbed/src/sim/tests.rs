@@ -1,0 +1,49 @@
+//! The simulation as a test: seeds pass, a seed is a run, and every planted error is found.
+use holdfast::service::{Bug, Core};
+
+use super::plan::Planted;
+use super::run::{Options, first_to_find, hash_of, run_seeds};
+
+fn passes(first_seed: u64, seeds: u64) {
+    let options = Options { first_seed, seeds, sites: None, planted: None, trace: false, keep_going: false };
+    let (stats, failure) = run_seeds(&options, |_| {});
+    if let Some(failure) = failure {
+        panic!("{failure}");
+    }
+    assert!(stats.acknowledged > 10 * seeds, "almost nothing was acknowledged: {stats:?}");
+}
+
+// Two halves, so that two cores share the work.
+#[test]
+fn the_first_seeds_keep_every_guarantee() {
+    passes(1, 120);
+}
+
+#[test]
+fn the_next_seeds_keep_every_guarantee() {
+    passes(121, 120);
+}
+
+#[test]
+fn one_seed_is_one_run() {
+    let hashes: Vec<u64> = (1..=6).map(hash_of::<Core>).collect();
+    let again: Vec<u64> = (1..=6).map(hash_of::<Core>).collect();
+    assert_eq!(hashes, again);
+    assert!(hashes.windows(2).all(|pair| pair[0] != pair[1]), "seeds differ: {hashes:?}");
+}
+
+/// Each must show in what it breaks, not merely in a fleet that never comes to rest.
+#[test]
+fn every_planted_error_is_found() {
+    for (name, planted) in Planted::ALL {
+        let expected: &[&str] = match planted {
+            Planted::AnswerBeforeCommit => &["G1: write", "G2", "G4"],
+            Planted::ConfirmBeforeDurable => &["fork", "acknowledged"],
+            Planted::InCore(Bug::ResendUnknown) => &["G2"],
+            Planted::InCore(_) => &["G3"],
+        };
+        let found = first_to_find(planted, 2_000, expected);
+        let (seed, what) = found.unwrap_or_else(|| panic!("{name} was not found within 2,000 seeds"));
+        println!("{name}: seed {seed}: {what}");
+    }
+}
