@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::chooser::Chooser;
 use super::core::{Core, Cx, Timer, Work};
 use super::write::{Role, Stage, Write};
-use super::{Effect, Now, PeerView, SeriesView, Settings, View};
+use super::{CursorView, Effect, Now, PeerView, SeriesView, Settings, View};
 use crate::dedup::Ring;
 use crate::idempotency::KeyTable;
 use crate::journal::{Here, Origin, Recovered};
@@ -144,7 +144,7 @@ impl Core {
         }
     }
 
-    pub fn view(&self) -> View {
+    pub fn view(&self, now: Now) -> View {
         let count = |f: fn(&Write) -> bool| self.live.values().filter(|w| f(w)).count();
         let peers = self.settings.replicas.iter().filter(|s| **s != self.settings.me).map(|site| {
             let peer = self.peers.get(site);
@@ -165,7 +165,7 @@ impl Core {
             decider: self.chooser.current().cloned(),
             healthy: self.healthy,
             stopped: self.stopped.clone(),
-            lag_ms: self.series.values().map(|s| s.received - s.decided).max().unwrap_or(0),
+            lag_ms: self.lag_ms(now.mono_ms),
             open_writes: self.live.len(),
             queued: self.queue.len() + usize::from(self.draining.is_some()),
             unknown: count(|w| matches!(w.stage, Stage::Unknown(_))),
@@ -175,6 +175,12 @@ impl Core {
                 .map(|s| SeriesView { log: s.log, site: s.site.clone(), received: s.received, decided: s.decided })
                 .collect(),
             peers: peers.collect(),
+            cursors: self
+                .peers
+                .iter()
+                .flat_map(|(site, peer)| peer.cursors.iter().map(move |(log, c)| (site, *log, c)))
+                .map(|(site, log, c)| CursorView { site: site.clone(), log, received: c.received, decided: c.decided })
+                .collect(),
             quarantined: self.quarantined.values().cloned().collect(),
             quarantine: self.quarantined.len(),
             concurrent: self.concurrent,

@@ -184,7 +184,7 @@ impl<O: Outside> Task<O> {
             }
             Command::Event(event) => self.handle(event),
             Command::View(reply) => {
-                let _ = reply.send(self.core.view());
+                let _ = reply.send(self.core.view(self.clock.now()));
             }
         }
     }

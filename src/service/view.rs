@@ -16,6 +16,8 @@ pub struct View {
     pub unknown: usize,
     pub series: Vec<SeriesView>,
     pub peers: Vec<PeerView>,
+    /// How far each peer is with each series, as it said last.
+    pub cursors: Vec<CursorView>,
     #[serde(skip)]
     pub quarantined: Vec<Quarantined>,
     pub quarantine: usize,
@@ -40,4 +42,12 @@ pub struct PeerView {
     /// Positions of all series known here that the peer has not confirmed as stored, and as decided.
     pub not_received: u64,
     pub not_decided: u64,
+}
+
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct CursorView {
+    pub site: SiteName,
+    pub log: LogId,
+    pub received: u64,
+    pub decided: u64,
 }

@@ -1,0 +1,299 @@
+//! What the admin listener shows, gathered from groups, journal, links and control plane.
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::watch;
+
+use super::AppError;
+use super::groups::{Member, Registry};
+use super::tokens::TokenCodec;
+use crate::admin::{
+    AdminSource, EndpointStatus, GroupStatus, Health, HealthState, OperateError, PeerStatus, QuarantineEntry,
+    ReplicaStatus, ServiceStatus, Status, StoreStatus, WriteList, WriteStatus, WriteSummary, WritesQuery,
+};
+use crate::config::{Config, Durability};
+use crate::gateway::Upstream;
+use crate::journal::{Filter, Journal, ListState, Shown, Space};
+use crate::model::{Group, KeyHash, WriteId};
+use crate::service::{Operation, Reply, View};
+use crate::telemetry::Metrics;
+
+pub(super) struct Source {
+    config: Arc<Config>,
+    pub journal: Journal,
+    registry: Arc<Registry>,
+    upstreams: BTreeMap<String, Arc<Upstream>>,
+    metrics: Arc<Metrics>,
+    state: watch::Receiver<HealthState>,
+    pub tokens: TokenCodec,
+    started: Instant,
+}
+
+impl Source {
+    pub fn new(
+        config: Arc<Config>,
+        journal: Journal,
+        registry: Arc<Registry>,
+        upstreams: BTreeMap<String, Arc<Upstream>>,
+        metrics: Arc<Metrics>,
+        state: watch::Receiver<HealthState>,
+    ) -> Result<Self, AppError> {
+        let dir = config.data_dir.display().to_string();
+        let tokens = TokenCodec::open(&journal).map_err(|source| AppError::Journal { dir, source })?;
+        Ok(Self { config, journal, registry, upstreams, metrics, state, tokens, started: Instant::now() })
+    }
+
+    async fn views(&self) -> Vec<(Group, View)> {
+        let mut views = Vec::new();
+        for (group, member) in &self.registry.members {
+            if let Some(view) = member.handle.view().await {
+                views.push((group.clone(), view));
+            }
+        }
+        views
+    }
+
+    fn member(&self, group: &Group) -> Option<&Member> {
+        self.registry.members.get(group)
+    }
+
+    fn peers_from(&self, views: &[(Group, View)]) -> Vec<PeerStatus> {
+        let Some(links) = self.registry.lines.links.get() else { return Vec::new() };
+        let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+        let concerned = |site: &crate::model::SiteName| self.registry.members.values().any(|m| m.peers.contains(site));
+        let states = links.state().into_iter().filter(|state| state.dials || state.connected || concerned(&state.site));
+        states
+            .map(|state| {
+                let of = |value: fn(&crate::service::PeerView) -> u64| {
+                    views.iter().flat_map(|(_, v)| &v.peers).filter(|p| p.site == state.site).map(value)
+                };
+                PeerStatus {
+                    linked: state.connected,
+                    dials: state.dials,
+                    address: self.config.peer(&state.site).and_then(|p| p.link.as_ref()).map(ToString::to_string),
+                    control: self.registry.hears(&state.site),
+                    since_ms: Some(now_ms.saturating_sub(state.since_ms)),
+                    not_received: of(|p| p.not_received).sum(),
+                    not_decided: of(|p| p.not_decided).sum(),
+                    lag_ms: of(|p| p.lag_ms).max().unwrap_or(0),
+                    last_error: state.last_error,
+                    site: state.site,
+                }
+            })
+            .collect()
+    }
+
+    fn health_from(&self, views: &[(Group, View)]) -> Health {
+        let mut reasons = Vec::new();
+        match self.journal.space() {
+            Space::Ok => {}
+            Space::Reserve => reasons.push("disk: less than store.reserve is free, new writes get 507".to_owned()),
+            Space::Full => reasons.push("disk: full".to_owned()),
+        }
+        for (group, view) in views {
+            if let Some(why) = &view.stopped {
+                reasons.push(format!("{group}: following stopped: {why}"));
+            }
+            if !view.healthy {
+                reasons.push(format!("{group}: no healthy endpoint at this site"));
+            }
+            if view.quarantine > 0 {
+                reasons.push(format!("{group}: {} in quarantine", view.quarantine));
+            }
+        }
+        Health { state: *self.state.borrow(), reasons }
+    }
+
+    async fn store(&self) -> StoreStatus {
+        let stats = self.journal.stats().await.ok();
+        StoreStatus {
+            durability: match self.config.store.durability {
+                Durability::PowerLoss => "power-loss",
+                Durability::ProcessCrash => "process-crash",
+            },
+            free_bytes: stats.as_ref().and_then(|s| s.disk_free_bytes).unwrap_or(0),
+            reserve_bytes: self.config.store.reserve_bytes,
+            journal_bytes: stats.as_ref().map_or(0, |s| s.pages * s.page_bytes + s.wal_bytes),
+            hours_left: stats.as_ref().and_then(|s| self.hours_left(s)),
+        }
+    }
+
+    /// From what was accepted since the oldest row that is kept; a store that is young says nothing.
+    fn hours_left(&self, stats: &crate::journal::Stats) -> Option<f64> {
+        const YOUNG: Duration = Duration::from_secs(600);
+        let oldest = UNIX_EPOCH + Duration::from_millis(stats.oldest_original_ms?);
+        let age = SystemTime::now().duration_since(oldest).ok().filter(|age| *age >= YOUNG)?;
+        let used = (stats.pages - stats.free_pages) * stats.page_bytes;
+        let free = stats.disk_free_bytes?.saturating_sub(self.config.store.reserve_bytes);
+        Some(free as f64 / (used as f64 / age.as_secs_f64()) / 3_600.0)
+    }
+
+    async fn shown(&self, asked: &str) -> Option<Shown> {
+        let id = asked.parse().ok().or_else(|| self.tokens.decode(asked));
+        if let Some(id) = id {
+            return self.journal.show(id).await.ok()?;
+        }
+        for group in self.registry.members.keys() {
+            let key = KeyHash::of(group, "", asked);
+            if let Some(shown) = self.journal.show_key(key).await.ok()?.into_iter().next() {
+                return Some(shown);
+            }
+        }
+        None
+    }
+
+    fn replicas(&self, shown: &Shown, view: &View) -> Vec<ReplicaStatus> {
+        let Some((position, _)) = shown.row.position else { return Vec::new() };
+        let log = shown.row.id.log;
+        let here = view.series.iter().find(|s| s.log == log);
+        let own = ReplicaStatus {
+            site: self.config.site.clone(),
+            received: here.is_some_and(|s| s.received >= position),
+            decided: here.is_some_and(|s| s.decided >= position),
+        };
+        let others = view.cursors.iter().filter(|c| c.log == log).map(|c| ReplicaStatus {
+            site: c.site.clone(),
+            received: c.received >= position,
+            decided: c.decided >= position,
+        });
+        std::iter::once(own).chain(others).collect()
+    }
+}
+
+impl AdminSource for Source {
+    async fn health(&self) -> Health {
+        if *self.state.borrow() == HealthState::Recovering {
+            return Health { state: HealthState::Recovering, reasons: Vec::new() };
+        }
+        self.health_from(&self.views().await)
+    }
+
+    async fn status(&self) -> Status {
+        let views = self.views().await;
+        Status {
+            site: self.config.site.clone(),
+            realm: self.config.realm.name.clone(),
+            version: env!("CARGO_PKG_VERSION"),
+            uptime_s: self.started.elapsed().as_secs(),
+            health: self.health_from(&views),
+            store: self.store().await,
+            peers: self.peers_from(&views),
+            groups: views.into_iter().map(|(group, view)| GroupStatus::new(&group, view)).collect(),
+        }
+    }
+
+    async fn peers(&self) -> Vec<PeerStatus> {
+        self.peers_from(&self.views().await)
+    }
+
+    async fn services(&self) -> Vec<ServiceStatus> {
+        let views = self.views().await;
+        let groups = |name: &str| {
+            views.iter().filter(|(g, _)| g.service == name).map(|(g, v)| GroupStatus::new(g, v.clone())).collect()
+        };
+        let services = self.config.services.iter().map(|service| ServiceStatus {
+            name: service.name.clone(),
+            replicas: service.replicas.clone(),
+            matches: service.matches.iter().map(|m| format!("{}{}", m.host.as_deref().unwrap_or("*"), m.path)).collect(),
+            endpoints: self.upstreams[&service.name]
+                .endpoints()
+                .map(|(url, healthy)| EndpointStatus { url, healthy })
+                .collect(),
+            groups: groups(&service.name),
+        });
+        services.collect()
+    }
+
+    async fn writes(&self, query: WritesQuery) -> Result<WriteList, String> {
+        let after = match &query.after {
+            Some(text) => Some(text.parse::<WriteId>().map_err(|error| error.to_string())?),
+            None => None,
+        };
+        let groups: Vec<Option<Group>> = match &query.service {
+            None => vec![None],
+            Some(name) => {
+                let groups: Vec<_> = self.registry.members.keys().filter(|g| g.service == *name).cloned().map(Some).collect();
+                if groups.is_empty() {
+                    return Err(format!("no service {name:?} is followed here"));
+                }
+                groups
+            }
+        };
+        let limit = query.limit();
+        let mut listed = Vec::new();
+        for group in groups {
+            let state = query.open.then_some(ListState::Open);
+            let filter = Filter { group, lane: None, state, after, limit: limit + 1 };
+            listed.extend(self.journal.list(filter).await.map_err(|error| error.to_string())?);
+        }
+        listed.sort_by_key(|l| std::cmp::Reverse((l.row.facts.original_ms, l.row.id)));
+        let more = listed.len() > limit;
+        listed.truncate(limit);
+        let summary = |l: &crate::journal::Listed| {
+            let mut summary = WriteSummary::new(&l.group, &l.row, None);
+            (summary.method, summary.target) = l.request.clone().unzip();
+            summary
+        };
+        Ok(WriteList { writes: listed.iter().map(summary).collect(), more })
+    }
+
+    async fn write(&self, asked: &str) -> Option<WriteStatus> {
+        let shown = self.shown(asked).await?;
+        let view = self.member(&shown.group)?.handle.view().await?;
+        let row = &shown.row;
+        let request = shown.request.as_deref();
+        Some(WriteStatus {
+            summary: WriteSummary::new(&shown.group, row, request),
+            lane: format!("{:016x}", row.facts.lane.0),
+            has_key: row.facts.key.is_some(),
+            traceparent: row.facts.traceparent.clone(),
+            repeats: row.outcome.as_ref().and_then(|outcome| outcome.repeats),
+            decides: row.decides.map(|(id, _)| id),
+            replicas: self.replicas(&shown, &view),
+            quarantine: shown.quarantined.as_ref().map(|held| QuarantineEntry::new(&shown.group, held, request)),
+        })
+    }
+
+    async fn quarantine(&self) -> Vec<QuarantineEntry> {
+        let mut entries = Vec::new();
+        for (group, held) in self.journal.quarantined().await.unwrap_or_default() {
+            let shown = self.journal.show(held.id).await.ok().flatten();
+            let request = shown.as_ref().and_then(|s| s.request.as_deref());
+            entries.push(QuarantineEntry::new(&group, &held, request));
+        }
+        entries.sort_by_key(|entry| entry.since_ms);
+        entries
+    }
+
+    async fn operate(&self, id: WriteId, operation: Operation) -> Result<(), OperateError> {
+        let held = self.journal.quarantined().await.map_err(|_| OperateError::Gone)?;
+        let group = match held.into_iter().find(|(_, q)| q.id == id) {
+            Some((group, _)) => group,
+            None => match self.journal.show(id).await.ok().flatten() {
+                Some(shown) => shown.group,
+                None => return Err(OperateError::UnknownWrite(id)),
+            },
+        };
+        let member = self.member(&group).ok_or(OperateError::UnknownService(group.service))?;
+        match member.handle.operate(Some(id), operation).await {
+            Reply::Done => Ok(()),
+            Reply::Rejected { why } => Err(OperateError::Rejected(why)),
+            _ => Err(OperateError::Gone),
+        }
+    }
+
+    async fn resume(&self, service: &str, store: &str) -> Result<(), OperateError> {
+        let group = Group { service: service.to_owned(), store: store.to_owned() };
+        let member = self.member(&group).ok_or_else(|| OperateError::UnknownService(service.to_owned()))?;
+        match member.handle.operate(None, Operation::Resume).await {
+            Reply::Done => Ok(()),
+            Reply::Rejected { why } => Err(OperateError::Rejected(why)),
+            _ => Err(OperateError::Gone),
+        }
+    }
+
+    fn metrics(&self) -> String {
+        self.metrics.print()
+    }
+}
