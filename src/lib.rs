@@ -1,5 +1,6 @@
 //! Holdfast.
 pub mod admin;
+pub mod app;
 pub mod cli;
 pub mod config;
 pub mod control;
