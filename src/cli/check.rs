@@ -11,7 +11,7 @@ use crate::config::{Config, ConfigError, Fault, json_schema};
 
 pub(super) fn check(arguments: &CheckArguments) -> Result<ExitCode, Failure> {
     if arguments.schema {
-        println!("{:#}", json_schema());
+        output::print(Output::Json, &json_schema(), output::fields);
         return Ok(ExitCode::SUCCESS);
     }
     let config = match Config::load(&arguments.config) {

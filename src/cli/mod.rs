@@ -10,6 +10,8 @@ mod exit;
 mod listing;
 mod measure;
 mod output;
+#[cfg(test)]
+mod tests;
 
 pub use args::{DemoOptions, JournalOrder, Sabotage};
 pub use exit::{Exit, Failure};
