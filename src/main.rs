@@ -1,1 +1,6 @@
-fn main() {}
+//! Arguments to configuration to app to exit code.
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    holdfast::cli::main(std::env::args_os())
+}

@@ -7,7 +7,7 @@ mod guard;
 mod routes;
 mod source;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod view;
 
 pub use guard::Guard;

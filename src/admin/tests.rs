@@ -9,7 +9,7 @@ use crate::journal::{QuarantineReason, Quarantined};
 use crate::model::{Group, LogId, SiteName, WriteId};
 use crate::service::{Operation, View};
 
-struct Fixed {
+pub(crate) struct Fixed {
     state: HealthState,
     ordered: Mutex<Vec<(WriteId, Operation)>>,
 }
@@ -83,7 +83,7 @@ impl AdminSource for Fixed {
     }
 }
 
-async fn start(state: HealthState, token: Option<&str>) -> (SocketAddr, Arc<Fixed>) {
+pub(crate) async fn start(state: HealthState, token: Option<&str>) -> (SocketAddr, Arc<Fixed>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let source = Arc::new(Fixed { state, ordered: Mutex::default() });

@@ -1,1 +1,76 @@
-//! The commands a person types.
+//! The commands a person types (§14).
+//!
+//! Owns the arguments, the exit codes and the form of what is printed: results on standard output, everything else on
+//! standard error. Decides nothing about writes: `status`, `peers`, `services`, `writes` and `quarantine` ask a running
+//! appliance over its admin listener; `run`, `demo` and `journal` hand over to [`crate::app`].
+mod args;
+mod check;
+mod client;
+mod exit;
+mod listing;
+mod measure;
+mod output;
+#[cfg(test)]
+mod tests;
+
+pub use args::{DemoOptions, JournalOrder, Sabotage};
+pub use exit::{Exit, Failure};
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::app;
+use crate::config::Config;
+use args::{Arguments, Command, JournalCommand};
+
+/// The whole program.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are no errors; a closed pipe is none either.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage.into() } else { ExitCode::SUCCESS };
+        }
+    };
+    match execute(arguments.command) {
+        Ok(exit) => exit,
+        Err(failure) => {
+            eprintln!("holdfast: {failure}");
+            failure.exit.into()
+        }
+    }
+}
+
+fn execute(command: Command) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Run(source) => app::run(load(source.config()?)?).map(|()| ExitCode::SUCCESS),
+        Command::Check(check) => check::check(&check),
+        Command::Demo(options) => Ok(if app::demo(options)? { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
+        Command::Status(ask) => listing::status(&ask),
+        Command::Peers(ask) => listing::peers(&ask),
+        Command::Services { command, ask } => listing::services(command, &ask),
+        Command::Writes { command } => listing::writes(command),
+        Command::Quarantine { command } => listing::quarantine(command),
+        Command::Journal { command } => {
+            let (order, source) = match command {
+                JournalCommand::Verify(source) => (JournalOrder::Verify, source),
+                JournalCommand::Stats(source) => (JournalOrder::Stats, source),
+            };
+            let config = load(Config::load(&source.config).map_err(Failure::config)?)?;
+            let result = app::journal(config, order)?;
+            output::print(source.output, &result, output::fields);
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// Says on standard error what is allowed and still worth a thought.
+fn load(config: Config) -> Result<Config, Failure> {
+    for warning in &config.warnings {
+        eprintln!("holdfast: warning: {warning}");
+    }
+    Ok(config)
+}

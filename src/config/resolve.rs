@@ -302,7 +302,6 @@ impl Resolver<'_> {
             tls: tls.map(|tls| Tls { cert: self.path(&tls, "cert"), key: self.path(&tls, "key") }),
             limits: GatewayLimits {
                 connections: bytes(&limits, "connections"),
-                streams: limits.sure("streams") as u32,
                 headers: bytes(&limits, "headers"),
                 head_bytes: bytes(&limits, "head"),
                 head_timeout: duration(&limits, "head_timeout"),

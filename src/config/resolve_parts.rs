@@ -41,7 +41,7 @@ impl One<'_> {
     pub(super) fn matches(&mut self) -> Vec<Match> {
         let tables = self.table.tables("match");
         if tables.is_empty() && !self.table.is_set("match") {
-            return vec![Match { path: "/".to_owned(), host: None, methods: Vec::new() }];
+            return vec![Match { path: "/".to_owned(), host: None }];
         }
         tables.iter().map(|table| self.one_match(table)).collect()
     }
@@ -57,12 +57,16 @@ impl One<'_> {
             path.pop();
         }
         let host = table.text("host").map(|host| host.to_ascii_lowercase());
-        if let Some(host) = host.as_ref().filter(|host| host.contains([':', '/', '*', ' '])) {
+        if let Some(host) = host.as_ref().filter(|host| !is_host(host)) {
             let wrong = format!("{host:?} is not a host name");
-            self.report.fault(table.at("host"), &table.key("host"), wrong, "write a name without port or wildcard");
+            self.report.fault(
+                table.at("host"),
+                &table.key("host"),
+                wrong,
+                "write a name without port, or *.example.com",
+            );
         }
-        let methods = self.methods(table, "methods", &[]);
-        Match { path, host, methods }
+        Match { path, host }
     }
 
     pub(super) fn methods(&self, table: &Checked, name: &str, default: &[&str]) -> Vec<http::Method> {
@@ -174,6 +178,12 @@ impl One<'_> {
             keys: count("keys"),
         }
     }
+}
+
+/// A name, or `*.` and a name.
+fn is_host(host: &str) -> bool {
+    let name = host.strip_prefix("*.").unwrap_or(host);
+    !name.is_empty() && !name.starts_with('.') && !name.contains([':', '/', '*', ' '])
 }
 
 fn endpoint(url: &str, h2c: bool) -> Option<Endpoint> {

@@ -41,16 +41,11 @@ fn overlaps(report: &mut Report, table: &Checked, service: &Service, earlier: &[
     for (i, one) in own {
         let elsewhere = earlier.iter().flat_map(|s| s.matches.iter().map(|m| (s.name.as_str(), m)));
         let here = service.matches[..i].iter().map(|m| (service.name.as_str(), m));
-        let meets = |other: &Match| {
-            let methods = one.methods.is_empty()
-                || other.methods.is_empty()
-                || one.methods.iter().any(|method| other.methods.contains(method));
-            one.path == other.path && one.host == other.host && methods
-        };
+        let meets = |other: &Match| one.path == other.path && one.host == other.host;
         if let Some((name, _)) = elsewhere.chain(here).find(|(_, other)| meets(other)) {
             let host = one.host.as_deref().unwrap_or("any host");
             let wrong = format!("{} at {host} is matched by service {name:?} too", one.path);
-            report.fault(table.at("match"), &table.key("match"), wrong, "tell them apart by path, host or methods");
+            report.fault(table.at("match"), &table.key("match"), wrong, "tell them apart by path or host");
         }
     }
 }

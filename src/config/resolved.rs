@@ -59,7 +59,6 @@ pub struct Tls {
 #[derive(Clone, Copy, Debug)]
 pub struct GatewayLimits {
     pub connections: usize,
-    pub streams: u32,
     pub headers: usize,
     pub head_bytes: usize,
     pub head_timeout: Duration,
@@ -152,10 +151,8 @@ pub struct Service {
 pub struct Match {
     /// Without a slash at its end, but "/" itself.
     pub path: String,
-    /// In lower case.
+    /// In lower case; `*.example.com` takes every name below it.
     pub host: Option<String>,
-    /// Empty: any.
-    pub methods: Vec<http::Method>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

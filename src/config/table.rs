@@ -85,7 +85,6 @@ static GATEWAY_LIMITS: Section = Section {
             "10000",
             "Open connections; more wait to be accepted.",
         ),
-        Key::or("streams", Kind::Int { min: 1, max: 10_000 }, "256", "HTTP/2 streams of one connection."),
         Key::or("headers", Kind::Int { min: 16, max: 1_000 }, "100", "Header lines of one request; more: 431."),
         Key::or(
             "head",
@@ -315,10 +314,9 @@ static MATCH: Section = Section {
     doc: "All keys of one element must fit.",
     keys: &[
         Key::or("path", Kind::Text, "\"/\"", "Prefix by whole segments: `/a` takes `/a` and `/a/b`, not `/ab`."),
-        Key::may("host", Kind::Text, "Exact host, without port. Absent: any."),
-        Key::may("methods", Kind::List(&METHOD), "Absent: any."),
+        Key::may("host", Kind::Text, "Host without port; `*.example.com` takes every name below it. Absent: any."),
     ],
-    later: &["headers", "claim", "query", "cookie"],
+    later: &["methods", "headers", "claim", "query", "cookie"],
 };
 
 static ENDPOINT: Section = Section {

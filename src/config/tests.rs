@@ -178,6 +178,8 @@ fn impossible_combinations_are_refused() {
         (service("max_replay_body = \"1KiB\"\nanswer_max = \"2KiB\""), "service.tx.answer_max", "larger than"),
         (service("match = [{ path = \"tx\" }]"), "service.tx.match[0].path", "not a path"),
         (service("match = [{ path = \"/a\" }, { path = \"/a/\" }]"), "service.tx.match", "matched by service \"tx\""),
+        (service("match = [{ host = \"a:80\" }]"), "service.tx.match[0].host", "not a host name"),
+        (service("match = [{ methods = [\"PUT\"] }]"), "service.tx.match[0].methods", "not supported"),
         (service("endpoints_share_state = false"), "service.tx.endpoints_share_state", "not supported"),
         (service("when_down = \"que\""), "service.tx.when_down", "not a valid choice"),
         (

@@ -1,0 +1,282 @@
+//! The arguments.
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use super::exit::Failure;
+use crate::config::{Config, ShortForm};
+
+/// Keeps the replicas of unmodified HTTP services in step through partitions, reboots and faults.
+#[derive(Debug, Parser)]
+#[command(name = "holdfast", version, arg_required_else_help = true)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Serve a site
+    Run(Box<RunSource>),
+    /// Show all problems of a configuration at once, and measure what it rests on
+    Check(CheckArguments),
+    /// Two sites, a cut, a heal, and a table that proves both replicas equal
+    Demo(DemoOptions),
+    /// What is healthy, pending, stopped
+    Status(Ask),
+    /// Other sites: connected, offline since when, what they have not confirmed
+    Peers(Ask),
+    /// Services with their endpoints; `resume` follows again after a stop
+    Services {
+        #[command(subcommand)]
+        command: Option<ServicesCommand>,
+        #[command(flatten)]
+        ask: Ask,
+    },
+    /// Where writes stand
+    Writes {
+        #[command(subcommand)]
+        command: WritesCommand,
+    },
+    /// Writes that wait for a person
+    Quarantine {
+        #[command(subcommand)]
+        command: QuarantineCommand,
+    },
+    /// The journal on disk
+    Journal {
+        #[command(subcommand)]
+        command: JournalCommand,
+    },
+}
+
+/// Either a file, or a start without one.
+#[derive(Debug, Args)]
+pub(super) struct RunSource {
+    /// The configuration [default: holdfast.toml]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["site", "upstream", "listen", "peer", "link", "control", "data_dir", "admin_listen"])]
+    config: Option<PathBuf>,
+    /// Name of this site; starts without a file
+    #[arg(long, requires = "upstream", requires = "listen")]
+    site: Option<String>,
+    /// The service, http://host:port
+    #[arg(long, value_name = "URL", requires = "site")]
+    upstream: Option<String>,
+    /// Where clients come in
+    #[arg(long, value_name = "ADDRESS", requires = "site")]
+    listen: Vec<SocketAddr>,
+    /// SITE=URL for a site to dial, SITE for one that dials this one
+    #[arg(long, value_name = "SITE[=URL]", requires = "site")]
+    peer: Vec<String>,
+    /// Where other sites dial in
+    #[arg(long, value_name = "ADDRESS", requires = "site")]
+    link: Option<SocketAddr>,
+    /// Where their control planes dial in [default: the address of --link, port 7447]
+    #[arg(long, value_name = "ADDRESS", requires = "link")]
+    control: Option<SocketAddr>,
+    /// Folder of the journal [default: holdfast-SITE]
+    #[arg(long, value_name = "FOLDER", requires = "site")]
+    data_dir: Option<String>,
+    /// Address of the admin listener [default: 127.0.0.1:9797]
+    #[arg(long, value_name = "ADDRESS", requires = "site")]
+    admin_listen: Option<SocketAddr>,
+}
+
+impl RunSource {
+    pub fn config(self: Box<Self>) -> Result<Config, Failure> {
+        let Some(site) = self.site else {
+            let file = self.config.unwrap_or_else(|| PathBuf::from("holdfast.toml"));
+            return Config::load(&file).map_err(Failure::config);
+        };
+        let short = ShortForm {
+            site,
+            upstream: self.upstream.unwrap_or_default(),
+            listen: self.listen,
+            peers: self.peer,
+            link: self.link,
+            control: self.control,
+            data_dir: self.data_dir,
+            admin: self.admin_listen,
+        };
+        Config::from_short_form(&short).map_err(Failure::config)
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CheckArguments {
+    /// The configuration
+    #[arg(long, value_name = "FILE", default_value = "holdfast.toml")]
+    pub config: PathBuf,
+    /// Print the JSON schema of a configuration and stop
+    #[arg(long)]
+    pub schema: bool,
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct DemoOptions {
+    /// Tamper with one write between appliance and service: the demo must notice and exit 1
+    #[arg(long, value_enum)]
+    pub sabotage: Option<Sabotage>,
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Sabotage {
+    Lose,
+    Double,
+    Swap,
+    Stale,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    #[default]
+    Table,
+    Json,
+}
+
+/// Which appliance to ask.
+#[derive(Clone, Debug, Args)]
+pub(super) struct Ask {
+    /// Address of its admin listener
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9797", global = true)]
+    pub admin: String,
+    /// Its token; else the environment's HOLDFAST_TOKEN
+    #[arg(long, global = true)]
+    pub token: Option<String>,
+    #[arg(short, long, value_enum, default_value_t, global = true)]
+    pub output: Output,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ServicesCommand {
+    /// Follow again after a stop
+    Resume {
+        service: String,
+        /// At a hub: the store
+        #[arg(long, default_value = "")]
+        store: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum WritesCommand {
+    /// Latest first
+    Ls {
+        #[arg(long)]
+        service: Option<String>,
+        /// Only those that are not settled and decided here
+        #[arg(long)]
+        open: bool,
+        /// Continue behind this id
+        #[arg(long, value_name = "ID")]
+        after: Option<String>,
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+        #[command(flatten)]
+        ask: Ask,
+    },
+    /// Where one write stands at each replica
+    Show {
+        /// Id, status token, or the client's key
+        #[arg(value_name = "ID|KEY")]
+        asked: String,
+        #[command(flatten)]
+        ask: Ask,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum QuarantineCommand {
+    /// Oldest first
+    Ls {
+        #[command(flatten)]
+        ask: Ask,
+    },
+    Show {
+        id: String,
+        #[command(flatten)]
+        ask: Ask,
+    },
+    /// It was applied: record it so
+    Applied {
+        id: String,
+        #[command(flatten)]
+        ask: Ask,
+    },
+    /// It was not applied: send it now
+    Resend {
+        id: String,
+        #[command(flatten)]
+        ask: Ask,
+    },
+    /// It was not applied and shall not be
+    Discard {
+        id: String,
+        #[command(flatten)]
+        ask: Ask,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum JournalCommand {
+    /// Check every record
+    Verify(JournalSource),
+    /// Rows, bytes, series
+    Stats(JournalSource),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct JournalSource {
+    #[arg(long, value_name = "FILE", default_value = "holdfast.toml")]
+    pub config: PathBuf,
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JournalOrder {
+    Verify,
+    Stats,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_are_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_start_without_a_file_needs_site_upstream_and_listen() {
+        // words | accepted
+        for (words, accepted) in [
+            ("run", true),
+            ("run --config a.toml", true),
+            ("run --site a --upstream http://127.0.0.1:1 --listen 127.0.0.1:0", true),
+            ("run --site a --upstream http://127.0.0.1:1 --listen 127.0.0.1:0 --peer b=http://127.0.0.1:7443", true),
+            ("run --site a", false),
+            ("run --config a.toml --site a --upstream x --listen 127.0.0.1:0", false),
+            ("run --listen 127.0.0.1:0", false),
+            ("demo --sabotage swap -o json", true),
+            ("demo --sabotage nothing", false),
+            ("quarantine resend 1 --admin http://127.0.0.1:1 -o json", true),
+            ("quarantine", false),
+            ("services", true),
+            ("services resume tx --token t", true),
+            ("writes ls --open", true),
+            ("journal verify --config x", true),
+            ("fleet", false),
+        ] {
+            let parsed = Arguments::try_parse_from(std::iter::once("holdfast").chain(words.split(' ')));
+            assert_eq!(parsed.is_ok(), accepted, "{words}: {parsed:?}");
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Exit codes, as sysexits.h has them.
+use std::fmt;
+use std::process::ExitCode;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    Usage = 64,
+    Internal = 70,
+    Disk = 74,
+    Config = 78,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// Why a command ends without a result.
+#[derive(Debug)]
+pub struct Failure {
+    pub exit: Exit,
+    message: String,
+}
+
+impl Failure {
+    pub fn new(exit: Exit, message: impl fmt::Display) -> Self {
+        Self { exit, message: message.to_string() }
+    }
+    pub fn usage(message: impl fmt::Display) -> Self {
+        Self::new(Exit::Usage, message)
+    }
+    pub fn internal(message: impl fmt::Display) -> Self {
+        Self::new(Exit::Internal, message)
+    }
+    pub fn disk(message: impl fmt::Display) -> Self {
+        Self::new(Exit::Disk, message)
+    }
+    /// All problems, one a line.
+    pub fn config(error: crate::config::ConfigError) -> Self {
+        Self::new(Exit::Config, format!("\n{error}"))
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}

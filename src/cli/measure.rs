@@ -1,0 +1,306 @@
+//! What a configuration rests on: clock, disk, files, peers.
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Seek, SeekFrom, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::config::Config;
+
+/// Enough for a p99 that means something, few enough for a slow SD card.
+const FSYNCS: usize = 200;
+const BLOCK_BYTES: usize = 4096;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// 2025-01-01. A clock before it was never set.
+const OLDEST_TIME_S: u64 = 1_735_689_600;
+const EXPIRES_SOON: Duration = Duration::from_secs(30 * 86_400);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Grade {
+    Ok,
+    Warn,
+    Bad,
+}
+
+#[derive(Debug, serde::Serialize)]
+pub(super) struct Measured {
+    pub what: String,
+    pub grade: Grade,
+    pub found: String,
+    #[serde(skip)]
+    pub is_disk: bool,
+    /// Numbers for scripts.
+    #[serde(flatten)]
+    pub numbers: serde_json::Map<String, serde_json::Value>,
+}
+
+impl Measured {
+    fn new(what: impl Into<String>, grade: Grade, found: impl Into<String>) -> Self {
+        Self { what: what.into(), grade, found: found.into(), is_disk: false, numbers: serde_json::Map::new() }
+    }
+    fn disk(mut self) -> Self {
+        self.is_disk = true;
+        self
+    }
+    fn number(mut self, name: &str, value: u64) -> Self {
+        self.numbers.insert(name.to_owned(), value.into());
+        self
+    }
+}
+
+/// In the order in which a start needs them.
+pub(super) fn all(config: &Config) -> io::Result<Vec<Measured>> {
+    let now = SystemTime::now();
+    let mut found = vec![clock(now, &config.data_dir)];
+    found.extend(disk(&config.data_dir, config.store.reserve_bytes));
+    found.extend(files(config, now));
+    found.extend(config.peers.iter().filter_map(|peer| {
+        let uri = peer.link.as_ref()?;
+        let port = uri.port_u16().unwrap_or(443);
+        Some(peer_answers(peer.site.as_str(), uri.host().unwrap_or_default(), port))
+    }));
+    Ok(found)
+}
+
+fn clock(now: SystemTime, data_dir: &Path) -> Measured {
+    let since = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    if since < OLDEST_TIME_S {
+        let found = "was never set; order does not depend on it, times shown and certificates do";
+        return Measured::new("clock", Grade::Warn, found);
+    }
+    let latest = fs::metadata(data_dir.join("holdfast.db")).and_then(|file| file.modified()).ok();
+    match latest.and_then(|latest| latest.duration_since(now).ok()).filter(|ahead| ahead.as_secs() > 1) {
+        Some(ahead) => {
+            let found = format!("stands {} s before the journal's last change: it has jumped back", ahead.as_secs());
+            Measured::new("clock", Grade::Warn, found)
+        }
+        None => Measured::new("clock", Grade::Ok, httpdate::fmt_http_date(now)),
+    }
+}
+
+fn disk(data_dir: &Path, reserve_bytes: u64) -> Vec<Measured> {
+    let folder = existing(data_dir);
+    let Some(folder) = folder else {
+        let found = format!("{} cannot be made: no folder above it exists", data_dir.display());
+        return vec![Measured::new("data_dir", Grade::Bad, found).disk()];
+    };
+    let synced = match fsyncs(&folder) {
+        Ok((p50, p99)) => {
+            let us = |duration: Duration| duration.as_micros() as u64;
+            // A write waits for two of them.
+            let grade = if p99 > Duration::from_millis(100) { Grade::Warn } else { Grade::Ok };
+            let found =
+                format!("p50 {} µs, p99 {} µs for {FSYNCS} writes of 4 KiB in {}", us(p50), us(p99), folder.display());
+            Measured::new("disk fsync", grade, found).number("p50_us", us(p50)).number("p99_us", us(p99))
+        }
+        Err(error) => {
+            let found = format!("{} cannot be written: {error}", folder.display());
+            Measured::new("disk fsync", Grade::Bad, found)
+        }
+    };
+    vec![synced.disk(), space(&folder, reserve_bytes).disk()]
+}
+
+fn space(folder: &Path, reserve_bytes: u64) -> Measured {
+    let mib = |bytes: u64| bytes >> 20;
+    match free_bytes(folder) {
+        Ok(free) if free < reserve_bytes => {
+            let found = format!(
+                "{} MiB free, below store.reserve of {} MiB: writes would get 507",
+                mib(free),
+                mib(reserve_bytes)
+            );
+            Measured::new("disk space", Grade::Bad, found).number("free_bytes", free)
+        }
+        Ok(free) => {
+            let found = format!("{} MiB free, {} MiB above the reserve", mib(free), mib(free - reserve_bytes));
+            let grade = if free < 2 * reserve_bytes { Grade::Warn } else { Grade::Ok };
+            Measured::new("disk space", grade, found).number("free_bytes", free)
+        }
+        Err(error) => Measured::new("disk space", Grade::Bad, format!("cannot be found out: {error}")),
+    }
+}
+
+/// The folder itself, or the nearest one above it: it is made at the first start.
+fn existing(data_dir: &Path) -> Option<PathBuf> {
+    let here = |path: &Path| if path.as_os_str().is_empty() { PathBuf::from(".") } else { path.to_owned() };
+    data_dir.ancestors().map(here).find(|path| path.is_dir())
+}
+
+/// p50 and p99 of appending a block and waiting for the disk, as the journal does.
+fn fsyncs(folder: &Path) -> io::Result<(Duration, Duration)> {
+    let path = folder.join(format!(".holdfast-check-{}", std::process::id()));
+    let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
+    let times = timed_appends(file);
+    fs::remove_file(&path)?;
+    let mut times = times?;
+    times.sort();
+    Ok((times[times.len() / 2], times[times.len() * 99 / 100]))
+}
+
+fn timed_appends(mut file: File) -> io::Result<Vec<Duration>> {
+    let block = [0x5a; BLOCK_BYTES];
+    file.seek(SeekFrom::Start(0))?;
+    let append = |_| {
+        let began = Instant::now();
+        file.write_all(&block)?;
+        file.sync_data()?;
+        Ok(began.elapsed())
+    };
+    (0..FSYNCS).map(append).collect()
+}
+
+#[allow(unsafe_code)]
+fn free_bytes(folder: &Path) -> io::Result<u64> {
+    use std::os::unix::ffi::OsStrExt;
+    let path = std::ffi::CString::new(folder.as_os_str().as_bytes())?;
+    let mut stat = std::mem::MaybeUninit::<libc::statvfs>::uninit();
+    // SAFETY: `path` ends with NUL and lives through the call, `stat` has room for the result.
+    let result = unsafe { libc::statvfs(path.as_ptr(), stat.as_mut_ptr()) };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: statvfs returned 0, so it has filled `stat`.
+    let stat = unsafe { stat.assume_init() };
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+fn files(config: &Config, now: SystemTime) -> Vec<Measured> {
+    let mut found = Vec::new();
+    if let Some(identity) = &config.identity {
+        found.push(certificate("identity.ca", &identity.ca, now, None));
+        found.push(certificate("identity.cert", &identity.cert, now, Some(config.site.as_str())));
+        found.push(private_key("identity.key", &identity.key));
+    }
+    if let Some(tls) = &config.gateway.tls {
+        found.push(certificate("gateway.tls.cert", &tls.cert, now, None));
+        found.push(private_key("gateway.tls.key", &tls.key));
+    }
+    found
+}
+
+fn private_key(key: &str, path: &Path) -> Measured {
+    match PrivateKeyDer::from_pem_file(path) {
+        Ok(_) => Measured::new(key, Grade::Ok, format!("{} holds a private key", path.display())),
+        Err(error) => Measured::new(key, Grade::Bad, format!("{}: {error}", path.display())),
+    }
+}
+
+/// `site`: the name that the certificate must bear.
+fn certificate(key: &str, path: &Path, now: SystemTime, site: Option<&str>) -> Measured {
+    let bad = |why: String| Measured::new(key, Grade::Bad, format!("{}: {why}", path.display()));
+    let der = match CertificateDer::from_pem_file(path) {
+        Ok(der) => der,
+        Err(error) => return bad(error.to_string()),
+    };
+    let parsed = match x509_parser::parse_x509_certificate(&der) {
+        Ok((_, parsed)) => parsed,
+        Err(error) => return bad(error.to_string()),
+    };
+    let names: Vec<String> = parsed
+        .subject_alternative_name()
+        .ok()
+        .flatten()
+        .map(|names| names.value.general_names.iter().map(|name| name.to_string()).collect())
+        .unwrap_or_default();
+    if let Some(site) = site.filter(|site| !names.iter().any(|name| *name == format!("DNSName({site})"))) {
+        return bad(format!("does not bear the site's name {site:?} as a DNS name, but {}", names.join(", ")));
+    }
+    let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
+    let left_s = parsed.validity().not_after.timestamp().saturating_sub(seconds);
+    match left_s {
+        ..=0 => bad(format!("expired {} days ago", -left_s / 86_400)),
+        _ if parsed.validity().not_before.timestamp() > seconds => bad("is not valid yet: check the clock".to_owned()),
+        left => {
+            let grade = if left < EXPIRES_SOON.as_secs() as i64 { Grade::Warn } else { Grade::Ok };
+            Measured::new(key, grade, format!("{} expires in {} days", path.display(), left / 86_400))
+        }
+    }
+}
+
+/// A peer that is away is a warning only: a site starts and serves alone (G8).
+fn peer_answers(site: &str, host: &str, port: u16) -> Measured {
+    let what = format!("peer {site}");
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let began = Instant::now();
+    let addresses = match (host, port).to_socket_addrs() {
+        Ok(addresses) => addresses,
+        Err(error) => return Measured::new(what, Grade::Warn, format!("{host} is not resolved: {error}")),
+    };
+    let mut last = "it has no address".to_owned();
+    for address in addresses {
+        match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
+            Ok(_) => {
+                let us = began.elapsed().as_micros() as u64;
+                return Measured::new(what, Grade::Ok, format!("{address} answers within {us} µs"))
+                    .number("connect_us", us);
+            }
+            Err(error) => last = format!("{address}: {error}"),
+        }
+    }
+    Measured::new(what, Grade::Warn, format!("cannot be reached: {last}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn a_disk_is_measured_and_left_clean() {
+        let folder = tempfile::tempdir().unwrap();
+        let found = disk(&folder.path().join("not/made/yet"), 1);
+        assert!(found.iter().all(|m| m.grade != Grade::Bad), "{found:?}");
+        assert!(found[0].numbers["p99_us"].as_u64() >= found[0].numbers["p50_us"].as_u64());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        assert_eq!(space(folder.path(), u64::MAX).grade, Grade::Bad);
+    }
+
+    #[test]
+    fn a_clock_that_was_never_set_or_jumped_back_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let now = SystemTime::now();
+        assert_eq!(clock(now, folder.path()).grade, Grade::Ok);
+        assert_eq!(clock(UNIX_EPOCH, folder.path()).grade, Grade::Warn);
+        File::create(folder.path().join("holdfast.db")).unwrap();
+        assert_eq!(clock(now - Duration::from_secs(3600), folder.path()).grade, Grade::Warn);
+    }
+
+    #[test]
+    fn a_peer_that_is_away_is_a_warning() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert_eq!(peer_answers("cloud", "127.0.0.1", port).grade, Grade::Ok);
+        drop(listener);
+        assert_eq!(peer_answers("cloud", "127.0.0.1", port).grade, Grade::Warn);
+    }
+
+    #[test]
+    fn certificates_are_read_and_must_bear_the_sites_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let (cert, key) = (folder.path().join("c.pem"), folder.path().join("k.pem"));
+        let made = rcgen::generate_simple_self_signed(vec!["store-042".to_owned()]).unwrap();
+        fs::write(&cert, made.cert.pem()).unwrap();
+        fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        let now = SystemTime::now();
+        // file | site | grade
+        for (path, site, grade) in [
+            (&cert, Some("store-042"), Grade::Ok),
+            (&cert, Some("cloud"), Grade::Bad),
+            (&cert, None, Grade::Ok),
+            (&key, None, Grade::Bad),
+            (&folder.path().join("none.pem"), None, Grade::Bad),
+        ] {
+            let found = certificate("identity.cert", path, now, site);
+            assert_eq!(found.grade, grade, "{found:?}");
+        }
+        assert_eq!(private_key("identity.key", &key).grade, Grade::Ok);
+        assert_eq!(private_key("identity.key", &cert).grade, Grade::Bad);
+        let far = now + Duration::from_secs(10_000 * 365 * 86_400);
+        assert_eq!(certificate("identity.cert", &cert, far, None).grade, Grade::Bad);
+    }
+}

@@ -1,0 +1,131 @@
+//! JSON as it came, or a table for people.
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use serde_json::Value;
+
+use super::args::Output;
+
+/// A heading and where its value stands (a JSON pointer), with how it is shown.
+pub(super) type Column = (&'static str, &'static str, Show);
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Show {
+    Plain,
+    Bytes,
+    /// Milliseconds as a duration.
+    Ms,
+    /// Milliseconds since 1970 as a date.
+    Date,
+}
+
+/// `-o json` prints exactly what the appliance said.
+pub(super) fn print(output: Output, value: &Value, table: impl FnOnce(&Value) -> String) {
+    let text = match output {
+        Output::Json => format!("{value:#}\n"),
+        Output::Table => table(value),
+    };
+    // A reader that has gone (`| head`) is no reason to complain.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// One row for each element of a list.
+pub(super) fn rows(list: &Value, columns: &[Column]) -> String {
+    let list = list.as_array().map(Vec::as_slice).unwrap_or_default();
+    if list.is_empty() {
+        return "none\n".to_owned();
+    }
+    let head = columns.iter().map(|(heading, ..)| (*heading).to_owned()).collect();
+    let row =
+        |value: &Value| -> Vec<String> { columns.iter().map(|(_, at, show)| cell(value.pointer(at), *show)).collect() };
+    align(std::iter::once(head).chain(list.iter().map(row)).collect())
+}
+
+/// One line for each member of an object; what is nested stands there as JSON.
+pub(super) fn fields(object: &Value) -> String {
+    let Some(members) = object.as_object() else { return format!("{object}\n") };
+    let date = |name: &str| if name.ends_with("since_ms") || name == "original_ms" { Show::Date } else { Show::Plain };
+    align(members.iter().map(|(name, value)| vec![name.clone(), cell(Some(value), date(name))]).collect())
+}
+
+fn align(table: Vec<Vec<String>>) -> String {
+    let columns = table.iter().map(Vec::len).max().unwrap_or(0);
+    let width =
+        |i: usize| table.iter().filter_map(|row| row.get(i)).map(|cell| cell.chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut out = String::new();
+    for row in &table {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            write!(line, "{cell:width$}  ").expect("a String takes everything");
+        }
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+fn cell(value: Option<&Value>, show: Show) -> String {
+    match (value, show) {
+        (None | Some(Value::Null), _) => "-".to_owned(),
+        (Some(Value::Bool(yes)), _) => if *yes { "yes" } else { "no" }.to_owned(),
+        // Control characters of a client's path must not reach a terminal.
+        (Some(Value::String(text)), _) if text.is_empty() => "-".to_owned(),
+        (Some(Value::String(text)), _) => text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect(),
+        (Some(Value::Array(items)), _) if items.iter().all(|item| !item.is_object()) => {
+            items.iter().map(|item| cell(Some(item), show)).collect::<Vec<_>>().join(",")
+        }
+        (Some(Value::Number(number)), show) => number.as_u64().map_or(number.to_string(), |n| scaled(n, show)),
+        (Some(other), _) => other.to_string(),
+    }
+}
+
+fn scaled(n: u64, show: Show) -> String {
+    match show {
+        Show::Plain => n.to_string(),
+        Show::Bytes => match n {
+            0..1024 => format!("{n} B"),
+            1024..1_048_576 => format!("{:.1} KiB", n as f64 / 1024.0),
+            1_048_576..1_073_741_824 => format!("{:.1} MiB", n as f64 / 1_048_576.0),
+            _ => format!("{:.1} GiB", n as f64 / 1_073_741_824.0),
+        },
+        Show::Ms if n < 10_000 => format!("{n} ms"),
+        Show::Ms => format!("{} s", n / 1000),
+        Show::Date => {
+            let time = std::time::UNIX_EPOCH.checked_add(std::time::Duration::from_millis(n));
+            // The last second of the year 9999 is the last one that has such a form.
+            time.filter(|_| n < 253_402_300_800_000).map_or(n.to_string(), httpdate::fmt_http_date)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn tables_are_aligned_and_safe_for_a_terminal() {
+        let list = json!([
+            { "site": "cloud", "linked": true, "since_ms": 0, "bytes": 2048, "deep": { "x": null } },
+            { "site": "a\u{1b}[2J", "linked": false, "list": ["p", "q"] },
+        ]);
+        let columns: &[Column] = &[
+            ("SITE", "/site", Show::Plain),
+            ("UP", "/linked", Show::Plain),
+            ("SINCE", "/since_ms", Show::Date),
+            ("SIZE", "/bytes", Show::Bytes),
+            ("X", "/deep/x", Show::Plain),
+            ("LIST", "/list", Show::Plain),
+        ];
+        let expected = "SITE   UP   SINCE                          SIZE     X  LIST\n\
+                        cloud  yes  Thu, 01 Jan 1970 00:00:00 GMT  2.0 KiB  -  -\n\
+                        a\u{fffd}[2J  no   -                              -        -  p,q\n";
+        assert_eq!(rows(&list, columns), expected);
+        assert_eq!(rows(&json!([]), columns), "none\n");
+        assert_eq!(
+            fields(&json!({ "a": 1, "original_ms": u64::MAX })),
+            format!("a            1\noriginal_ms  {}\n", u64::MAX)
+        );
+    }
+}

@@ -1,0 +1,103 @@
+//! Commands against a listener, and what is deployed against the arguments.
+use std::path::Path;
+
+use clap::Parser;
+
+use super::args::{Arguments, Ask, Output, QuarantineCommand, WritesCommand};
+use super::*;
+use crate::admin::HealthState;
+
+const UNIT: &str = include_str!("../../deploy/systemd/holdfast.service");
+const MANIFEST: &str = include_str!("../../deploy/k3s/holdfast.yaml");
+
+/// An admin listener in a thread of its own, because commands bring their own runtime.
+fn listener(token: Option<&'static str>) -> String {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (address, _) = crate::admin::tests::start(HealthState::Ready, token).await;
+            sender.send(address).unwrap();
+            std::future::pending::<()>().await;
+        });
+    });
+    format!("http://{}", receiver.recv().unwrap())
+}
+
+fn ask(admin: &str, token: Option<&str>) -> Ask {
+    Ask { admin: admin.to_owned(), token: token.map(str::to_owned), output: Output::Table }
+}
+
+#[test]
+fn commands_talk_to_the_admin_listener() {
+    let admin = listener(Some("0123456789abcdef"));
+    let ours = || ask(&admin, Some("0123456789abcdef"));
+    listing::status(&ours()).unwrap();
+    listing::peers(&ours()).unwrap();
+    listing::services(None, &ours()).unwrap();
+    let ls = |service: &str, ask| WritesCommand::Ls {
+        service: Some(service.to_owned()),
+        open: true,
+        after: None,
+        limit: 5,
+        ask,
+    };
+    listing::writes(ls("tx", ours())).unwrap();
+    let seven = "01010101010101010101010101010101.1:7";
+    listing::quarantine(QuarantineCommand::Show { id: seven.to_owned(), ask: ours() }).unwrap();
+    listing::quarantine(QuarantineCommand::Discard { id: seven.to_owned(), ask: ours() }).unwrap();
+    // result | what is said
+    for (result, said) in [
+        (listing::status(&ask(&admin, Some("wrong"))), "unauthorized"),
+        (listing::writes(ls("a b&c=d", ours())), "there is no service \"a b&c=d\""),
+        (
+            listing::quarantine(QuarantineCommand::Resend { id: seven.to_owned(), ask: ours() }),
+            "its lane has passed it",
+        ),
+        (listing::writes(WritesCommand::Show { asked: "a/b?c".to_owned(), ask: ours() }), "\"a/b?c\""),
+    ] {
+        let failure = result.unwrap_err();
+        assert_eq!(failure.exit, Exit::Usage);
+        assert!(failure.to_string().contains(said), "{failure}");
+    }
+}
+
+#[test]
+fn the_unit_starts_the_binary_as_it_is() {
+    let value = |key: &str| UNIT.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('=')).unwrap();
+    let words = value("ExecStart").split(' ');
+    Arguments::try_parse_from(words).unwrap();
+    assert_eq!(value("Type"), "notify");
+    assert_eq!(value("RestartPreventExitStatus"), format!("{} {}", Exit::Usage as u8, Exit::Config as u8));
+}
+
+#[test]
+fn the_manifest_matches_arguments_ports_and_paths() {
+    let (_, text) = MANIFEST.split_once("  holdfast.toml: |\n").unwrap();
+    let (text, _) = text.split_once("---\n").unwrap();
+    let text: String = text.lines().map(|line| format!("{}\n", line.strip_prefix("    ").unwrap_or(line))).collect();
+    let env = |name: &str| (name == "HOLDFAST_TOKEN").then(|| "0123456789abcdef".to_owned());
+    let config = Config::parse(&text, "holdfast.yaml", Path::new("/etc/holdfast"), &env).unwrap();
+    for line in [
+        format!("containerPort: {}", config.gateway.listen[0].port()),
+        format!("containerPort: {}", config.admin.listen.port()),
+        format!("mountPath: {} }}", config.data_dir.display()),
+        "args: [\"run\", \"--config\", \"/etc/holdfast/holdfast.toml\"]".to_owned(),
+        "path: /health/ready, port: admin".to_owned(),
+        "path: /health/live, port: admin".to_owned(),
+    ] {
+        assert!(MANIFEST.contains(&line), "{line}");
+    }
+    Arguments::try_parse_from(["holdfast", "run", "--config", "/etc/holdfast/holdfast.toml"]).unwrap();
+}
+
+#[test]
+fn failures_have_the_codes_of_the_design() {
+    let code = |words: &str| {
+        let arguments = Arguments::try_parse_from(words.split(' ')).unwrap();
+        execute(arguments.command).unwrap_err().exit as u8
+    };
+    assert_eq!(code("holdfast run --config nowhere.toml"), 78);
+    assert_eq!(code("holdfast run --site a --upstream x --listen 127.0.0.1:0"), 78);
+    assert_eq!(code("holdfast status --admin nonsense"), 64);
+}
