@@ -21,6 +21,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use super::http::Server;
+pub(crate) use apply::hex;
 use database::Database;
 pub use routes::BODY_MAX;
 
