@@ -4,4 +4,7 @@ pub mod check;
 pub mod history;
 mod http;
 pub mod pos;
+mod progress;
 mod relay;
+mod till;
+mod tills;
