@@ -6,5 +6,6 @@ mod http;
 pub mod pos;
 mod progress;
 mod relay;
+pub mod sabotage;
 mod till;
 mod tills;
