@@ -71,6 +71,10 @@ impl Phase {
         Self { name: name.to_owned(), began, shared: Arc::clone(shared), redraw }
     }
 
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     pub fn done(mut self) -> Duration {
         let moving = self.stop();
         let start = if moving { "\r\x1b[2K" } else { "" };
