@@ -25,6 +25,10 @@ pub const CHILD: &str = "demo::standin::child";
 pub const ROLE: &str = "HOLDFAST_DEMO_TEST_ROLE";
 
 const PATIENCE: Duration = Duration::from_secs(2);
+/// The line broke while the other site decided: nobody decides until it is known how far it came.
+const DOUBT: usize = usize::MAX;
+/// Writes that cross the link together.
+const PAGE: usize = 64;
 
 /// Does nothing in an ordinary test run.
 #[test]
@@ -77,6 +81,10 @@ struct Log {
 }
 
 impl Log {
+    fn page(&self, from: usize) -> Vec<Write> {
+        self.series.iter().skip(from).take(PAGE).cloned().collect()
+    }
+
     fn take(&mut self, entry: Entry) {
         match entry {
             Entry::Intent(write) => {
@@ -100,6 +108,10 @@ struct Owner {
     log: Log,
     file: std::fs::File,
     service: Client,
+    /// What the other site had decided when it last decided for this one: this one decides again when it has followed so far.
+    must_follow: usize,
+    /// Writes that the other site is deciding right now.
+    away: usize,
 }
 
 impl Owner {
@@ -131,6 +143,15 @@ impl Owner {
                     self.log.open.remove(&key);
                 }
                 None => return false,
+            }
+        }
+        true
+    }
+
+    async fn follow_page(&mut self, from: usize, page: Vec<Write>) -> bool {
+        for (write, number) in page.into_iter().zip(from + 1..) {
+            if self.log.followed + 1 != number || !self.follow(number, write).await {
+                return false;
             }
         }
         true
@@ -172,12 +193,15 @@ async fn appliance(config: &str) {
         // The last line may be torn.
         serde_json::from_str(line).into_iter().for_each(|entry| log.take(entry));
     }
-    let file = std::fs::OpenOptions::new().create(true).append(true).open(&path).unwrap();
+    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(&path).unwrap();
+    // Whatever was torn ends here.
+    file.write_all(b"\n").unwrap();
     let address = |text: &str| text.rsplit('/').next().unwrap().parse::<SocketAddr>().unwrap();
     let service = Client::new(address(config["service"][0]["endpoints"][0]["url"].as_str().unwrap()));
     let hub = config.get("peer").map(|peers| address(peers[0]["link"].as_str().unwrap()));
     let length = watch::Sender::new(log.series.len());
-    let it = Arc::new(Appliance { owner: Mutex::new(Owner { log, file, service }), length, hub });
+    let it =
+        Arc::new(Appliance { owner: Mutex::new(Owner { log, file, service, must_follow: 0, away: 0 }), length, hub });
     let mut servers = Vec::new();
     let mut listens = vec![
         config["gateway"]["listen"][0].as_str().unwrap().to_owned(),
@@ -204,13 +228,12 @@ async fn push(it: &Appliance, hub: SocketAddr) {
     loop {
         let mut link = Client::new(hub);
         while let Some(followed) = number(&mut link, "/link/followed").await {
-            let next = it.owner.lock().await.log.series.get(followed).cloned();
-            match next {
-                Some(write) => {
-                    let body = Bytes::from(json!([followed + 1, write]).to_string());
-                    let _ = link.send(request(http::Method::POST, "/link/follow", body), PATIENCE).await;
-                }
-                None => drop(tokio::time::timeout(PATIENCE, length.changed()).await),
+            let next = it.owner.lock().await.log.page(followed);
+            if next.is_empty() {
+                let _ = tokio::time::timeout(PATIENCE / 10, length.changed()).await;
+            } else {
+                let body = Bytes::from(json!([followed, next]).to_string());
+                let _ = link.send(request(http::Method::POST, "/link/follow", body), PATIENCE).await;
             }
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -223,12 +246,8 @@ async fn pull(it: &Appliance, hub: SocketAddr) {
     loop {
         let followed = it.owner.lock().await.log.followed;
         let next = link.get(&format!("/link/series/{followed}"), PATIENCE).await.ok();
-        let write = next.filter(|next| next.status == 200).and_then(|next| serde_json::from_slice(&next.body).ok());
-        let done = match write {
-            Some(write) => it.owner.lock().await.follow(followed + 1, write).await,
-            None => false,
-        };
-        if !done {
+        let page: Vec<Write> = next.and_then(|next| serde_json::from_slice(&next.body).ok()).unwrap_or_default();
+        if page.is_empty() || !it.owner.lock().await.follow_page(followed, page).await {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -251,15 +270,14 @@ impl Appliance {
             ["health", "ready"] => respond(StatusCode::OK, "{}"),
             ["api", "v1", "status"] => self.status().await,
             ["link", "followed"] => respond(StatusCode::OK, self.owner.lock().await.log.followed.to_string()),
-            ["link", "series", from] => match self.owner.lock().await.log.series.get(from.parse::<usize>().unwrap()) {
-                Some(write) => respond(StatusCode::OK, json!(write).to_string()),
-                None => respond(StatusCode::NOT_FOUND, ""),
-            },
+            ["link", "length"] => respond(StatusCode::OK, self.owner.lock().await.log.series.len().to_string()),
+            ["link", "series", from] => {
+                let page = self.owner.lock().await.log.page(from.parse().unwrap());
+                respond(StatusCode::OK, json!(page).to_string())
+            }
             ["link", "follow"] => {
-                let (number, write): (usize, Write) = serde_json::from_str(&body).unwrap();
-                let mut owner = self.owner.lock().await;
-                let next = owner.log.followed + 1 == number;
-                let done = next && owner.follow(number, write).await;
+                let (from, page): (usize, Vec<Write>) = serde_json::from_str(&body).unwrap();
+                let done = self.owner.lock().await.follow_page(from, page).await;
                 respond(if done { StatusCode::OK } else { StatusCode::CONFLICT }, "")
             }
             ["link", "decide"] => self.write(serde_json::from_str(&body).unwrap()).await,
@@ -282,8 +300,8 @@ impl Appliance {
                 let mut link = Client::new(hub);
                 let theirs = number(&mut link, "/link/followed").await;
                 let more = link.get(&format!("/link/series/{followed}"), PATIENCE).await;
-                let behind = usize::from(more.map_or(true, |more| more.status == 200));
-                theirs.map_or(1, |theirs| series - theirs) + behind
+                let behind = usize::from(more.map_or(true, |more| &more.body[..] != b"[]"));
+                theirs.map_or(1, |theirs| series.abs_diff(theirs)) + behind
             }
             None => 0,
         };
@@ -295,7 +313,7 @@ impl Appliance {
         if let Some((status, body)) = owner.log.answers.get(&write.key) {
             return respond(StatusCode::from_u16(*status).unwrap(), body.clone());
         }
-        if !owner.settle().await {
+        if !owner.settle().await || owner.away > 0 || owner.log.followed < owner.must_follow {
             drop(owner);
             return self.elsewhere(&write).await;
         }
@@ -320,15 +338,27 @@ impl Appliance {
     async fn elsewhere(&self, write: &Write) -> Response<Full<Bytes>> {
         let Some(hub) = self.hub else { return unavailable() };
         let mut link = Client::new(hub);
-        let settled = self.owner.lock().await.log.series.len();
-        if number(&mut link, "/link/followed").await != Some(settled) {
-            return unavailable();
-        }
-        let request = request(http::Method::POST, "/link/decide", Bytes::from(json!(write).to_string()));
-        match link.send(request, PATIENCE).await {
-            Ok(answer) => respond(answer.status, answer.body),
-            Err(_) => unavailable(),
-        }
+        let settled = {
+            let mut owner = self.owner.lock().await;
+            owner.away += 1;
+            owner.log.series.len()
+        };
+        let answer = match number(&mut link, "/link/followed").await == Some(settled) {
+            true => {
+                let body = Bytes::from(json!(write).to_string());
+                link.send(request(http::Method::POST, "/link/decide", body), PATIENCE).await.ok()
+            }
+            false => None,
+        };
+        let length = number(&mut link, "/link/length").await;
+        let mut owner = self.owner.lock().await;
+        owner.away -= 1;
+        owner.must_follow = match length {
+            Some(length) if owner.must_follow == DOUBT => length,
+            Some(length) => owner.must_follow.max(length),
+            None => DOUBT,
+        };
+        answer.map_or_else(unavailable, |answer| respond(answer.status, answer.body))
     }
 }
 

@@ -5,8 +5,8 @@ fn options(sabotage: Option<Sabotage>) -> DemoOptions {
     DemoOptions {
         sabotage,
         tills_per_site: 4,
-        phase: Duration::from_millis(1_200),
-        think: Duration::from_millis(15),
+        phase: Duration::from_millis(700),
+        think: Duration::from_millis(25),
         launcher: Some(Launcher::StandIn),
         ..DemoOptions::default()
     }

@@ -183,29 +183,38 @@ fn change_transaction(db: &Connection, id: &str, change: &TransactionChange) -> 
     applied(200, None, &json!({ "id": id, "open_cents": sums.open_cents() }))
 }
 
-/// The seal chains each entry to all before it, as fiscal journals do: no swap and no copy leaves it as it was.
+/// The seal chains each entry of a site to all before it, as fiscal journals do: no swap and no copy leaves it as it was.
 fn count(db: &Connection, site: &str, sku: &str, entry: &LedgerEntry, body_sha256: &str) -> Done {
     if catalogue::find(sku).is_none() {
         return refuse(StatusCode::NOT_FOUND, format!("there is no article {sku}"));
     }
-    let before: Option<(i64, String)> = db
-        .prepare_cached("select quantity, seal from ledger where site = ?1 and sku = ?2")?
-        .query_row((site, sku), |row| Ok((row.get(0)?, row.get(1)?)))
+    let before: Option<i64> = db
+        .prepare_cached("select quantity from ledger where site = ?1 and sku = ?2")?
+        .query_row((site, sku), |row| row.get(0))
         .optional()?;
-    let (quantity, seal) = before.unwrap_or_default();
+    let before = before.unwrap_or_default();
     let quantity = match entry.op {
-        Count::Add => quantity + entry.n,
+        Count::Add => before + entry.n,
         Count::Set => entry.n,
-        Count::Multiply => quantity * entry.n,
+        Count::Multiply => before * entry.n,
     } % QUANTITY_MODULUS;
-    let seal = hex(&Sha256::new().chain_update(seal).chain_update(body_sha256).finalize());
     let entries: i64 = db
         .prepare_cached(
-            "insert into ledger (site, sku, quantity, entries, seal) values (?1, ?2, ?3, 1, ?4)
-             on conflict (site, sku) do update set quantity = ?3, entries = entries + 1, seal = ?4 returning entries",
+            "insert into ledger (site, sku, quantity, entries) values (?1, ?2, ?3, 1)
+             on conflict (site, sku) do update set quantity = ?3, entries = entries + 1 returning entries",
         )?
-        .query_row((site, sku, quantity, seal), |row| row.get(0))?;
+        .query_row((site, sku, quantity), |row| row.get(0))?;
+    seal(db, site, sku, body_sha256)?;
     applied(200, None, &json!({ "site": site, "sku": sku, "quantity": quantity, "entries": entries }))
+}
+
+fn seal(db: &Connection, site: &str, sku: &str, body_sha256: &str) -> rusqlite::Result<()> {
+    let before: Option<String> =
+        db.prepare_cached("select seal from seals where site = ?1")?.query_row([site], |row| row.get(0)).optional()?;
+    let chained = Sha256::new().chain_update(before.unwrap_or_default()).chain_update(sku).chain_update(body_sha256);
+    db.prepare_cached("insert into seals (site, seal) values (?1, ?2) on conflict (site) do update set seal = ?2")?
+        .execute((site, hex(&chained.finalize())))?;
+    Ok(())
 }
 
 /// Idempotent, as PUT promises: the same content again is no new revision.

@@ -31,9 +31,9 @@ create table if not exists payments (
 create table if not exists receipts (till text primary key, last integer not null) without rowid;
 create table if not exists inventory (sku text primary key, on_hand integer not null) without rowid;
 create table if not exists ledger (
-    site text not null, sku text not null, quantity integer not null, entries integer not null, seal text not null,
-    primary key (site, sku)
+    site text not null, sku text not null, quantity integer not null, entries integer not null, primary key (site, sku)
 ) without rowid;
+create table if not exists seals (site text primary key, seal text not null) without rowid;
 create table if not exists promotions (
     id text not null, revision integer not null, name text not null, percent integer not null, primary key (id, revision)
 ) without rowid;

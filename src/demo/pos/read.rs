@@ -45,7 +45,7 @@ pub fn answer(db: &Connection, query: &Query) -> rusqlite::Result<Answer> {
     })
 }
 
-const LEDGER_ONE: &str = "select site, sku, quantity, entries, seal from ledger where site = ?1 and sku = ?2";
+const LEDGER_ONE: &str = "select site, sku, quantity, entries from ledger where site = ?1 and sku = ?2";
 const PROMOTION_ONE: &str =
     "select id, revision, name, percent from promotions where id = ?1 order by revision desc limit 1";
 const LOG: &str = "select seq, key, method, path, body_sha256 from log where seq > ?1 order by seq";
@@ -81,6 +81,7 @@ fn export(db: &Connection) -> rusqlite::Result<Value> {
         ("receipts", "select * from receipts order by till"),
         ("inventory", "select * from inventory order by sku"),
         ("ledger", "select * from ledger order by site, sku"),
+        ("seals", "select * from seals order by site"),
         ("promotions", "select * from promotions order by id, revision"),
     ];
     let mut dump = Map::new();
