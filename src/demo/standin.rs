@@ -64,6 +64,7 @@ enum Entry {
         status: u16,
         body: String,
     },
+    MustFollow(usize),
     /// A write of the other site, applied here up to this number.
     Followed {
         key: String,
@@ -78,6 +79,8 @@ struct Log {
     /// Successes in order, for the other site.
     series: Vec<Write>,
     followed: usize,
+    /// What the other site had decided when it last decided for this one: this one decides again when it has followed so far.
+    must_follow: usize,
 }
 
 impl Log {
@@ -96,6 +99,7 @@ impl Log {
                 }
                 self.answers.insert(key, (status, body));
             }
+            Entry::MustFollow(length) => self.must_follow = length,
             Entry::Followed { key, number } => {
                 self.followed = number;
                 self.answers.entry(key).or_insert((200, "{}".to_owned()));
@@ -108,8 +112,6 @@ struct Owner {
     log: Log,
     file: std::fs::File,
     service: Client,
-    /// What the other site had decided when it last decided for this one: this one decides again when it has followed so far.
-    must_follow: usize,
     /// Writes that the other site is deciding right now.
     away: usize,
 }
@@ -200,8 +202,7 @@ async fn appliance(config: &str) {
     let service = Client::new(address(config["service"][0]["endpoints"][0]["url"].as_str().unwrap()));
     let hub = config.get("peer").map(|peers| address(peers[0]["link"].as_str().unwrap()));
     let length = watch::Sender::new(log.series.len());
-    let it =
-        Arc::new(Appliance { owner: Mutex::new(Owner { log, file, service, must_follow: 0, away: 0 }), length, hub });
+    let it = Arc::new(Appliance { owner: Mutex::new(Owner { log, file, service, away: 0 }), length, hub });
     let mut servers = Vec::new();
     let mut listens = vec![
         config["gateway"]["listen"][0].as_str().unwrap().to_owned(),
@@ -313,7 +314,7 @@ impl Appliance {
         if let Some((status, body)) = owner.log.answers.get(&write.key) {
             return respond(StatusCode::from_u16(*status).unwrap(), body.clone());
         }
-        if !owner.settle().await || owner.away > 0 || owner.log.followed < owner.must_follow {
+        if !owner.settle().await || owner.away > 0 || owner.log.followed < owner.log.must_follow {
             drop(owner);
             return self.elsewhere(&write).await;
         }
@@ -341,6 +342,9 @@ impl Appliance {
         let settled = {
             let mut owner = self.owner.lock().await;
             owner.away += 1;
+            if owner.log.must_follow != DOUBT {
+                owner.keep(Entry::MustFollow(DOUBT));
+            }
             owner.log.series.len()
         };
         let answer = match number(&mut link, "/link/followed").await == Some(settled) {
@@ -353,11 +357,9 @@ impl Appliance {
         let length = number(&mut link, "/link/length").await;
         let mut owner = self.owner.lock().await;
         owner.away -= 1;
-        owner.must_follow = match length {
-            Some(length) if owner.must_follow == DOUBT => length,
-            Some(length) => owner.must_follow.max(length),
-            None => DOUBT,
-        };
+        if let Some(length) = length.filter(|_| owner.away == 0) {
+            owner.keep(Entry::MustFollow(length));
+        }
         answer.map_or_else(unavailable, |answer| respond(answer.status, answer.body))
     }
 }
