@@ -17,8 +17,8 @@ use super::{DemoOptions, Error};
 
 /// Log lines of each appliance that are shown when something went wrong.
 const LAST_LINES: usize = 25;
-const CATCH_UP_PATIENCE: Duration = Duration::from_secs(10);
-const DRAIN_PATIENCE: Duration = Duration::from_secs(15);
+const CATCH_UP_PATIENCE: Duration = Duration::from_secs(8);
+const DRAIN_PATIENCE: Duration = Duration::from_secs(12);
 const GIVE_UP: Duration = Duration::from_secs(12);
 const POLL: Duration = Duration::from_millis(20);
 /// How long a dead appliance stays dead.

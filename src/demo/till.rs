@@ -73,19 +73,23 @@ impl Till {
     /// Sells until told to stop, then finishes what it has begun.
     pub async fn run(mut self) {
         let mut sale = 0;
-        while !*self.stop.borrow() {
+        while !self.closes() {
             sale += 1;
             self.sell(sale).await;
-            if self.random.u32(0..100) < 60 {
+            if !self.closes() && self.random.u32(0..100) < 60 {
                 self.count().await;
             }
-            if self.random.u32(0..100) < 40 {
+            if !self.closes() && self.random.u32(0..100) < 40 {
                 self.receive_goods().await;
             }
-            if self.place.leads && self.random.u32(0..100) < 50 {
+            if !self.closes() && self.place.leads && self.random.u32(0..100) < 50 {
                 self.promote().await;
             }
         }
+    }
+
+    fn closes(&self) -> bool {
+        *self.stop.borrow()
     }
 
     async fn sell(&mut self, sale: u64) -> Option<()> {

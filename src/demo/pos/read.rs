@@ -95,7 +95,7 @@ fn export(db: &Connection) -> rusqlite::Result<Value> {
 /// Rows as objects, columns by name.
 fn rows(db: &Connection, select: &str, parameters: impl rusqlite::Params) -> rusqlite::Result<Vec<Value>> {
     let mut statement = db.prepare_cached(select)?;
-    let columns: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+    let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
     let mut found = statement.query(parameters)?;
     let mut values = Vec::new();
     while let Some(row) = found.next()? {
