@@ -212,7 +212,7 @@ fn configuration(site: &str, folder: &str, at: &Addresses, endpoint: SocketAddr,
         text.push_str(&format!(
             "\n[[service]]\nname = \"{name}\"\nmatch = [{{ path = \"/{name}\" }}]\n\
              endpoints = [{{ url = \"http://{endpoint}\" }}]\nreplicas = [\"{EDGE}\", \"{HUB}\"]\n\
-             answer = {{ order = {order}, after = \"800ms\" }}\nlane = \"{lane}\"\nlongest_request = \"1s\"\n\
+             answer = {{ order = {order}, after = \"800ms\" }}\nlane = \"{lane}\"\nlongest_request = \"2s\"\n\
              health = {{ path = \"/health\", interval = \"200ms\", unhealthy = 2, healthy = 1 }}\n\
              timeout = {{ connect = \"500ms\", try = \"2s\", total = \"5s\" }}\n\
              outcome = {{ probe = \"GET /by-key/{{key}}\" }}\n"
