@@ -1,7 +1,8 @@
 //! The judge: compares what the services hold and log with what the tills were told. Knows nothing of Holdfast. Pure.
 //!
 //! - *lost* (G1): a success that a till saw, missing in a replica's log.
-//! - *duplicate* (G2): a key that a replica applied more than once. An idempotent method (PUT, DELETE) may be repeated.
+//! - *duplicate* (G2): a key that a replica applied more than once. An idempotent method (PUT, DELETE) may be repeated
+//!   at once, while its outcome is not known.
 //! - *out of order* (G3): a write that was sent after another one of its service and site had been answered stands before that one
 //!   in a replica's log; or two writes of a lane stand in different orders in two replicas.
 //! - *altered*: applied with another method, path or body than its till sent, or sent by no till.
@@ -81,7 +82,7 @@ pub fn check(history: &[Told], replicas: &[Replica]) -> Verdict {
         verdict.applied.insert(replica.site.clone(), replica.log.len());
         verdict.state_sha256.insert(replica.site.clone(), state_sha256(&replica.export));
         lost(history, replica, &mut verdict.findings);
-        duplicates(replica, &mut verdict.findings);
+        duplicates(&told, replica, &mut verdict.findings);
         altered(&told, replica, &mut verdict.findings);
         overtaken(&told, replica, &mut verdict.findings);
     }
@@ -130,12 +131,17 @@ fn finding(kind: Kind, replica: &Replica, line: &LogLine, detail: String) -> Fin
     }
 }
 
-fn duplicates(replica: &Replica, findings: &mut Vec<Finding>) {
+/// An idempotent method may be seen again while nothing else of its lane was: later it would undo what came between.
+fn duplicates(told: &HashMap<&str, &Told>, replica: &Replica, findings: &mut Vec<Finding>) {
     let mut first: HashMap<&str, i64> = HashMap::with_capacity(replica.log.len());
+    let mut last_of_lane: HashMap<(&str, &str), &str> = HashMap::new();
     for line in &replica.log {
-        let idempotent = matches!(line.method.as_str(), "PUT" | "DELETE");
+        let told = told.get(line.key.as_str());
+        let lane = told.and_then(|told| Some((told.service(), told.lane.as_deref()?)));
+        let before = lane.and_then(|lane| last_of_lane.insert(lane, &line.key));
+        let may_repeat = matches!(line.method.as_str(), "PUT" | "DELETE") && before == Some(line.key.as_str());
         match first.get(line.key.as_str()) {
-            Some(before) if !idempotent => {
+            Some(before) if !may_repeat => {
                 let detail = format!("applied as number {before} and again as number {}", line.seq);
                 findings.push(finding(Kind::Duplicate, replica, line, detail));
             }

@@ -181,3 +181,36 @@ pub async fn interrupted() -> io::Result<()> {
         _ = terminate.recv() => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::demo::http::Client;
+
+    #[tokio::test]
+    async fn children_and_folders_end_with_their_owner() {
+        let scratch = Scratch::create(false).unwrap();
+        let folder = scratch.folder("a").unwrap();
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let (process, address) = Process::pos(&Launcher::StandIn, &folder, listen).await.unwrap();
+        assert!(Client::new(address).get("/health", START_PATIENCE).await.is_ok());
+        drop(process);
+        while Client::new(address).get("/health", START_PATIENCE).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        drop(scratch);
+        assert!(!folder.exists());
+    }
+
+    #[tokio::test]
+    async fn a_program_that_cannot_serve_is_a_clear_error() {
+        let scratch = Scratch::create(false).unwrap();
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let ends_at_once = Launcher::Program("false".into());
+        let error = Process::pos(&ends_at_once, scratch.path(), listen).await.err().unwrap();
+        assert!(matches!(error, Error::ServiceDidNotStart { .. }), "{error}");
+        let nowhere = Launcher::Program("/nowhere/holdfast".into());
+        let error = Process::pos(&nowhere, scratch.path(), listen).await.err().unwrap();
+        assert!(matches!(error, Error::Spawn { .. }), "{error}");
+    }
+}

@@ -120,7 +120,11 @@ fn a_put_may_be_repeated_and_a_write_sent_to_both_sites_has_no_real_time_order()
     let put = Told { method: "PUT".to_owned(), ..told("k1", 0, 10) };
     let mut a = replica("a", &["k1", "k1"]);
     a.log.iter_mut().for_each(|line| line.method = "PUT".to_owned());
-    assert!(check(&[put], &[a.clone(), a]).is_good());
+    assert!(check(std::slice::from_ref(&put), &[a.clone(), a.clone()]).is_good());
+    // Not after another write of its lane: that one would be undone.
+    a.log.insert(1, line(2, "k2"));
+    let verdict = check(&[put, told("k2", 20, 30)], &[a]);
+    assert_eq!(kinds(&verdict), [(Kind::Duplicate, "a", "k1")]);
 
     let both = Told { sites: vec!["a".to_owned(), "b".to_owned()], lane: None, ..told("k1", 0, 10) };
     let history = [both, Told { lane: None, ..told("k2", 20, 30) }];
