@@ -152,7 +152,12 @@ async fn connection(
         serve(stream, Client::new(peer, false), false, &shared).await;
         return drop(permit);
     };
-    if let Ok(Ok(stream)) = tokio::time::timeout(shared.limits.head_timeout, tls.accept(stream)).await {
+    let mut stopping = shared.stopping.subscribe();
+    let accepted = tokio::select! {
+        accepted = tokio::time::timeout(shared.limits.head_timeout, tls.accept(stream)) => accepted,
+        () = stopped(&mut stopping) => return drop(permit),
+    };
+    if let Ok(Ok(stream)) = accepted {
         let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         serve(stream, Client::new(peer, true), is_h2, &shared).await;
     }
@@ -163,16 +168,20 @@ async fn serve<S>(mut stream: S, client: Client, is_h2: bool, shared: &Arc<Share
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let mut stopping = shared.stopping.subscribe();
     let mut first = Vec::new();
     let mut is_preface = is_h2;
     if !is_h2 {
         let timeout = shared.limits.idle_timeout.min(shared.limits.head_timeout);
-        match tokio::time::timeout(timeout, sniff(&mut stream, &mut first)).await {
+        let sniffed = tokio::select! {
+            sniffed = tokio::time::timeout(timeout, sniff(&mut stream, &mut first)) => sniffed,
+            () = stopped(&mut stopping) => return,
+        };
+        match sniffed {
             Ok(Ok(found)) => is_preface = found,
             _ => return,
         }
     }
-    let mut stopping = shared.stopping.subscribe();
     let (app, client) = (shared.app.clone(), Arc::new(client));
     let service = service_fn(move |request: Request<Incoming>| {
         let (app, client) = (app.clone(), client.clone());
