@@ -1,0 +1,139 @@
+//! Small languages in values: lanes, stores, probes.
+use std::fmt;
+use std::str::FromStr;
+
+/// One element of `lane`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LaneRule {
+    Service,
+    /// In lower case.
+    Header(String),
+    Cookie(String),
+    JwtClaim(String),
+    Path,
+    /// A segment of the path, counted from 1.
+    PathSegment(usize),
+    /// RFC 6901.
+    JsonPointer(String),
+    ClientIp,
+}
+
+/// Where a hub finds the store in a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreFrom {
+    /// In lower case.
+    Header(String),
+    /// The first label of the host.
+    Host,
+    /// A segment of the path, counted from 1.
+    PathSegment(usize),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RuleError {
+    #[error("{0:?} is not a lane")]
+    Lane(String),
+    #[error("{0:?} does not say where the store stands")]
+    Store(String),
+    #[error("{0:?} is not supported in this version")]
+    Later(String),
+    #[error("{0:?} is not a header name")]
+    HeaderName(String),
+}
+
+impl RuleError {
+    pub fn right(&self) -> &'static str {
+        match self {
+            RuleError::Lane(_) => {
+                "write service, header:NAME, cookie:NAME, jwt:CLAIM, path, path:N (from 1), json:/pointer or client-ip"
+            }
+            RuleError::Store(_) | RuleError::Later(_) => "write header:NAME, host or path:N (from 1)",
+            RuleError::HeaderName(_) => "write header:NAME with a name that HTTP allows",
+        }
+    }
+}
+
+impl FromStr for LaneRule {
+    type Err = RuleError;
+    fn from_str(text: &str) -> Result<Self, RuleError> {
+        let wrong = || RuleError::Lane(text.to_owned());
+        match text.split_once(':') {
+            None => match text {
+                "service" => Ok(LaneRule::Service),
+                "path" => Ok(LaneRule::Path),
+                "client-ip" => Ok(LaneRule::ClientIp),
+                _ => Err(wrong()),
+            },
+            Some(("header", name)) => header_name(name).map(LaneRule::Header),
+            Some(("cookie", name)) if !name.is_empty() => Ok(LaneRule::Cookie(name.to_owned())),
+            Some(("jwt", claim)) if !claim.is_empty() => Ok(LaneRule::JwtClaim(claim.to_owned())),
+            Some(("path", n)) => segment(n).map(LaneRule::PathSegment).ok_or_else(wrong),
+            Some(("json", pointer)) if pointer.starts_with('/') => Ok(LaneRule::JsonPointer(pointer.to_owned())),
+            Some(_) => Err(wrong()),
+        }
+    }
+}
+
+impl fmt::Display for LaneRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LaneRule::Service => f.write_str("service"),
+            LaneRule::Header(name) => write!(f, "header:{name}"),
+            LaneRule::Cookie(name) => write!(f, "cookie:{name}"),
+            LaneRule::JwtClaim(claim) => write!(f, "jwt:{claim}"),
+            LaneRule::Path => f.write_str("path"),
+            LaneRule::PathSegment(n) => write!(f, "path:{n}"),
+            LaneRule::JsonPointer(pointer) => write!(f, "json:{pointer}"),
+            LaneRule::ClientIp => f.write_str("client-ip"),
+        }
+    }
+}
+
+impl FromStr for StoreFrom {
+    type Err = RuleError;
+    fn from_str(text: &str) -> Result<Self, RuleError> {
+        match text.split_once(':') {
+            None if text == "host" => Ok(StoreFrom::Host),
+            Some(("header", name)) => header_name(name).map(StoreFrom::Header),
+            Some(("path", n)) => segment(n).map(StoreFrom::PathSegment).ok_or(RuleError::Store(text.to_owned())),
+            // A claim that nobody has verified must not choose whose data is changed.
+            Some(("jwt", _)) => Err(RuleError::Later(text.to_owned())),
+            _ => Err(RuleError::Store(text.to_owned())),
+        }
+    }
+}
+
+fn segment(text: &str) -> Option<usize> {
+    text.parse().ok().filter(|n| (1..=64).contains(n))
+}
+
+fn header_name(name: &str) -> Result<String, RuleError> {
+    let parsed = http::HeaderName::from_bytes(name.as_bytes());
+    parsed.map(|name| name.as_str().to_owned()).map_err(|_| RuleError::HeaderName(name.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lanes_read_back_what_they_print() {
+        for text in
+            ["service", "header:x-session-id", "cookie:SID", "jwt:sub", "path", "path:2", "json:/a/b", "client-ip"]
+        {
+            assert_eq!(text.parse::<LaneRule>().map(|rule| rule.to_string()), Ok(text.to_owned()));
+        }
+        for bad in ["", "services", "path:0", "path:x", "json:a", "cookie:", "header:", "header:a b", "ip"] {
+            assert!(bad.parse::<LaneRule>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_store_is_never_taken_from_an_unverified_claim() {
+        assert_eq!("header:X-Store".parse(), Ok(StoreFrom::Header("x-store".into())));
+        assert_eq!("path:1".parse(), Ok(StoreFrom::PathSegment(1)));
+        assert_eq!("host".parse(), Ok(StoreFrom::Host));
+        assert!(matches!("jwt:store".parse::<StoreFrom>(), Err(RuleError::Later(_))));
+        assert!(matches!("path:0".parse::<StoreFrom>(), Err(RuleError::Store(_))));
+    }
+}
