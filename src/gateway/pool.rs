@@ -78,6 +78,10 @@ pub enum SendError {
     Broken {
         why: String,
     },
+    /// Broken by our own patience: no answer within the time for one try.
+    TimedOut {
+        why: String,
+    },
 }
 
 struct Idle {

@@ -139,7 +139,7 @@ impl Upstream {
                     why = reason;
                 }
                 Ok(result) => return result,
-                Err(_) => return Err(SendError::Broken { why: self.timed_out(pool) }),
+                Err(_) => return Err(SendError::TimedOut { why: self.timed_out(pool) }),
             }
         }
         Err(SendError::NeverSent { why, request: Some(Box::new(request)) })
@@ -157,7 +157,9 @@ impl Upstream {
             match tokio::time::timeout(self.settings.try_timeout, self.exchange(pool, request, keep_for)).await {
                 Ok(Ok(answer)) => return AttemptResult::Answered(Arc::new(answer)),
                 Ok(Err(SendError::NeverSent { why: reason, .. })) => why = reason,
-                Ok(Err(SendError::Broken { why })) => return AttemptResult::Broken { why },
+                Ok(Err(SendError::Broken { why } | SendError::TimedOut { why })) => {
+                    return AttemptResult::Broken { why };
+                }
                 Err(_) => return AttemptResult::Broken { why: self.timed_out(pool) },
             }
         }

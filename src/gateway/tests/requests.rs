@@ -139,7 +139,7 @@ async fn what_a_reader_has_seen_is_waited_for() {
     let gateway = gateway(upstream_settings(&[service.address]), |_| {}).await;
     for lines in ["Holdfast-Seen: ???\r\n".to_owned(), token(1) + &token(1)] {
         let answer = ask(gateway.address, &get("/a", &lines)).await;
-        assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("bad-seen"), "{answer}");
+        assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("seen-malformed"), "{answer}");
     }
 }
 
@@ -150,14 +150,14 @@ async fn own_pages_unknown_routes_and_upgrades() {
     let gateway = gateway(upstream_settings(&[service.address]), only).await;
     for (request, status, says) in [
         (get("/.holdfast/writes/tok-1", ""), "200", "queued"),
-        (get("/.holdfast/writes/other", ""), "404", "no-such-write"),
-        (get("/.holdfast/writes/", ""), "404", "no-such-write"),
-        (post("/.holdfast/writes/tok-1", "", ""), "405", "method-not-allowed"),
+        (get("/.holdfast/writes/other", ""), "404", "unknown-token"),
+        (get("/.holdfast/writes/", ""), "404", "unknown-token"),
+        (post("/.holdfast/writes/tok-1", "", ""), "501", "method-unsupported"),
         (get("/txs", ""), "404", "no-route"),
         (get("/tx/1", ""), "200", "here"),
         (get("/tx", "Connection: Upgrade\r\nUpgrade: websocket\r\n"), "501", "upgrade-unsupported"),
         (get("/tx", "Connection: Upgrade\r\nUpgrade: h2c\r\n"), "200", "here"),
-        ("CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n".into(), "501", "upgrade-unsupported"),
+        ("CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n".into(), "501", "method-unsupported"),
     ] {
         let answer = ask(gateway.address, &request).await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}")) && answer.contains(says), "{request}: {answer}");
