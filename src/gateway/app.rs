@@ -75,6 +75,9 @@ impl App {
             return self.own_page(&head).await;
         }
         refuse_upgrades(&head)?;
+        if head.headers.get(EXPECT).is_some_and(|e| !e.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+            return Err(Refusal::closing(Cause::ExpectationFailed));
+        }
         let host = parts::host_of(authority.to_str().unwrap_or_default());
         let Some(index) = self.router.route(host, head.uri.path()) else {
             let (host, path) = (host.to_owned(), head.uri.path().to_owned());

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use http::Request;
@@ -18,6 +19,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::app::App;
+use super::body::{Busy, Served};
 use super::conn::{Conn, ConnLimits};
 use super::headers::Client;
 use super::route::RouteError;
@@ -182,10 +184,14 @@ where
             _ => return,
         }
     }
-    let (app, client) = (shared.app.clone(), Arc::new(client));
+    let (app, client, busy) = (shared.app.clone(), Arc::new(client), Arc::<AtomicUsize>::default());
+    let count = busy.clone();
     let service = service_fn(move |request: Request<Incoming>| {
-        let (app, client) = (app.clone(), client.clone());
-        async move { Ok::<_, std::convert::Infallible>(app.answer(&client, request).await) }
+        let (app, client, busy) = (app.clone(), client.clone(), Busy::new(&count));
+        async move {
+            let response = app.answer(&client, request).await;
+            Ok::<_, std::convert::Infallible>(response.map(|body| Served::new(body, busy)))
+        }
     });
     // A connection that ends badly ended for its client too, which alone can do something about it.
     if is_preface {
@@ -199,7 +205,7 @@ where
             }
         }
     } else {
-        let io = TokioIo::new(Conn::http1(stream, first, shared.limits));
+        let io = TokioIo::new(Conn::http1(stream, first, shared.limits, busy));
         let mut conn = pin!(shared.http1.serve_connection(io, service));
         tokio::select! {
             _ = conn.as_mut() => {}

@@ -1,4 +1,5 @@
 //! The client side of one service at this site: its endpoints, and what became of a request sent there (§6).
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use http::{Request, Response, Uri};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use tokio::sync::watch;
+use tokio::time::error::Elapsed;
 
 use super::body::Body;
 use super::headers;
@@ -92,6 +94,9 @@ pub struct Upstream {
     large: LargeAnswers,
 }
 
+/// A body up to this is expected to be there at once.
+const SHORT_UPLOAD: u64 = 64 << 10;
+
 /// Why a streamed request has no answer.
 pub type StreamError = SendError;
 
@@ -125,6 +130,33 @@ impl Upstream {
         (0..count).map(move |i| &self.pools[(start + i) % count]).filter(|pool| pool.is_healthy())
     }
 
+    /// One try of a streamed request. Its time begins to run when the request is there whole, for long uploads too.
+    async fn send_streamed(
+        &self,
+        pool: &Arc<Pool>,
+        mut request: Request<Body>,
+    ) -> Result<Result<Response<Body>, SendError>, Elapsed> {
+        let try_timeout = self.settings.try_timeout;
+        let is_long = request.body().size_hint().exact().is_none_or(|length| length > SHORT_UPLOAD);
+        let uploaded = match request.body_mut() {
+            Body::Incoming(_) if is_long => {
+                let (sender, uploaded) = tokio::sync::oneshot::channel();
+                request = request.map(|body| match body {
+                    Body::Incoming(incoming) => Body::Upload { incoming, ended: Some(sender) },
+                    other => other,
+                });
+                uploaded
+            }
+            _ => return tokio::time::timeout(try_timeout, pool.send(request)).await,
+        };
+        let mut sent = pin!(pool.send(request));
+        tokio::select! {
+            result = sent.as_mut() => return Ok(result),
+            _ = uploaded => {}
+        }
+        tokio::time::timeout(try_timeout, sent).await
+    }
+
     /// Streams a request through, in origin-form and with `Host`; tries the next endpoint only when it was never sent.
     pub async fn stream(&self, mut request: Request<Body>) -> Result<Response<Body>, StreamError> {
         let mut why = self.nobody();
@@ -132,8 +164,7 @@ impl Upstream {
             if pool.is_h2c() {
                 to_h2(&mut request);
             }
-            let sent = tokio::time::timeout(self.settings.try_timeout, pool.send(request)).await;
-            match sent {
+            match self.send_streamed(pool, request).await {
                 Ok(Err(SendError::NeverSent { why: reason, request: Some(unsent) })) => {
                     request = *unsent;
                     why = reason;
