@@ -1,7 +1,7 @@
 //! The client side of one service at this site: its endpoints, and what became of a request sent there (§6).
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -135,6 +135,7 @@ impl Upstream {
         &self,
         pool: &Arc<Pool>,
         mut request: Request<Body>,
+        taken: &AtomicBool,
     ) -> Result<Result<Response<Body>, SendError>, Elapsed> {
         let try_timeout = self.settings.try_timeout;
         let is_long = request.body().size_hint().exact().is_none_or(|length| length > SHORT_UPLOAD);
@@ -147,9 +148,9 @@ impl Upstream {
                 });
                 uploaded
             }
-            _ => return tokio::time::timeout(try_timeout, pool.send(request)).await,
+            _ => return tokio::time::timeout(try_timeout, pool.send(request, taken)).await,
         };
-        let mut sent = pin!(pool.send(request));
+        let mut sent = pin!(pool.send(request, taken));
         tokio::select! {
             result = sent.as_mut() => return Ok(result),
             _ = uploaded => {}
@@ -164,13 +165,22 @@ impl Upstream {
             if pool.is_h2c() {
                 to_h2(&mut request);
             }
-            match self.send_streamed(pool, request).await {
+            let taken = AtomicBool::new(false);
+            match self.send_streamed(pool, request, &taken).await {
                 Ok(Err(SendError::NeverSent { why: reason, request: Some(unsent) })) => {
                     request = *unsent;
                     why = reason;
                 }
                 Ok(result) => return result,
-                Err(_) => return Err(SendError::TimedOut { why: self.timed_out(pool) }),
+                Err(_) => {
+                    let why = self.timed_out(pool);
+                    let taken = taken.into_inner();
+                    return Err(if taken {
+                        SendError::TimedOut { why }
+                    } else {
+                        SendError::NeverSent { why, request: None }
+                    });
+                }
             }
         }
         Err(SendError::NeverSent { why, request: Some(Box::new(request)) })
@@ -184,14 +194,17 @@ impl Upstream {
                 Ok(request) => request,
                 Err(why) => return AttemptResult::NeverSent { why },
             };
+            let taken = AtomicBool::new(false);
             let keep_for = attempt.shadow.is_none().then_some(attempt.id);
-            match tokio::time::timeout(self.settings.try_timeout, self.exchange(pool, request, keep_for)).await {
+            match tokio::time::timeout(self.settings.try_timeout, self.exchange(pool, request, keep_for, &taken)).await
+            {
                 Ok(Ok(answer)) => return AttemptResult::Answered(Arc::new(answer)),
                 Ok(Err(SendError::NeverSent { why: reason, .. })) => why = reason,
                 Ok(Err(SendError::Broken { why } | SendError::TimedOut { why })) => {
                     return AttemptResult::Broken { why };
                 }
-                Err(_) => return AttemptResult::Broken { why: self.timed_out(pool) },
+                Err(_) if taken.into_inner() => return AttemptResult::Broken { why: self.timed_out(pool) },
+                Err(_) => why = self.timed_out(pool),
             }
         }
         AttemptResult::NeverSent { why }
@@ -221,7 +234,12 @@ impl Upstream {
             if pool.is_h2c() {
                 to_h2(&mut request);
             }
-            match tokio::time::timeout(self.settings.try_timeout, self.exchange(pool, request, None)).await {
+            match tokio::time::timeout(
+                self.settings.try_timeout,
+                self.exchange(pool, request, None, &AtomicBool::new(false)),
+            )
+            .await
+            {
                 Ok(Ok(answer)) if (200..300).contains(&answer.status) => return ProbeResult::Applied(Arc::new(answer)),
                 Ok(Ok(answer)) if answer.status == 404 => return ProbeResult::NotFound,
                 Ok(Err(SendError::NeverSent { .. })) => {}
@@ -237,8 +255,9 @@ impl Upstream {
         pool: &Arc<Pool>,
         request: Request<Body>,
         keep_for: Option<WriteId>,
+        taken: &AtomicBool,
     ) -> Result<Answer, SendError> {
-        let (mut head, body) = pool.send(request).await?.into_parts();
+        let (mut head, body) = pool.send(request, taken).await?.into_parts();
         let collected = collect(body, self.settings.max_replay_body, self.settings.large_answers).await;
         let collected = collected.map_err(|why| SendError::Broken { why: format!("{}: {why}", pool.name()) })?;
         headers::strip_hop_by_hop(&mut head.headers);
