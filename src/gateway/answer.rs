@@ -5,10 +5,11 @@ use http::{Response, StatusCode};
 use super::app::{App, Context, STATUS_PATH};
 use super::body::Body;
 use super::headers::{self, HOLDFAST_SEEN, HOLDFAST_SERVED_BY, HOLDFAST_WRITE, IDEMPOTENT_REPLAYED, X_REQUEST_ID};
-use super::refusal::{self, Refusal};
+use super::refusal;
 use super::seen;
 use crate::idempotency::Dialect;
 use crate::model::{After, Answer, Problem, SiteName, WriteId};
+use crate::problem::Cause;
 use crate::service::Reply;
 
 const IDEMPOTENCY_STATUS: HeaderName = HeaderName::from_static("idempotency-status");
@@ -29,10 +30,7 @@ impl App {
                     ?reply,
                     "a group answered a write with something else"
                 );
-                let detail = "an internal fault; retry with the same key";
-                let fault = Refusal::new(500, "internal", "An internal fault", detail)
-                    .retry(crate::model::Retry::SameKey, None);
-                refusal::response(&fault, context.id(), None)
+                refusal::response(&Cause::Internal.into(), context.id(), None)
             }
         }
     }
@@ -90,13 +88,12 @@ impl App {
     }
 
     fn problem(&self, context: &Context<'_>, id: Option<WriteId>, problem: &Problem) -> Response<Body> {
-        let dialect = context.service.settings.keys.dialect;
-        let cause = refusal::of_problem(problem, dialect);
-        let write = id.map(|id| self.neighbours.tokens.token(id));
-        let write = write.map(|token| (format!("{STATUS_PATH}{token}"), token));
-        let write = write.as_ref().map(|(address, token)| (token.as_str(), address.as_str()));
-        let mut response = refusal::response(&cause, context.id(), write);
-        if dialect == Dialect::Envoy && cause.status == 500 {
+        let envoy = context.service.settings.keys.dialect == Dialect::Envoy;
+        let token = id.map(|id| self.neighbours.tokens.token(id));
+        let status_address = token.as_ref().map(|token| format!("{STATUS_PATH}{token}"));
+        let cause = Cause::Write { problem: problem.clone(), envoy, status_address };
+        let mut response = refusal::response(&cause.into(), context.id(), token.as_deref());
+        if envoy && response.status() == StatusCode::INTERNAL_SERVER_ERROR {
             response.headers_mut().insert(IDEMPOTENCY_STATUS, HeaderValue::from_static("false"));
         }
         response

@@ -14,11 +14,12 @@ use super::headers::{self, Client, HOLDFAST_SEEN, TRACEPARENT, X_REQUEST_ID};
 use super::parts::{self, Parts};
 use super::refusal::{self, Refusal};
 use super::route::{RouteError, Router};
-use super::seen::{self, SeenError};
+use super::seen;
 use super::settings::{Groups, Neighbours, ServiceEntry, Target};
 use super::strict::Violation;
 use super::time;
 use crate::model::{After, SiteName};
+use crate::problem::Cause;
 
 /// Where a client asks how its write stands.
 pub const STATUS_PATH: &str = "/.holdfast/writes/";
@@ -74,10 +75,13 @@ impl App {
             return self.own_page(&head).await;
         }
         refuse_upgrades(&head)?;
+        if head.headers.get(EXPECT).is_some_and(|e| !e.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+            return Err(Refusal::closing(Cause::ExpectationFailed));
+        }
         let host = parts::host_of(authority.to_str().unwrap_or_default());
         let Some(index) = self.router.route(host, head.uri.path()) else {
-            let detail = format!("no service takes host {host:?} and this path");
-            return Err(Refusal::new(404, "no-route", "No such service", detail));
+            let (host, path) = (host.to_owned(), head.uri.path().to_owned());
+            return Err(Cause::NoRoute { host, path }.into());
         };
         let service = &self.services[index];
         let target = self.target(service, &head, host, client)?;
@@ -106,25 +110,21 @@ impl App {
             Groups::PerStore(stores) => {
                 let path = head.uri.path();
                 let parts = Parts { path, host, headers: &head.headers, client: client.address, body: b"" };
-                let bad = |error: RouteError| Refusal::new(400, "bad-store", "No such store here", error.to_string());
-                let from =
-                    service.settings.store_from.as_ref().ok_or_else(|| {
-                        bad(RouteError::StoreMissing { from: "store_from of the service".to_owned() })
-                    })?;
-                let store = from.extract(&parts, |store| stores.contains_key(store)).map_err(bad)?;
+                let none = || Cause::StoreMissing { from: "store_from of the service".to_owned() };
+                let from = service.settings.store_from.as_ref().ok_or_else(none)?;
+                let store = from.extract(&parts, |store| stores.contains_key(store)).map_err(of_store)?;
                 Ok(stores.get(&store))
             }
         }
     }
 
     async fn own_page(&self, head: &Head) -> Result<Response<Body>, Refusal> {
-        let none = || Refusal::new(404, "no-such-write", "No such write", "there is no write with this token here");
         let token = head.uri.path().strip_prefix(STATUS_PATH).filter(|t| !t.is_empty() && t.len() <= 128);
-        let token = token.ok_or_else(none)?;
+        let token = token.ok_or(Cause::UnknownToken)?;
         if head.method != Method::GET && head.method != Method::HEAD {
-            return Err(Refusal::new(405, "method-not-allowed", "Only GET", "a write's status can only be read"));
+            return Err(Cause::MethodUnsupported { method: head.method.to_string() }.into());
         }
-        self.neighbours.status.status(token).await.ok_or_else(none)
+        Ok(self.neighbours.status.status(token).await.ok_or(Cause::UnknownToken)?)
     }
 }
 
@@ -162,12 +162,20 @@ fn refused(head: &Head) -> Option<Violation> {
 }
 
 fn of_violation(violation: Violation) -> Refusal {
-    let (code, title) = match violation.status() {
-        431 => ("head-too-large", "The request's head is too large"),
-        408 => ("head-timeout", "The request came too slowly"),
-        _ => ("bad-request", "Not a sound HTTP request"),
-    };
-    Refusal::new(violation.status(), code, title, violation.detail()).close()
+    Refusal::closing(match violation.status() {
+        431 => Cause::HeadersTooLarge,
+        408 => Cause::RequestTimeout,
+        _ => Cause::BadRequest { what: violation.detail() },
+    })
+}
+
+fn of_store(error: RouteError) -> Cause {
+    match error {
+        RouteError::StoreMissing { from } => Cause::StoreMissing { from },
+        RouteError::StoreForeign { store, .. } => Cause::StoreForeign { store },
+        // Only found while routes are built.
+        RouteError::Path { .. } | RouteError::Twice { .. } | RouteError::StoreFrom(_) => Cause::Internal,
+    }
 }
 
 /// The client's own id where it is one, else a new one; either way it is in the headers from here on.
@@ -191,7 +199,7 @@ fn request_id(map: &mut HeaderMap) -> HeaderValue {
 
 /// What the client called the service; the target becomes origin-form, `Host` leaves the headers (RFC 9112 §3.2.2).
 fn take_authority(head: &mut Head) -> Result<HeaderValue, Refusal> {
-    let bad = |detail: &'static str| Refusal::new(400, "bad-request", "Not a sound HTTP request", detail).close();
+    let bad = |what: &'static str| Refusal::closing(Cause::BadRequest { what });
     let mut hosts = head.headers.get_all(HOST).iter();
     let host = hosts.next().cloned();
     if hosts.next().is_some() {
@@ -221,29 +229,27 @@ fn take_authority(head: &mut Head) -> Result<HeaderValue, Refusal> {
 
 /// WebSockets and tunnels are not carried yet. An offer of h2c may be ignored (RFC 9110 §7.8).
 fn refuse_upgrades(head: &Head) -> Result<(), Refusal> {
-    let refusal = |detail| Err(Refusal::new(501, "upgrade-unsupported", "No upgrades", detail));
     if head.method == Method::CONNECT {
-        return refusal("CONNECT is not carried by this appliance").map_err(Refusal::close);
+        return Err(Refusal::closing(Cause::MethodUnsupported { method: head.method.to_string() }));
     }
     let Some(upgrade) = head.headers.get(UPGRADE) else { return Ok(()) };
     let nominated = head.headers.get_all(CONNECTION).iter().any(|line| {
         line.as_bytes().split(|&b| b == b',').any(|token| token.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
     });
     if nominated && !upgrade.as_bytes().eq_ignore_ascii_case(b"h2c") {
-        return refusal("protocol upgrades (WebSocket) are not carried by this appliance yet");
+        return Err(Cause::UpgradeUnsupported.into());
     }
     Ok(())
 }
 
 /// `Holdfast-Seen` with its text, out of the headers.
 fn take_seen(map: &mut HeaderMap) -> Result<Option<(After, HeaderValue)>, Refusal> {
-    let bad = |error: SeenError| Refusal::new(400, "bad-seen", "Not a Holdfast-Seen token", error.to_string());
     let mut values = map.get_all(HOLDFAST_SEEN).iter();
     let (Some(value), more) = (values.next(), values.next()) else { return Ok(None) };
     if more.is_some() {
-        return Err(bad(SeenError::Repeated));
+        return Err(Cause::SeenMalformed.into());
     }
-    let (after, value) = (seen::decode(value.as_bytes()).map_err(bad)?, value.clone());
+    let (after, value) = (seen::decode(value.as_bytes()).map_err(|_| Cause::SeenMalformed)?, value.clone());
     map.remove(HOLDFAST_SEEN);
     Ok(Some((after, value)))
 }

@@ -1,11 +1,14 @@
 //! The one body type of the data path: an enum, so that no request pays for a box.
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
+use tokio::sync::oneshot;
 
 use super::pool::Lease;
 
@@ -17,6 +20,11 @@ pub enum Body {
     Full(Bytes),
     /// A client's, streamed through.
     Incoming(Incoming),
+    /// The same, telling by the drop of its sender when it is over: an upload may take its time.
+    Upload {
+        incoming: Incoming,
+        ended: Option<oneshot::Sender<()>>,
+    },
     /// An endpoint's, streamed through; its connection goes back to the pool at the end.
     Upstream {
         incoming: Incoming,
@@ -54,6 +62,13 @@ impl http_body::Body for Body {
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
             Body::Incoming(incoming) => Pin::new(incoming).poll_frame(cx).map_err(Into::into),
+            Body::Upload { incoming, ended } => {
+                let frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));
+                if !matches!(frame, Some(Ok(_))) || incoming.is_end_stream() {
+                    *ended = None;
+                }
+                Poll::Ready(frame.map(|f| f.map_err(Into::into)))
+            }
             Body::Upstream { incoming, lease } => {
                 let frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));
                 match &frame {
@@ -71,7 +86,9 @@ impl http_body::Body for Body {
         match self {
             Body::Empty => true,
             Body::Full(_) => false,
-            Body::Incoming(incoming) | Body::Upstream { incoming, .. } => incoming.is_end_stream(),
+            Body::Incoming(incoming) | Body::Upload { incoming, .. } | Body::Upstream { incoming, .. } => {
+                incoming.is_end_stream()
+            }
             Body::Boxed(body) => body.is_end_stream(),
         }
     }
@@ -80,8 +97,53 @@ impl http_body::Body for Body {
         match self {
             Body::Empty => SizeHint::with_exact(0),
             Body::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Body::Incoming(incoming) | Body::Upstream { incoming, .. } => incoming.size_hint(),
+            Body::Incoming(incoming) | Body::Upload { incoming, .. } | Body::Upstream { incoming, .. } => {
+                incoming.size_hint()
+            }
             Body::Boxed(body) => body.size_hint(),
         }
+    }
+}
+
+/// An answer on its way to a client: as long as it lives, its connection is busy.
+pub struct Served {
+    body: Body,
+    _busy: Busy,
+}
+
+impl Served {
+    pub fn new(body: Body, busy: Busy) -> Self {
+        Self { body, _busy: busy }
+    }
+}
+
+/// Counts one request of a connection from its head to the last byte of its answer.
+pub struct Busy(Arc<AtomicUsize>);
+
+impl Busy {
+    pub fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count.clone())
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl http_body::Body for Served {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }

@@ -5,6 +5,8 @@
 //! ([`REFUSED_METHOD`]), so that the refusal is answered like any other request, in order, and ends the connection.
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -60,13 +62,15 @@ pub struct Conn<S> {
     /// One timer for the whole life: moved only when it fires, so that a request costs no timer.
     timer: Pin<Box<Sleep>>,
     deadline: Option<Instant>,
+    /// Requests whose answers are not complete: their client is waiting, not idle.
+    busy: Arc<AtomicUsize>,
     /// Bytes thrown away after our last one; 0 until then.
     lingering: usize,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
     /// `first` is what was read to tell HTTP/1.1 from HTTP/2.
-    pub fn http1(inner: S, first: Vec<u8>, limits: ConnLimits) -> Self {
+    pub fn http1(inner: S, first: Vec<u8>, limits: ConnLimits, busy: Arc<AtomicUsize>) -> Self {
         let timer = Box::pin(tokio::time::sleep(limits.idle_timeout.min(limits.head_timeout)));
         let mut conn = Self {
             inner,
@@ -76,6 +80,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
             released: 0,
             timer,
             deadline: None,
+            busy,
             lingering: 0,
         };
         conn.take_first(first);
@@ -85,7 +90,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
     pub fn http2(inner: S, first: Vec<u8>, limits: ConnLimits) -> Self {
         let timer = Box::pin(tokio::time::sleep(limits.idle_timeout));
         let released = first.len();
-        Self { inner, state: State::Transparent, limits, held: first, released, timer, deadline: None, lingering: 0 }
+        Self {
+            inner,
+            state: State::Transparent,
+            limits,
+            held: first,
+            released,
+            timer,
+            deadline: None,
+            busy: Arc::default(),
+            lingering: 0,
+        }
     }
 
     fn take_first(&mut self, first: Vec<u8>) {
@@ -212,6 +227,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
                         Ok(framing) => {
                             self.released += skip + length;
                             self.state = after_head(framing);
+                            self.deadline = None;
                         }
                         Err(violation) => return self.refuse(violation),
                     }
@@ -260,17 +276,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         Poll::Ready(())
     }
 
-    /// Between requests and in heads a client may not be silent for ever.
+    /// Between requests, in heads and in bodies a client may not be silent for ever. While it waits for us it may.
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let State::Head { begun } = self.state else { return Poll::Pending };
+        let begun = match self.state {
+            State::Head { begun } => begun,
+            State::Length(_) | State::Chunked { .. } => false,
+            State::Transparent | State::Refused | State::Closed => return Poll::Pending,
+        };
+        let waits_for_us = matches!(self.state, State::Head { begun: false });
         let idle = self.limits.idle_timeout;
-        let deadline = *self.deadline.get_or_insert_with(|| Instant::now() + idle);
+        let mut deadline = *self.deadline.get_or_insert_with(|| Instant::now() + idle);
         loop {
             if self.timer.deadline() > deadline {
                 self.timer.as_mut().reset(deadline);
             }
             ready!(self.timer.as_mut().poll(cx));
-            if Instant::now() >= deadline {
+            let now = Instant::now();
+            if waits_for_us && self.busy.load(Ordering::Relaxed) > 0 {
+                deadline = now + idle;
+                self.deadline = Some(deadline);
+            } else if now >= deadline {
                 break;
             }
             self.timer.as_mut().reset(deadline);
@@ -381,7 +406,7 @@ mod tests {
 
     async fn seen(pieces: &[&[u8]], first: &[u8]) -> (String, bool) {
         let (mut client, server) = tokio::io::duplex(64 << 10);
-        let mut conn = Conn::http1(server, first.to_vec(), limits());
+        let mut conn = Conn::http1(server, first.to_vec(), limits(), Arc::default());
         let pieces: Vec<Vec<u8>> = pieces.iter().map(|p| p.to_vec()).collect();
         let client = tokio::spawn(async move {
             for piece in pieces {
@@ -439,7 +464,7 @@ mod tests {
         let (head_timeout, idle_timeout) = (Duration::from_millis(40), Duration::from_millis(120));
         let limits = ConnLimits { head_timeout, idle_timeout, ..limits() };
         let (mut client, server) = tokio::io::duplex(1024);
-        let mut conn = Conn::http1(server, Vec::new(), limits);
+        let mut conn = Conn::http1(server, Vec::new(), limits, Arc::default());
         client.write_all(b"GET / HT").await.unwrap();
         let begin = Instant::now();
         let mut text = Vec::new();
@@ -449,7 +474,7 @@ mod tests {
         assert!(begin.elapsed() >= head_timeout);
 
         let (_client, server) = tokio::io::duplex(1024);
-        let mut conn = Conn::http1(server, Vec::new(), limits);
+        let mut conn = Conn::http1(server, Vec::new(), limits, Arc::default());
         let begin = Instant::now();
         assert_eq!(conn.read_to_end(&mut Vec::new()).await.unwrap(), 0);
         assert!(begin.elapsed() >= idle_timeout);

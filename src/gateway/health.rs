@@ -1,4 +1,5 @@
 //! Active health checks: one task per endpoint, level-triggered, ending with its upstream.
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -97,7 +98,7 @@ async fn ask(pool: &Arc<Pool>, path: &str) -> bool {
     if pool.is_h2c() {
         super::upstream::to_h2(&mut request);
     }
-    let Ok(response) = pool.send(request).await else { return false };
+    let Ok(response) = pool.send(request, &AtomicBool::new(false)).await else { return false };
     let good = |response: &Response<Body>| response.status().is_success() || response.status().is_redirection();
     let success = good(&response);
     let mut body = response.into_body();

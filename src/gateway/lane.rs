@@ -141,7 +141,8 @@ mod tests {
     #[test]
     fn the_first_hit_counts() {
         let token = bearer(r#"{"sub":"till-7"}"#);
-        let table: &[(&[&str], &[(&'static str, &str)], &str, &str, Lane)] = &[
+        type Case<'a> = (&'a [&'a str], &'a [(&'static str, &'a str)], &'a str, &'a str, Lane);
+        let table: &[Case<'_>] = &[
             (&["service"], &[], "/a", "", Lane::WHOLE_SERVICE),
             (&["header:X-Session-Id"], &[("x-session-id", "s")], "/a", "", Lane::of("header:x-session-id", b"s")),
             (&["header:x"], &[], "/a", "", Lane::WHOLE_SERVICE),

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use http::Request;
@@ -18,6 +19,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::app::App;
+use super::body::{Busy, Served};
 use super::conn::{Conn, ConnLimits};
 use super::headers::Client;
 use super::route::RouteError;
@@ -152,7 +154,12 @@ async fn connection(
         serve(stream, Client::new(peer, false), false, &shared).await;
         return drop(permit);
     };
-    if let Ok(Ok(stream)) = tokio::time::timeout(shared.limits.head_timeout, tls.accept(stream)).await {
+    let mut stopping = shared.stopping.subscribe();
+    let accepted = tokio::select! {
+        accepted = tokio::time::timeout(shared.limits.head_timeout, tls.accept(stream)) => accepted,
+        () = stopped(&mut stopping) => return drop(permit),
+    };
+    if let Ok(Ok(stream)) = accepted {
         let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         serve(stream, Client::new(peer, true), is_h2, &shared).await;
     }
@@ -163,20 +170,28 @@ async fn serve<S>(mut stream: S, client: Client, is_h2: bool, shared: &Arc<Share
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let mut stopping = shared.stopping.subscribe();
     let mut first = Vec::new();
     let mut is_preface = is_h2;
     if !is_h2 {
         let timeout = shared.limits.idle_timeout.min(shared.limits.head_timeout);
-        match tokio::time::timeout(timeout, sniff(&mut stream, &mut first)).await {
+        let sniffed = tokio::select! {
+            sniffed = tokio::time::timeout(timeout, sniff(&mut stream, &mut first)) => sniffed,
+            () = stopped(&mut stopping) => return,
+        };
+        match sniffed {
             Ok(Ok(found)) => is_preface = found,
             _ => return,
         }
     }
-    let mut stopping = shared.stopping.subscribe();
-    let (app, client) = (shared.app.clone(), Arc::new(client));
+    let (app, client, busy) = (shared.app.clone(), Arc::new(client), Arc::<AtomicUsize>::default());
+    let count = busy.clone();
     let service = service_fn(move |request: Request<Incoming>| {
-        let (app, client) = (app.clone(), client.clone());
-        async move { Ok::<_, std::convert::Infallible>(app.answer(&client, request).await) }
+        let (app, client, busy) = (app.clone(), client.clone(), Busy::new(&count));
+        async move {
+            let response = app.answer(&client, request).await;
+            Ok::<_, std::convert::Infallible>(response.map(|body| Served::new(body, busy)))
+        }
     });
     // A connection that ends badly ended for its client too, which alone can do something about it.
     if is_preface {
@@ -190,7 +205,7 @@ where
             }
         }
     } else {
-        let io = TokioIo::new(Conn::http1(stream, first, shared.limits));
+        let io = TokioIo::new(Conn::http1(stream, first, shared.limits, busy));
         let mut conn = pin!(shared.http1.serve_connection(io, service));
         tokio::select! {
             _ = conn.as_mut() => {}

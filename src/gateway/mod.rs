@@ -37,7 +37,6 @@ pub use body::{Body, BoxError};
 pub use lane::{LaneError, LaneRules};
 pub use listen::{Gateway, GatewayError};
 pub use pool::{EndpointError, EndpointSettings, PoolSettings, SendError};
-pub use refusal::Refusal;
 pub use route::{Match, RouteError, StoreFrom, WriteMethods};
 pub use settings::{
     BoxFuture, GatewaySettings, Groups, ListenSettings, Neighbours, PeerError, PeerProxy, ServiceEntry,

@@ -78,6 +78,10 @@ pub enum SendError {
     Broken {
         why: String,
     },
+    /// Broken by our own patience: no answer within the time for one try.
+    TimedOut {
+        why: String,
+    },
 }
 
 struct Idle {
@@ -149,13 +153,22 @@ impl Pool {
         self.healthy.swap(healthy, Ordering::Relaxed) != healthy
     }
 
-    /// Sends one request once; the answer's body gives the connection back when it ends.
-    pub async fn send(self: &Arc<Self>, request: Request<Body>) -> Result<Response<Body>, SendError> {
+    /// Sends one request once; the answer's body gives the connection back when it ends. `taken` is true from the moment at
+    /// which a connection may have taken the request: whoever stops waiting before that knows that it was never sent.
+    pub async fn send(
+        self: &Arc<Self>,
+        request: Request<Body>,
+        taken: &AtomicBool,
+    ) -> Result<Response<Body>, SendError> {
         let permit = match self.permit().await {
             Ok(permit) => permit,
             Err(why) => return Err(SendError::NeverSent { why, request: Some(Box::new(request)) }),
         };
-        if self.endpoint.h2c { self.send_h2(request, permit).await } else { self.send_h1(request, permit).await }
+        if self.endpoint.h2c {
+            self.send_h2(request, permit, taken).await
+        } else {
+            self.send_h1(request, permit, taken).await
+        }
     }
 
     async fn permit(&self) -> Result<OwnedSemaphorePermit, String> {
@@ -172,6 +185,7 @@ impl Pool {
         self: &Arc<Self>,
         mut request: Request<Body>,
         permit: OwnedSemaphorePermit,
+        taken: &AtomicBool,
     ) -> Result<Response<Body>, SendError> {
         loop {
             let (mut sender, socket, is_fresh) = match self.take_idle().await {
@@ -181,6 +195,7 @@ impl Pool {
                     Err(why) => return Err(SendError::NeverSent { why, request: Some(Box::new(request)) }),
                 },
             };
+            taken.store(true, Ordering::Relaxed);
             match sender.try_send_request(request).await {
                 Ok(response) => {
                     let lease = Lease { pool: self.clone(), conn: Some((sender, socket)), _permit: permit };
@@ -188,6 +203,7 @@ impl Pool {
                 }
                 Err(error) => request = self.not_taken(error, is_fresh)?,
             }
+            taken.store(false, Ordering::Relaxed);
         }
     }
 
@@ -261,6 +277,7 @@ impl Pool {
         self: &Arc<Self>,
         mut request: Request<Body>,
         permit: OwnedSemaphorePermit,
+        taken: &AtomicBool,
     ) -> Result<Response<Body>, SendError> {
         loop {
             let kept = self.lock_shared().clone().filter(|sender| !sender.is_closed());
@@ -272,6 +289,7 @@ impl Pool {
                     Err(why) => return Err(SendError::NeverSent { why, request: Some(Box::new(request)) }),
                 },
             };
+            taken.store(true, Ordering::Relaxed);
             match sender.try_send_request(request).await {
                 Ok(response) => {
                     let lease = Lease { pool: self.clone(), conn: None, _permit: permit };
@@ -279,6 +297,7 @@ impl Pool {
                 }
                 Err(error) => {
                     request = self.not_taken(error, is_fresh)?;
+                    taken.store(false, Ordering::Relaxed);
                     *self.lock_shared() = None;
                 }
             }

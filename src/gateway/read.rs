@@ -8,10 +8,10 @@ use super::app::{App, Context};
 use super::body::Body;
 use super::headers::{self, HOLDFAST_SEEN, HOLDFAST_SERVED_BY};
 use super::pool::SendError;
-use super::refusal::{self, Refusal};
+use super::refusal::Refusal;
 use super::settings::{PeerError, Target};
-use crate::idempotency::Dialect;
-use crate::model::{After, Problem, Retry, SiteName};
+use crate::model::{After, Problem, SiteName};
+use crate::problem::Cause;
 use crate::service::Reply;
 
 impl App {
@@ -40,7 +40,7 @@ impl App {
             headers::append_via(&mut head.headers);
             let request = Request::from_parts(head, streamed(body));
             let response = peers.proxy(&site, &target.group, request).await.map_err(|error| of_peer(&error))?;
-            return Ok(self.from_service(response, Some(&site)));
+            return Ok(self.pass_on(response, Some(&site)));
         }
         if let (Some(target), Some((after, _))) = (target, &seen) {
             self.await_seen(&context, target, after.clone()).await?;
@@ -49,12 +49,12 @@ impl App {
         let request = Request::from_parts(head, streamed(body));
         match context.service.upstream.stream(request).await {
             Ok(response) => {
-                let mut response = self.from_service(response, target.map(|_| &self.site));
+                let mut response = self.pass_on(response, target.map(|_| &self.site));
                 // What the reader had seen, it has still seen.
                 seen.map(|(_, token)| response.headers_mut().insert(HOLDFAST_SEEN, token));
                 Ok(response)
             }
-            Err(error) => Err(of_send(error, is_safe)),
+            Err(error) => Err(of_send(error, &context.service.settings.name, is_safe)),
         }
     }
 
@@ -63,13 +63,13 @@ impl App {
         let timeout_ms = settings.total_timeout.as_millis() as u64;
         match target.handle.await_seen(seen, timeout_ms).await {
             Reply::Go { fresh } if fresh || !settings.refuse_stale => Ok(()),
-            Reply::Problem { problem, .. } => Err(refusal::of_problem(&problem, Dialect::Ietf)),
-            _ => Err(refusal::of_problem(&Problem::Stale, Dialect::Ietf)),
+            Reply::Problem { problem, .. } => Err(Cause::from(problem).into()),
+            _ => Err(Cause::from(Problem::Stale).into()),
         }
     }
 
     /// What a proxy does to an answer that it passes on.
-    fn from_service(&self, response: Response<Body>, served_by: Option<&SiteName>) -> Response<Body> {
+    fn pass_on(&self, response: Response<Body>, served_by: Option<&SiteName>) -> Response<Body> {
         let (mut head, body) = response.into_parts();
         head.version = Version::HTTP_11;
         head.extensions.clear();
@@ -89,30 +89,31 @@ fn streamed(body: Incoming) -> Body {
     if body.is_end_stream() { Body::Empty } else { Body::Incoming(body) }
 }
 
-/// §6 for what is streamed: only what was never sent is safe to repeat, unless it changes nothing anyway.
-fn of_send(error: SendError, is_safe: bool) -> Refusal {
+/// §6 for what is streamed: only what was never sent is safe to repeat, unless it changes nothing anyway (`read`). The
+/// reason is for the operator; the client learns what it may do.
+fn of_send(error: SendError, service: &str, read: bool) -> Refusal {
+    let service = service.to_owned();
     match error {
         SendError::NeverSent { why, .. } => {
-            Refusal::new(503, "no-endpoint", "The service cannot be reached", format!("{why}; nothing was sent"))
-                .origin("upstream")
-                .retry(Retry::Safe, Some(1))
+            tracing::debug!(service, why, "a request was never sent");
+            Cause::UpstreamUnreachable { service }.into()
         }
         SendError::Broken { why } => {
-            let retry = if is_safe { Retry::Safe } else { Retry::Unknown };
-            Refusal::new(502, "upstream-broken", "The service broke off", why)
-                .origin("upstream")
-                .retry(retry, None)
-                .close()
+            tracing::debug!(service, why, "a request broke off");
+            Refusal::closing(Cause::UpstreamBroken { service, read })
+        }
+        SendError::TimedOut { why } => {
+            tracing::debug!(service, why, "a request was not answered in time");
+            Refusal::closing(Cause::UpstreamTimeout { service, read })
         }
     }
 }
 
-fn of_peer(error: &PeerError) -> Refusal {
-    let status = match error {
-        PeerError::NeverSent { .. } => 503,
-        PeerError::Broken { .. } => 502,
-    };
-    Refusal::new(status, "peer-unreachable", "The deciding site cannot be reached", error.to_string())
-        .origin("peer")
-        .retry(Retry::Safe, Some(1))
+fn of_peer(error: &PeerError) -> Cause {
+    tracing::debug!(%error, "a read could not be taken to the deciding site");
+    match error {
+        PeerError::NeverSent { site, .. } | PeerError::Broken { site, .. } => {
+            Cause::PeerUnreachable { site: site.as_str().to_owned() }
+        }
+    }
 }

@@ -68,7 +68,7 @@ impl Router {
         }
         // A named host before a pattern before any; then the longest of each, so the first match is the best.
         let rank = |e: &Entry| e.host.as_ref().map_or((0, 0), |h| (if h.starts_with("*.") { 1 } else { 2 }, h.len()));
-        entries.sort_by(|a, b| (rank(b), b.prefix.len()).cmp(&(rank(a), a.prefix.len())));
+        entries.sort_by_key(|e| std::cmp::Reverse((rank(e), e.prefix.len())));
         let any_host = entries.iter().any(|e| e.host.is_some());
         Ok(Self { entries, any_host })
     }

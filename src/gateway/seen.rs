@@ -10,8 +10,6 @@ pub enum SeenError {
     Encoding,
     #[error("Holdfast-Seen is not a token of this version; send back a token as it was received, or leave it out")]
     Format,
-    #[error("Holdfast-Seen was sent more than once")]
-    Repeated,
 }
 
 const VERSION: u8 = 1;

@@ -1,6 +1,7 @@
 //! The client side of one service at this site: its endpoints, and what became of a request sent there (§6).
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -9,6 +10,7 @@ use http::{Request, Response, Uri};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use tokio::sync::watch;
+use tokio::time::error::Elapsed;
 
 use super::body::Body;
 use super::headers;
@@ -92,6 +94,9 @@ pub struct Upstream {
     large: LargeAnswers,
 }
 
+/// A body up to this is expected to be there at once.
+const SHORT_UPLOAD: u64 = 64 << 10;
+
 /// Why a streamed request has no answer.
 pub type StreamError = SendError;
 
@@ -125,6 +130,34 @@ impl Upstream {
         (0..count).map(move |i| &self.pools[(start + i) % count]).filter(|pool| pool.is_healthy())
     }
 
+    /// One try of a streamed request. Its time begins to run when the request is there whole, for long uploads too.
+    async fn send_streamed(
+        &self,
+        pool: &Arc<Pool>,
+        mut request: Request<Body>,
+        taken: &AtomicBool,
+    ) -> Result<Result<Response<Body>, SendError>, Elapsed> {
+        let try_timeout = self.settings.try_timeout;
+        let is_long = request.body().size_hint().exact().is_none_or(|length| length > SHORT_UPLOAD);
+        let uploaded = match request.body_mut() {
+            Body::Incoming(_) if is_long => {
+                let (sender, uploaded) = tokio::sync::oneshot::channel();
+                request = request.map(|body| match body {
+                    Body::Incoming(incoming) => Body::Upload { incoming, ended: Some(sender) },
+                    other => other,
+                });
+                uploaded
+            }
+            _ => return tokio::time::timeout(try_timeout, pool.send(request, taken)).await,
+        };
+        let mut sent = pin!(pool.send(request, taken));
+        tokio::select! {
+            result = sent.as_mut() => return Ok(result),
+            _ = uploaded => {}
+        }
+        tokio::time::timeout(try_timeout, sent).await
+    }
+
     /// Streams a request through, in origin-form and with `Host`; tries the next endpoint only when it was never sent.
     pub async fn stream(&self, mut request: Request<Body>) -> Result<Response<Body>, StreamError> {
         let mut why = self.nobody();
@@ -132,14 +165,22 @@ impl Upstream {
             if pool.is_h2c() {
                 to_h2(&mut request);
             }
-            let sent = tokio::time::timeout(self.settings.try_timeout, pool.send(request)).await;
-            match sent {
+            let taken = AtomicBool::new(false);
+            match self.send_streamed(pool, request, &taken).await {
                 Ok(Err(SendError::NeverSent { why: reason, request: Some(unsent) })) => {
                     request = *unsent;
                     why = reason;
                 }
                 Ok(result) => return result,
-                Err(_) => return Err(SendError::Broken { why: self.timed_out(pool) }),
+                Err(_) => {
+                    let why = self.timed_out(pool);
+                    let taken = taken.into_inner();
+                    return Err(if taken {
+                        SendError::TimedOut { why }
+                    } else {
+                        SendError::NeverSent { why, request: None }
+                    });
+                }
             }
         }
         Err(SendError::NeverSent { why, request: Some(Box::new(request)) })
@@ -153,12 +194,17 @@ impl Upstream {
                 Ok(request) => request,
                 Err(why) => return AttemptResult::NeverSent { why },
             };
+            let taken = AtomicBool::new(false);
             let keep_for = attempt.shadow.is_none().then_some(attempt.id);
-            match tokio::time::timeout(self.settings.try_timeout, self.exchange(pool, request, keep_for)).await {
+            match tokio::time::timeout(self.settings.try_timeout, self.exchange(pool, request, keep_for, &taken)).await
+            {
                 Ok(Ok(answer)) => return AttemptResult::Answered(Arc::new(answer)),
                 Ok(Err(SendError::NeverSent { why: reason, .. })) => why = reason,
-                Ok(Err(SendError::Broken { why })) => return AttemptResult::Broken { why },
-                Err(_) => return AttemptResult::Broken { why: self.timed_out(pool) },
+                Ok(Err(SendError::Broken { why } | SendError::TimedOut { why })) => {
+                    return AttemptResult::Broken { why };
+                }
+                Err(_) if taken.into_inner() => return AttemptResult::Broken { why: self.timed_out(pool) },
+                Err(_) => why = self.timed_out(pool),
             }
         }
         AttemptResult::NeverSent { why }
@@ -188,7 +234,12 @@ impl Upstream {
             if pool.is_h2c() {
                 to_h2(&mut request);
             }
-            match tokio::time::timeout(self.settings.try_timeout, self.exchange(pool, request, None)).await {
+            match tokio::time::timeout(
+                self.settings.try_timeout,
+                self.exchange(pool, request, None, &AtomicBool::new(false)),
+            )
+            .await
+            {
                 Ok(Ok(answer)) if (200..300).contains(&answer.status) => return ProbeResult::Applied(Arc::new(answer)),
                 Ok(Ok(answer)) if answer.status == 404 => return ProbeResult::NotFound,
                 Ok(Err(SendError::NeverSent { .. })) => {}
@@ -204,8 +255,9 @@ impl Upstream {
         pool: &Arc<Pool>,
         request: Request<Body>,
         keep_for: Option<WriteId>,
+        taken: &AtomicBool,
     ) -> Result<Answer, SendError> {
-        let (mut head, body) = pool.send(request).await?.into_parts();
+        let (mut head, body) = pool.send(request, taken).await?.into_parts();
         let collected = collect(body, self.settings.max_replay_body, self.settings.large_answers).await;
         let collected = collected.map_err(|why| SendError::Broken { why: format!("{}: {why}", pool.name()) })?;
         headers::strip_hop_by_hop(&mut head.headers);

@@ -18,7 +18,8 @@ use super::settings::Target;
 use super::time;
 use super::upstream::own_header;
 use crate::idempotency::{self, KeyError};
-use crate::model::{After, Facts, KeyHash, Request, Retry};
+use crate::model::{After, Facts, KeyHash, Request};
+use crate::problem::Cause;
 use crate::service::NewWrite;
 
 impl App {
@@ -57,12 +58,7 @@ impl App {
         let read = collect(&mut body, max, announced.unwrap_or(0) as usize);
         match tokio::time::timeout(self.body_timeout, read).await {
             Ok(result) => result,
-            Err(_) => {
-                let detail = format!("the body did not arrive within {:?}", self.body_timeout);
-                Err(Refusal::new(408, "body-timeout", "The body came too slowly", detail)
-                    .retry(Retry::Safe, None)
-                    .close())
-            }
+            Err(_) => Err(Refusal::closing(Cause::RequestTimeout)),
         }
     }
 }
@@ -71,10 +67,8 @@ async fn collect(body: &mut Incoming, max: usize, announced: usize) -> Result<By
     let mut first = Bytes::new();
     let mut more = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| {
-            let detail = format!("the body broke off or was malformed: {}", super::pool::describe(&error));
-            Refusal::new(400, "bad-body", "The body is not sound", detail).close()
-        })?;
+        let what = "the body broke off, or its chunks are malformed";
+        let frame = frame.map_err(|_| Refusal::closing(Cause::BadRequest { what }))?;
         let Ok(data) = frame.into_data() else { continue };
         if first.len().max(more.len()) + data.len() > max {
             return Err(too_large(max));
@@ -92,14 +86,20 @@ async fn collect(body: &mut Incoming, max: usize, announced: usize) -> Result<By
     Ok(if more.is_empty() { first } else { more.freeze() })
 }
 
-fn too_large(max: usize) -> Refusal {
-    let detail = format!("a write's body may have at most {max} bytes here (max_body)");
-    Refusal::new(413, "body-too-large", "The body is too large", detail).close()
+fn too_large(limit_bytes: usize) -> Refusal {
+    Refusal::closing(Cause::BodyTooLarge { limit_bytes })
 }
 
-fn of_key(error: &KeyError) -> Refusal {
-    let code = if matches!(error, KeyError::Missing { .. }) { "key-required" } else { "bad-key" };
-    Refusal::new(400, code, "The idempotency key cannot be used", error.to_string())
+fn of_key(error: &KeyError) -> Cause {
+    Cause::KeyMalformed {
+        what: match error {
+            KeyError::Missing { .. } => return Cause::KeyRequired,
+            KeyError::Empty { .. } => "it is empty",
+            KeyError::Repeated { .. } => "it was sent more than once",
+            KeyError::TooLong { .. } => "it is longer than 255 characters",
+            KeyError::Malformed { what, .. } => what,
+        },
+    }
 }
 
 fn facts(context: &Context<'_>, target: &Target, head: &Head, key: Option<&str>, body: &Bytes) -> Facts {

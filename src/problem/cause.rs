@@ -118,6 +118,7 @@ impl Cause {
     pub fn status(&self) -> StatusCode {
         match self {
             Cause::Write { problem: Problem::KeyReused, envoy: true, .. } => StatusCode::CONFLICT,
+            Cause::Write { problem: Problem::StoreDown, envoy: true, .. } => StatusCode::INTERNAL_SERVER_ERROR,
             _ => self.code().status(),
         }
     }

@@ -139,7 +139,7 @@ async fn what_a_reader_has_seen_is_waited_for() {
     let gateway = gateway(upstream_settings(&[service.address]), |_| {}).await;
     for lines in ["Holdfast-Seen: ???\r\n".to_owned(), token(1) + &token(1)] {
         let answer = ask(gateway.address, &get("/a", &lines)).await;
-        assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("bad-seen"), "{answer}");
+        assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("seen-malformed"), "{answer}");
     }
 }
 
@@ -150,14 +150,15 @@ async fn own_pages_unknown_routes_and_upgrades() {
     let gateway = gateway(upstream_settings(&[service.address]), only).await;
     for (request, status, says) in [
         (get("/.holdfast/writes/tok-1", ""), "200", "queued"),
-        (get("/.holdfast/writes/other", ""), "404", "no-such-write"),
-        (get("/.holdfast/writes/", ""), "404", "no-such-write"),
-        (post("/.holdfast/writes/tok-1", "", ""), "405", "method-not-allowed"),
+        (get("/.holdfast/writes/other", ""), "404", "unknown-token"),
+        (get("/.holdfast/writes/", ""), "404", "unknown-token"),
+        (post("/.holdfast/writes/tok-1", "", ""), "501", "method-unsupported"),
         (get("/txs", ""), "404", "no-route"),
         (get("/tx/1", ""), "200", "here"),
+        (post("/tx/1", "Expect: 200-maybe\r\n", "x"), "417", "expectation-failed"),
         (get("/tx", "Connection: Upgrade\r\nUpgrade: websocket\r\n"), "501", "upgrade-unsupported"),
         (get("/tx", "Connection: Upgrade\r\nUpgrade: h2c\r\n"), "200", "here"),
-        ("CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n".into(), "501", "upgrade-unsupported"),
+        ("CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n".into(), "501", "method-unsupported"),
     ] {
         let answer = ask(gateway.address, &request).await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}")) && answer.contains(says), "{request}: {answer}");
@@ -228,4 +229,68 @@ async fn http2_with_prior_knowledge_at_both_ends() {
     assert_eq!(requests.len(), 2);
     assert!(requests.iter().all(|r| r.contains("host: shop.example\r\n")), "{requests:?}");
     assert_eq!(inner.seen.lock().unwrap().writes.len(), 1);
+}
+
+#[tokio::test]
+async fn a_client_that_waits_is_not_idle_and_a_long_upload_has_its_time() {
+    let service = service(|_, _| [vec![Step::Wait(SECOND / 4)], ok("late")].concat()).await;
+    let mut settings = upstream_settings(&[service.address]);
+    settings.try_timeout = SECOND / 2;
+    let short = |g: &mut GatewaySettings| g.idle_timeout = SECOND / 10;
+    let gateway = gateway_with(settings, site().as_str(), |_| {}, short).await;
+    let mut wire = Wire::to(gateway.address).await;
+    assert!(wire.ask(&get("/a", "")).await.ends_with("late"));
+    wire.send("POST /plain/x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+    for _ in 0..12 {
+        tokio::time::sleep(SECOND / 20).await;
+        wire.send("5\r\nhello\r\n").await;
+    }
+    assert!(wire.ask("0\r\n\r\n").await.ends_with("late"));
+    assert!(wire.is_closed().await);
+    let mut stalled = Wire::to(gateway.address).await;
+    let refused = stalled.ask("POST /tx HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhe").await;
+    assert!(refused.starts_with("HTTP/1.1 400") || refused.is_empty(), "{refused}");
+    assert_eq!(gateway.seen.lock().unwrap().writes.len(), 0);
+}
+
+#[tokio::test]
+async fn tls_speaks_what_alpn_chose() {
+    use http_body_util::BodyExt;
+    let key = rcgen::generate_simple_self_signed(vec!["shop.example".into()]).unwrap();
+    let cert = key.cert.der().clone();
+    let private = rustls_pki_types::PrivateKeyDer::try_from(key.signing_key.serialize_der()).unwrap();
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let server = rustls::ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
+    let mut server = server.unwrap().with_no_client_auth().with_single_cert(vec![cert.clone()], private).unwrap();
+    server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let server = std::sync::Arc::new(server);
+    let service =
+        service(|_, request| ok(if request.contains("x-forwarded-proto: https") { "https" } else { "?" })).await;
+    let with_tls = |g: &mut GatewaySettings| g.listen[0].tls = Some(server);
+    let gateway = gateway_with(upstream_settings(&[service.address]), site().as_str(), |_| {}, with_tls).await;
+    for alpn in ["h2", "http/1.1"] {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(cert.clone()).unwrap();
+        let client =
+            rustls::ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
+        let mut client = client.unwrap().with_root_certificates(roots).with_no_client_auth();
+        client.alpn_protocols = vec![alpn.into()];
+        let tcp = tokio::net::TcpStream::connect(gateway.address).await.unwrap();
+        let name = "shop.example".try_into().unwrap();
+        let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(client));
+        let io = hyper_util::rt::TokioIo::new(connector.connect(name, tcp).await.unwrap());
+        let request = http::Request::builder().header("host", "shop.example");
+        let response = if alpn == "h2" {
+            let (mut sender, conn) =
+                hyper::client::conn::http2::handshake(hyper_util::rt::TokioExecutor::new(), io).await.unwrap();
+            tokio::spawn(conn);
+            let request = http::Request::builder().uri("https://shop.example/a");
+            sender.send_request(request.body(Body::Empty).unwrap()).await.unwrap()
+        } else {
+            let (mut sender, conn) = hyper::client::conn::http1::handshake(io).await.unwrap();
+            tokio::spawn(conn);
+            sender.send_request(request.uri("/a").body(Body::Empty).unwrap()).await.unwrap()
+        };
+        assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "https", "{alpn}");
+    }
 }

@@ -67,7 +67,7 @@ async fn bad_chunks_are_refused_and_reach_nobody() {
             }
             let answer = wire.read().await;
             assert!(
-                answer.starts_with("HTTP/1.1 400 ") && answer.contains("\"code\":\"bad-body\""),
+                answer.starts_with("HTTP/1.1 400 ") && answer.contains("\"code\":\"bad-request\""),
                 "{body:?}: {answer}"
             );
             assert!(wire.is_closed().await, "{body:?}");
@@ -98,6 +98,6 @@ async fn heads_have_limits() {
     for lines in ["x: y\r\n".repeat(101), format!("x: {}\r\n", "y".repeat(40_000))] {
         let mut wire = Wire::to(gateway.address).await;
         let answer = wire.ask(&get("/", &lines)).await;
-        assert!(answer.starts_with("HTTP/1.1 431 ") && answer.contains("head-too-large"), "{answer}");
+        assert!(answer.starts_with("HTTP/1.1 431 ") && answer.contains("headers-too-large"), "{answer}");
     }
 }
