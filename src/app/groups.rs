@@ -47,7 +47,8 @@ impl Registry {
         let mut members = BTreeMap::new();
         for service in &config.services {
             for group in service.groups() {
-                let member = member(config, service, &group, journal, clock, &upstreams[&service.name], &lines, metrics)?;
+                let member =
+                    member(config, service, &group, journal, clock, &upstreams[&service.name], &lines, metrics)?;
                 members.insert(group, member);
             }
         }

@@ -11,7 +11,6 @@ mod source;
 mod status;
 mod tokens;
 
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::admin;
+use crate::cli::Exit;
 use crate::config::Config;
 use crate::control::{Control, ControlError};
 use crate::gateway::{Gateway, GatewayError, Neighbours};
@@ -50,19 +50,20 @@ pub enum AppError {
 }
 
 impl AppError {
-    /// 74 disk, 78 configuration, 70 anything else (`sysexits.h`).
-    pub fn exit_code(&self) -> ExitCode {
+    pub fn exit(&self) -> Exit {
         match self {
-            AppError::Journal { .. } | AppError::Failed(_) => ExitCode::from(74),
-            AppError::Gateway(_) | AppError::Links(_) | AppError::Control(_) | AppError::Setting(_) => ExitCode::from(78),
-            AppError::Admin { .. } => ExitCode::from(78),
-            AppError::Runtime(_) => ExitCode::from(70),
+            AppError::Journal { .. } | AppError::Failed(_) => Exit::Disk,
+            AppError::Gateway(_) | AppError::Links(_) | AppError::Control(_) | AppError::Setting(_) => Exit::Config,
+            AppError::Admin { .. } => Exit::Config,
+            AppError::Runtime(_) => Exit::Internal,
         }
     }
 }
 
 /// Runs the appliance until a signal or a failure.
 pub fn run(config: Config) -> Result<(), AppError> {
+    crate::telemetry::init(config.log_format, &config.log_filter)
+        .map_err(|error| AppError::Setting(error.to_string()))?;
     abort_on_panic();
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     if config.threads > 0 {
@@ -85,9 +86,15 @@ fn abort_on_panic() {
     }));
 }
 
+/// Opens a site's journal for `holdfast journal`; the site must not be running.
+pub fn open_journal(config: &Config) -> Result<Journal, AppError> {
+    let dir = config.data_dir.display().to_string();
+    Journal::open(&resolve::journal(config)).map_err(|source| AppError::Journal { dir, source })
+}
+
 async fn serve(config: Config) -> Result<(), AppError> {
     let config = Arc::new(config);
-    let metrics = Metrics::new(config.services.iter().map(|s| s.name.as_str()));
+    let metrics = Arc::new(Metrics::new(config.services.iter().map(|s| s.name.as_str())));
     let notifier = Notifier::from_env().unwrap_or_else(|error| {
         tracing::warn!(%error, "NOTIFY_SOCKET cannot be used");
         None
@@ -97,21 +104,20 @@ async fn serve(config: Config) -> Result<(), AppError> {
         tokio::task::spawn_blocking(move || Journal::open(&options)).await
     };
     let dir = config.data_dir.display().to_string();
-    let journal = opened.expect("opening panics only with the process").map_err(|source| AppError::Journal { dir, source })?;
+    let journal =
+        opened.expect("opening panics only with the process").map_err(|source| AppError::Journal { dir, source })?;
     let clock = Clock::new(journal.clone());
     let upstreams = resolve::upstreams(&config)?;
     let registry = Arc::new(Registry::recover(&config, &journal, &clock, &upstreams, &metrics)?);
     let links = Links::start(resolve::links(&config, &registry)?, registry.clone()).await?;
     let control = Control::start(resolve::control(&config)?, registry.clone())?;
     registry.connect(links.clone(), control.clone());
+    let _checks: Vec<_> = upstreams.values().map(|upstream| upstream.spawn_checks()).collect();
 
     let (state, ready) = watch::channel(admin::HealthState::Recovering);
-    let source = Arc::new(Source::new(config.clone(), journal.clone(), registry.clone(), upstreams.clone(), metrics, ready)?);
-    let neighbours = Neighbours {
-        tokens: source.clone(),
-        status: source.clone(),
-        peers: Some(registry.clone()),
-    };
+    let source =
+        Arc::new(Source::new(config.clone(), journal.clone(), registry.clone(), upstreams.clone(), metrics, ready)?);
+    let neighbours = Neighbours { tokens: source.clone(), status: source.clone(), peers: Some(registry.clone()) };
     let services = resolve::services(&config, &registry, &upstreams)?;
     let gateway = Gateway::bind(resolve::gateway(&config)?, services, neighbours).await?;
     let address = config.admin.listen;

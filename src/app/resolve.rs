@@ -115,13 +115,13 @@ fn service_settings(service: &Service) -> Result<ServiceSettings, AppError> {
         }
         _ => None,
     };
-    let matches = service.matches.iter().map(|m| Match { host: m.host.clone(), path: m.path.clone() }).collect();
+    let matches = service.matches.iter().map(|m| Match { host: m.host.clone(), path: Some(m.path.clone()) }).collect();
     Ok(ServiceSettings {
         writes: WriteMethods::new(service.write_methods.clone()),
         lane: LaneRules::parse(&rules).map_err(|error| wrong("lane", error.to_string()))?,
         keys: KeyRules {
             dialect: match service.idempotency.dialect {
-                Dialect::Standard => idempotency::Dialect::Standard,
+                Dialect::Standard => idempotency::Dialect::Ietf,
                 Dialect::Envoy => idempotency::Dialect::Envoy,
             },
             require_key: service.idempotency.require_key,
@@ -168,9 +168,10 @@ fn server_tls(tls: &Tls) -> Result<Arc<rustls::ServerConfig>, AppError> {
 }
 
 pub(super) fn links(config: &Config, registry: &Registry) -> Result<LinkSettings, AppError> {
-    let dial = config.peers.iter().filter_map(|peer| {
-        peer.link.as_ref().map(|url| Dial { site: peer.site.clone(), url: url.to_string() })
-    });
+    let dial = config
+        .peers
+        .iter()
+        .filter_map(|peer| peer.link.as_ref().map(|url| Dial { site: peer.site.clone(), url: url.to_string() }));
     let tls = config.identity.as_ref().map(|identity| TlsFiles {
         ca: identity.ca.clone(),
         cert: identity.cert.clone(),

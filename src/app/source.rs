@@ -112,7 +112,7 @@ impl Source {
                 Durability::PowerLoss => "power-loss",
                 Durability::ProcessCrash => "process-crash",
             },
-            free_bytes: stats.as_ref().and_then(|s| s.disk_free_bytes).unwrap_or(0),
+            free_bytes: stats.as_ref().map_or(0, |s| s.disk_free_bytes),
             reserve_bytes: self.config.store.reserve_bytes,
             journal_bytes: stats.as_ref().map_or(0, |s| s.pages * s.page_bytes + s.wal_bytes),
             hours_left: stats.as_ref().and_then(|s| self.hours_left(s)),
@@ -125,7 +125,7 @@ impl Source {
         let oldest = UNIX_EPOCH + Duration::from_millis(stats.oldest_original_ms?);
         let age = SystemTime::now().duration_since(oldest).ok().filter(|age| *age >= YOUNG)?;
         let used = (stats.pages - stats.free_pages) * stats.page_bytes;
-        let free = stats.disk_free_bytes?.saturating_sub(self.config.store.reserve_bytes);
+        let free = stats.disk_free_bytes.saturating_sub(self.config.store.reserve_bytes);
         Some(free as f64 / (used as f64 / age.as_secs_f64()) / 3_600.0)
     }
 
@@ -195,7 +195,11 @@ impl AdminSource for Source {
         let services = self.config.services.iter().map(|service| ServiceStatus {
             name: service.name.clone(),
             replicas: service.replicas.clone(),
-            matches: service.matches.iter().map(|m| format!("{}{}", m.host.as_deref().unwrap_or("*"), m.path)).collect(),
+            matches: service
+                .matches
+                .iter()
+                .map(|m| format!("{}{}", m.host.as_deref().unwrap_or("*"), m.path))
+                .collect(),
             endpoints: self.upstreams[&service.name]
                 .endpoints()
                 .map(|(url, healthy)| EndpointStatus { url, healthy })
@@ -213,7 +217,8 @@ impl AdminSource for Source {
         let groups: Vec<Option<Group>> = match &query.service {
             None => vec![None],
             Some(name) => {
-                let groups: Vec<_> = self.registry.members.keys().filter(|g| g.service == *name).cloned().map(Some).collect();
+                let groups: Vec<_> =
+                    self.registry.members.keys().filter(|g| g.service == *name).cloned().map(Some).collect();
                 if groups.is_empty() {
                     return Err(format!("no service {name:?} is followed here"));
                 }

@@ -46,7 +46,10 @@ impl TokenCodec {
         let expected = self.seal(bytes);
         // In constant time: how much of a guess was right must not show.
         let differs = seal.iter().zip(&expected).fold(0, |differs, (a, b)| differs | (a ^ b));
-        let log = LogId { store: bytes[..16].try_into().ok()?, incarnation: u32::from_be_bytes(bytes[16..20].try_into().ok()?) };
+        let log = LogId {
+            store: bytes[..16].try_into().ok()?,
+            incarnation: u32::from_be_bytes(bytes[16..20].try_into().ok()?),
+        };
         (differs == 0).then_some(WriteId { log, n: u64::from_be_bytes(bytes[20..].try_into().ok()?) })
     }
 

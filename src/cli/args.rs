@@ -23,6 +23,9 @@ pub(super) enum Command {
     Check(CheckArguments),
     /// Two sites, a cut, a heal, and a table that proves both replicas equal
     Demo(DemoOptions),
+    /// The demo's point-of-sale service
+    #[command(hide = true)]
+    DemoPos(DemoPosOptions),
     /// What is healthy, pending, stopped
     Status(Ask),
     /// Other sites: connected, offline since when, what they have not confirmed
@@ -120,8 +123,25 @@ pub struct DemoOptions {
     /// Tamper with one write between appliance and service: the demo must notice and exit 1
     #[arg(long, value_enum)]
     pub sabotage: Option<Sabotage>,
+    /// Leave databases, configurations and logs where they are
+    #[arg(long)]
+    pub keep: bool,
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
+}
+
+#[derive(Debug, Args)]
+pub struct DemoPosOptions {
+    #[arg(long)]
+    pub listen: std::net::SocketAddr,
+    #[arg(long)]
+    pub db: PathBuf,
+    /// Do not wait for the disk
+    #[arg(long)]
+    pub no_fsync: bool,
+    /// End when standard input does: the demo cannot leave this process behind
+    #[arg(long)]
+    pub exit_with_stdin: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -6,7 +6,9 @@
 mod args;
 mod check;
 mod client;
+mod demonstrate;
 mod exit;
+mod journal;
 mod listing;
 mod measure;
 mod output;
@@ -46,9 +48,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn execute(command: Command) -> Result<ExitCode, Failure> {
     match command {
-        Command::Run(source) => app::run(load(source.config()?)?).map(|()| ExitCode::SUCCESS),
+        Command::Run(source) => app::run(load(source.config()?)?).map(|()| ExitCode::SUCCESS).map_err(Failure::from),
         Command::Check(check) => check::check(&check),
-        Command::Demo(options) => Ok(if app::demo(options)? { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
+        Command::Demo(options) => demonstrate::demo(&options),
+        Command::DemoPos(options) => demonstrate::pos(options),
         Command::Status(ask) => listing::status(&ask),
         Command::Peers(ask) => listing::peers(&ask),
         Command::Services { command, ask } => listing::services(command, &ask),
@@ -60,7 +63,7 @@ fn execute(command: Command) -> Result<ExitCode, Failure> {
                 JournalCommand::Stats(source) => (JournalOrder::Stats, source),
             };
             let config = load(Config::load(&source.config).map_err(Failure::config)?)?;
-            let result = app::journal(config, order)?;
+            let result = journal::read(&config, order)?;
             output::print(source.output, &result, output::fields);
             Ok(ExitCode::SUCCESS)
         }

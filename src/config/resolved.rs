@@ -312,6 +312,8 @@ impl Service {
             retain_ms: ms(self.retain),
             answer_max: self.answer_max_bytes,
             limits: self.limits,
+            #[cfg(feature = "planted-bugs")]
+            bug: None,
         }
     }
 }

@@ -74,6 +74,16 @@ impl FromStr for LaneRule {
     }
 }
 
+impl fmt::Display for StoreFrom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StoreFrom::Header(name) => write!(f, "header:{name}"),
+            StoreFrom::Host => f.write_str("host"),
+            StoreFrom::PathSegment(n) => write!(f, "path:{n}"),
+        }
+    }
+}
+
 impl fmt::Display for LaneRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

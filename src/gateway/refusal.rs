@@ -31,7 +31,7 @@ impl Refusal {
 /// The one edge where a refusal becomes an answer. `token`: of the write that it is about.
 pub fn response(refusal: &Refusal, request_id: &str, token: Option<&str>) -> Response<Body> {
     let response = problem::response(&refusal.cause, request_id);
-    let mut response = response.map(|full| Body::Boxed(full.map_err(|never| match never {}).boxed()));
+    let mut response = response.map(|full| Body::Boxed(full.map_err(|never| match never {}).boxed_unsync()));
     let headers = response.headers_mut();
     let mut append = |name, text: &str| HeaderValue::from_str(text).map(|value| headers.append(name, value)).is_ok();
     append(X_REQUEST_ID, request_id);

@@ -118,6 +118,11 @@ impl Upstream {
         self.healthy.send_if_modified(|now| std::mem::replace(now, healthy) != healthy);
     }
 
+    /// Address and health of each endpoint, for people.
+    pub fn endpoints(&self) -> impl Iterator<Item = (String, bool)> + '_ {
+        self.pools.iter().map(|pool| (pool.name(), pool.is_healthy()))
+    }
+
     /// The body of an answer too large to keep, once, for the client that waits for it (§9.9).
     pub fn take_large_answer(&self, id: WriteId) -> Option<Bytes> {
         self.large.take(id)

@@ -45,6 +45,8 @@ pub struct Filter {
     pub group: Option<Group>,
     pub lane: Option<Lane>,
     pub state: Option<ListState>,
+    /// Continue behind this one.
+    pub after: Option<WriteId>,
     pub limit: usize,
 }
 

@@ -320,7 +320,7 @@ fn weight(message: &Message) -> usize {
             outcome.answer.as_ref().map_or(0, |answer| answer.weight()) + pages(ahead)
         }
         Message::Reply { known: crate::service::Known::Recorded { answer: Some(answer), .. }, .. } => answer.weight(),
-        Message::Ask { .. } | Message::Revoke { .. } | Message::Word { .. } => 0,
+        Message::Revoke { .. } | Message::Word { .. } => 0,
         Message::Question { .. } | Message::Reply { .. } => 0,
     }
 }

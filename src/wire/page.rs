@@ -7,7 +7,7 @@ use wincode::{SchemaRead, SchemaWrite};
 
 use super::envelope::{read_value, seal_into, write_value};
 use super::{Error, Kind, open};
-use crate::model::{Chain, Group, Item, LogId, SiteName};
+use crate::model::{Group, Item, LogId, SiteName};
 use crate::service::Page;
 
 /// Fastest level: a line is paced, an edge machine's CPU is not spare.
@@ -22,7 +22,6 @@ struct Head {
     log: LogId,
     site: SiteName,
     from: u64,
-    chain: Chain,
     records: u32,
     /// Of all frames together, before compression.
     body_bytes: u32,
@@ -44,7 +43,6 @@ pub fn encode_page(group: &Group, page: &Page) -> Result<Bytes, Error> {
         log: page.log,
         site: page.site.clone(),
         from: page.from,
-        chain: page.chain,
         records,
         body_bytes,
         compressed: compressed.is_some(),
@@ -87,7 +85,7 @@ pub fn decode_page(envelope: &[u8], limit: usize) -> Result<(Group, Page), Error
         return Err(Error::DecompressedSize { got: frames.len(), expected });
     }
     let items = items_of(&frames, head.from, head.records as usize)?;
-    Ok((head.group, Page { log: head.log, site: head.site, from: head.from, chain: head.chain, items }))
+    Ok((head.group, Page { log: head.log, site: head.site, from: head.from, items }))
 }
 
 fn items_of(mut frames: &[u8], from: u64, records: usize) -> Result<Vec<Arc<Item>>, Error> {

@@ -9,7 +9,7 @@ fn log(n: u8) -> LogId {
     LogId { store: [n; 16], incarnation: 1 }
 }
 fn ask(n: u64) -> Message {
-    Message::Ask { id: WriteId { log: log(1), n }, attempt: 1 }
+    Message::Revoke { id: WriteId { log: log(1), n }, attempt: 1 }
 }
 fn status(lag_ms: u64, wants: &[(u8, u64, bool)]) -> Message {
     let cursor = |&(n, received, want): &(u8, u64, bool)| Cursor {

@@ -68,7 +68,7 @@ pub fn page(records: u64, body: usize) -> Page {
         request: Some(Arc::new(request(body))),
     };
     let items = (11..11 + records).map(|position| Arc::new(item(position))).collect();
-    Page { log: log(), site: SiteName::new("store-042"), from: 10, chain: Chain([10; 8]), items }
+    Page { log: log(), site: SiteName::new("store-042"), from: 10, items }
 }
 pub fn hello() -> Hello {
     let keys = BTreeMap::from([("lane".to_owned(), 1), ("replicas".to_owned(), 2)]);
@@ -123,7 +123,6 @@ pub const SAMPLES: [(&str, Make); 16] = [
     ("status", status),
     ("page", || Message::Page(page(1, 2))),
     ("wish", || wish(2)),
-    ("ask", || Message::Ask { id: id(1), attempt: 2 }),
     ("revoke", || Message::Revoke { id: id(1), attempt: 2 }),
     ("word-stored", || word(WishWord::Stored)),
     ("word-sending", || word(WishWord::Sending)),
