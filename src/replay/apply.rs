@@ -108,7 +108,6 @@ impl Core {
         self.lanes.entry(lane).or_default().here = Some(id);
         if let Some(key) = key
             && !write.doubtful
-            && write.role != Role::Ordered
         {
             if self.keys.may_be_stored(&key) {
                 self.set_stage(id, Stage::Checking);
@@ -192,6 +191,9 @@ impl Core {
         let Some(write) = self.live.get(&id) else { return };
         if write.role == Role::Shadow {
             return self.decide_shadow(cx, id, Fate::Duplicate(of));
+        }
+        if write.role == Role::Ordered {
+            return self.ordered_is_copy(cx, id, of);
         }
         let known = outcome.filter(|o| o.answer.is_some() || o.status != 0);
         let outcome = Outcome {

@@ -186,6 +186,18 @@ impl Core {
         }
     }
 
+    /// A person ordered it to be sent, but a copy of it is applied here: that one stands for both.
+    pub(crate) fn ordered_is_copy(&mut self, cx: &mut Cx, id: WriteId, of: WriteId) {
+        self.set_stage(id, Stage::Decided(Fate::Duplicate(of)));
+        self.persist(cx, id);
+        let Some(write) = self.live.get(&id) else { return };
+        let found = Found { row: write.row(), request: write.request.clone() };
+        if write.origin == Origin::Settled {
+            self.decide_now(cx, found, Verdict::Void, None, false);
+        }
+        self.evict_if_final(id);
+    }
+
     /// A write turned out not to be applied: copies that stood back for it have to be applied after all (§7).
     fn reopen(&mut self, cx: &mut Cx, id: WriteId) {
         self.find(cx, Find::Id(id), Looking::Reopen(id));
