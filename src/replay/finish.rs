@@ -141,7 +141,8 @@ impl Core {
             && (was_success || self.settings.replicate_all)
         {
             let (theirs, ours) = (decider.header("location"), answer.header("location"));
-            if theirs != ours {
+            // An outcome that a probe told, after a crash, has no Location.
+            if theirs.is_some() && theirs != ours {
                 let show = |l: Option<&[u8]>| l.map_or("none".into(), |l| String::from_utf8_lossy(l).into_owned());
                 let detail = format!("Location differs: {} at the decider, {} here", show(theirs), show(ours));
                 return self.diverged(cx, id, detail, answer.status, true);
