@@ -1,7 +1,7 @@
 //! Sending a write to this replica: when all that it must come after is decided, when its lane is free, and once (G2, G3).
 use std::collections::VecDeque;
 
-use crate::journal::{Fate, QuarantineReason};
+use crate::journal::{Fate, QuarantineReason, Row};
 use crate::model::{After, Lane, Outcome, SiteName, Verdict, WriteId};
 use crate::replay::Dependency;
 use crate::service::core::{Core, Cx, Work};
@@ -159,33 +159,28 @@ impl Core {
         let live = self.keys.live(&key).iter().filter_map(|id| self.live.get(id)).map(|w| (w.row(), Some(w)));
         let stored = rows.iter().filter(|f| !self.live.contains_key(&f.row.id)).map(|f| (f.row.clone(), None));
         let mut found = Copy::None;
-        for (row, live) in live.chain(stored) {
+        let all: Vec<_> = live.chain(stored).collect();
+        for (row, live) in &all {
             let same = row.facts.key == Some(key) && row.facts.digest == write.facts.digest;
             if row.id.log == write.id.log || !same {
                 continue;
             }
-            if write.role == Role::Shadow && self.comes_knowingly_after(write, &row) {
+            if write.role == Role::Shadow && comes_knowingly_after(write, row, all.iter().map(|(row, _)| row)) {
                 continue;
             }
             use crate::journal::Here;
             match &row.here {
-                Here::Decided(Fate::Applied) => return Copy::Of(row.id, row.outcome),
+                Here::Decided(Fate::Applied) => return Copy::Of(row.id, row.outcome.clone()),
                 Here::Decided(Fate::Quarantined(
                     QuarantineReason::UnknownOutcome | QuarantineReason::MayHaveApplied,
                 )) => {
-                    found = Copy::Of(row.id, row.outcome);
+                    found = Copy::Of(row.id, row.outcome.clone());
                 }
                 Here::Sending { .. } if live.is_some() => return Copy::Wait(row.id),
                 _ => {}
             }
         }
         found
-    }
-
-    fn comes_knowingly_after(&self, write: &Write, other: &crate::journal::Row) -> bool {
-        let Some(outcome) = &write.outcome else { return false };
-        let by_position = other.position.is_some_and(|(p, _)| outcome.after.position(other.id.log) >= p);
-        (by_position || outcome.after.ids().contains(&other.id)) && outcome.repeats != Some(other.id)
     }
 
     /// The write is a copy of one that this replica has, or may have, applied.
@@ -274,6 +269,20 @@ impl Core {
             write.stage = stage;
         }
     }
+}
+
+/// Its decider had applied the other one and sent this one all the same: the key was used again after its time (§7). To have
+/// decided the other one without applying it (undecided, void) is no such knowledge, and a late decision speaks of an old
+/// write, whatever its decider has seen since.
+fn comes_knowingly_after<'a>(write: &Write, other: &Row, rows: impl Iterator<Item = &'a Row>) -> bool {
+    let Some(outcome) = write.outcome.as_ref().filter(|o| o.repeats != Some(other.id)) else { return false };
+    let covered = |row: &Row| {
+        let by_position = row.position.is_some_and(|(p, _)| outcome.after.position(row.id.log) >= p);
+        by_position || outcome.after.ids().contains(&row.id)
+    };
+    let applied = |row: &Row| row.outcome.as_ref().is_some_and(|o| o.verdict == Verdict::Applied) && covered(row);
+    let mut decided_late = rows.filter(|row| row.decides.is_some_and(|(id, _)| id == other.id));
+    write.decides.is_none() && (applied(other) || decided_late.any(applied))
 }
 
 fn shadow_of(write: &Write) -> Shadow {

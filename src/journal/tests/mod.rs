@@ -118,7 +118,7 @@ pub(super) fn sending(id: WriteId) -> Row {
         facts,
         origin: Origin::Here,
         wish: None,
-        here: Here::Sending { attempt: 1 },
+        here: Here::Sending { attempt: 1, after: crate::model::After::new() },
         outcome: None,
         position: None,
         decides: None,

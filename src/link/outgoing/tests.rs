@@ -46,7 +46,7 @@ fn page(n: u8, from: u64, items: usize) -> Message {
         request: None,
     };
     let items = std::iter::repeat_n(std::sync::Arc::new(item), items).collect();
-    Message::Page(Page { log: log(n), site: SiteName::new("a"), from, chain: Chain::default(), items })
+    Message::Page(Page { log: log(n), site: SiteName::new("a"), from, items })
 }
 fn outgoing(limits: Limits) -> Outgoing {
     let outgoing = Outgoing::new(limits);
