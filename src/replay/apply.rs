@@ -159,22 +159,21 @@ impl Core {
         let live = self.keys.live(&key).iter().filter_map(|id| self.live.get(id)).map(|w| (w.row(), Some(w)));
         let stored = rows.iter().filter(|f| !self.live.contains_key(&f.row.id)).map(|f| (f.row.clone(), None));
         let mut found = Copy::None;
-        let all: Vec<_> = live.chain(stored).collect();
-        for (row, live) in &all {
+        for (row, live) in live.chain(stored) {
             let same = row.facts.key == Some(key) && row.facts.digest == write.facts.digest;
             if row.id.log == write.id.log || !same {
                 continue;
             }
-            if write.role == Role::Shadow && comes_knowingly_after(write, row, all.iter().map(|(row, _)| row)) {
+            if comes_knowingly_after(write, &row) {
                 continue;
             }
             use crate::journal::Here;
             match &row.here {
-                Here::Decided(Fate::Applied) => return Copy::Of(row.id, row.outcome.clone()),
+                Here::Decided(Fate::Applied) => return Copy::Of(row.id, row.outcome),
                 Here::Decided(Fate::Quarantined(
                     QuarantineReason::UnknownOutcome | QuarantineReason::MayHaveApplied,
                 )) => {
-                    found = Copy::Of(row.id, row.outcome.clone());
+                    found = Copy::Of(row.id, row.outcome);
                 }
                 Here::Sending { .. } if live.is_some() => return Copy::Wait(row.id),
                 _ => {}
@@ -271,18 +270,14 @@ impl Core {
     }
 }
 
-/// Its decider had applied the other one and sent this one all the same: the key was used again after its time (§7). To have
-/// decided the other one without applying it (undecided, void) is no such knowledge, and a late decision speaks of an old
-/// write, whatever its decider has seen since.
-fn comes_knowingly_after<'a>(write: &Write, other: &Row, rows: impl Iterator<Item = &'a Row>) -> bool {
-    let Some(outcome) = write.outcome.as_ref().filter(|o| o.repeats != Some(other.id)) else { return false };
-    let covered = |row: &Row| {
-        let by_position = row.position.is_some_and(|(p, _)| outcome.after.position(row.id.log) >= p);
-        by_position || outcome.after.ids().contains(&row.id)
+/// Its origin knew the other one and its time was over: the key was used again (§7). To have decided the other one is no such
+/// knowledge: it may stand in quarantine there, or be undecided.
+fn comes_knowingly_after(write: &Write, other: &Row) -> bool {
+    let after = match &write.outcome {
+        Some(outcome) => &outcome.after,
+        None => &write.must,
     };
-    let applied = |row: &Row| row.outcome.as_ref().is_some_and(|o| o.verdict == Verdict::Applied) && covered(row);
-    let mut decided_late = rows.filter(|row| row.decides.is_some_and(|(id, _)| id == other.id));
-    write.decides.is_none() && (applied(other) || decided_late.any(applied))
+    write.facts.renews && other.position.is_some_and(|(p, _)| after.position(other.id.log) >= p)
 }
 
 fn shadow_of(write: &Write) -> Shadow {

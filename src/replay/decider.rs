@@ -124,6 +124,7 @@ impl Core {
                     digest: Digest([0; 32]),
                     original_ms: 0,
                     traceparent: None,
+                    renews: false,
                 };
                 let mut write = Write::new(id, facts, None, Role::Wish, cx.ms());
                 write.wish = Some(WishHeld { from, attempt, void: true });

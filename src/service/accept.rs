@@ -141,6 +141,9 @@ impl Core {
         let key = write.facts.key.expect("only writes with a key are judged by it");
         let reply = match self.key_state(cx, key, Some(write.facts.digest), &rows) {
             KeyState::New => {
+                let expired = |f: &&Found| f.row.facts.key == Some(key) && self.has_expired(cx, &f.row);
+                let mut write = write;
+                write.facts.renews = rows.iter().any(|f| expired(&f));
                 // The journal was asked because of a neighbour in the filter, or of an expired row: the ring comes next.
                 return match self.ring.get(&key) {
                     Some(p) if p.origin != self.settings.me && !self.is_known(p.id, &rows) => {

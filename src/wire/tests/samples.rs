@@ -39,6 +39,7 @@ pub fn facts() -> Facts {
         digest: Digest([8; 32]),
         original_ms: 1_700_000_000_000,
         traceparent: Some("00-a-b-01".into()),
+        renews: false,
     }
 }
 pub fn after() -> After {
