@@ -257,6 +257,9 @@ impl Core {
     }
 
     fn accept(&mut self, cx: &mut Cx, req: ReqId, id: WriteId, new: NewWrite) {
+        if self.forked {
+            return self.answer(cx, req, Reply::Problem { id: None, problem: Problem::StoreDown });
+        }
         let limits = &self.settings.limits;
         if self.live.len() >= limits.open_writes || self.live_bytes >= limits.open_bytes {
             let problem = Problem::Overloaded { what: "open writes" };

@@ -61,6 +61,9 @@ impl Core {
         write.must.raise(self.own, settled);
         let seen = write.seen.clone();
         write.must.merge(&seen);
+        if write.orphan {
+            return self.nowhere(cx, id);
+        }
         let tried = write.tried.clone();
         match self.chooser.pick(&tried, |site| self.can_decide(site, cx.ms())) {
             Some(site) if site == self.settings.me => self.place_here(id),
