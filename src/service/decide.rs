@@ -112,7 +112,7 @@ impl Core {
             return;
         }
         write.tried.clear();
-        if self.settings.when_down == WhenDown::Queue || write.queued {
+        if write.queued || (self.settings.when_down == WhenDown::Queue && !write.orphan) {
             return self.enqueue(cx, id);
         }
         self.cancel(cx, id, Problem::NoReplica { retry_after_s: RETRY_AFTER_S });
