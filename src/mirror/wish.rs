@@ -102,7 +102,11 @@ impl Core {
                     write.unknown_there = false;
                     write.pass_at_ms = None;
                     self.want_place(id);
-                } else if write.owed.is_empty() && write.stage == Stage::Idle && write.pending.is_none() {
+                } else if write.owed.is_empty()
+                    && write.stage == Stage::Idle
+                    && write.pending.is_none()
+                    && write.origin == Origin::Here
+                {
                     // Nobody has it any more, and nobody could take it.
                     self.want_place(id);
                 }

@@ -164,6 +164,20 @@ impl Core {
         }
     }
 
+    /// Own writes that wait for this replica, unsent, may be decided elsewhere now.
+    fn place_waiting(&mut self) {
+        if self.chooser.current() == Some(&self.settings.me) {
+            return;
+        }
+        let holders: Vec<WriteId> = self.lanes.values().filter_map(|lane| lane.holder).collect();
+        for id in holders {
+            let waits = |w: &super::write::Write| w.origin == Origin::Here && w.stage == Stage::Waiting && !w.doubtful;
+            if self.live.get(&id).is_some_and(waits) {
+                self.want_place(id);
+            }
+        }
+    }
+
     /// What is known of a site as a decider.
     pub(crate) fn standing(&self, site: &SiteName, now_ms: u64) -> Standing {
         if *site == self.settings.me {
@@ -197,6 +211,7 @@ impl Core {
             cx.note(Note::Failover { to: current.clone() });
             cx.out.push(Effect::Decider(current));
             self.place_again();
+            self.place_waiting();
         }
         if !self.queue.is_empty() {
             self.work.push_back(Work::Drain);
