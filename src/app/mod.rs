@@ -31,20 +31,20 @@ use source::Source;
 
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
-    #[error("open the journal in {dir}: {source}")]
+    #[error("open the journal in {dir}")]
     Journal { dir: String, source: journal::Error },
     #[error(transparent)]
     Gateway(#[from] GatewayError),
-    #[error("start links: {0}")]
+    #[error("start links")]
     Links(#[from] StartError),
-    #[error("start the control plane: {0}")]
+    #[error("start the control plane")]
     Control(#[from] ControlError),
     #[error("{0}")]
     Setting(String),
-    #[error("listen on {address} for admin: {source}")]
+    #[error("listen on {address} for admin")]
     Admin { address: std::net::SocketAddr, source: std::io::Error },
-    #[error("start threads: {0}")]
-    Runtime(std::io::Error),
+    #[error("start threads")]
+    Runtime(#[source] std::io::Error),
     #[error("the journal failed: {0}")]
     Failed(String),
 }
