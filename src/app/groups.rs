@@ -84,7 +84,7 @@ fn member(
     let outside = Arc::new(SiteOutside::new(upstream.clone(), lines.clone(), metrics.clone(), &service.name));
     let recovered = Task::recover(group.clone(), settings, journal.clone(), clock.clone(), outside);
     let dir = config.data_dir.display().to_string();
-    let (task, handle) = recovered.map_err(|source| AppError::Journal { dir, source })?;
+    let (task, handle) = recovered.map_err(|source| AppError::Journal { dir, source: Box::new(source) })?;
     tokio::spawn(task.run());
     tokio::spawn(watch_health(upstream.clone(), handle.clone()));
     let waits = Waits { timeout: service.timeouts.total, refuse_stale: service.stale == Stale::Refuse };

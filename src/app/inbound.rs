@@ -101,7 +101,7 @@ impl PeerProxy for Registry {
             let never = |why: String| PeerError::NeverSent { site: site.clone(), why };
             let Some(links) = self.lines.links.get() else { return Err(never("no links yet".into())) };
             match links.read(site, group, request).await {
-                Ok(response) => Ok(response.map(|body| Body::Boxed(body))),
+                Ok(response) => Ok(response.map(Body::Boxed)),
                 Err(ReadError::Broken { why, .. }) => Err(PeerError::Broken { site: site.clone(), why }),
                 Err(error) => Err(never(error.to_string())),
             }

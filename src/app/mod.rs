@@ -32,7 +32,7 @@ use source::Source;
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
     #[error("open the journal in {dir}")]
-    Journal { dir: String, source: journal::Error },
+    Journal { dir: String, source: Box<journal::Error> },
     #[error(transparent)]
     Gateway(#[from] GatewayError),
     #[error("start links")]
@@ -89,7 +89,7 @@ fn abort_on_panic() {
 /// Opens a site's journal for `holdfast journal`; the site must not be running.
 pub fn open_journal(config: &Config) -> Result<Journal, AppError> {
     let dir = config.data_dir.display().to_string();
-    Journal::open(&resolve::journal(config)).map_err(|source| AppError::Journal { dir, source })
+    Journal::open(&resolve::journal(config)).map_err(|source| AppError::Journal { dir, source: Box::new(source) })
 }
 
 async fn serve(config: Config) -> Result<(), AppError> {
@@ -105,7 +105,7 @@ async fn serve(config: Config) -> Result<(), AppError> {
     };
     let dir = config.data_dir.display().to_string();
     let journal =
-        opened.expect("opening panics only with the process").map_err(|source| AppError::Journal { dir, source })?;
+        opened.expect("opening panics only with the process").map_err(|source| AppError::Journal { dir, source: Box::new(source) })?;
     let clock = Clock::new(journal.clone());
     let upstreams = resolve::upstreams(&config)?;
     let registry = Arc::new(Registry::recover(&config, &journal, &clock, &upstreams, &metrics)?);
