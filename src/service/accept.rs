@@ -46,6 +46,7 @@ pub(crate) enum Looking {
         id: WriteId,
         operation: super::Operation,
     },
+    Late(Box<super::operator::Late>),
     /// A wish whose outcome came after it was settled.
     LateWord {
         id: WriteId,
@@ -133,6 +134,7 @@ impl Core {
             Some(Looking::Reopen(id)) => self.reopen_copies(cx, id, rows),
             Some(Looking::Decision(item)) => self.take_decision(cx, item, rows.into_iter().next()),
             Some(Looking::Operator { req, id, operation }) => self.operator_found(cx, req, id, operation, rows),
+            Some(Looking::Late(late)) => self.decide_once(cx, *late, &rows),
             Some(Looking::LateWord { id, outcome }) => self.late_word(cx, id, outcome, rows),
         }
     }
@@ -255,6 +257,9 @@ impl Core {
     }
 
     fn accept(&mut self, cx: &mut Cx, req: ReqId, id: WriteId, new: NewWrite) {
+        if self.forked {
+            return self.answer(cx, req, Reply::Problem { id: None, problem: Problem::StoreDown });
+        }
         let limits = &self.settings.limits;
         if self.live.len() >= limits.open_writes || self.live_bytes >= limits.open_bytes {
             let problem = Problem::Overloaded { what: "open writes" };

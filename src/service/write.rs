@@ -93,6 +93,10 @@ pub struct Write {
     pub owed: BTreeMap<SiteName, u32>,
     /// Counts wishes over all sites.
     pub wish_attempts: u32,
+    /// Its client has a 202: it must be sent, whatever becomes of those who ask again.
+    pub queued: bool,
+    /// Its client was lost in a restart while another site was asked: what it had seen is forgotten, so nobody else may decide.
+    pub orphan: bool,
     /// When the present wish was sent.
     pub wished_ms: u64,
     /// The asked site said *unknown*: it goes on finding out, nobody else is asked.
@@ -135,6 +139,8 @@ impl Write {
             tried: Vec::new(),
             owed: BTreeMap::new(),
             wish_attempts: 0,
+            queued: false,
+            orphan: false,
             wished_ms: 0,
             unknown_there: false,
             pending: None,
@@ -159,6 +165,7 @@ impl Write {
         if let Here::Sending { attempt, after } = row.here {
             (write.attempts, write.after) = (attempt, Some(after));
         }
+        write.queued = row.origin == Origin::Queued;
         write.origin = row.origin;
         write.wish = row.wish;
         write.outcome = row.outcome;
@@ -208,7 +215,7 @@ impl Write {
     pub fn is_unsent(&self) -> bool {
         let nowhere = matches!(self.origin, Origin::Accepted | Origin::Here);
         let waiting = matches!(self.stage, Stage::Idle | Stage::Waiting | Stage::Checking);
-        nowhere && waiting && !self.doubtful && self.owed.is_empty() && self.outcome.is_none()
+        nowhere && waiting && !self.queued && !self.doubtful && self.owed.is_empty() && self.outcome.is_none()
     }
 
     /// Its lane has passed it: it is settled as undecided, or was handed to a person.
