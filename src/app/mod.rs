@@ -104,8 +104,9 @@ async fn serve(config: Config) -> Result<(), AppError> {
         tokio::task::spawn_blocking(move || Journal::open(&options)).await
     };
     let dir = config.data_dir.display().to_string();
-    let journal =
-        opened.expect("opening panics only with the process").map_err(|source| AppError::Journal { dir, source: Box::new(source) })?;
+    let journal = opened
+        .expect("opening panics only with the process")
+        .map_err(|source| AppError::Journal { dir, source: Box::new(source) })?;
     let clock = Clock::new(journal.clone());
     let upstreams = resolve::upstreams(&config)?;
     let registry = Arc::new(Registry::recover(&config, &journal, &clock, &upstreams, &metrics)?);
