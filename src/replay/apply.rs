@@ -234,7 +234,6 @@ impl Core {
             return self.quarantine_shadow(cx, id, QuarantineReason::Damaged, detail, 0);
         };
         write.attempts += 1;
-        write.last_start_ms = cx.ms();
         if !(at_accept && write.after.is_some()) {
             write.after = Some(decided);
         }

@@ -18,8 +18,9 @@ impl Core {
         let (fence_ms, hold_ms) = (self.settings.longest_request_ms, self.settings.hold_ms);
         let may_tell = self.settings.has_probe || self.settings.idempotent;
         let Some(write) = self.live.get_mut(&id) else { return };
-        let fence_until_ms = if self.settings.idempotent { now } else { write.last_start_ms + fence_ms };
-        let pass_at_ms = *write.pass_at_ms.get_or_insert(write.last_start_ms + fence_ms + hold_ms);
+        // When it left nobody here knows exactly: its row had to become durable first. Not later than now.
+        let fence_until_ms = if self.settings.idempotent { now } else { now + fence_ms };
+        let pass_at_ms = *write.pass_at_ms.get_or_insert(now + fence_ms + hold_ms);
         let pass_at_ms = pass_at_ms.max(fence_until_ms);
         let first = !write.doubtful;
         write.doubtful = true;

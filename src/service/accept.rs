@@ -18,6 +18,7 @@ pub(crate) enum Looking {
         req: ReqId,
         id: WriteId,
         write: NewWrite,
+        asked: bool,
     },
     /// Copies of the key of a write that has its lane.
     Copies(WriteId),
@@ -85,10 +86,10 @@ impl Core {
     fn consider(&mut self, cx: &mut Cx, req: ReqId, id: WriteId, write: NewWrite, asked: bool) {
         let Some(key) = write.facts.key else { return self.accept(cx, req, id, write) };
         if self.keys.may_be_stored(&key) {
-            return self.find(cx, Find::Key(key), Looking::Submit { req, id, write });
+            return self.find(cx, Find::Key(key), Looking::Submit { req, id, write, asked });
         }
         if !self.keys.live(&key).is_empty() {
-            return self.judge(cx, req, id, write, Vec::new());
+            return self.judge(cx, req, id, write, Vec::new(), asked);
         }
         match self.ring.get(&key) {
             Some(print) if !asked && print.origin != self.settings.me => {
@@ -121,8 +122,8 @@ impl Core {
             self.looked_for.remove(&wish.id);
         }
         match looking {
-            Some(Looking::Submit { req, id, write }) if self.clients.contains_key(&req) => {
-                self.judge(cx, req, id, write, rows);
+            Some(Looking::Submit { req, id, write, asked }) if self.clients.contains_key(&req) => {
+                self.judge(cx, req, id, write, rows, asked);
             }
             // Its client was answered when its time was up.
             Some(Looking::Submit { .. }) | None => {}
@@ -139,7 +140,7 @@ impl Core {
         }
     }
 
-    fn judge(&mut self, cx: &mut Cx, req: ReqId, id: WriteId, write: NewWrite, rows: Vec<Found>) {
+    fn judge(&mut self, cx: &mut Cx, req: ReqId, id: WriteId, write: NewWrite, rows: Vec<Found>, asked: bool) {
         let key = write.facts.key.expect("only writes with a key are judged by it");
         let reply = match self.key_state(cx, key, Some(write.facts.digest), &rows) {
             KeyState::New => {
@@ -148,7 +149,7 @@ impl Core {
                 write.facts.renews = rows.iter().any(|f| expired(&f));
                 // The journal was asked because of a neighbour in the filter, or of an expired row: the ring comes next.
                 return match self.ring.get(&key) {
-                    Some(p) if p.origin != self.settings.me && !self.is_known(p.id, &rows) => {
+                    Some(p) if !asked && p.origin != self.settings.me && !self.is_known(p.id, &rows) => {
                         let site = p.origin.clone();
                         self.ask(cx, Asking { req, id, write, site, pausing: false })
                     }

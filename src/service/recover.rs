@@ -88,8 +88,6 @@ impl Core {
         let was_sending = matches!(here, Here::Sending { .. });
         let mut write = Write::recover(found, cx.ms());
         let (id, lane) = (write.id, write.facts.lane);
-        // The process that sent it is gone, so the last try began before now.
-        write.last_start_ms = cx.ms();
         match (&write.origin, &write.wish, write.position) {
             (Origin::Queued, _, None) => self.queue.push_back(id),
             (Origin::Wished { site, attempt, queued, .. }, _, None) => {

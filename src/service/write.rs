@@ -71,7 +71,6 @@ pub struct Write {
     pub attempts: u32,
     /// An attempt may have been applied and nothing has disproved it.
     pub doubtful: bool,
-    pub last_start_ms: u64,
     /// Somebody has to find it a decider.
     pub needs_place: bool,
     /// A 500 that a probe judges before anybody hears of it.
@@ -126,7 +125,6 @@ impl Write {
             after: None,
             attempts: 0,
             doubtful: false,
-            last_start_ms: 0,
             needs_place: false,
             judged: None,
             pass_at_ms: None,
