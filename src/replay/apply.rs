@@ -119,11 +119,11 @@ impl Core {
     }
 
     fn has_place_for_a_shadow(&self) -> bool {
-        self.healthy && self.stopped.is_none() && self.shadows_here < self.settings.limits.shadows
+        self.healthy && self.stopped.is_none() && self.shadows_here.len() < self.settings.limits.shadows
     }
 
     pub(crate) fn resume_shadows(&mut self) {
-        let free = self.settings.limits.shadows.saturating_sub(self.shadows_here);
+        let free = self.settings.limits.shadows.saturating_sub(self.shadows_here.len());
         if !self.healthy || self.stopped.is_some() {
             return;
         }
@@ -242,7 +242,7 @@ impl Core {
         write.pending = None;
         self.pending.remove(&id);
         if matches!(write.role, Role::Shadow | Role::Ordered) {
-            self.shadows_here += 1;
+            self.shadows_here.insert(id);
         }
         let attempt = Attempt { id, attempt: write.attempts, request, origin: SiteName::new(""), shadow: None };
         let shadow = matches!(write.role, Role::Shadow).then(|| shadow_of(write));

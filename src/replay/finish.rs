@@ -17,16 +17,14 @@ const BACKOFF_MAX_MS: u64 = 5_000;
 
 impl Core {
     pub(crate) fn attempted(&mut self, cx: &mut Cx, id: WriteId, attempt: u32, result: AttemptResult) {
+        if self.shadows_here.remove(&id) {
+            self.work.push_back(Work::Shadows);
+        }
         let Some(write) = self.live.get_mut(&id) else { return };
         if write.stage != Stage::Sending || write.attempts != attempt {
             return;
         }
         let role = write.role;
-        if matches!(role, Role::Shadow | Role::Ordered) {
-            self.shadows_here -= 1;
-            self.work.push_back(Work::Shadows);
-        }
-        let write = self.live.get_mut(&id).expect("looked at above");
         let Some(request) = write.request.clone() else { return };
         let (lane, doubtful) = (write.facts.lane, write.doubtful);
         let class = classify(result, &request, &self.settings, doubtful);

@@ -116,7 +116,8 @@ pub struct Core {
     /// Divergences in a row.
     pub(crate) divergences: u32,
     pub(crate) chooser: Chooser,
-    pub(crate) shadows_here: usize,
+    /// Shadows that are at the service now.
+    pub(crate) shadows_here: BTreeSet<WriteId>,
     /// Shadows that had their turn and found no place, or no healthy replica.
     pub(crate) shadows_waiting: VecDeque<WriteId>,
     pub(crate) timers: BTreeSet<(u64, Timer)>,

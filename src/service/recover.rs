@@ -46,7 +46,7 @@ impl Core {
             forked: false,
             divergences: 0,
             chooser: Chooser::new(settings.order.clone(), settings.lag_ms),
-            shadows_here: 0,
+            shadows_here: BTreeSet::new(),
             shadows_waiting: VecDeque::new(),
             timers: BTreeSet::new(),
             work: VecDeque::new(),

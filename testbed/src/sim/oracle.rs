@@ -242,7 +242,7 @@ fn same_answer(history: &History, found: &mut Vec<Violation>) {
         for told in write.told.iter().filter(|told| told.at > first.at) {
             let sent = &write.submissions[told.submission];
             // The record is certainly at hand at the site that told it, as long as no other site was asked before.
-            let alone = write.submissions.iter().filter(|s| s.at <= sent.at).all(|s| s.site == first.site);
+            let alone = write.submissions.iter().filter(|s| s.at <= told.at).all(|s| s.site == first.site);
             let late = sent.at > first.at;
             let differs = match (&told.said, &first.said) {
                 (Said::Answer { status, body, .. }, Said::Answer { status: s, body: b, .. }) => {
