@@ -37,7 +37,7 @@ fn impossible_combinations_are_refused() {
     let table: [(&str, Site, &[&str]); 6] = [
         (
             "an admin listener for the world without a token",
-            Site::alone().section("admin", "listen = \"0.0.0.0:1\"").service(Service::new("tx", &service)),
+            Site::alone().admin("0.0.0.0:1").service(Service::new("tx", &service)),
             &["admin", "token"],
         ),
         ("two services of one name", Site::new("store").hub().service(tx()).service(tx()), &["tx"]),

@@ -101,23 +101,6 @@ fn a_second_copy_waits_for_the_first() {
 }
 
 #[test]
-fn a_second_copy_is_told_when_the_first_takes_too_long() {
-    let scene = Scene::one(|tx| {
-        tx.set("timeout", "{ try = \"8s\", total = \"8s\" }").set("longest_request", "\"8s\"").without("health")
-    });
-    let gate = Gate::default();
-    scene.service.at("/tx/sale", Act::answer(201).behind(&gate));
-    let call = Call::post("/tx/sale").key("k1");
-    let first = call.spawn(scene.store.at());
-    scene.service.wait_arrived("k1");
-    let second = scene.store.tell(&call.clone().patience(Duration::from_secs(12))).expect_problem(409, "key-in-flight");
-    assert!(second.header("retry-after").is_some());
-    gate.open();
-    drop(first);
-    assert_eq!(scene.service.writes_of("k1").len(), 1);
-}
-
-#[test]
 fn a_client_that_hangs_up_does_not_cancel_its_write() {
     let scene = Scene::one(|tx| tx);
     let gate = Gate::default();

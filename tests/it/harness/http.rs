@@ -1,5 +1,5 @@
 //! As much HTTP/1.1 as both ends of these tests need, read strictly.
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead};
 
 /// Header lines as they came: in order, with their case.
 pub type Headers = Vec<(String, String)>;

@@ -16,7 +16,7 @@ impl Scene {
     pub fn with(site: impl FnOnce(Site) -> Site, change: impl FnOnce(Service) -> Service) -> Self {
         let service = Upstream::start();
         let store = site(Site::alone().service(change(Service::new("tx", &service).replicas(&["store"])))).start();
-        wait_for("the service is healthy", SOON, || store.count("healthy") == u64::MAX && healthy(&store));
+        wait_for("the service is healthy", SOON, || healthy(&store));
         Self { service, store }
     }
 }

@@ -65,6 +65,10 @@ impl Site {
         self.is_hub = true;
         self
     }
+    pub fn admin(mut self, listen: &str) -> Self {
+        self.admin = listen.parse().expect("an address");
+        self
+    }
     pub fn without_control(mut self) -> Self {
         self.has_control = false;
         self

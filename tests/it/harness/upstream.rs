@@ -188,7 +188,13 @@ impl Upstream {
 
     pub fn resume(&mut self) {
         assert!(self.up.is_none());
-        let listener = TcpListener::bind(self.address).expect("the port is ours");
+        let mut listener = None;
+        // A child that is being started has a copy of everything that is open here, for a moment.
+        wait_for("the port is free", SOON, || {
+            listener = TcpListener::bind(self.address).ok();
+            listener.is_some()
+        });
+        let listener = listener.expect("just bound");
         let stop = Arc::new(AtomicBool::new(false));
         let (stopped, inner) = (stop.clone(), self.inner.clone());
         let thread = std::thread::spawn(move || {
