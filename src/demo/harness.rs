@@ -206,13 +206,18 @@ impl Stage {
     async fn drain(&mut self) -> Result<bool, Error> {
         let phase = Phase::begin("drain", &self.shared);
         let began = Instant::now();
-        let mut quiet = 0;
+        let (mut quiet, mut pending) = (0, [None, None]);
         while quiet < 2 && began.elapsed() < DRAIN_PATIENCE {
-            let pending = (self.edge.pending().await, self.hub.pending().await);
-            quiet = if pending == (Some(0), Some(0)) { quiet + 1 } else { 0 };
+            pending = [self.edge.pending().await, self.hub.pending().await];
+            let nothing = |pending: &Option<Vec<String>>| pending.as_ref().is_some_and(Vec::is_empty);
+            quiet = if pending.iter().all(nothing) { quiet + 1 } else { 0 };
             tokio::time::sleep(POLL * 5).await;
         }
         self.finish(phase)?;
+        if quiet < 2 {
+            let said = pending.map(|said| said.map_or("no word".to_owned(), |said| said.join("\n    ")));
+            eprintln!("  still pending:\n    {}", said.join("\n    "));
+        }
         Ok(quiet >= 2)
     }
 

@@ -70,7 +70,12 @@ impl Client {
     }
 
     pub async fn get(&mut self, path: &str, timeout: Duration) -> Result<Answer, CallError> {
-        self.send(request(Method::GET, path, Bytes::new()), timeout).await
+        let mut request = request(Method::GET, path, Bytes::new());
+        // An appliance tells its state only to who calls it by its own address.
+        if let Ok(host) = self.address.to_string().try_into() {
+            request.headers_mut().insert(http::header::HOST, host);
+        }
+        self.send(request, timeout).await
     }
 
     async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<Answer, CallError> {

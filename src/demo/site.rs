@@ -125,13 +125,15 @@ impl Site {
         super::process::last_lines(&self.folder.join("holdfast.log"), count)
     }
 
-    /// What is not done yet, by the appliance's own account. `None` when it does not say.
-    pub async fn pending(&self) -> Option<u64> {
+    /// What is not done yet, by the appliance's own account, each with its place in the status. `None` when it does not say.
+    pub async fn pending(&self) -> Option<Vec<String>> {
         let status = Client::new(self.at.admin).get("/api/v1/status", CALL_PATIENCE).await.ok()?;
         if !status.status.is_success() {
             return None;
         }
-        count_pending(&status.json()?)
+        let (mut counters, mut pending) = (0, Vec::new());
+        find_pending(&status.json()?, self.name, &mut counters, &mut pending);
+        (counters > 0).then_some(pending)
     }
 
     /// Whether the service has applied the write with this key.
@@ -152,29 +154,29 @@ impl Site {
     }
 }
 
-/// Sums everything that counts unfinished work, wherever in the status it stands.
-fn count_pending(status: &Value) -> Option<u64> {
+/// Finds everything that counts unfinished work, wherever in the status it stands.
+fn find_pending(status: &Value, place: &str, counters: &mut usize, pending: &mut Vec<String>) {
     match status {
         Value::Object(fields) => {
-            let mut sum = None;
             for (name, value) in fields {
-                let count = match value.as_u64() {
-                    Some(number) if PENDING.contains(&name.as_str()) => Some(number),
-                    _ => count_pending(value),
-                };
-                sum = add(sum, count);
+                match value.as_u64() {
+                    Some(number) if PENDING.contains(&name.as_str()) => {
+                        *counters += 1;
+                        if number > 0 {
+                            pending.push(format!("{place} {name} {number}"));
+                        }
+                    }
+                    _ => find_pending(value, place, counters, pending),
+                }
             }
-            sum
         }
-        Value::Array(elements) => elements.iter().map(count_pending).fold(None, add),
-        _ => None,
-    }
-}
-
-fn add(left: Option<u64>, right: Option<u64>) -> Option<u64> {
-    match (left, right) {
-        (Some(left), Some(right)) => Some(left.saturating_add(right)),
-        (one, other) => one.or(other),
+        Value::Array(elements) => {
+            for element in elements {
+                let name = ["service", "site"].iter().find_map(|name| element.get(name)?.as_str());
+                find_pending(element, &format!("{place} {}", name.unwrap_or("-")), counters, pending);
+            }
+        }
+        _ => {}
     }
 }
 
@@ -243,10 +245,16 @@ mod tests {
     }
 
     #[test]
-    fn pending_work_is_counted_wherever_it_stands() {
-        let status = json!({"services":[{"open_writes":2,"peers":[{"not_decided":3,"linked":true}]},{"queued":0}]});
-        assert_eq!(count_pending(&status), Some(5));
-        assert_eq!(count_pending(&json!({"services":[{"open_writes":0}]})), Some(0));
-        assert_eq!(count_pending(&json!({"ok":true})), None);
+    fn pending_work_is_found_wherever_it_stands() {
+        let found = |status: Value| {
+            let (mut counters, mut pending) = (0, Vec::new());
+            find_pending(&status, "here", &mut counters, &mut pending);
+            (counters, pending.join("; "))
+        };
+        let groups =
+            json!({"groups":[{"service":"pos","open_writes":2,"peers":[{"site":"b","not_decided":3,"linked":true}]}]});
+        assert_eq!(found(groups), (2, "here pos open_writes 2; here pos b not_decided 3".into()));
+        assert_eq!(found(json!({"services":[{"open_writes":0}]})), (1, String::new()));
+        assert_eq!(found(json!({"ok":true})), (0, String::new()));
     }
 }

@@ -152,7 +152,14 @@ mod tests {
 
     fn item(position: u64) -> Arc<Item> {
         let id = WriteId { log: series().log, n: position };
-        let facts = Facts { lane: Lane(1), key: None, digest: Digest([0; 32]), original_ms: 0, traceparent: None };
+        let facts = Facts {
+            lane: Lane(1),
+            key: None,
+            digest: Digest([0; 32]),
+            original_ms: 0,
+            traceparent: None,
+            renews: false,
+        };
         let outcome =
             Outcome { verdict: Verdict::Applied, after: After::new(), repeats: None, status: 200, answer: None };
         Arc::new(Item { position, chain: Chain::default(), id, facts, outcome, decides: None, request: None })

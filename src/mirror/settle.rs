@@ -1,7 +1,7 @@
 //! Settling: the outcome gets a position, durably, and then the client is told (§3.3).
 use std::sync::Arc;
 
-use crate::journal::{Fate, Origin};
+use crate::journal::{Fate, Origin, QuarantineReason};
 use crate::model::{Answer, Chain, Item, LogId, Outcome, Problem, Verdict, WriteId};
 use crate::service::core::{Core, Cx, Work};
 use crate::service::write::{Role, Stage, Write};
@@ -21,6 +21,10 @@ impl Core {
         };
         let (position, chain) = self.next_position(id, &outcome);
         let decided_here = fate.is_some();
+        if !decided_here && outcome.verdict == Verdict::MayHaveApplied {
+            let detail = format!("the service answered {} at {served_by}", outcome.status);
+            self.quarantine(cx, id, QuarantineReason::MayHaveApplied, detail, outcome.status);
+        }
         let followed = outcome.verdict == Verdict::Applied;
         let Some(write) = self.live.get_mut(&id) else { return };
         write.position = Some((position, chain));

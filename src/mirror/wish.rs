@@ -101,6 +101,9 @@ impl Core {
                     write.unknown_there = false;
                     write.pass_at_ms = None;
                     self.want_place(id);
+                } else if write.owed.is_empty() && write.stage == Stage::Idle && write.pending.is_none() {
+                    // Nobody has it any more, and nobody could take it.
+                    self.want_place(id);
                 }
             }
             WishWord::Unknown if current && !write.unknown_there => {

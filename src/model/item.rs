@@ -15,6 +15,9 @@ pub struct Facts {
     /// Wall clock of the origin at acceptance, milliseconds since 1970. For display and `Holdfast-Original-Time` only.
     pub original_ms: u64,
     pub traceparent: Option<String>,
+    /// The key was used before, and its time was over at the origin when this write came (§9.7): a new write, not a copy of
+    /// what `after` covers (§7).
+    pub renews: bool,
 }
 
 /// How a write was settled.

@@ -1,7 +1,7 @@
 //! Sending a write to this replica: when all that it must come after is decided, when its lane is free, and once (G2, G3).
 use std::collections::VecDeque;
 
-use crate::journal::{Fate, QuarantineReason};
+use crate::journal::{Fate, QuarantineReason, Row};
 use crate::model::{After, Lane, Outcome, SiteName, Verdict, WriteId};
 use crate::replay::Dependency;
 use crate::service::core::{Core, Cx, Work};
@@ -164,7 +164,7 @@ impl Core {
             if row.id.log == write.id.log || !same {
                 continue;
             }
-            if write.role == Role::Shadow && self.comes_knowingly_after(write, &row) {
+            if comes_knowingly_after(write, &row) {
                 continue;
             }
             use crate::journal::Here;
@@ -180,12 +180,6 @@ impl Core {
             }
         }
         found
-    }
-
-    fn comes_knowingly_after(&self, write: &Write, other: &crate::journal::Row) -> bool {
-        let Some(outcome) = &write.outcome else { return false };
-        let by_position = other.position.is_some_and(|(p, _)| outcome.after.position(other.id.log) >= p);
-        (by_position || outcome.after.ids().contains(&other.id)) && outcome.repeats != Some(other.id)
     }
 
     /// The write is a copy of one that this replica has, or may have, applied.
@@ -274,6 +268,16 @@ impl Core {
             write.stage = stage;
         }
     }
+}
+
+/// Its origin knew the other one and its time was over: the key was used again (§7). To have decided the other one is no such
+/// knowledge: it may stand in quarantine there, or be undecided.
+fn comes_knowingly_after(write: &Write, other: &Row) -> bool {
+    let after = match &write.outcome {
+        Some(outcome) => &outcome.after,
+        None => &write.must,
+    };
+    write.facts.renews && other.position.is_some_and(|(p, _)| after.position(other.id.log) >= p)
 }
 
 fn shadow_of(write: &Write) -> Shadow {

@@ -124,6 +124,7 @@ impl Core {
                     digest: Digest([0; 32]),
                     original_ms: 0,
                     traceparent: None,
+                    renews: false,
                 };
                 let mut write = Write::new(id, facts, None, Role::Wish, cx.ms());
                 write.wish = Some(WishHeld { from, attempt, void: true });
@@ -184,9 +185,13 @@ impl Core {
         }
         write.stage = Stage::Decided(fate.clone());
         write.doubtful = false;
+        let status = outcome.status;
         write.outcome = Some(outcome);
         write.settled_clock_ms = cx.now.clock_ms;
         let lane = write.facts.lane;
+        if let Fate::Quarantined(reason) = fate {
+            self.quarantine(cx, id, reason, format!("the service answered {status}"), status);
+        }
         if fate == Fate::Applied {
             self.unpositioned.insert(id);
             self.lane_memory.applied(lane, id, None);

@@ -1,7 +1,7 @@
 //! What an attempt at this replica led to (§6), for the decider's own writes, for wishes and for shadows.
 use std::sync::Arc;
 
-use crate::journal::{Fate, Op, QuarantineReason, Quarantined};
+use crate::journal::{Fate, Op, Origin, QuarantineReason, Quarantined};
 use crate::model::{Answer, Outcome, Verdict, WriteId};
 use crate::service::core::{Core, Cx, Work};
 use crate::service::outcome::{Class, classify, is_about_the_caller};
@@ -87,6 +87,13 @@ impl Core {
     }
 
     fn finish_own(&mut self, cx: &mut Cx, id: WriteId, class: Class) {
+        if let Class::NotExecuted(answer) = &class
+            && self.draining == Some(id)
+            && !is_about_the_caller(answer.status)
+        {
+            // Its client has a receipt: it is sent again later.
+            return self.enqueue(cx, id);
+        }
         match self.outcome_of(id, class) {
             Some((outcome, fate)) => {
                 if let Fate::Quarantined(reason) = fate {
@@ -100,6 +107,11 @@ impl Core {
                 let Some(write) = self.live.get_mut(&id) else { return };
                 write.stage = Stage::Idle;
                 write.tried.push(me);
+                if let Some((site, attempt)) = write.owed.first_key_value() {
+                    // A site that was given up on may still have decided it: a restart must ask, not cancel.
+                    write.origin = Origin::Wished { site: site.clone(), attempt: *attempt, revoked: true };
+                    self.persist(cx, id);
+                }
                 self.want_place(id);
             }
         }
@@ -141,7 +153,8 @@ impl Core {
             && (was_success || self.settings.replicate_all)
         {
             let (theirs, ours) = (decider.header("location"), answer.header("location"));
-            if theirs != ours {
+            // An outcome that a probe told has none.
+            if theirs.is_some() && theirs != ours {
                 let show = |l: Option<&[u8]>| l.map_or("none".into(), |l| String::from_utf8_lossy(l).into_owned());
                 let detail = format!("Location differs: {} at the decider, {} here", show(theirs), show(ours));
                 return self.diverged(cx, id, detail, answer.status, true);

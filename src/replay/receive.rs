@@ -1,7 +1,7 @@
 //! Receiving pages, and taking up their items in order (§3.5).
 use std::sync::Arc;
 
-use crate::journal::{Fate, Here, Op, Origin, QuarantineReason, Row};
+use crate::journal::{Fate, Here, NUMBER_MAX, Op, Origin, QuarantineReason, Row};
 use crate::mirror::Series;
 use crate::model::{Item, LogId, SiteName, Verdict};
 use crate::service::core::{Core, Cx, Work};
@@ -30,6 +30,10 @@ impl Core {
                 // A page was lost on the way: the cursor says where to go on.
                 break;
             }
+            if item.id.n > NUMBER_MAX || item.position > NUMBER_MAX {
+                let why = format!("position {} of {} has a number that no log gives", item.position, page.log);
+                return cx.note(Note::Invalid { peer: from.clone(), why });
+            }
             if chain != item.chain || item.id.log != page.log {
                 cx.note(Note::Fork { peer: from.clone(), log: page.log });
                 break;
@@ -50,6 +54,10 @@ impl Core {
     fn store_item(&mut self, cx: &mut Cx, item: &Arc<Item>) {
         if self.live.contains_key(&item.id) {
             return self.attach(cx, item);
+        }
+        if let Some(token) = self.looked_for.remove(&item.id) {
+            // Its origin has settled it: what a wish or a revocation would have found is out of date.
+            self.looking.remove(&token);
         }
         if let Some(request) = &item.request {
             cx.persist(Op::Request(item.id, request.clone()));
@@ -152,10 +160,8 @@ impl Core {
         let applied = item.outcome.verdict == Verdict::Applied;
         match (applied, fate) {
             (true, Some(Fate::Applied | Fate::Duplicate(_))) => self.decision_done(cx, &item),
-            (true, Some(Fate::Quarantined(QuarantineReason::UnknownOutcome | QuarantineReason::MayHaveApplied))) => {
-                self.rewrite_fate(cx, old, row, Fate::Applied);
-                self.decision_done(cx, &item);
-            }
+            // Whether it was applied here nobody knows yet; what others decided says nothing about this replica.
+            (_, Some(Fate::Quarantined(_))) => self.decision_done(cx, &item),
             (true, _) => {
                 let method = item.request.as_ref().map_or("", |r| r.method.as_str());
                 let passed = self.lane_memory.passed(item.facts.lane, old.log, old_position);
@@ -168,10 +174,6 @@ impl Core {
             (false, Some(Fate::Applied)) => {
                 let detail = "applied at this replica, decided void by its origin".to_owned();
                 self.quarantine(cx, old, QuarantineReason::Contrary, detail, 0);
-                self.decision_done(cx, &item);
-            }
-            (false, Some(Fate::Quarantined(_))) => {
-                self.rewrite_fate(cx, old, row, Fate::Void);
                 self.decision_done(cx, &item);
             }
             (false, _) => self.decision_done(cx, &item),

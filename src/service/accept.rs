@@ -100,13 +100,26 @@ impl Core {
 
     pub(crate) fn find(&mut self, cx: &mut Cx, find: Find, then: Looking) {
         let token = self.token();
+        if let Looking::Wish { .. } | Looking::Revoke { .. } = then
+            && let Find::Id(id) = find
+            && let Some(earlier) = self.looked_for.insert(id, token)
+        {
+            // The later word of the same origin counts.
+            self.looking.remove(&earlier);
+        }
         self.looking.insert(token, then);
         cx.out.push(Effect::Find { token, find });
     }
 
     /// The journal answered; `rows` of live writes are out of date and not looked at.
     pub(crate) fn found(&mut self, cx: &mut Cx, token: u64, rows: Vec<Found>) {
-        match self.looking.remove(&token) {
+        let looking = self.looking.remove(&token);
+        if let Some(Looking::Revoke { id, .. }) = &looking {
+            self.looked_for.remove(id);
+        } else if let Some(Looking::Wish { wish, .. }) = &looking {
+            self.looked_for.remove(&wish.id);
+        }
+        match looking {
             Some(Looking::Submit { req, id, write }) if self.clients.contains_key(&req) => {
                 self.judge(cx, req, id, write, rows);
             }
@@ -128,6 +141,9 @@ impl Core {
         let key = write.facts.key.expect("only writes with a key are judged by it");
         let reply = match self.key_state(cx, key, Some(write.facts.digest), &rows) {
             KeyState::New => {
+                let expired = |f: &&Found| f.row.facts.key == Some(key) && self.has_expired(cx, &f.row);
+                let mut write = write;
+                write.facts.renews = rows.iter().any(|f| expired(&f));
                 // The journal was asked because of a neighbour in the filter, or of an expired row: the ring comes next.
                 return match self.ring.get(&key) {
                     Some(p) if p.origin != self.settings.me && !self.is_known(p.id, &rows) => {
@@ -159,10 +175,17 @@ impl Core {
                 answer,
                 replayed: true,
                 served_by: self.settings.me.clone(),
-                seen: self.decided_here(),
+                seen: self.seen_by_clients(),
             },
             _ => Reply::Problem { id: Some(first), problem: Problem::ReplayUnavailable },
         }
+    }
+
+    /// What an answer of this site rests on: what its replica has decided, and what its clients were told.
+    pub(crate) fn seen_by_clients(&self) -> After {
+        let mut seen = self.decided_here();
+        seen.raise(self.own, self.own_settled());
+        seen
     }
 
     /// What is known of a key here: of several recorded answers success wins, then the lower log (§7).
@@ -315,9 +338,9 @@ impl Core {
                 self.asking.insert(again, Asking { pausing: true, ..asking });
                 return;
             }
-            Known::Recorded { id, answer: Some(answer), .. } if answer.omitted.is_none() => {
+            Known::Recorded { id, answer: Some(answer), mut seen, .. } if answer.omitted.is_none() => {
                 cx.note(Note::Replayed);
-                let seen = self.decided_here();
+                seen.merge(&self.decided_here());
                 let reply = Reply::Answer { id, answer, replayed: true, served_by: asking.site, seen };
                 return self.answer(cx, asking.req, reply);
             }
@@ -372,6 +395,7 @@ impl Core {
                 digest,
                 status: outcome.status,
                 answer: outcome.answer.filter(|a| a.weight() <= self.settings.answer_max),
+                seen: self.seen_by_clients(),
             }),
             KeyState::Unknown => {
                 let first = self.keys.live(&key).first().copied().or(rows.first().map(|f| f.row.id));

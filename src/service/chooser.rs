@@ -29,14 +29,16 @@ impl Chooser {
 
     /// Looks at all sites again; returns whether the choice changed.
     pub fn update(&mut self, standing: impl Fn(&SiteName) -> Standing) -> bool {
-        // A site that is more than `lag` behind is not healthy as a decider, preferred or not.
+        // A site that is more than `lag` behind is not healthy as a decider, preferred or not. But lag only orders: where all are
+        // behind, who decides now goes on, for each write waits for what it must come after wherever it is sent (G3).
         let can = |site: &SiteName| {
             let s = standing(site);
             s.available && s.lag_ms <= self.lag_ms
         };
-        // Both moves ask the same, so the first in order that can is the choice; what keeps it sticky is that lag must have
-        // been made good before a site can again.
-        let choice = self.order.iter().find(|site| can(site)).cloned();
+        let available = |site: &&SiteName| standing(site).available;
+        let choice = self.order.iter().find(|site| can(site));
+        let choice = choice.or_else(|| self.current.as_ref().filter(available));
+        let choice = choice.or_else(|| self.order.iter().find(available)).cloned();
         let changed = choice != self.current;
         self.current = choice;
         changed
@@ -74,6 +76,8 @@ mod tests {
         assert_eq!(chooser.current(), Some(&a));
         assert_eq!(chooser.pick(std::slice::from_ref(&a), |_| true), Some(b.clone()));
         assert_eq!(chooser.pick(&[a.clone(), b.clone()], |_| true), None);
+        assert!(chooser.update(at(true, 5_000, false)), "behind, but nobody else is there");
+        assert_eq!(chooser.current(), Some(&a));
         assert!(chooser.update(at(false, 0, false)));
         assert_eq!(chooser.current(), None);
     }

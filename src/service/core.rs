@@ -104,6 +104,8 @@ pub struct Core {
     /// Answers that wait for receipts (`ack`), by position.
     pub(crate) receipts: BTreeMap<u64, Vec<(ReqId, Reply)>>,
     pub(crate) looking: BTreeMap<u64, Looking>,
+    /// Foreign writes that the journal is asked for by their wish or its revocation.
+    pub(crate) looked_for: BTreeMap<WriteId, u64>,
     pub(crate) asking: BTreeMap<u64, Asking>,
     pub(crate) next_token: u64,
     pub(crate) quarantined: BTreeMap<WriteId, Quarantined>,

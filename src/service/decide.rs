@@ -117,12 +117,15 @@ impl Core {
 
     /// Keeps it until a replica can be asked; answered 202.
     pub(crate) fn enqueue(&mut self, cx: &mut Cx, id: WriteId) {
+        let stale = |w: &super::write::Write| w.refuse_stale && !w.seen.positions().is_empty();
+        if self.live.get(&id).is_some_and(|w| stale(w) && w.origin != Origin::Queued) {
+            // What its client has seen is not kept over a restart, and it asked not to go on without.
+            return self.cancel(cx, id, Problem::Stale);
+        }
         let Some(write) = self.live.get_mut(&id) else { return };
         write.origin = Origin::Queued;
         write.stage = Stage::Idle;
-        // Its client has a receipt: nothing it has seen may cancel the write any more.
         write.seen = crate::model::After::new();
-        write.refuse_stale = false;
         let clients = write.clients.clone();
         self.persist(cx, id);
         if self.draining == Some(id) {
@@ -172,8 +175,7 @@ impl Core {
     }
 
     fn can_decide(&self, site: &SiteName, now_ms: u64) -> bool {
-        let standing = self.standing(site, now_ms);
-        standing.available && standing.lag_ms <= self.settings.lag_ms
+        self.standing(site, now_ms).available
     }
 
     /// Age of the oldest write that this replica has received and not decided.

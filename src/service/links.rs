@@ -1,6 +1,7 @@
 //! Links coming and going, and what is said over them.
 use super::core::{Core, Cx, Work};
 use super::{Message, Note};
+use crate::journal::NUMBER_MAX;
 use crate::model::SiteName;
 
 impl Core {
@@ -39,8 +40,8 @@ impl Core {
         match message {
             Message::Status(status) => self.peer_status(cx, from, status),
             Message::Page(page) => self.receive_page(cx, &from, page),
-            Message::Wish(wish) if wish.facts.key.is_none() && wish.request.method.is_empty() => {
-                cx.note(Note::Invalid { peer: from, why: "a wish without a request".into() });
+            Message::Wish(wish) if wish.id.n > NUMBER_MAX => {
+                cx.note(Note::Invalid { peer: from, why: format!("a wish with the number {}", wish.id.n) });
             }
             Message::Wish(wish) => self.wished(cx, from, *wish),
             Message::Revoke { id, attempt } => self.revoked(cx, from, id, attempt),

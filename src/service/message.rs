@@ -73,9 +73,20 @@ pub enum WishWord {
 #[derive(Clone, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
 pub enum Known {
     Nothing,
-    InFlight { digest: Digest },
-    Recorded { id: WriteId, digest: Digest, status: u16, answer: Option<Arc<Answer>> },
-    Unknown { digest: Digest },
+    InFlight {
+        digest: Digest,
+    },
+    Recorded {
+        id: WriteId,
+        digest: Digest,
+        status: u16,
+        answer: Option<Arc<Answer>>,
+        /// What the answer rests on.
+        seen: After,
+    },
+    Unknown {
+        digest: Digest,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]

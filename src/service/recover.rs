@@ -37,6 +37,7 @@ impl Core {
             readers: BTreeMap::new(),
             receipts: BTreeMap::new(),
             looking: BTreeMap::new(),
+            looked_for: BTreeMap::new(),
             asking: BTreeMap::new(),
             next_token: 0,
             quarantined: recovered.quarantined.into_iter().map(|q| (q.id, q)).collect(),

@@ -56,7 +56,7 @@ fn foreign_rows_that_nothing_was_done_with_are_read_with_their_series_only() {
         let rows = [
             foreign(1, Here::Decided(Fate::Applied)),
             foreign(2, Here::Untouched),
-            foreign(3, Here::Sending { attempt: 1 }),
+            foreign(3, Here::Sending { attempt: 1, after: crate::model::After::new() }),
             foreign(4, Here::Decided(Fate::Refused)),
             Row {
                 wish: Some(WishHeld { from: SiteName::new("b"), attempt: 1, void: false }),
@@ -117,7 +117,10 @@ fn forgetting_takes_old_rows_tells_which_keys_vanished_and_keeps_what_is_needed(
         // Another write has the key of write 2; write 3 is in quarantine; write 5 is not final.
         let mut copy = settled(id(log(2), 9), 1, Chain::default(), 100);
         copy.facts.key = Some(key(2));
-        let unsettled = Row { here: Here::Sending { attempt: 2 }, ..settled(id(log(1), 5), 5, Chain::default(), 5) };
+        let unsettled = Row {
+            here: Here::Sending { attempt: 2, after: crate::model::After::new() },
+            ..settled(id(log(1), 5), 5, Chain::default(), 5)
+        };
         let reason = QuarantineReason::Divergence;
         let quarantined = Quarantined { id: id(log(1), 3), reason, detail: "?".into(), since_ms: 1, status: 500 };
         ops.extend([put(copy), put(unsettled), Op::Quarantine(quarantined.clone())]);

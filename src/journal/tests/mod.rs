@@ -112,13 +112,14 @@ pub(super) fn sending(id: WriteId) -> Row {
         digest: Digest([7; 32]),
         original_ms: id.n,
         traceparent: None,
+        renews: false,
     };
     Row {
         id,
         facts,
         origin: Origin::Here,
         wish: None,
-        here: Here::Sending { attempt: 1 },
+        here: Here::Sending { attempt: 1, after: crate::model::After::new() },
         outcome: None,
         position: None,
         decides: None,

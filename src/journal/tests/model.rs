@@ -73,7 +73,7 @@ fn row(id: WriteId, position: Option<u64>, origin: u8, here: u8, verdict: u8, wi
     };
     row.here = match here {
         0 => Here::Untouched,
-        1 => Here::Sending { attempt: 2 },
+        1 => Here::Sending { attempt: 2, after: crate::model::After::new() },
         2 | 3 => Here::Decided(Fate::Applied),
         4 => Here::Decided(Fate::Duplicate(id)),
         _ => Here::Decided(Fate::Quarantined(QuarantineReason::Hole)),

@@ -34,6 +34,7 @@ fn page(n: u8, from: u64, items: usize) -> Message {
             digest: crate::model::Digest([0; 32]),
             original_ms: 0,
             traceparent: None,
+            renews: false,
         },
         outcome: crate::model::Outcome {
             verdict: crate::model::Verdict::Applied,
@@ -46,7 +47,7 @@ fn page(n: u8, from: u64, items: usize) -> Message {
         request: None,
     };
     let items = std::iter::repeat_n(std::sync::Arc::new(item), items).collect();
-    Message::Page(Page { log: log(n), site: SiteName::new("a"), from, chain: Chain::default(), items })
+    Message::Page(Page { log: log(n), site: SiteName::new("a"), from, items })
 }
 fn outgoing(limits: Limits) -> Outgoing {
     let outgoing = Outgoing::new(limits);

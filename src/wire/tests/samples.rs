@@ -39,6 +39,7 @@ pub fn facts() -> Facts {
         digest: Digest([8; 32]),
         original_ms: 1_700_000_000_000,
         traceparent: Some("00-a-b-01".into()),
+        renews: false,
     }
 }
 pub fn after() -> After {
@@ -119,7 +120,7 @@ fn reply(known: Known) -> Message {
 }
 
 type Make = fn() -> Message;
-pub const SAMPLES: [(&str, Make); 16] = [
+pub const SAMPLES: [(&str, Make); 15] = [
     ("status", status),
     ("page", || Message::Page(page(1, 2))),
     ("wish", || wish(2)),
@@ -135,7 +136,7 @@ pub const SAMPLES: [(&str, Make); 16] = [
     ("reply-in-flight", || reply(Known::InFlight { digest: Digest([8; 32]) })),
     ("reply-recorded", || {
         let answer = Some(Arc::new(answer()));
-        reply(Known::Recorded { id: id(1), digest: Digest([8; 32]), status: 201, answer })
+        reply(Known::Recorded { id: id(1), digest: Digest([8; 32]), status: 201, answer, seen: after() })
     }),
     ("reply-unknown", || reply(Known::Unknown { digest: Digest([8; 32]) })),
 ];

@@ -141,6 +141,7 @@ impl<M: Machine> World<M> {
             digest: Digest(digest),
             original_ms: wall_ms,
             traceparent: None,
+            renews: false,
         };
         let request = Arc::new(Request {
             method: known.method.text().into(),
