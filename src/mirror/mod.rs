@@ -10,3 +10,4 @@ mod ship;
 mod wish;
 
 pub use series::Series;
+pub(crate) use settle::DECISION;

@@ -24,9 +24,7 @@ impl Core {
         if write.stage != Stage::Waiting {
             return;
         }
-        let ignore = self.bug(Bug::IgnoreAfter) && write.role == Role::Shadow;
-        let missing = if ignore { None } else { self.first_missing(write.comes_after()) };
-        match missing {
+        match self.missing_for(write) {
             Some(dependency) => {
                 self.blocked.wait(id, dependency);
                 if let Dependency::Id(other) = dependency
@@ -44,6 +42,11 @@ impl Core {
                 self.work.push_back(Work::Lane(lane));
             }
         }
+    }
+
+    fn missing_for(&self, write: &Write) -> Option<Dependency> {
+        let ignore = self.bug(Bug::IgnoreAfter) && write.role == Role::Shadow;
+        if ignore { None } else { self.first_missing(write.comes_after()) }
     }
 
     fn first_missing(&self, after: &After) -> Option<Dependency> {
@@ -84,7 +87,11 @@ impl Core {
             && state.here.is_none()
             && let Some(id) = state.ready.pop_front()
         {
-            if self.live.get(&id).is_some_and(|w| w.stage == Stage::Waiting) {
+            let Some(write) = self.live.get(&id).filter(|w| w.stage == Stage::Waiting) else { continue };
+            // It may have got in line as something else, with less to come after: a late word made a shadow of it (G3).
+            if self.missing_for(write).is_some() {
+                self.work.push_back(Work::Look(id));
+            } else {
                 self.start(cx, id);
             }
         }
@@ -101,7 +108,6 @@ impl Core {
         self.lanes.entry(lane).or_default().here = Some(id);
         if let Some(key) = key
             && !write.doubtful
-            && write.role != Role::Ordered
         {
             if self.keys.may_be_stored(&key) {
                 self.set_stage(id, Stage::Checking);
@@ -170,9 +176,7 @@ impl Core {
             use crate::journal::Here;
             match &row.here {
                 Here::Decided(Fate::Applied) => return Copy::Of(row.id, row.outcome),
-                Here::Decided(Fate::Quarantined(
-                    QuarantineReason::UnknownOutcome | QuarantineReason::MayHaveApplied,
-                )) => {
+                Here::Decided(Fate::Quarantined(reason)) if may_have_applied(*reason) => {
                     found = Copy::Of(row.id, row.outcome);
                 }
                 Here::Sending { .. } if live.is_some() => return Copy::Wait(row.id),
@@ -187,6 +191,9 @@ impl Core {
         let Some(write) = self.live.get(&id) else { return };
         if write.role == Role::Shadow {
             return self.decide_shadow(cx, id, Fate::Duplicate(of));
+        }
+        if write.role == Role::Ordered {
+            return self.ordered_is_copy(cx, id, of);
         }
         let known = outcome.filter(|o| o.answer.is_some() || o.status != 0);
         let outcome = Outcome {
@@ -286,5 +293,19 @@ fn shadow_of(write: &Write) -> Shadow {
         original_ms: write.facts.original_ms,
         original_status: write.outcome.as_ref().map_or(0, |o| o.status),
         original_location: answer.and_then(|a| a.header("location")).map(<[u8]>::to_vec),
+    }
+}
+
+/// It was sent to this replica, and whether it changed something there is for a person to say.
+fn may_have_applied(reason: QuarantineReason) -> bool {
+    match reason {
+        QuarantineReason::UnknownOutcome
+        | QuarantineReason::MayHaveApplied
+        | QuarantineReason::Divergence
+        | QuarantineReason::Contrary => true,
+        QuarantineReason::ConcurrentWrites
+        | QuarantineReason::LateDecision
+        | QuarantineReason::Damaged
+        | QuarantineReason::Hole => false,
     }
 }

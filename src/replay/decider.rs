@@ -41,8 +41,7 @@ impl Core {
         let full = self.live.len() >= limits.open_writes || self.live_bytes >= limits.open_bytes;
         let me = self.standing(&self.settings.me, cx.ms());
         if full || !me.available || me.lag_ms > self.settings.lag_ms {
-            let message = Message::Word { id: wish.id, attempt: wish.attempt, word: WishWord::NotHere };
-            return cx.out.push(Effect::Send { to: from, message });
+            return self.refuse_wish(cx, from, wish.id, wish.attempt, WishWord::NotHere);
         }
         let id = wish.id;
         let mut write = Write::new(id, wish.facts, Some(wish.request), Role::Wish, cx.ms());
@@ -117,21 +116,26 @@ impl Core {
                 cx.out.push(Effect::Send { to: from, message: Message::Word { id, attempt, word: WishWord::Void } });
             }
             None => {
-                // A late copy of the wish must find that it is void.
-                let facts = Facts {
-                    lane: Lane::WHOLE_SERVICE,
-                    key: None,
-                    digest: Digest([0; 32]),
-                    original_ms: 0,
-                    traceparent: None,
-                    renews: false,
-                };
-                let mut write = Write::new(id, facts, None, Role::Wish, cx.ms());
-                write.wish = Some(WishHeld { from, attempt, void: true });
-                self.insert(write);
-                self.void_wish(cx, id, attempt, WishWord::Void);
+                self.refuse_wish(cx, from, id, attempt, WishWord::Void);
             }
         }
+    }
+
+    /// Says that it will not be sent here, durably: a late copy of the wish must find that it is void, for its origin may have
+    /// told a client so.
+    fn refuse_wish(&mut self, cx: &mut Cx, from: SiteName, id: WriteId, attempt: u32, word: WishWord) {
+        let facts = Facts {
+            lane: Lane::WHOLE_SERVICE,
+            key: None,
+            digest: Digest([0; 32]),
+            original_ms: 0,
+            traceparent: None,
+            renews: false,
+        };
+        let mut write = Write::new(id, facts, None, Role::Wish, cx.ms());
+        write.wish = Some(WishHeld { from, attempt, void: true });
+        self.insert(write);
+        self.void_wish(cx, id, attempt, word);
     }
 
     /// It will never be sent on this attempt: durable before the origin hears of it.

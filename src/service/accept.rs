@@ -46,6 +46,7 @@ pub(crate) enum Looking {
         id: WriteId,
         operation: super::Operation,
     },
+    Late(Box<super::operator::Late>),
     /// A wish whose outcome came after it was settled.
     LateWord {
         id: WriteId,
@@ -133,6 +134,7 @@ impl Core {
             Some(Looking::Reopen(id)) => self.reopen_copies(cx, id, rows),
             Some(Looking::Decision(item)) => self.take_decision(cx, item, rows.into_iter().next()),
             Some(Looking::Operator { req, id, operation }) => self.operator_found(cx, req, id, operation, rows),
+            Some(Looking::Late(late)) => self.decide_once(cx, *late, &rows),
             Some(Looking::LateWord { id, outcome }) => self.late_word(cx, id, outcome, rows),
         }
     }

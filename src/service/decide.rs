@@ -109,7 +109,7 @@ impl Core {
             return;
         }
         write.tried.clear();
-        if self.settings.when_down == WhenDown::Queue || write.origin == Origin::Queued || self.draining == Some(id) {
+        if self.settings.when_down == WhenDown::Queue || write.queued {
             return self.enqueue(cx, id);
         }
         self.cancel(cx, id, Problem::NoReplica { retry_after_s: RETRY_AFTER_S });
@@ -118,12 +118,13 @@ impl Core {
     /// Keeps it until a replica can be asked; answered 202.
     pub(crate) fn enqueue(&mut self, cx: &mut Cx, id: WriteId) {
         let stale = |w: &super::write::Write| w.refuse_stale && !w.seen.positions().is_empty();
-        if self.live.get(&id).is_some_and(|w| stale(w) && w.origin != Origin::Queued) {
+        if self.live.get(&id).is_some_and(|w| stale(w) && !w.queued) {
             // What its client has seen is not kept over a restart, and it asked not to go on without.
             return self.cancel(cx, id, Problem::Stale);
         }
         let Some(write) = self.live.get_mut(&id) else { return };
         write.origin = Origin::Queued;
+        write.queued = true;
         write.stage = Stage::Idle;
         write.seen = crate::model::After::new();
         let clients = write.clients.clone();

@@ -5,8 +5,17 @@ use super::core::{Core, Cx, Work};
 use super::outcome::Class;
 use super::write::{Role, Stage, Write};
 use super::{Effect, Find, Found, Looking, Message, Operation, Reply, ReqId, WishWord};
-use crate::journal::{Fate, Here, Op, Origin, QuarantineReason, Row};
+use crate::journal::{Fate, Here, Op, Origin, QuarantineReason};
+use crate::mirror::DECISION;
 use crate::model::{Answer, Outcome, Verdict, WriteId};
+
+/// A decision about an own write that was settled without one, while the journal is asked whether there is one already.
+pub(crate) struct Late {
+    found: Found,
+    verdict: Verdict,
+    answer: Option<Arc<Answer>>,
+    by_person: bool,
+}
 
 impl Core {
     pub(crate) fn operate(&mut self, cx: &mut Cx, req: ReqId, id: Option<WriteId>, operation: Operation) {
@@ -46,10 +55,7 @@ impl Core {
         let open = own && matches!(verdict, Some(Verdict::Undecided | Verdict::MayHaveApplied));
         match operation {
             Operation::Applied if open => self.decide_now(cx, found, Verdict::Applied, None, true),
-            Operation::Discard if open => {
-                self.decide_now(cx, found, Verdict::Void, None, true);
-                self.reopen(cx, id);
-            }
+            Operation::Discard if open => self.decide_now(cx, found, Verdict::Void, None, true),
             Operation::Applied => {
                 self.tell_origin(cx, &found);
                 self.rewrite_fate(cx, id, Some(found), Fate::Applied);
@@ -85,7 +91,7 @@ impl Core {
     }
 
     /// An own write that was settled as undecided is decided: by a person, who speaks of this replica too where it was sent
-    /// here, or by the late word of another site, which speaks of its own.
+    /// here, or by the late word of another site, which speaks of its own. Once: the journal is asked whether it was before.
     pub(crate) fn decide_now(
         &mut self,
         cx: &mut Cx,
@@ -94,19 +100,38 @@ impl Core {
         answer: Option<Arc<Answer>>,
         by_person: bool,
     ) {
+        let decision = WriteId { n: found.row.id.n | DECISION, ..found.row.id };
+        let late = Late { found, verdict, answer, by_person };
+        self.find(cx, Find::Id(decision), Looking::Late(Box::new(late)));
+    }
+
+    pub(crate) fn decide_once(&mut self, cx: &mut Cx, late: Late, rows: &[Found]) {
+        let Late { mut found, verdict, answer, by_person } = late;
         let id = found.row.id;
+        let decision = WriteId { n: id.n | DECISION, ..id };
+        let before = !rows.is_empty() || self.live.contains_key(&decision) || self.recently_final.contains(&decision);
+        if let Some(write) = self.live.get(&id) {
+            found.row = write.row();
+        }
         let fate = match (&found.row.here, verdict) {
-            (Here::Decided(Fate::Quarantined(_)), Verdict::Applied) if by_person => Fate::Applied,
-            (Here::Decided(Fate::Quarantined(_)), Verdict::Void) => Fate::Void,
+            (Here::Decided(Fate::Quarantined(_)) | Here::Sending { .. }, Verdict::Applied) if by_person => {
+                Fate::Applied
+            }
+            (Here::Decided(Fate::Quarantined(_)), Verdict::Void) if by_person => Fate::Void,
             (Here::Decided(fate), _) => fate.clone(),
             (Here::Untouched | Here::Sending { .. }, _) => Fate::Skipped,
         };
         let mut old = Write::recover(found.clone(), cx.ms());
         old.stage = Stage::Decided(fate.clone());
-        if !matches!(fate, Fate::Quarantined(_)) {
+        if by_person || !matches!(fate, Fate::Quarantined(_)) {
             self.rewrite_fate(cx, id, Some(found), fate);
         }
-        self.decide_late(cx, old, verdict, answer);
+        if !before {
+            self.decide_late(cx, old, verdict, answer);
+        }
+        if verdict == Verdict::Void {
+            self.reopen(cx, id);
+        }
     }
 
     fn resend(&mut self, cx: &mut Cx, found: Found) {
@@ -137,8 +162,10 @@ impl Core {
         let own = write.origin == Origin::Settled;
         match class {
             Class::Success(answer) if own => {
-                let row = Row { here: Here::Decided(Fate::Quarantined(QuarantineReason::UnknownOutcome)), ..found.row };
-                self.decide_now(cx, Found { row, ..found }, Verdict::Applied, Some(answer), true);
+                // Until the decision is durable, a crash finds it unknown again.
+                self.set_stage(id, Stage::Decided(Fate::Quarantined(QuarantineReason::UnknownOutcome)));
+                let found = Found { row: self.live[&id].row(), ..found };
+                self.decide_now(cx, found, Verdict::Applied, Some(answer), true);
             }
             Class::Success(_) => self.rewrite_fate(cx, id, Some(found), Fate::Applied),
             Class::Refused(answer) | Class::NotExecuted(answer) | Class::MayHaveApplied(answer) => {
@@ -157,6 +184,18 @@ impl Core {
                 self.evict_if_final(id);
             }
         }
+    }
+
+    /// A person ordered it to be sent, but a copy of it is applied here: that one stands for both.
+    pub(crate) fn ordered_is_copy(&mut self, cx: &mut Cx, id: WriteId, of: WriteId) {
+        self.set_stage(id, Stage::Decided(Fate::Duplicate(of)));
+        self.persist(cx, id);
+        let Some(write) = self.live.get(&id) else { return };
+        let found = Found { row: write.row(), request: write.request.clone() };
+        if write.origin == Origin::Settled {
+            self.decide_now(cx, found, Verdict::Void, None, false);
+        }
+        self.evict_if_final(id);
     }
 
     /// A write turned out not to be applied: copies that stood back for it have to be applied after all (§7).

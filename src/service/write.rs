@@ -93,6 +93,8 @@ pub struct Write {
     pub owed: BTreeMap<SiteName, u32>,
     /// Counts wishes over all sites.
     pub wish_attempts: u32,
+    /// Its client has a 202: it must be sent, whatever becomes of those who ask again.
+    pub queued: bool,
     /// When the present wish was sent.
     pub wished_ms: u64,
     /// The asked site said *unknown*: it goes on finding out, nobody else is asked.
@@ -135,6 +137,7 @@ impl Write {
             tried: Vec::new(),
             owed: BTreeMap::new(),
             wish_attempts: 0,
+            queued: false,
             wished_ms: 0,
             unknown_there: false,
             pending: None,
@@ -159,6 +162,7 @@ impl Write {
         if let Here::Sending { attempt, after } = row.here {
             (write.attempts, write.after) = (attempt, Some(after));
         }
+        write.queued = row.origin == Origin::Queued;
         write.origin = row.origin;
         write.wish = row.wish;
         write.outcome = row.outcome;
@@ -208,7 +212,7 @@ impl Write {
     pub fn is_unsent(&self) -> bool {
         let nowhere = matches!(self.origin, Origin::Accepted | Origin::Here);
         let waiting = matches!(self.stage, Stage::Idle | Stage::Waiting | Stage::Checking);
-        nowhere && waiting && !self.doubtful && self.owed.is_empty() && self.outcome.is_none()
+        nowhere && waiting && !self.queued && !self.doubtful && self.owed.is_empty() && self.outcome.is_none()
     }
 
     /// Its lane has passed it: it is settled as undecided, or was handed to a person.
