@@ -12,6 +12,7 @@ use super::{
     ReqId, Settings,
 };
 use crate::dedup::Fingerprint;
+use crate::failpoint;
 use crate::journal::{self, Committed, Journal, Op, Refusal, Space};
 use crate::model::{Group, Problem, Request, SiteName};
 
@@ -221,6 +222,7 @@ impl<O: Outside> Task<O> {
             // There is a place for every batch under way; the task is gone only when the process ends.
             let _ = commits.try_send((number, result.ok()));
         });
+        failpoint::hit("before-commit");
         match self.journal.commit(&self.group, ops, done) {
             Ok(()) => true,
             Err(returned) if returned.why == Refusal::NoRoom => {
@@ -236,6 +238,7 @@ impl<O: Outside> Task<O> {
     }
 
     fn durable(&mut self, number: u64, done: Committed) {
+        failpoint::hit("after-commit");
         if !done.forgotten_keys.is_empty() {
             self.handle(Event::Forgotten { keys: done.forgotten_keys });
         }
@@ -247,8 +250,11 @@ impl<O: Outside> Task<O> {
             Effect::Persist(_) => unreachable!("the outbox keeps what is persisted"),
             Effect::Attempt(attempt) => {
                 let (outside, id, number) = (self.outside.clone(), attempt.id, attempt.attempt);
+                let (before, after) = attempt_points(&attempt);
+                failpoint::hit(before);
                 self.later(async move {
                     let result = outside.attempt(attempt).await;
+                    failpoint::hit(after);
                     Some(Event::Attempted { id, attempt: number, result })
                 });
             }
@@ -257,12 +263,16 @@ impl<O: Outside> Task<O> {
                 self.later(async move { Some(Event::Probed { id, result: outside.probe(&request).await }) });
             }
             Effect::Reply { req, reply } => {
+                failpoint::hit("before-reply");
                 if let Some(client) = self.clients.remove(&req) {
                     // A client that hung up does not cancel its write.
                     let _ = client.send(reply);
                 }
             }
-            Effect::Send { to, message } => self.outside.send(&to, &self.group, message),
+            Effect::Send { to, message } => {
+                failpoint::hit(message_point(&message));
+                self.outside.send(&to, &self.group, message);
+            }
             Effect::Decider(site) => {
                 self.decider.send_replace(site);
             }
@@ -303,5 +313,25 @@ impl<O: Outside> Task<O> {
                 let _ = results.send(event).await;
             }
         });
+    }
+}
+
+/// Names of the points around an attempt; see `failpoint`.
+fn attempt_points(attempt: &Attempt) -> (&'static str, &'static str) {
+    match attempt.shadow {
+        None => ("before-attempt", "after-attempt"),
+        Some(_) => ("before-shadow", "after-shadow"),
+    }
+}
+
+fn message_point(message: &Message) -> &'static str {
+    match message {
+        Message::Status(_) => "before-status",
+        Message::Page(_) => "before-page",
+        Message::Wish(_) => "before-wish",
+        Message::Revoke { .. } => "before-revoke",
+        Message::Word { .. } => "before-word",
+        Message::Question { .. } => "before-question",
+        Message::Reply { .. } => "before-known",
     }
 }
