@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::harness::ledger::{self, same_answer};
-use crate::harness::{Appliance, Call, SOON, Told, Two, wait_for};
+use crate::harness::{Appliance, Call, SOON, Told, Two};
 
 const KEYS: usize = 6;
 
@@ -20,6 +20,8 @@ enum Dies {
 struct Clients {
     calls: Vec<(bool, Call)>,
     told: BTreeMap<usize, Told>,
+    /// What those who know nothing yet were told last.
+    refused: BTreeMap<usize, String>,
 }
 
 impl Clients {
@@ -29,14 +31,18 @@ impl Clients {
             let lane = if at_cloud { "office" } else { "till" };
             (at_cloud, Call::post("/tx/sale").key(&format!("k{n}")).lane(lane).patience(Duration::from_secs(5)))
         };
-        Self { calls: (0..KEYS).map(call).collect(), told: BTreeMap::new() }
+        Self { calls: (0..KEYS).map(call).collect(), told: BTreeMap::new(), refused: BTreeMap::new() }
     }
 
     /// One round over all keys; a success that was told before must be told again (G4).
     fn round(&mut self, two: &Two) {
         for (n, (at_cloud, call)) in self.calls.iter().enumerate() {
             let site = if *at_cloud { &two.cloud } else { &two.store };
-            let Some(told) = site.try_tell(call).filter(|told| told.status < 300) else { continue };
+            let Some(told) = site.try_tell(call) else { continue };
+            if told.status >= 300 {
+                self.refused.insert(n, told.text());
+                continue;
+            }
             match self.told.get(&n) {
                 Some(first) => same_answer(first, &told),
                 None => drop(self.told.insert(n, told)),
@@ -67,10 +73,13 @@ fn dies_at(point: &str, nth: u32, dies: Dies, local_service_is_down: bool) {
     if local_service_is_down {
         two.at_store.resume();
     }
-    wait_for(&format!("{name}: every client knows ({acknowledged:?} did before)"), 2 * SOON, || {
+    let deadline = Instant::now() + 2 * SOON;
+    while clients.told.len() < KEYS {
+        let Clients { told, refused, .. } = &clients;
+        let known: Vec<_> = told.keys().collect();
+        assert!(Instant::now() < deadline, "{name}: only {known:?} know, {acknowledged:?} before: {refused:#?}");
         clients.round(&two);
-        clients.told.len() == KEYS
-    });
+    }
     two.wait_equal(KEYS);
     clients.round(&two);
     for site in [&two.store, &two.cloud] {
