@@ -118,7 +118,11 @@ impl Core {
         // Ahead of the store that makes the series, or with another past: one of the two was restored from a copy.
         let other_past = series.tail_item(line.received).is_some_and(|item| item.chain != line.chain);
         if other_past || (line.log == self.own && line.received > series.received) {
-            return cx.note(Note::Fork { peer: from.clone(), log: line.log });
+            cx.note(Note::Fork { peer: from.clone(), log: line.log });
+            if line.log == self.own {
+                self.stop_for_fork(cx, from);
+            }
+            return;
         }
         let Some(peer) = self.peers.get_mut(from) else { return };
         let cursor = peer.cursors.entry(line.log).or_default();
@@ -138,6 +142,16 @@ impl Core {
             sent: cursor.sent.max(line.received),
             ..*cursor
         };
+    }
+
+    /// This store was restored from a copy, or its directory copied: positions it gives now were given before, and what it
+    /// accepts would never arrive (G1). It takes no more.
+    fn stop_for_fork(&mut self, cx: &mut Cx, peer: &SiteName) {
+        self.forked = true;
+        let why = format!(
+            "{peer} knows another past of this site's own log: data_dir was restored from a copy, or is in use twice"
+        );
+        self.stop(cx, why);
     }
 
     pub(crate) fn say_status_soon(&mut self, cx: &mut Cx) {

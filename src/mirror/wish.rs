@@ -18,7 +18,7 @@ impl Core {
         let now = cx.ms();
         let Some(write) = self.live.get_mut(&id) else { return };
         write.wish_attempts += 1;
-        write.origin = Origin::Wished { site, attempt: write.wish_attempts, revoked: false };
+        write.origin = Origin::Wished { site, attempt: write.wish_attempts, revoked: false, queued: write.queued };
         write.stage = Stage::Idle;
         write.wished_ms = now;
         write.unknown_there = false;
@@ -30,7 +30,8 @@ impl Core {
 
     fn send_wish(&mut self, cx: &mut Cx, id: WriteId) {
         let Some(write) = self.live.get(&id) else { return };
-        let (Origin::Wished { site, attempt, revoked: false }, Some(request)) = (&write.origin, &write.request) else {
+        let (Origin::Wished { site, attempt, revoked: false, .. }, Some(request)) = (&write.origin, &write.request)
+        else {
             return;
         };
         let wish = Wish {
@@ -50,7 +51,7 @@ impl Core {
         let (after, give_up) =
             (self.settings.answer_after_ms, self.settings.longest_request_ms + self.settings.hold_ms);
         let Some(write) = self.live.get_mut(&id) else { return };
-        let Origin::Wished { site, attempt, revoked } = &mut write.origin else { return };
+        let Origin::Wished { site, attempt, revoked, .. } = &mut write.origin else { return };
         if !*revoked && !write.unknown_there && now >= write.wished_ms + after {
             *revoked = true;
             let (site, attempt) = (site.clone(), *attempt);
@@ -101,7 +102,11 @@ impl Core {
                     write.unknown_there = false;
                     write.pass_at_ms = None;
                     self.want_place(id);
-                } else if write.owed.is_empty() && write.stage == Stage::Idle && write.pending.is_none() {
+                } else if write.owed.is_empty()
+                    && write.stage == Stage::Idle
+                    && write.pending.is_none()
+                    && write.origin == Origin::Here
+                {
                     // Nobody has it any more, and nobody could take it.
                     self.want_place(id);
                 }
@@ -134,7 +139,7 @@ impl Core {
             write.stage = Stage::Idle;
             if !matches!(&write.origin, Origin::Wished { site, .. } if *site == from) {
                 let attempt = write.wish_attempts;
-                write.origin = Origin::Wished { site: from.clone(), attempt, revoked: true };
+                write.origin = Origin::Wished { site: from.clone(), attempt, revoked: true, queued: write.queued };
             }
             write.pending = Some((from, outcome));
             self.pending.insert(id);

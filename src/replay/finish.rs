@@ -109,7 +109,8 @@ impl Core {
                 write.tried.push(me);
                 if let Some((site, attempt)) = write.owed.first_key_value() {
                     // A site that was given up on may still have decided it: a restart must ask, not cancel.
-                    write.origin = Origin::Wished { site: site.clone(), attempt: *attempt, revoked: true };
+                    write.origin =
+                        Origin::Wished { site: site.clone(), attempt: *attempt, revoked: true, queued: write.queued };
                     self.persist(cx, id);
                 }
                 self.want_place(id);

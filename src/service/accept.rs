@@ -243,6 +243,7 @@ impl Core {
     fn wait_for_copy(&mut self, cx: &mut Cx, req: ReqId, first: WriteId) {
         let limit = self.settings.limits.waiters_per_key;
         let problem = match self.live.get_mut(&first) {
+            Some(write) if write.queued => return self.answer(cx, req, Reply::Queued { id: first }),
             Some(write) if write.clients.len() >= limit => Problem::KeyInFlight { retry_after_s: RETRY_AFTER_S },
             Some(write) => {
                 write.clients.push(req);
@@ -257,6 +258,9 @@ impl Core {
     }
 
     fn accept(&mut self, cx: &mut Cx, req: ReqId, id: WriteId, new: NewWrite) {
+        if self.forked {
+            return self.answer(cx, req, Reply::Problem { id: None, problem: Problem::StoreDown });
+        }
         let limits = &self.settings.limits;
         if self.live.len() >= limits.open_writes || self.live_bytes >= limits.open_bytes {
             let problem = Problem::Overloaded { what: "open writes" };

@@ -111,6 +111,8 @@ pub struct Core {
     pub(crate) quarantined: BTreeMap<WriteId, Quarantined>,
     pub(crate) healthy: bool,
     pub(crate) stopped: Option<String>,
+    /// A peer knows another past of the own log: nothing more is accepted.
+    pub(crate) forked: bool,
     /// Divergences in a row.
     pub(crate) divergences: u32,
     pub(crate) chooser: Chooser,

@@ -61,6 +61,9 @@ impl Core {
         write.must.raise(self.own, settled);
         let seen = write.seen.clone();
         write.must.merge(&seen);
+        if write.orphan {
+            return self.nowhere(cx, id);
+        }
         let tried = write.tried.clone();
         match self.chooser.pick(&tried, |site| self.can_decide(site, cx.ms())) {
             Some(site) if site == self.settings.me => self.place_here(id),
@@ -109,7 +112,7 @@ impl Core {
             return;
         }
         write.tried.clear();
-        if self.settings.when_down == WhenDown::Queue || write.queued {
+        if write.queued || (self.settings.when_down == WhenDown::Queue && !write.orphan) {
             return self.enqueue(cx, id);
         }
         self.cancel(cx, id, Problem::NoReplica { retry_after_s: RETRY_AFTER_S });
@@ -161,6 +164,20 @@ impl Core {
         }
     }
 
+    /// Own writes that wait for this replica, unsent, may be decided elsewhere now.
+    fn place_waiting(&mut self) {
+        if self.chooser.current() == Some(&self.settings.me) {
+            return;
+        }
+        let holders: Vec<WriteId> = self.lanes.values().filter_map(|lane| lane.holder).collect();
+        for id in holders {
+            let waits = |w: &super::write::Write| w.origin == Origin::Here && w.stage == Stage::Waiting && !w.doubtful;
+            if self.live.get(&id).is_some_and(waits) {
+                self.want_place(id);
+            }
+        }
+    }
+
     /// What is known of a site as a decider.
     pub(crate) fn standing(&self, site: &SiteName, now_ms: u64) -> Standing {
         if *site == self.settings.me {
@@ -194,6 +211,7 @@ impl Core {
             cx.note(Note::Failover { to: current.clone() });
             cx.out.push(Effect::Decider(current));
             self.place_again();
+            self.place_waiting();
         }
         if !self.queue.is_empty() {
             self.work.push_back(Work::Drain);

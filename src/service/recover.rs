@@ -43,6 +43,7 @@ impl Core {
             quarantined: recovered.quarantined.into_iter().map(|q| (q.id, q)).collect(),
             healthy: false,
             stopped: recovered.stopped,
+            forked: false,
             divergences: 0,
             chooser: Chooser::new(settings.order.clone(), settings.lag_ms),
             shadows_here: 0,
@@ -91,12 +92,15 @@ impl Core {
         write.last_start_ms = cx.ms();
         match (&write.origin, &write.wish, write.position) {
             (Origin::Queued, _, None) => self.queue.push_back(id),
-            (Origin::Wished { site, attempt, .. }, _, None) => {
+            (Origin::Wished { site, attempt, queued, .. }, _, None) => {
+                let queued = *queued;
                 // Whether it was sent there nobody here knows any more: revoke, and let the word decide.
                 write.wish_attempts = *attempt;
                 write.owed.insert(site.clone(), *attempt);
                 write.tried.push(site.clone());
-                write.origin = Origin::Wished { site: site.clone(), attempt: *attempt, revoked: true };
+                write.queued = queued;
+                write.orphan = !queued;
+                write.origin = Origin::Wished { site: site.clone(), attempt: *attempt, revoked: true, queued };
                 write.pass_at_ms = Some(cx.ms() + self.settings.longest_request_ms + self.settings.hold_ms);
                 self.wishes_out.insert(id);
             }

@@ -95,6 +95,8 @@ pub struct Write {
     pub wish_attempts: u32,
     /// Its client has a 202: it must be sent, whatever becomes of those who ask again.
     pub queued: bool,
+    /// Its client was lost in a restart while another site was asked: what it had seen is forgotten, so nobody else may decide.
+    pub orphan: bool,
     /// When the present wish was sent.
     pub wished_ms: u64,
     /// The asked site said *unknown*: it goes on finding out, nobody else is asked.
@@ -138,6 +140,7 @@ impl Write {
             owed: BTreeMap::new(),
             wish_attempts: 0,
             queued: false,
+            orphan: false,
             wished_ms: 0,
             unknown_there: false,
             pending: None,

@@ -67,7 +67,7 @@ fn row(id: WriteId, position: Option<u64>, origin: u8, here: u8, verdict: u8, wi
         1 => Origin::Accepted,
         2 => Origin::Queued,
         3 => Origin::Here,
-        4 => Origin::Wished { site, attempt: 3, revoked: true },
+        4 => Origin::Wished { site, attempt: 3, revoked: true, queued: false },
         5 => Origin::Settled,
         _ => Origin::Cancelled,
     };

@@ -324,7 +324,8 @@ fn forgotten_promise(history: &History, report: &Report, since: Moment, found: &
     let unknown = matches!(report.reason, QuarantineReason::UnknownOutcome | QuarantineReason::MayHaveApplied);
     let write = &history.writes[&report.name];
     let told_by = |site: usize| {
-        let by = |said: &Said| matches!(said, Said::Answer { served_by, .. } if *served_by == site);
+        // A replay is served by whoever has the record.
+        let by = |said: &Said| matches!(said, Said::Answer { served_by, replayed: false, .. } if *served_by == site);
         write.told.iter().any(|told| told.at < since && told.said.is_success() && by(&told.said))
     };
     let one_site = write.submissions.iter().all(|s| s.site == write.submissions[0].site);
