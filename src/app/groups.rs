@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::AppError;
 use super::outside::SiteOutside;
-use crate::config::{Config, Service};
+use crate::config::{Config, Service, Stale};
 use crate::control::Control;
-use crate::gateway::Upstream;
+use crate::gateway::{Upstream, Waits};
 use crate::journal::Journal;
 use crate::link::Links;
 use crate::model::{Group, SiteName};
@@ -25,6 +25,8 @@ pub(super) struct Member {
     /// Other sites with a replica.
     pub peers: Vec<SiteName>,
     pub upstream: Arc<Upstream>,
+    /// For reads that other sites bring here.
+    pub waits: Waits,
 }
 
 pub(super) struct Registry {
@@ -82,10 +84,11 @@ fn member(
     let outside = Arc::new(SiteOutside::new(upstream.clone(), lines.clone(), metrics.clone(), &service.name));
     let recovered = Task::recover(group.clone(), settings, journal.clone(), clock.clone(), outside);
     let dir = config.data_dir.display().to_string();
-    let (task, handle) = recovered.map_err(|source| AppError::Journal { dir, source })?;
+    let (task, handle) = recovered.map_err(|source| AppError::Journal { dir, source: Box::new(source) })?;
     tokio::spawn(task.run());
     tokio::spawn(watch_health(upstream.clone(), handle.clone()));
-    Ok(Member { handle, peers, upstream: upstream.clone() })
+    let waits = Waits { timeout: service.timeouts.total, refuse_stale: service.stale == Stale::Refuse };
+    Ok(Member { handle, peers, upstream: upstream.clone(), waits })
 }
 
 /// Tells the group about its endpoints, at once and at every change.

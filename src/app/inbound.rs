@@ -8,7 +8,7 @@ use http_body_util::BodyExt;
 use super::groups::Registry;
 use crate::control::ControlEvents;
 use crate::dedup::Fingerprint;
-use crate::gateway::{Body, BoxFuture, PeerError, PeerProxy};
+use crate::gateway::{Body, BoxFuture, PeerError, PeerProxy, read_for_peer};
 use crate::link::{Inbound, LinkBody, ReadError, Waiting};
 use crate::model::{Group, LogId, SiteName};
 use crate::service::{Event, Handle, Message};
@@ -49,18 +49,21 @@ impl Inbound for Registry {
     }
 
     fn read(&self, _from: &SiteName, group: Group, request: Request<Incoming>) -> Waiting<Response<LinkBody>> {
-        let upstream = self.members.get(&group).map(|member| member.upstream.clone());
+        let member = self.members.get(&group);
+        let member = member.map(|member| (member.handle.clone(), member.upstream.clone(), member.waits));
         Box::pin(async move {
-            let answer = match upstream {
-                Some(upstream) => upstream.stream(request.map(Body::Incoming)).await.ok(),
-                None => None,
+            let response = match member {
+                Some((handle, upstream, waits)) => {
+                    read_for_peer(&handle, &upstream, waits, request.map(Body::Incoming)).await
+                }
+                // The handshake compared replicas; a peer that asks all the same has been reconfigured.
+                None => {
+                    let mut response = Response::new(Body::Empty);
+                    *response.status_mut() = http::StatusCode::BAD_GATEWAY;
+                    response
+                }
             };
-            let unreachable = || {
-                let mut response = Response::new(Body::Empty);
-                *response.status_mut() = http::StatusCode::BAD_GATEWAY;
-                response
-            };
-            answer.unwrap_or_else(unreachable).map(|body| body.boxed_unsync())
+            response.map(|body| body.boxed_unsync())
         })
     }
 }
@@ -98,7 +101,7 @@ impl PeerProxy for Registry {
             let never = |why: String| PeerError::NeverSent { site: site.clone(), why };
             let Some(links) = self.lines.links.get() else { return Err(never("no links yet".into())) };
             match links.read(site, group, request).await {
-                Ok(response) => Ok(response.map(|body| Body::Boxed(body))),
+                Ok(response) => Ok(response.map(Body::Boxed)),
                 Err(ReadError::Broken { why, .. }) => Err(PeerError::Broken { site: site.clone(), why }),
                 Err(error) => Err(never(error.to_string())),
             }

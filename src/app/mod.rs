@@ -31,20 +31,20 @@ use source::Source;
 
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
-    #[error("open the journal in {dir}: {source}")]
-    Journal { dir: String, source: journal::Error },
+    #[error("open the journal in {dir}")]
+    Journal { dir: String, source: Box<journal::Error> },
     #[error(transparent)]
     Gateway(#[from] GatewayError),
-    #[error("start links: {0}")]
+    #[error("start links")]
     Links(#[from] StartError),
-    #[error("start the control plane: {0}")]
+    #[error("start the control plane")]
     Control(#[from] ControlError),
     #[error("{0}")]
     Setting(String),
-    #[error("listen on {address} for admin: {source}")]
+    #[error("listen on {address} for admin")]
     Admin { address: std::net::SocketAddr, source: std::io::Error },
-    #[error("start threads: {0}")]
-    Runtime(std::io::Error),
+    #[error("start threads")]
+    Runtime(#[source] std::io::Error),
     #[error("the journal failed: {0}")]
     Failed(String),
 }
@@ -89,7 +89,7 @@ fn abort_on_panic() {
 /// Opens a site's journal for `holdfast journal`; the site must not be running.
 pub fn open_journal(config: &Config) -> Result<Journal, AppError> {
     let dir = config.data_dir.display().to_string();
-    Journal::open(&resolve::journal(config)).map_err(|source| AppError::Journal { dir, source })
+    Journal::open(&resolve::journal(config)).map_err(|source| AppError::Journal { dir, source: Box::new(source) })
 }
 
 async fn serve(config: Config) -> Result<(), AppError> {
@@ -104,8 +104,9 @@ async fn serve(config: Config) -> Result<(), AppError> {
         tokio::task::spawn_blocking(move || Journal::open(&options)).await
     };
     let dir = config.data_dir.display().to_string();
-    let journal =
-        opened.expect("opening panics only with the process").map_err(|source| AppError::Journal { dir, source })?;
+    let journal = opened
+        .expect("opening panics only with the process")
+        .map_err(|source| AppError::Journal { dir, source: Box::new(source) })?;
     let clock = Clock::new(journal.clone());
     let upstreams = resolve::upstreams(&config)?;
     let registry = Arc::new(Registry::recover(&config, &journal, &clock, &upstreams, &metrics)?);

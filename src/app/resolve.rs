@@ -65,6 +65,7 @@ fn upstream(service: &Service) -> Result<UpstreamSettings, AppError> {
             idle_timeout: service.timeouts.idle,
         },
         try_timeout: service.timeouts.per_try,
+        tries: service.retries.tries as usize,
         health: service.health.as_ref().map(|health| HealthSettings {
             path: health.path.clone(),
             interval: health.interval,

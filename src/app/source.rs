@@ -40,7 +40,8 @@ impl Source {
         state: watch::Receiver<HealthState>,
     ) -> Result<Self, AppError> {
         let dir = config.data_dir.display().to_string();
-        let tokens = TokenCodec::open(&journal).map_err(|source| AppError::Journal { dir, source })?;
+        let tokens =
+            TokenCodec::open(&journal).map_err(|source| AppError::Journal { dir, source: Box::new(source) })?;
         Ok(Self { config, journal, registry, upstreams, metrics, state, tokens, started: Instant::now() })
     }
 

@@ -3,6 +3,7 @@ use std::process::ExitCode;
 
 use super::Failure;
 use super::args::{DemoOptions, DemoPosOptions, Output, Sabotage};
+use super::exit::with_causes;
 use crate::demo;
 
 pub(super) fn demo(options: &DemoOptions) -> Result<ExitCode, Failure> {
@@ -14,10 +15,7 @@ pub(super) fn demo(options: &DemoOptions) -> Result<ExitCode, Failure> {
     });
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::internal)?;
     let played = demo::DemoOptions { sabotage, keep: options.keep, ..Default::default() };
-    let report = runtime.block_on(demo::run(played)).map_err(|error| {
-        let source = std::error::Error::source(&error).map_or(String::new(), |source| format!(": {source}"));
-        Failure::internal(format!("{error}{source}"))
-    })?;
+    let report = runtime.block_on(demo::run(played)).map_err(|error| Failure::internal(with_causes(&error)))?;
     match options.output {
         Output::Json => println!("{}", report.to_json()),
         Output::Table => println!("{report}"),
@@ -33,6 +31,6 @@ pub(super) fn pos(options: DemoPosOptions) -> Result<ExitCode, Failure> {
         fsync: !options.no_fsync,
         exit_with_stdin: options.exit_with_stdin,
     };
-    runtime.block_on(demo::pos::run(options)).map_err(Failure::internal)?;
+    runtime.block_on(demo::pos::run(options)).map_err(|error| Failure::internal(with_causes(&error)))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -44,8 +44,18 @@ impl Failure {
 
 impl From<crate::app::AppError> for Failure {
     fn from(error: crate::app::AppError) -> Self {
-        Self::new(error.exit(), error)
+        Self::new(error.exit(), with_causes(&error))
     }
+}
+
+/// What went wrong, and why, down to the first cause.
+pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    causes.fold(error.to_string(), |text, cause| {
+        let cause = cause.to_string();
+        // Some name their cause themselves.
+        if text.ends_with(&cause) { text } else { format!("{text}: {cause}") }
+    })
 }
 
 impl fmt::Display for Failure {

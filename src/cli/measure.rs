@@ -9,6 +9,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::config::Config;
+use crate::journal::free_bytes;
 
 /// Enough for a p99 that means something, few enough for a slow SD card.
 const FSYNCS: usize = 200;
@@ -152,21 +153,6 @@ fn timed_appends(mut file: File) -> io::Result<Vec<Duration>> {
         Ok(began.elapsed())
     };
     (0..FSYNCS).map(append).collect()
-}
-
-#[allow(unsafe_code)]
-fn free_bytes(folder: &Path) -> io::Result<u64> {
-    use std::os::unix::ffi::OsStrExt;
-    let path = std::ffi::CString::new(folder.as_os_str().as_bytes())?;
-    let mut stat = std::mem::MaybeUninit::<libc::statvfs>::uninit();
-    // SAFETY: `path` ends with NUL and lives through the call, `stat` has room for the result.
-    let result = unsafe { libc::statvfs(path.as_ptr(), stat.as_mut_ptr()) };
-    if result != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: statvfs returned 0, so it has filled `stat`.
-    let stat = unsafe { stat.assume_init() };
-    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
 fn files(config: &Config, now: SystemTime) -> Vec<Measured> {

@@ -118,8 +118,18 @@ impl One<'_> {
         })
     }
 
-    pub(super) fn retries(&self) -> Retries {
+    /// A key that is known and not read yet: whoever sets it must hear that it does nothing.
+    fn not_yet(&mut self, table: &Checked, name: &str) {
+        if table.is_set(name) {
+            let right = "remove it, or leave it for a later version";
+            self.report.warn(table.at(name), &table.key(name), "has no effect in this version", right);
+        }
+    }
+
+    pub(super) fn retries(&mut self) -> Retries {
         let table = self.table.table("retry");
+        self.not_yet(&table, "budget");
+        self.not_yet(&table, "backoff");
         Retries { tries: table.sure("tries") as u32, budget: table.share("budget") }
     }
 
@@ -158,6 +168,7 @@ impl One<'_> {
             let right = "write for example \"Bearer ${REPLAY_TOKEN}\"";
             self.report.fault(table.at("auth"), &table.key("auth"), "cannot stand in a header", right);
         }
+        self.not_yet(&table, "share");
         Replay { share: table.share("share"), auth }
     }
 

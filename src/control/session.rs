@@ -125,7 +125,10 @@ fn input_of(sample: &Sample) -> Input {
 }
 
 /// Replies may block for seconds when a line is full, so they have a thread of their own.
-fn answer(questions: &Receiver<(Query, Vec<(String, Vec<u8>)>)>) {
+/// A question, and what is said to it: keys and payloads.
+type Question = (Query, Vec<(String, Vec<u8>)>);
+
+fn answer(questions: &Receiver<Question>) {
     while let Ok((query, answers)) = questions.recv() {
         for (key, payload) in answers {
             // With the question's own priority and congestion control.

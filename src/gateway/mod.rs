@@ -37,6 +37,7 @@ pub use body::{Body, BoxError};
 pub use lane::{LaneError, LaneRules};
 pub use listen::{Gateway, GatewayError};
 pub use pool::{EndpointError, EndpointSettings, PoolSettings, SendError};
+pub use read::{Waits, read_for_peer};
 pub use route::{Match, RouteError, StoreFrom, WriteMethods};
 pub use settings::{
     BoxFuture, GatewaySettings, Groups, ListenSettings, Neighbours, PeerError, PeerProxy, ServiceEntry,

@@ -1,4 +1,6 @@
 //! Reads, and everything of a service without replicas: streamed through in both directions, nothing kept.
+use std::time::Duration;
+
 use http::header::{HOST, HeaderValue};
 use http::request::Parts as Head;
 use http::{Request, Response, Version};
@@ -6,13 +8,15 @@ use hyper::body::Incoming;
 
 use super::app::{App, Context};
 use super::body::Body;
-use super::headers::{self, HOLDFAST_SEEN, HOLDFAST_SERVED_BY};
+use super::headers::{self, HOLDFAST_SEEN, HOLDFAST_SERVED_BY, X_REQUEST_ID};
 use super::pool::SendError;
-use super::refusal::Refusal;
+use super::refusal::{self, Refusal};
+use super::seen;
 use super::settings::{PeerError, Target};
+use super::upstream::Upstream;
 use crate::model::{After, Problem, SiteName};
 use crate::problem::Cause;
-use crate::service::Reply;
+use crate::service::{Handle, Reply};
 
 impl App {
     pub(super) async fn read(
@@ -42,29 +46,23 @@ impl App {
             let response = peers.proxy(&site, &target.group, request).await.map_err(|error| of_peer(&error))?;
             return Ok(self.pass_on(response, Some(&site)));
         }
-        if let (Some(target), Some((after, _))) = (target, &seen) {
-            self.await_seen(&context, target, after.clone()).await?;
-        }
+        let seen = match (target, seen) {
+            (Some(target), seen) => {
+                let settings = &context.service.settings;
+                let waits = Waits { timeout: settings.total_timeout, refuse_stale: settings.refuse_stale };
+                Some(rests_on(&target.handle, seen.map(|(after, _)| after), waits).await?)
+            }
+            (None, _) => None,
+        };
         headers::append_via(&mut head.headers);
         let request = Request::from_parts(head, streamed(body));
         match context.service.upstream.stream(request).await {
             Ok(response) => {
                 let mut response = self.pass_on(response, target.map(|_| &self.site));
-                // What the reader had seen, it has still seen.
-                seen.map(|(_, token)| response.headers_mut().insert(HOLDFAST_SEEN, token));
+                seen.map(|token| response.headers_mut().insert(HOLDFAST_SEEN, token));
                 Ok(response)
             }
             Err(error) => Err(of_send(error, &context.service.settings.name, is_safe)),
-        }
-    }
-
-    async fn await_seen(&self, context: &Context<'_>, target: &Target, seen: After) -> Result<(), Refusal> {
-        let settings = &context.service.settings;
-        let timeout_ms = settings.total_timeout.as_millis() as u64;
-        match target.handle.await_seen(seen, timeout_ms).await {
-            Reply::Go { fresh } if fresh || !settings.refuse_stale => Ok(()),
-            Reply::Problem { problem, .. } => Err(Cause::from(problem).into()),
-            _ => Err(Cause::from(Problem::Stale).into()),
         }
     }
 
@@ -82,6 +80,54 @@ impl App {
         }
         Response::from_parts(head, body)
     }
+}
+
+/// How a reader waits for what it has seen elsewhere (§5).
+#[derive(Clone, Copy, Debug)]
+pub struct Waits {
+    pub timeout: Duration,
+    /// `stale = "refuse"`.
+    pub refuse_stale: bool,
+}
+
+/// Waits until this replica has decided what the reader has seen; then says what the answer will rest on: that, and what is
+/// decided here before the service is asked.
+async fn rests_on(handle: &Handle, seen: Option<After>, waits: Waits) -> Result<HeaderValue, Cause> {
+    if let Some(seen) = seen.clone() {
+        match handle.await_seen(seen, waits.timeout.as_millis() as u64).await {
+            Reply::Go { fresh } if fresh || !waits.refuse_stale => {}
+            Reply::Problem { problem, .. } => return Err(problem.into()),
+            _ => return Err(Problem::Stale.into()),
+        }
+    }
+    let mut after = handle.decided();
+    seen.inspect(|seen| after.merge(seen));
+    Ok(HeaderValue::try_from(seen::encode(&after)).expect("base64url is visible ASCII"))
+}
+
+/// A read that another site took for us, because this one decides: the other half of [`App::read`].
+pub async fn read_for_peer(
+    handle: &Handle,
+    upstream: &Upstream,
+    waits: Waits,
+    mut request: Request<Body>,
+) -> Response<Body> {
+    let request_id = request.headers().get(X_REQUEST_ID).cloned();
+    let answer = async {
+        let seen = request.headers_mut().remove(HOLDFAST_SEEN);
+        let seen = seen.map(|token| seen::decode(token.as_bytes())).transpose().map_err(|_| Cause::SeenMalformed)?;
+        let token = rests_on(handle, seen, waits).await?;
+        let is_safe = request.method().is_safe();
+        let sent = upstream.stream(request).await;
+        let mut response = sent.map_err(|error| of_send(error, &upstream.settings.service, is_safe))?;
+        response.headers_mut().insert(HOLDFAST_SEEN, token);
+        Ok(response)
+    };
+    answer.await.unwrap_or_else(|refusal: Refusal| {
+        // The link carries other reads too: nothing here ends it.
+        let refusal = Refusal { close: false, ..refusal };
+        refusal::response(&refusal, request_id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default(), None)
+    })
 }
 
 fn streamed(body: Incoming) -> Body {

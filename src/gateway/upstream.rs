@@ -36,6 +36,8 @@ pub struct UpstreamSettings {
     pub pool: PoolSettings,
     /// One try, from the first byte sent to the last byte of the answer (streamed: to its head).
     pub try_timeout: Duration,
+    /// Endpoints tried for one request that was never sent, the first included.
+    pub tries: usize,
     pub health: Option<HealthSettings>,
     /// Answers to writes up to this are kept for replays.
     pub max_replay_body: usize,
@@ -128,11 +130,14 @@ impl Upstream {
         self.large.take(id)
     }
 
-    /// Healthy endpoints, each once, beginning with the next in turn.
+    /// Healthy endpoints, each once and `tries` at most, beginning with the next in turn.
     fn candidates(&self) -> impl Iterator<Item = &Arc<Pool>> {
         let count = self.pools.len();
         let start = if count > 1 { self.next.fetch_add(1, Ordering::Relaxed) % count } else { 0 };
-        (0..count).map(move |i| &self.pools[(start + i) % count]).filter(|pool| pool.is_healthy())
+        (0..count)
+            .map(move |i| &self.pools[(start + i) % count])
+            .filter(|pool| pool.is_healthy())
+            .take(self.settings.tries)
     }
 
     /// One try of a streamed request. Its time begins to run when the request is there whole, for long uploads too.

@@ -46,6 +46,7 @@ pub use options::{Durability, OpenOptions, Space};
 pub use people::{Filter, ListState, Listed, Shown, Stats};
 pub use queue::{Done, Refusal};
 pub use row::{Fate, Here, Op, Origin, QuarantineReason, Quarantined, Row, SeriesMeta, WishHeld};
+pub use space::free_bytes;
 pub use verify::Report;
 
 use crate::model::{Lane, LogId};

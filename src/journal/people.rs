@@ -94,8 +94,16 @@ impl Reader {
     pub(super) fn list(&mut self, filter: &Filter) -> Result<Vec<Listed>, Error> {
         let snapshot = self.snapshot()?;
         let mut listed = Vec::new();
+        let before = match filter.after {
+            // What stood behind a write that is forgotten is older still.
+            Some(id) => match snapshot.accepted_at(id)? {
+                Some(original_ms) => Some((original_ms, id)),
+                None => return Ok(listed),
+            },
+            None => None,
+        };
         for log in snapshot.names.logs() {
-            snapshot.list_log(log, filter, &mut listed).map_err(Error::sqlite("list writes"))?;
+            snapshot.list_log(log, filter, before, &mut listed).map_err(Error::sqlite("list writes"))?;
         }
         listed.sort_by_key(|listed| std::cmp::Reverse((listed.row.facts.original_ms, listed.row.id)));
         listed.truncate(filter.limit);
@@ -168,7 +176,23 @@ impl Snapshot<'_> {
         self.names.groups().find(|(_, name)| name.ix == ix)
     }
 
-    fn list_log(&self, log: i64, filter: &Filter, listed: &mut Vec<Listed>) -> rusqlite::Result<()> {
+    fn accepted_at(&self, id: WriteId) -> Result<Option<u64>, Error> {
+        for (_, name) in self.names.groups() {
+            if let Some(found) = self.find_id(name, id)? {
+                return Ok(Some(found.row.facts.original_ms));
+            }
+        }
+        Ok(None)
+    }
+
+    /// `before`: only what a listing shows behind this one.
+    fn list_log(
+        &self,
+        log: i64,
+        filter: &Filter,
+        before: Option<(u64, WriteId)>,
+        listed: &mut Vec<Listed>,
+    ) -> rusqlite::Result<()> {
         let (first, last) = names::rows_of_log(log);
         let mut read = self.transaction.prepare_cached(
             "SELECT w.id, w.body, r.body, w.grp FROM write w LEFT JOIN request r ON r.id = w.id \
@@ -186,7 +210,9 @@ impl Snapshot<'_> {
             // Broken ones are reported, and listed by `verify`.
             let Ok(found) = self.found(name, row)? else { continue };
             let state = ListState::of(&found.row);
-            let wanted = filter.lane.is_none_or(|lane| lane == found.row.facts.lane)
+            let place = (found.row.facts.original_ms, found.row.id);
+            let wanted = before.is_none_or(|before| place < before)
+                && filter.lane.is_none_or(|lane| lane == found.row.facts.lane)
                 && filter.state.is_none_or(|wanted| wanted == state);
             if wanted {
                 taken += 1;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 /// Bytes that this process may still write to the file system of `path`.
 #[allow(unsafe_code)]
-pub(super) fn free_bytes(path: &Path) -> io::Result<u64> {
+pub fn free_bytes(path: &Path) -> io::Result<u64> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     let mut stat = std::mem::MaybeUninit::<libc::statvfs>::uninit();
     // SAFETY: `path` ends with a zero byte and `stat` has room for the structure, which a result of 0 says is filled.

@@ -76,7 +76,7 @@ mod tests {
         assert_eq!(chooser.current(), Some(&a));
         assert_eq!(chooser.pick(std::slice::from_ref(&a), |_| true), Some(b.clone()));
         assert_eq!(chooser.pick(&[a.clone(), b.clone()], |_| true), None);
-        assert!(chooser.update(at(true, 5_000, false)), "behind, but nobody else is there");
+        assert!(!chooser.update(at(true, 5_000, false)), "behind, but nobody else is there");
         assert_eq!(chooser.current(), Some(&a));
         assert!(chooser.update(at(false, 0, false)));
         assert_eq!(chooser.current(), None);

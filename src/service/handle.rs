@@ -31,11 +31,16 @@ pub enum Command {
 pub struct Handle {
     commands: mpsc::Sender<Command>,
     decider: watch::Receiver<Option<SiteName>>,
+    decided: watch::Receiver<After>,
 }
 
 impl Handle {
-    pub fn new(commands: mpsc::Sender<Command>, decider: watch::Receiver<Option<SiteName>>) -> Self {
-        Self { commands, decider }
+    pub fn new(
+        commands: mpsc::Sender<Command>,
+        decider: watch::Receiver<Option<SiteName>>,
+        decided: watch::Receiver<After>,
+    ) -> Self {
+        Self { commands, decider, decided }
     }
 
     /// Takes a client's write through its whole life; answers when the client may be answered. Dropping the future does not
@@ -77,6 +82,11 @@ impl Handle {
     /// Where writes are decided and reads go now; `None` when no replica can be asked.
     pub fn decider(&self) -> Option<SiteName> {
         self.decider.borrow().clone()
+    }
+
+    /// What this replica has decided: whoever reads here from now on has seen as much.
+    pub fn decided(&self) -> After {
+        self.decided.borrow().clone()
     }
 
     async fn ask(&self, command: Command, answer: oneshot::Receiver<Reply>) -> Reply {

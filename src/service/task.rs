@@ -14,7 +14,7 @@ use super::{
 use crate::dedup::Fingerprint;
 use crate::failpoint;
 use crate::journal::{self, Committed, Journal, Op, Refusal, Space};
-use crate::model::{Group, Problem, Request, SiteName};
+use crate::model::{After, Group, Problem, Request, SiteName};
 
 /// Commands that may wait for the task.
 const COMMANDS_MAX: usize = 1_024;
@@ -78,6 +78,7 @@ pub struct Task<O> {
     commits: mpsc::Receiver<(u64, Option<Committed>)>,
     commits_in: mpsc::Sender<(u64, Option<Committed>)>,
     decider: watch::Sender<Option<SiteName>>,
+    decided: watch::Sender<After>,
     clients: HashMap<ReqId, oneshot::Sender<Reply>>,
     next_req: u64,
     /// A batch that the journal had no room for.
@@ -99,9 +100,10 @@ impl<O: Outside> Task<O> {
         let (commands_in, commands) = mpsc::channel(COMMANDS_MAX);
         let (results_in, results) = mpsc::channel(RESULTS_MAX);
         let (commits_in, commits) = mpsc::channel(BATCHES_UNDER_WAY as usize + 1);
-        let (decider, decided) = watch::channel(None);
+        let (decider, decider_now) = watch::channel(None);
         let mut effects = Vec::new();
         let core = Core::recover(settings, journal.log(), recovered, clock.now(), &mut effects);
+        let (decided, decided_now) = watch::channel(core.decided_here());
         let task = Self {
             group: Arc::new(group),
             core,
@@ -115,13 +117,14 @@ impl<O: Outside> Task<O> {
             commits,
             commits_in,
             decider,
+            decided,
             clients: HashMap::new(),
             next_req: 0,
             returned: None,
             effects,
             ready: Vec::new(),
         };
-        Ok((task, Handle::new(commands_in, decided)))
+        Ok((task, Handle::new(commands_in, decider_now, decided_now)))
     }
 
     /// Runs until every handle is gone, or the journal has failed. What was accepted is in the journal.
@@ -211,9 +214,24 @@ impl<O: Outside> Task<O> {
                 break;
             }
         }
-        for effect in std::mem::take(&mut self.ready) {
+        // Before anybody is answered: a reader is not told less than the answer to a write before said.
+        self.tell_readers();
+        let mut ready = std::mem::take(&mut self.ready);
+        for effect in ready.drain(..) {
             self.execute(effect);
         }
+        // Back with its room: nothing that was executed made more.
+        self.ready = ready;
+    }
+
+    fn tell_readers(&mut self) {
+        let decided = self.core.decided_here();
+        self.decided.send_if_modified(|known| {
+            *known != decided && {
+                *known = decided;
+                true
+            }
+        });
     }
 
     fn commit(&mut self, number: u64, ops: Vec<Op>) -> bool {

@@ -129,14 +129,19 @@ async fn what_a_reader_has_seen_is_waited_for() {
     let token = |position| {
         let mut after = crate::model::After::new();
         after.raise(write_id(0).log, position);
-        format!("Holdfast-Seen: {}\r\n", crate::gateway::seen::encode(&after))
+        format!("holdfast-seen: {}\r\n", crate::gateway::seen::encode(&after))
     };
     for (refuse, position, status) in [(true, 5, "200"), (true, 500, "503"), (false, 500, "200")] {
         let gateway = gateway(upstream_settings(&[service.address]), |s| s.refuse_stale = refuse).await;
         let answer = ask(gateway.address, &get("/a", &token(position))).await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+        if status == "200" {
+            assert!(answer.contains(&token(position.max(DECIDED))), "{answer}");
+        }
     }
     let gateway = gateway(upstream_settings(&[service.address]), |_| {}).await;
+    let answer = ask(gateway.address, &get("/a", "")).await;
+    assert!(answer.contains(&token(DECIDED)), "whoever reads has seen what is decided here: {answer}");
     for lines in ["Holdfast-Seen: ???\r\n".to_owned(), token(1) + &token(1)] {
         let answer = ask(gateway.address, &get("/a", &lines)).await;
         assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("seen-malformed"), "{answer}");

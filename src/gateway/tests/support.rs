@@ -13,6 +13,8 @@ use crate::gateway::*;
 use crate::model::{After, Group, LogId, Problem, SiteName, WriteId};
 use crate::service::{Attempt, AttemptResult, Command, Handle, NewWrite, Reply};
 
+/// How far the fake group's replica says it is.
+pub const DECIDED: u64 = 100;
 pub const SECOND: Duration = Duration::from_secs(1);
 
 pub fn write_id(n: u64) -> WriteId {
@@ -35,6 +37,7 @@ pub fn upstream_settings(addresses: &[SocketAddr]) -> UpstreamSettings {
         large_answers: 1 << 20,
         probe: None,
         replay_auth: None,
+        tries: 3,
     }
 }
 
@@ -103,7 +106,11 @@ pub fn group(upstream: Arc<Upstream>, decider: &str) -> (Handle, Arc<Mutex<Seen>
             }
         }
     });
-    (Handle::new(commands, decider), seen)
+    let mut here = After::new();
+    here.raise(write_id(0).log, DECIDED);
+    // A watch keeps its last value when its sender is gone.
+    let (_, decided) = tokio::sync::watch::channel(here);
+    (Handle::new(commands, decider, decided), seen)
 }
 
 struct Plainly;

@@ -246,6 +246,8 @@ fn lists_are_newest_first_and_filtered() {
     let all = Filter { limit: 10, ..Filter::default() };
     assert_eq!(list(all.clone()), [9, 4, 3, 2, 1]);
     assert_eq!(list(Filter { limit: 2, ..all.clone() }), [9, 4]);
+    assert_eq!(list(Filter { after: Some(id(log(1), 3)), ..all.clone() }), [2, 1]);
+    assert_eq!(list(Filter { after: Some(id(log(1), 77)), ..all.clone() }), [0; 0], "no such write");
     assert_eq!(list(Filter { group: Some(group("a")), lane: Some(Lane(1)), ..all.clone() }), [4, 1]);
     assert_eq!(list(Filter { state: Some(ListState::Open), ..all }), [9]);
     let shown = block_on(journal.show(id(log(1), 2))).unwrap().unwrap();
