@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use crate::harness::{Call, Service, Site, Upstream, ledger, wait_for};
 
 fn libfaketime() -> Option<PathBuf> {
-    let places = ["x86_64-linux-gnu", "aarch64-linux-gnu"].map(|arch| format!("/usr/lib/{arch}/faketime/libfaketimeMT.so.1"));
+    let places =
+        ["x86_64-linux-gnu", "aarch64-linux-gnu"].map(|arch| format!("/usr/lib/{arch}/faketime/libfaketimeMT.so.1"));
     places.into_iter().map(PathBuf::from).find(|path| path.exists())
 }
 
@@ -45,7 +46,9 @@ fn an_hour_back_changes_nothing() {
     assert!(moved, "the clock did not jump for the appliance: {:?}", stamps(&store));
     store.kill();
     store.restart();
-    wait_for("it remembers after a restart in the past", crate::harness::SOON, || store.tell(&sale("before")).replayed());
+    wait_for("it remembers after a restart in the past", crate::harness::SOON, || {
+        store.tell(&sale("before")).replayed()
+    });
     ledger::nothing_twice(&[&service]);
     assert_eq!(service.applied().len(), 4);
 }

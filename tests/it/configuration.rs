@@ -41,7 +41,11 @@ fn impossible_combinations_are_refused() {
             &["admin", "token"],
         ),
         ("two services of one name", Site::new("store").hub().service(tx()).service(tx()), &["tx"]),
-        ("a site twice", Site::new("store").sites(&["store", "store"]).service(Service::new("tx", &service)), &["sites"]),
+        (
+            "a site twice",
+            Site::new("store").sites(&["store", "store"]).service(Service::new("tx", &service)),
+            &["sites"],
+        ),
         (
             "https without an identity",
             Site::new("store").peer("site = \"cloud\"\nlink = \"https://127.0.0.1:1\"".to_owned()).service(tx()),

@@ -14,7 +14,8 @@ fn strangers(cloud: impl FnOnce(Site) -> Site, store: impl FnOnce(Site) -> Site)
     let hub = Site::new("cloud").hub();
     let (links, control) = (Relay::to(hub.link), Relay::to(hub.control));
     let edge = store(Site::new("store")).dials("cloud", links.address, control.address);
-    let tx = |upstream: &Upstream, name: &str| Service::new("tx", upstream).replicas(&[name, "cloud"]).order(&["local"]);
+    let tx =
+        |upstream: &Upstream, name: &str| Service::new("tx", upstream).replicas(&[name, "cloud"]).order(&["local"]);
     let name = edge.name.clone();
     let store = edge.service(tx(&at_store, &name)).start();
     let cloud = cloud(hub).service(tx(&at_cloud, "store")).start();
@@ -28,7 +29,9 @@ fn said_by(two: &Two) -> String {
 #[test]
 fn a_peer_of_another_realm_is_refused_and_both_serve_on() {
     let (two, _) = strangers(|cloud| cloud, |store| store.realm("other"));
-    wait_for("the realm is named", SOON, || said_by(&two).contains("other-realm") || said_by(&two).contains("is of realm"));
+    wait_for("the realm is named", SOON, || {
+        said_by(&two).contains("other-realm") || said_by(&two).contains("is of realm")
+    });
     two.store.tell(&sale("a")).expect(201);
     holds_for("nothing crosses", Duration::from_millis(500), || two.at_cloud.applied().is_empty());
     let peers = two.store.api("/peers");
@@ -82,10 +85,7 @@ fn with_certificates(store_certificate: &str, foreign_authority: bool) -> Two {
     let identity = authority.issue("cloud", cloud.folder());
     let cloud = cloud.section("identity", &identity);
     let (links, control) = (Relay::to(cloud.link), Relay::to(cloud.control));
-    let peer = format!(
-        "site = \"cloud\"\nlink = \"https://{}\"\ncontrol = \"tls/{}\"",
-        links.address, control.address
-    );
+    let peer = format!("site = \"cloud\"\nlink = \"https://{}\"\ncontrol = \"tls/{}\"", links.address, control.address);
     let store = Site::new("store").peer(peer);
     let other = Authority::new();
     let identity = if foreign_authority { &other } else { &authority }.issue(store_certificate, store.folder());

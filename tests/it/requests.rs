@@ -20,7 +20,8 @@ fn a_body_over_the_limit_is_refused_before_anything_is_kept() {
     // Chunked, without a length to look at beforehand.
     let mut stream = TcpStream::connect(scene.store.at()).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    let head = "POST /tx/sale HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\nIdempotency-Key: chunked\r\n\r\n";
+    let head =
+        "POST /tx/sale HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\nIdempotency-Key: chunked\r\n\r\n";
     stream.write_all(head.as_bytes()).unwrap();
     let chunk = format!("8000\r\n{}\r\n", "x".repeat(0x8000));
     for _ in 0..3 {
@@ -112,7 +113,8 @@ fn a_client_that_hangs_up_in_the_middle_of_its_body_has_sent_nothing() {
     let scene = Scene::one(|tx| tx);
     for _ in 0..5 {
         let mut stream = TcpStream::connect(scene.store.at()).unwrap();
-        let head = "POST /tx/sale HTTP/1.1\r\nHost: 127.0.0.1\r\nIdempotency-Key: half\r\nContent-Length: 100\r\n\r\nhalf";
+        let head =
+            "POST /tx/sale HTTP/1.1\r\nHost: 127.0.0.1\r\nIdempotency-Key: half\r\nContent-Length: 100\r\n\r\nhalf";
         stream.write_all(head.as_bytes()).unwrap();
     }
     // The whole one is new, and the only one.

@@ -42,7 +42,8 @@ pub fn same_answer(first: &Told, again: &Told) {
     let theirs = |told: &Told| -> Vec<(String, String)> {
         let ours = |name: &str| {
             name.starts_with("holdfast-")
-                || ["date", "idempotent-replayed", "via", "connection", "content-length", "x-request-id"].contains(&name)
+                || ["date", "idempotent-replayed", "via", "connection", "content-length", "x-request-id"]
+                    .contains(&name)
         };
         let lines = told.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone()));
         lines.filter(|(name, _)| !ours(name)).collect()

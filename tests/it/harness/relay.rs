@@ -57,8 +57,7 @@ pub struct Relay {
 impl Relay {
     pub fn to(target: SocketAddr) -> Self {
         let address = free_port();
-        let state =
-            Arc::new(State { line: AtomicU8::new(0), stop: AtomicBool::new(false), streams: Mutex::default() });
+        let state = Arc::new(State { line: AtomicU8::new(0), stop: AtomicBool::new(false), streams: Mutex::default() });
         let shared = state.clone();
         let accepting = Some(std::thread::spawn(move || accept(address, target, &shared)));
         Self { address, state, accepting }
