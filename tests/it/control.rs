@@ -1,5 +1,5 @@
 //! G7: hints may all be lost, and may come late; only time is lost with them.
-use crate::harness::{Call, Two, ledger};
+use crate::harness::{Call, SOON, Two, ledger, wait_for};
 
 fn sale(key: &str) -> Call {
     Call::post("/tx/sale").key(key)
@@ -60,8 +60,7 @@ fn on_unreachable_refuse_takes_no_copy_of_what_another_site_holds() {
     two.links.cut();
     two.wait_apart();
     two.store.tell(&sale("a")).expect(201);
-    // A hint takes its time; this one is not bound to any other event.
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    wait_for("the fingerprint is there", SOON, || two.cloud.count("ring") == 2);
     two.cloud.tell(&sale("a")).expect_problem(409, "origin-unreachable");
     two.links.heal();
     two.wait_equal(2);

@@ -41,7 +41,7 @@ impl Clients {
             let told = match call.send(site.at()) {
                 Ok(told) => told,
                 Err(failed) => {
-                    self.refused.insert(n, format!("{failed:?}"));
+                    self.refused.insert(n, failed.to_string());
                     continue;
                 }
             };

@@ -14,6 +14,15 @@ pub enum Failed {
     Broken(std::io::Error),
 }
 
+impl std::fmt::Display for Failed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Failed::Connect(error) => write!(f, "cannot connect: {error}"),
+            Failed::Broken(error) => write!(f, "no answer: {error}"),
+        }
+    }
+}
+
 /// An answer as the client saw it.
 #[derive(Clone, Debug)]
 pub struct Told {
@@ -147,7 +156,7 @@ impl Call {
 
     #[track_caller]
     pub fn told(&self, to: SocketAddr) -> Told {
-        self.send(to).unwrap_or_else(|failed| panic!("{} {}: {failed:?}", self.method, self.target))
+        self.send(to).unwrap_or_else(|failed| panic!("{} {}: {failed}", self.method, self.target))
     }
 
     /// Sends on a thread of its own.

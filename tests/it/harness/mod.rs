@@ -15,7 +15,7 @@ pub mod site;
 pub mod upstream;
 pub mod wait;
 
-pub use client::{Call, Failed, Told};
+pub use client::{Call, Told};
 pub use ports::free_port;
 pub use relay::{Line, Relay};
 pub use scene::{Scene, Three, Two};

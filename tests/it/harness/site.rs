@@ -251,10 +251,6 @@ impl Appliance {
         let peers = status["peers"].as_array().cloned().unwrap_or_default();
         peers.iter().any(|p| p["site"] == peer && p["linked"] == true)
     }
-    #[track_caller]
-    pub fn wait_linked(&self, peer: &str) {
-        wait_for(&format!("{} is linked with {peer}", self.site.name), SOON, || self.is_linked(peer));
-    }
     /// The group's peer is known as healthy: it may be asked to decide.
     #[track_caller]
     pub fn wait_peer_healthy(&self, peer: &str) {
@@ -281,10 +277,6 @@ impl Appliance {
     }
     pub fn log(&self) -> String {
         self.process.log()
-    }
-    #[track_caller]
-    pub fn wait_log(&self, text: &str) {
-        wait_for(&format!("the log of {} says {text:?}", self.site.name), SOON, || self.log().contains(text));
     }
     pub fn takes_connections(&self) -> bool {
         std::net::TcpStream::connect(self.site.gateway).is_ok()
