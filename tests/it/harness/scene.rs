@@ -21,6 +21,14 @@ impl Scene {
     }
 }
 
+impl Scene {
+    /// The appliance has noticed that its service is gone.
+    #[track_caller]
+    pub fn wait_down(&self) {
+        wait_for("the service is known to be down", SOON, || !healthy(&self.store));
+    }
+}
+
 pub fn healthy(appliance: &Appliance) -> bool {
     appliance.try_api("/status").is_some_and(|status| status["groups"][0]["healthy"] == true)
 }
