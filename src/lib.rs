@@ -53,6 +53,7 @@ pub mod config;
 pub mod control;
 pub mod dedup;
 pub mod demo;
+pub(crate) mod failpoint;
 pub mod gateway;
 pub mod idempotency;
 pub mod journal;

@@ -99,6 +99,8 @@ pub struct PeerStatus {
     pub not_decided: u64,
     pub lag_ms: u64,
     pub last_error: Option<String>,
+    /// Services that the two sites define differently, with the keys: nothing of them is exchanged.
+    pub differs: Vec<String>,
 }
 
 /// `?service=&open=true&after=&limit=`

@@ -79,6 +79,7 @@ impl Source {
                     not_decided: of(|p| p.not_decided).sum(),
                     lag_ms: of(|p| p.lag_ms).max().unwrap_or(0),
                     last_error: state.last_error,
+                    differs: state.differs.iter().map(|d| format!("{}: {}", d.service, d.keys.join(", "))).collect(),
                     site: state.site,
                 }
             })

@@ -32,7 +32,9 @@ const ANSWERS: usize = 8;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 type Slot = Arc<Mutex<Option<Opened>>>;
-type Answers = SyncSender<(Query, Vec<(String, Vec<u8>)>)>;
+/// A question, and what is said to it: keys and payloads.
+type Question = (Query, Vec<(String, Vec<u8>)>);
+type Answers = SyncSender<Question>;
 
 /// An open session with this node's liveliness token.
 struct Opened {
@@ -125,9 +127,6 @@ fn input_of(sample: &Sample) -> Input {
 }
 
 /// Replies may block for seconds when a line is full, so they have a thread of their own.
-/// A question, and what is said to it: keys and payloads.
-type Question = (Query, Vec<(String, Vec<u8>)>);
-
 fn answer(questions: &Receiver<Question>) {
     while let Ok((query, answers)) = questions.recv() {
         for (key, payload) in answers {

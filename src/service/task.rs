@@ -12,6 +12,7 @@ use super::{
     ReqId, Settings,
 };
 use crate::dedup::Fingerprint;
+use crate::failpoint;
 use crate::journal::{self, Committed, Journal, Op, Refusal, Space};
 use crate::model::{After, Group, Problem, Request, SiteName};
 
@@ -239,6 +240,7 @@ impl<O: Outside> Task<O> {
             // There is a place for every batch under way; the task is gone only when the process ends.
             let _ = commits.try_send((number, result.ok()));
         });
+        failpoint::hit("before-commit");
         match self.journal.commit(&self.group, ops, done) {
             Ok(()) => true,
             Err(returned) if returned.why == Refusal::NoRoom => {
@@ -254,6 +256,7 @@ impl<O: Outside> Task<O> {
     }
 
     fn durable(&mut self, number: u64, done: Committed) {
+        failpoint::hit("after-commit");
         if !done.forgotten_keys.is_empty() {
             self.handle(Event::Forgotten { keys: done.forgotten_keys });
         }
@@ -265,8 +268,11 @@ impl<O: Outside> Task<O> {
             Effect::Persist(_) => unreachable!("the outbox keeps what is persisted"),
             Effect::Attempt(attempt) => {
                 let (outside, id, number) = (self.outside.clone(), attempt.id, attempt.attempt);
+                let (before, after) = attempt_points(&attempt);
+                failpoint::hit(before);
                 self.later(async move {
                     let result = outside.attempt(attempt).await;
+                    failpoint::hit(after);
                     Some(Event::Attempted { id, attempt: number, result })
                 });
             }
@@ -275,12 +281,16 @@ impl<O: Outside> Task<O> {
                 self.later(async move { Some(Event::Probed { id, result: outside.probe(&request).await }) });
             }
             Effect::Reply { req, reply } => {
+                failpoint::hit("before-reply");
                 if let Some(client) = self.clients.remove(&req) {
                     // A client that hung up does not cancel its write.
                     let _ = client.send(reply);
                 }
             }
-            Effect::Send { to, message } => self.outside.send(&to, &self.group, message),
+            Effect::Send { to, message } => {
+                failpoint::hit(message_point(&message));
+                self.outside.send(&to, &self.group, message);
+            }
             Effect::Decider(site) => {
                 self.decider.send_replace(site);
             }
@@ -321,5 +331,25 @@ impl<O: Outside> Task<O> {
                 let _ = results.send(event).await;
             }
         });
+    }
+}
+
+/// Names of the points around an attempt; see `failpoint`.
+fn attempt_points(attempt: &Attempt) -> (&'static str, &'static str) {
+    match attempt.shadow {
+        None => ("before-attempt", "after-attempt"),
+        Some(_) => ("before-shadow", "after-shadow"),
+    }
+}
+
+fn message_point(message: &Message) -> &'static str {
+    match message {
+        Message::Status(_) => "before-status",
+        Message::Page(_) => "before-page",
+        Message::Wish(_) => "before-wish",
+        Message::Revoke { .. } => "before-revoke",
+        Message::Word { .. } => "before-word",
+        Message::Question { .. } => "before-question",
+        Message::Reply { .. } => "before-known",
     }
 }

@@ -1,0 +1,30 @@
+//! Named points in a write's life at which a test lets the process die, as `kill -9` would at that instruction.
+//!
+//! `HOLDFAST_FAILPOINT=name` or `name:nth`: the process aborts when it comes to that point for the nth time; no destructor runs, nothing
+//! is flushed. Only with the feature `failpoints`; without it a point is an empty function.
+
+#[cfg(feature = "failpoints")]
+pub fn hit(name: &str) {
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+    static CHOSEN: OnceLock<Option<(String, u64)>> = OnceLock::new();
+    static TIMES: AtomicU64 = AtomicU64::new(0);
+    let chosen = CHOSEN.get_or_init(|| {
+        let text = std::env::var("HOLDFAST_FAILPOINT").ok()?;
+        let (name, nth) = text.split_once(':').unwrap_or((&text, "1"));
+        let nth = nth.parse().expect("HOLDFAST_FAILPOINT is name or name:nth, with nth from 1");
+        Some((name.to_owned(), nth))
+    });
+    if let Some((chosen, nth)) = chosen
+        && chosen == name
+        && TIMES.fetch_add(1, SeqCst) + 1 == *nth
+    {
+        eprintln!("failpoint {name}:{nth}");
+        std::process::abort();
+    }
+}
+
+#[cfg(not(feature = "failpoints"))]
+#[inline(always)]
+pub fn hit(_name: &str) {}

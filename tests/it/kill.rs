@@ -1,0 +1,187 @@
+//! `kill -9` at each step of a write's life, and G1 to G4 judged from outside afterwards: nothing that was acknowledged is lost,
+//! nothing is applied twice at a replica, the same key gets the same answer.
+//!
+//! `cargo test --features failpoints --test it kill`
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crate::harness::ledger::{self, same_answer};
+use crate::harness::{Appliance, Call, SOON, Told, Two};
+
+const KEYS: usize = 6;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Dies {
+    Store,
+    Cloud,
+}
+
+/// What clients do: one till at the store, one at the cloud, keys of their own, the same key until they know.
+struct Clients {
+    calls: Vec<(bool, Call)>,
+    told: BTreeMap<usize, Told>,
+    /// What those who know nothing yet were told last.
+    refused: BTreeMap<usize, String>,
+}
+
+impl Clients {
+    fn new(at_cloud_too: bool) -> Self {
+        let call = |n: usize| {
+            let at_cloud = at_cloud_too && n % 3 == 2;
+            let lane = if at_cloud { "office" } else { "till" };
+            (at_cloud, Call::post("/tx/sale").key(&format!("k{n}")).lane(lane).patience(Duration::from_secs(5)))
+        };
+        Self { calls: (0..KEYS).map(call).collect(), told: BTreeMap::new(), refused: BTreeMap::new() }
+    }
+
+    /// One round over all keys; a success that was told before must be told again (G4).
+    fn round(&mut self, two: &Two) {
+        for (n, (at_cloud, call)) in self.calls.iter().enumerate() {
+            let site = if *at_cloud { &two.cloud } else { &two.store };
+            let told = match call.send(site.at()) {
+                Ok(told) => told,
+                Err(failed) => {
+                    self.refused.insert(n, failed.to_string());
+                    continue;
+                }
+            };
+            if told.status >= 300 {
+                self.refused.insert(n, told.text());
+                continue;
+            }
+            match self.told.get(&n) {
+                Some(first) => same_answer(first, &told),
+                None => {
+                    self.refused.remove(&n);
+                    self.told.insert(n, told);
+                }
+            }
+        }
+    }
+}
+
+/// Kills `dies` at the nth time it comes to the point, heals everything, and judges.
+#[track_caller]
+fn dies_at(point: &str, nth: u32, dies: Dies, local_service_is_down: bool) {
+    let name = format!("{point}:{nth}");
+    // The lane waits until the killed one is back: what it passes would stay without an answer for its client.
+    let mut two = Two::with(|tx| tx.set("outcome", "{ probe = \"GET /by-key/{key}\", hold = \"30s\" }"));
+    if local_service_is_down {
+        two.at_store.stop();
+        two.store.wait_decider("cloud");
+    }
+    appliance(&mut two, dies).spawn_again(&[("HOLDFAST_FAILPOINT", &name)]);
+    let mut clients = Clients::new(!local_service_is_down);
+    let deadline = Instant::now() + SOON;
+    while appliance(&mut two, dies).process.ended().is_none() {
+        assert!(Instant::now() < deadline, "{name} was never reached");
+        clients.round(&two);
+    }
+    assert!(appliance(&mut two, dies).log().contains(&format!("failpoint {name}")), "it ended for another reason");
+    let acknowledged: Vec<usize> = clients.told.keys().copied().collect();
+    appliance(&mut two, dies).restart();
+    if local_service_is_down {
+        two.at_store.resume();
+    }
+    let deadline = Instant::now() + SOON;
+    while clients.told.len() < KEYS {
+        let Clients { told, refused, .. } = &clients;
+        let known: Vec<_> = told.keys().collect();
+        assert!(
+            Instant::now() < deadline,
+            "{name}: only {known:?} know, {acknowledged:?} before: {refused:#?}\n{}",
+            state(&two)
+        );
+        clients.round(&two);
+    }
+    two.wait_equal(KEYS);
+    clients.round(&two);
+    for site in [&two.store, &two.cloud] {
+        let held = site.api("/quarantine");
+        assert_eq!(held.as_array().map(Vec::len), Some(0), "{name}: the probe knows everything: {held}");
+    }
+    let till: Vec<String> =
+        clients.calls.iter().enumerate().filter(|(_, (c, _))| !c).map(|(n, _)| format!("k{n}")).collect();
+    let sent_in_order = acknowledged.len() == KEYS;
+    if sent_in_order {
+        ledger::in_order(&two.at_cloud, &till);
+    }
+}
+
+/// What operators would see, for a test that fails.
+fn state(two: &Two) -> String {
+    let of = |site: &Appliance| {
+        ["/status", "/quarantine", "/writes"].map(|path| format!("{path}: {:?}", site.try_api(path)))
+    };
+    format!("store {:#?}\ncloud {:#?}", of(&two.store), of(&two.cloud))
+}
+
+fn appliance(two: &mut Two, dies: Dies) -> &mut Appliance {
+    match dies {
+        Dies::Store => &mut two.store,
+        Dies::Cloud => &mut two.cloud,
+    }
+}
+
+#[test]
+fn before_a_commit_is_handed_over() {
+    for nth in [1, 2, 5] {
+        dies_at("before-commit", nth, Dies::Store, false);
+    }
+}
+
+#[test]
+fn after_a_commit_is_durable_and_before_its_effects() {
+    for nth in [1, 2, 5] {
+        dies_at("after-commit", nth, Dies::Store, false);
+    }
+}
+
+#[test]
+fn around_an_attempt() {
+    for (point, nth) in [("before-attempt", 1), ("before-attempt", 3), ("after-attempt", 1), ("after-attempt", 2)] {
+        dies_at(point, nth, Dies::Store, false);
+    }
+}
+
+#[test]
+fn around_a_shadow() {
+    for (point, nth) in [("before-shadow", 1), ("before-shadow", 2), ("after-shadow", 1), ("after-shadow", 3)] {
+        dies_at(point, nth, Dies::Cloud, false);
+    }
+}
+
+#[test]
+fn before_the_client_is_told() {
+    for nth in [1, 3] {
+        dies_at("before-reply", nth, Dies::Store, false);
+    }
+}
+
+#[test]
+fn before_a_page_or_a_status_is_sent() {
+    for (point, nth, dies) in [
+        ("before-page", 1, Dies::Store),
+        ("before-page", 2, Dies::Store),
+        ("before-status", 2, Dies::Cloud),
+        ("before-status", 4, Dies::Cloud),
+    ] {
+        dies_at(point, nth, dies, false);
+    }
+}
+
+#[test]
+fn around_a_wish_at_its_origin() {
+    for (point, nth) in [("before-wish", 1), ("before-wish", 2), ("after-commit", 3), ("before-reply", 1)] {
+        dies_at(point, nth, Dies::Store, true);
+    }
+}
+
+#[test]
+fn around_a_wish_at_its_decider() {
+    let points =
+        [("before-attempt", 1), ("after-attempt", 1), ("before-word", 1), ("before-word", 2), ("after-commit", 2)];
+    for (point, nth) in points {
+        dies_at(point, nth, Dies::Cloud, true);
+    }
+}

@@ -1,0 +1,21 @@
+//! Black box: real binaries, real sockets, real databases. One program, so that it links once.
+//!
+//! `cargo test --test it`; with `--features failpoints` also what dies at each step of a write's life. The tests wait more than they work:
+//! `-- --test-threads 6` is about twice as quick on two cores.
+//!
+//! What is checked is what a client, a service or an operator can see; G1 to G8 are cited where a test is about one of them.
+mod harness;
+
+mod clock;
+mod configuration;
+mod control;
+mod disk;
+mod journal;
+mod keys;
+#[cfg(feature = "failpoints")]
+mod kill;
+mod peers;
+mod requests;
+mod three_sites;
+mod two_sites;
+mod upstream;
