@@ -218,7 +218,6 @@ impl Core {
         self.decided_id(id);
         self.answer_copies(cx, id);
         self.evict_if_final(id);
-        self.work.push_back(Work::Load(id.log));
     }
 
     pub(crate) fn quarantine_shadow(
@@ -263,6 +262,8 @@ impl Core {
         let decided = series.decided;
         self.status_due = true;
         if advanced {
+            // The window has room again, whoever decided this position.
+            self.work.push_back(Work::Load(log));
             self.persist_series(cx, log);
             for id in self.blocked.decided(log, decided) {
                 self.work.push_back(Work::Look(id));
