@@ -1,0 +1,3 @@
+//! Everything that tries to break Holdfast.
+pub mod bench;
+pub mod load;
