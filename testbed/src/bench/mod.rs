@@ -12,6 +12,7 @@ mod proxies;
 mod replay;
 mod retries;
 mod rivals;
+mod threads;
 mod traffic;
 
 use std::net::SocketAddr;

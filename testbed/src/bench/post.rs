@@ -3,9 +3,9 @@
 //! One connection each. Direct calls, calls through the appliance and syncs of the same disk take turns in small
 //! blocks, so that a slow spell of the disk meets all three.
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use clap::Args;
+use serde_json::Value;
 
 use super::appliance::{Appliance, Durability, Role, Service, Setup};
 use super::disk::Disk;
@@ -62,6 +62,10 @@ pub fn measure(arguments: &Arguments) -> Result<Verdict, Error> {
         (gateway, None)
     };
 
+    let mut checks_ms = Vec::new();
+    if let Some(edge) = appliances.last() {
+        checks_ms.extend(own_check_ms(&arguments.options, edge)?);
+    }
     let mut disk = Disk::in_folder(&folder)?;
     let mut direct = Tally::default();
     let mut via = Tally::default();
@@ -79,43 +83,46 @@ pub fn measure(arguments: &Arguments) -> Result<Verdict, Error> {
     println!("4 KiB + fdatasync  {}", disk.fdatasync.summary());
     println!("4 KiB + fsync      {}", disk.fsync.summary());
     if let Some(edge) = appliances.last() {
-        print_own_check(&arguments.options, edge)?;
+        checks_ms.extend(own_check_ms(&arguments.options, edge)?);
+        println!("holdfast check     p50 before and after: {checks_ms:.3?} ms");
     }
     let p50_ms = |latency: &Histogram| latency.quantile(0.5).as_secs_f64() * 1_000.0;
     let added_ms = p50_ms(&via.latency) - p50_ms(&direct.latency);
-    let allowed_ms = BAR_MS + 2.0 * disk.p50_ms();
+    // The cheapest that anybody measured: the hardest bar.
+    let fsync_ms = checks_ms.into_iter().fold(disk.p50_ms(), f64::min);
+    let allowed_ms = BAR_MS + 2.0 * fsync_ms;
     let reached = added_ms < allowed_ms && via.complaints.is_empty();
     println!(
-        "\nadded at p50: {added_ms:.3} ms; bar {BAR_MS} ms + 2 x {:.3} ms (the cheaper sync) = {allowed_ms:.3} ms: {}",
-        disk.p50_ms(),
+        "\nadded at p50: {added_ms:.3} ms; bar {BAR_MS} ms + 2 x {fsync_ms:.3} ms (the cheapest fsync) = {allowed_ms:.3} ms: {}",
         word(reached)
     );
     Ok((!arguments.stand_in).then_some(reached))
 }
 
-/// What the appliance's own `check` says of the disk, in the same run.
-fn print_own_check(options: &Options, edge: &Appliance) -> Result<(), Error> {
+/// What the appliance's own `check` measures on the same disk, p50 in ms. `None` when it does not say.
+fn own_check_ms(options: &Options, edge: &Appliance) -> Result<Option<f64>, Error> {
     let program = options.holdfast()?;
-    let output = Command::new(&program).args(["check", "--config"]).arg(&edge.config).stdin(Stdio::null()).output();
+    let output = Command::new(&program)
+        .args(["check", "-o", "json", "--config"])
+        .arg(&edge.config)
+        .stdin(Stdio::null())
+        .output();
     let output = output.map_err(|source| Error::Spawn { program, hint: "", source })?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    for line in text.lines().filter(|line| line.contains("sync")) {
-        println!("holdfast check: {}", line.trim());
-    }
-    Ok(())
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    let measured = told["measured"].as_array().into_iter().flatten();
+    let fsync = measured.filter(|one| one["what"] == "disk fsync").find_map(|one| one["p50_us"].as_f64());
+    Ok(fsync.map(|p50_us| p50_us / 1_000.0))
 }
 
 #[derive(Default)]
 struct Tally {
     latency: Histogram,
     complaints: String,
-    elapsed: Duration,
 }
 
 impl Tally {
     fn add(&mut self, report: Report) {
         self.latency.merge(&report.latency);
-        self.elapsed += report.elapsed;
         if let Some(complaints) = report.complaints() {
             self.complaints = format!("  !! {complaints}");
         }

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::Error;
+use super::threads::Threads;
 
 const READY_PATIENCE: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(20);
@@ -114,6 +115,10 @@ impl Process {
         Cpu::parse(&stat).ok_or(Error::Cpu { pid })
     }
 
+    pub fn threads(&self) -> Threads {
+        Threads::of_process(self.child.id())
+    }
+
     /// Waits until the process has next to nothing to do, so that work put off is counted too; at most `patience`.
     pub fn wait_until_quiet(&self, patience: Duration) -> Result<(), Error> {
         const WINDOW: Duration = Duration::from_millis(150);
@@ -160,7 +165,7 @@ impl Cpu {
     }
 
     /// `/proc/PID/stat`: the name in parentheses may hold blanks and parentheses; utime and stime are fields 14 and 15.
-    fn parse(stat: &str) -> Option<Self> {
+    pub fn parse(stat: &str) -> Option<Self> {
         let (_, rest) = stat.rsplit_once(')')?;
         let mut fields = rest.split_whitespace().skip(11);
         let mut seconds = || Some(fields.next()?.parse::<f64>().ok()? / TICKS_PER_SECOND);

@@ -12,6 +12,7 @@ use clap::{Args, ValueEnum};
 
 use super::appliance::{Appliance, Durability, Role, Service, Setup};
 use super::process::{Cpu, Process, Scratch, free_addresses};
+use super::threads::Threads;
 use super::{Error, Options, Verdict, own_program, rivals, spread, traffic, word};
 use crate::load::{Report, Upstream, UpstreamOptions, run};
 
@@ -71,10 +72,49 @@ struct Standing {
 
 struct Run {
     cpu: Cpu,
+    threads: Threads,
     report: Report,
+    /// Requests that came to each upstream, and connections that were made for them.
+    arrived: Vec<Arrived>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Arrived {
+    requests: u64,
+    connections: u64,
+}
+
+impl std::ops::Sub for Arrived {
+    type Output = Arrived;
+    fn sub(self, before: Arrived) -> Arrived {
+        Arrived { requests: self.requests - before.requests, connections: self.connections - before.connections }
+    }
+}
+
+impl Standing {
+    fn seen(&self) -> Vec<Arrived> {
+        let upstreams = std::iter::once(&self.first).chain(&self.second);
+        upstreams.map(|one| Arrived { requests: one.requests(), connections: one.connections() }).collect()
+    }
 }
 
 impl Run {
+    /// What makes the figure worth nothing: answers that were no successes, requests that an upstream did not see exactly once,
+    /// connections that were not kept (a rival that pays for them is not measured at its best).
+    fn complaints(&self) -> Option<String> {
+        let mut all: Vec<String> = self.report.complaints().into_iter().collect();
+        let sent = self.report.answered();
+        for (upstream, arrived) in ["upstream", "mirror"].iter().zip(&self.arrived) {
+            if arrived.requests != sent {
+                all.push(format!("{} of {sent} requests at the {upstream}", arrived.requests));
+            }
+            if arrived.connections > sent / 100 {
+                all.push(format!("{} new connections to the {upstream}", arrived.connections));
+            }
+        }
+        (!all.is_empty()).then(|| all.join(", "))
+    }
+
     fn per_cpu_second(&self) -> f64 {
         self.report.answered() as f64 / self.cpu.seconds().max(1e-9)
     }
@@ -91,7 +131,7 @@ pub fn measure(arguments: &Arguments) -> Result<Verdict, Error> {
     for round in 1..=arguments.rounds {
         for rival in &mut standing {
             let run = run_once(arguments, rival)?;
-            let complaints = run.report.complaints().map(|text| format!("  !! {text}")).unwrap_or_default();
+            let complaints = run.complaints().map(|text| format!("  !! {text}")).unwrap_or_default();
             println!(
                 "round {round}  {:<18} {:>7.0} requests/CPU-s  {:>7.0}/s  {}{complaints}",
                 name(rival.rival),
@@ -131,10 +171,12 @@ fn run_once(arguments: &Arguments, rival: &mut Standing) -> Result<Run, Error> {
     };
     drive(arguments.warm_up, "warm")?;
     settled()?;
-    let before = rival.process.cpu()?;
+    let (before, threads, seen) = (rival.process.cpu()?, rival.process.threads(), rival.seen());
     let report = drive(arguments.requests, "run")?;
     settled()?;
-    Ok(Run { cpu: rival.process.cpu()? - before, report })
+    let (cpu, threads) = (rival.process.cpu()? - before, rival.process.threads().since(&threads));
+    let arrived = rival.seen().into_iter().zip(seen).map(|(now, then)| now - then).collect();
+    Ok(Run { cpu, threads, report, arrived })
 }
 
 fn summary(rival: &Standing) {
@@ -149,6 +191,9 @@ fn summary(rival: &Standing) {
         micros(|cpu| cpu.user_s),
         micros(|cpu| cpu.system_s)
     );
+    let mut threads = Threads::default();
+    rival.runs.iter().for_each(|run| threads.merge(&run.threads));
+    threads.lines(requests).iter().for_each(|line| println!("    {line}"));
 }
 
 fn judge(standing: &[Standing]) -> Verdict {
@@ -167,7 +212,7 @@ fn judge(standing: &[Standing]) -> Verdict {
         let mut line =
             format!("{} / {}: {middle:.2} ({least:.2} to {greatest:.2})", name(ours.rival), name(theirs.rival));
         if let Some(bar) = bar {
-            let clean = ours.runs.iter().all(|run| run.report.complaints().is_none());
+            let clean = [ours, theirs].iter().all(|rival| rival.runs.iter().all(|run| run.complaints().is_none()));
             let reached = middle >= bar && clean;
             line.push_str(&format!("   bar {bar:.1}: {}", word(reached)));
             verdict = Some(verdict.unwrap_or(true) && reached);

@@ -7,6 +7,8 @@ mod client;
 mod histogram;
 mod proxy;
 mod relay;
+#[cfg(test)]
+mod tests;
 mod thread;
 mod upstream;
 

@@ -54,6 +54,7 @@ pub struct Upstream {
 struct State {
     name: String,
     requests: AtomicU64,
+    connections: AtomicU64,
     keys: Option<Mutex<HashMap<Vec<u8>, u32>>>,
     disk: Option<mpsc::Sender<(Bytes, oneshot::Sender<bool>)>>,
 }
@@ -67,6 +68,7 @@ impl Upstream {
         let state = Arc::new(State {
             name: options.name,
             requests: AtomicU64::new(0),
+            connections: AtomicU64::new(0),
             keys: options.count_keys.then(Mutex::default),
             disk: options.sync_to.map(start_disk).transpose()?,
         });
@@ -86,6 +88,11 @@ impl Upstream {
     /// Requests whose body has come completely.
     pub fn requests(&self) -> u64 {
         self.state.requests.load(Ordering::Relaxed)
+    }
+
+    /// Connections accepted since the start. A proxy that does not keep them pays for each anew.
+    pub fn connections(&self) -> u64 {
+        self.state.connections.load(Ordering::Relaxed)
     }
 
     /// Waits until so many requests were counted; whether they were.
@@ -118,6 +125,7 @@ async fn accept(listener: std::net::TcpListener, state: Arc<State>) {
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
         let _ = stream.set_nodelay(true);
+        state.connections.fetch_add(1, Ordering::Relaxed);
         let state = state.clone();
         tokio::task::spawn_local(async move {
             let service = hyper::service::service_fn(|request| serve(&state, request));
