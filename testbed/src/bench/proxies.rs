@@ -110,7 +110,7 @@ impl Run {
             if arrived.requests != sent {
                 all.push(format!("{} of {sent} requests at the {upstream}", arrived.requests));
             }
-            if arrived.connections > sent / 100 {
+            if arrived.connections > sent / 20 {
                 all.push(format!("{} new connections to the {upstream}", arrived.connections));
             }
         }

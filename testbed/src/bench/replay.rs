@@ -128,16 +128,21 @@ fn judge(
     let p99_ms = |reports: &[Report]| together(reports).quantile(0.99).as_secs_f64() * 1_000.0;
     let worst = p99_ms(during).max(p99_ms(replaying));
     let ratio = worst / p99_ms(before);
+    let clean = before.iter().chain(during).all(|report| report.complaints().is_none());
+    // A phase full of refusals, or a slow one before, would make the ratio easy.
+    let felt = ratio <= P99_BAR && clean;
     println!(
         "p99 before {:.2} ms, during {:.2} ms, while it replayed {:.2} ms: {ratio:.2} x, bar {P99_BAR}: {}",
         p99_ms(before),
         p99_ms(during),
         p99_ms(replaying),
-        word(ratio <= P99_BAR)
+        word(felt)
     );
+    if !clean {
+        println!("  !! not every live write was a success: the p99 of such a run proves nothing");
+    }
     println!("both services hold the same: {equal}");
-    let clean = before.iter().chain(during).all(|report| report.complaints().is_none());
-    rate >= RATE_BAR && ratio <= P99_BAR && equal && clean
+    rate >= RATE_BAR && felt && equal
 }
 
 /// One report for each site that takes live writes.

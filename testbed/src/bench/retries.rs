@@ -255,6 +255,9 @@ fn print_buckets(pairs: &[Pair]) {
     let bucket = |pair: &Pair| pair.delay.as_millis() as u64 / BUCKET_MS;
     for at in 0..=pairs.iter().map(bucket).max().unwrap_or(0) {
         let inside: Vec<&Pair> = pairs.iter().filter(|pair| bucket(pair) == at).collect();
+        if inside.is_empty() {
+            continue;
+        }
         let count = |verdict| inside.iter().filter(|pair| pair.verdict == verdict).count();
         println!(
             "  {:>3} to {:>3}  {:>7}  {:>9.1}%  {:>12}  {:>4}  {:>3}  {:>5}",

@@ -18,6 +18,8 @@ use super::{Error, Histogram, require_loopback};
 
 /// Connections of one plan; more would measure the kernel.
 const CONNECTIONS_MAX: usize = 4_096;
+/// Of an answer that was no success, kept for a person.
+const SAID_BYTES_MAX: usize = 400;
 /// After a connection broke, so that a dead target is asked and not stormed.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(10);
 
@@ -67,6 +69,8 @@ pub struct Report {
     /// Connections refused, or closed before the answer was complete.
     pub broken: u64,
     pub timeouts: u64,
+    /// Beginning of the first answer of each status that is no success.
+    pub said: BTreeMap<u16, String>,
     /// Of complete answers, whatever their status.
     pub latency: Histogram,
     pub samples: Vec<Sample>,
@@ -96,12 +100,16 @@ impl Report {
                 parts.push(format!("{count} {what}"));
             }
         }
+        parts.extend(self.said.iter().map(|(status, said)| format!("first {status}: {said}")));
         (!parts.is_empty()).then(|| parts.join(", "))
     }
 
     fn merge(&mut self, other: Report) {
         for (status, count) in other.statuses {
             *self.statuses.entry(status).or_default() += count;
+        }
+        for (status, said) in other.said {
+            self.said.entry(status).or_insert(said);
         }
         self.broken += other.broken;
         self.timeouts += other.timeouts;
@@ -170,6 +178,7 @@ async fn run_connection(shared: Arc<Shared>, index: usize) -> Report {
     let plan = &shared.plan;
     let mut report = Report::default();
     let mut connection = Connection::new(plan.target);
+    let mut body = Vec::with_capacity(SAID_BYTES_MAX);
     while let Some((n, due)) = shared.next() {
         let mut from = due;
         if Instant::now() < due {
@@ -178,11 +187,14 @@ async fn run_connection(shared: Arc<Shared>, index: usize) -> Report {
             from = Instant::now();
         }
         let request = (plan.make)(Ticket { n, connection: index });
-        match tokio::time::timeout(plan.timeout, connection.send(request)).await {
+        match tokio::time::timeout(plan.timeout, connection.send(request, &mut body)).await {
             Ok(Some(status)) => {
                 let answered = Instant::now();
                 let latency = answered - from;
                 *report.statuses.entry(status.as_u16()).or_default() += 1;
+                if !status.is_success() {
+                    report.said.entry(status.as_u16()).or_insert_with(|| String::from_utf8_lossy(&body).into_owned());
+                }
                 report.latency.record(latency);
                 if plan.keep_samples {
                     report.samples.push(Sample { answered, latency, status: status.as_u16() });
@@ -212,13 +224,15 @@ impl Connection {
         Self { target, sender: None }
     }
 
-    /// Sends and reads the whole answer away. `None`: refused or broken.
-    pub async fn send(&mut self, request: Request<Full<Bytes>>) -> Option<StatusCode> {
-        let exchanged = self.exchange(request, |_| ()).await;
+    /// Sends and reads the whole answer; `body` gets the beginning of it. `None`: refused or broken.
+    async fn send(&mut self, request: Request<Full<Bytes>>, body: &mut Vec<u8>) -> Option<StatusCode> {
+        body.clear();
+        let keep = |chunk: &[u8]| body.extend(chunk.iter().take(SAID_BYTES_MAX.saturating_sub(body.len())));
+        let exchanged = self.exchange(request, keep).await;
         exchanged.map(|(status, _, _)| status)
     }
 
-    /// As [`Connection::send`], and keeps headers and body.
+    /// Sends and keeps headers and body. `None`: refused or broken.
     pub async fn ask(&mut self, request: Request<Full<Bytes>>) -> Option<(StatusCode, HeaderMap, Vec<u8>)> {
         let mut body = Vec::new();
         let (status, headers, ()) = self.exchange(request, |chunk| body.extend_from_slice(chunk)).await?;
