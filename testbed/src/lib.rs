@@ -1,2 +1,4 @@
 //! Everything that tries to break Holdfast.
+pub mod bench;
+pub mod load;
 pub mod sim;

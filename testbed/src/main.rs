@@ -1,4 +1,4 @@
-//! `testbed sim`: the fleet under a seed.
+//! `testbed sim`: the fleet under a seed. And the measurements of the appliance.
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -34,6 +34,8 @@ enum Command {
         #[arg(long)]
         keep_going: bool,
     },
+    #[command(flatten)]
+    Bench(testbed::bench::Command),
 }
 
 fn planted(name: &str) -> Result<Planted, String> {
@@ -42,7 +44,12 @@ fn planted(name: &str) -> Result<Planted, String> {
 }
 
 fn main() -> ExitCode {
-    let Command::Sim { seeds, first_seed, trace, sites, bug, keep_going } = Arguments::parse().command;
+    let (seeds, first_seed, trace, sites, bug, keep_going) = match Arguments::parse().command {
+        Command::Sim { seeds, first_seed, trace, sites, bug, keep_going } => {
+            (seeds, first_seed, trace, sites, bug, keep_going)
+        }
+        Command::Bench(command) => return testbed::bench::run(command),
+    };
     let options = Options { first_seed, seeds, sites: sites.map(usize::from), planted: bug, trace, keep_going };
     let began = Instant::now();
     let (stats, failure) = run_seeds(&options, |stats| {
