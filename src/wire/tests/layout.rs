@@ -12,12 +12,12 @@ type Id = (Log, u64);
 type Group = (String, String);
 type Headers = Vec<(String, Vec<u8>)>;
 type After = (Vec<(Log, u64)>, Vec<Id>);
-type Facts = (u64, Option<[u8; 16]>, [u8; 32], u64, Option<String>);
+type Facts = (u64, Option<[u8; 16]>, [u8; 32], u64, Option<String>, bool);
 type Request = (String, String, String, Headers, Vec<u8>);
 type Answer = (u16, Headers, Vec<u8>, Option<[u8; 32]>);
 type Outcome = (Verdict, After, Option<Id>, u16, Option<Answer>);
 type Item = (u64, [u8; 8], Id, Facts, Outcome, Option<(Id, u64)>, Option<Request>);
-type Page = (Log, String, u64, [u8; 8], Vec<Item>);
+type Page = (Log, String, u64, Vec<Item>);
 type Cursor = (Log, String, u64, [u8; 8], u64, bool);
 type Wish = (Id, u32, Facts, After, Request, Vec<Page>);
 
@@ -44,7 +44,7 @@ enum Word {
 enum Known {
     Nothing,
     InFlight([u8; 32]),
-    Recorded(Id, [u8; 32], u16, Option<Answer>),
+    Recorded(Id, [u8; 32], u16, Option<Answer>, After),
     Unknown([u8; 32]),
 }
 #[derive(Encode, Decode)]
@@ -52,7 +52,6 @@ enum Message {
     Status(bool, u64, Vec<Cursor>),
     Page(Page),
     Wish(Box<Wish>),
-    Ask(Id, u32),
     Revoke(Id, u32),
     Word(Id, u32, Word),
     Question(u64, [u8; 16]),
