@@ -1,7 +1,7 @@
 //! Sending a write to this replica: when all that it must come after is decided, when its lane is free, and once (G2, G3).
 use std::collections::VecDeque;
 
-use crate::journal::{Fate, QuarantineReason, Row};
+use crate::journal::{Fate, Here, QuarantineReason, Row};
 use crate::model::{After, Lane, Outcome, SiteName, Verdict, WriteId};
 use crate::replay::Dependency;
 use crate::service::core::{Core, Cx, Work};
@@ -167,13 +167,15 @@ impl Core {
         let mut found = Copy::None;
         for (row, live) in live.chain(stored) {
             let same = row.facts.key == Some(key) && row.facts.digest == write.facts.digest;
-            if row.id.log == write.id.log || !same {
+            // Applied here although its origin settled it otherwise and released the key: what came next of that key is it.
+            let contrary = row.here == Here::Decided(Fate::Quarantined(QuarantineReason::Contrary));
+            if (row.id.log == write.id.log && !contrary) || row.id == write.id || !same {
                 continue;
             }
             if comes_knowingly_after(write, &row) {
                 continue;
             }
-            use crate::journal::Here;
+
             match &row.here {
                 Here::Decided(Fate::Applied) => return Copy::Of(row.id, row.outcome),
                 Here::Decided(Fate::Quarantined(reason)) if may_have_applied(*reason) => {

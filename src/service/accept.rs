@@ -121,6 +121,10 @@ impl Core {
         } else if let Some(Looking::Wish { wish, .. }) = &looking {
             self.looked_for.remove(&wish.id);
         }
+        if let Some(key) = looking.as_ref().and_then(|looking| self.stale_key(token, looking)) {
+            let looking = looking.expect("looked at above");
+            return self.find(cx, Find::Key(key), looking);
+        }
         match looking {
             Some(Looking::Submit { req, id, write, asked }) if self.clients.contains_key(&req) => {
                 self.judge(cx, req, id, write, rows, asked);
@@ -138,6 +142,17 @@ impl Core {
             Some(Looking::Late(late)) => self.decide_once(cx, *late, &rows),
             Some(Looking::LateWord { id, outcome }) => self.late_word(cx, id, outcome, rows),
         }
+    }
+
+    /// A write of the same key left memory while the journal was asked: what was found may be older than that (G2).
+    fn stale_key(&self, token: u64, looking: &Looking) -> Option<KeyHash> {
+        let key = match looking {
+            Looking::Submit { write, .. } => write.facts.key?,
+            Looking::Copies(id) => self.live.get(id)?.facts.key?,
+            _ => return None,
+        };
+        let left = |&(given, other): &(u64, KeyHash)| given >= token && other == key;
+        self.evicted_keys.iter().rev().take_while(|(given, _)| *given >= token).any(left).then_some(key)
     }
 
     fn judge(&mut self, cx: &mut Cx, req: ReqId, id: WriteId, write: NewWrite, rows: Vec<Found>, asked: bool) {

@@ -10,7 +10,7 @@ use crate::dedup::Ring;
 use crate::idempotency::KeyTable;
 use crate::journal::{Op, Quarantined};
 use crate::mirror::Series;
-use crate::model::{After, Lane, LogId, SiteName, WriteId};
+use crate::model::{After, KeyHash, Lane, LogId, SiteName, WriteId};
 use crate::replay::{Blocked, LaneMemory, LaneState};
 
 /// The time of an event and where its effects go.
@@ -95,6 +95,8 @@ pub struct Core {
     pub(crate) pending: BTreeSet<WriteId>,
     /// Decided lately and no longer live: a look-up under way may still ask for them.
     pub(crate) recently_final: VecDeque<WriteId>,
+    /// Keys of writes that left memory lately, with the last token given before: what a look-up of them found since is stale.
+    pub(crate) evicted_keys: VecDeque<(u64, KeyHash)>,
     /// Own writes answered 202, in order of acceptance.
     pub(crate) queue: VecDeque<WriteId>,
     /// The queued write that is being decided.
@@ -256,6 +258,10 @@ impl Core {
         self.live_bytes -= write.weight();
         if let Some(key) = write.facts.key {
             self.keys.leave_memory(key, id, write.stored);
+            self.evicted_keys.push_back((self.next_token, key));
+            if self.evicted_keys.len() > RECENT {
+                self.evicted_keys.pop_front();
+            }
         }
         if matches!(write.stage, Stage::Decided(_)) {
             self.recently_final.push_back(id);

@@ -31,6 +31,7 @@ impl Core {
             wishes_out: BTreeSet::new(),
             pending: BTreeSet::new(),
             recently_final: VecDeque::new(),
+            evicted_keys: VecDeque::new(),
             queue: VecDeque::new(),
             draining: None,
             clients: BTreeMap::new(),
