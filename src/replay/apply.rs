@@ -105,6 +105,9 @@ impl Core {
             return;
         }
         let (lane, key) = (write.facts.lane, write.facts.key);
+        if write.role == Role::Own && !write.doubtful && !write.owed.is_empty() && self.is_named_as_decided(id) {
+            return self.want_place(id);
+        }
         self.lanes.entry(lane).or_default().here = Some(id);
         if let Some(key) = key
             && !write.doubtful

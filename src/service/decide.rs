@@ -51,10 +51,19 @@ impl Core {
     pub(crate) fn place(&mut self, cx: &mut Cx, id: WriteId) {
         let settled = self.own_settled();
         let decided = self.decided_here();
+        let told = self.is_named_as_decided(id);
         let Some(write) = self.live.get_mut(&id) else { return };
         let waits = matches!(write.stage, Stage::Idle | Stage::Waiting) && !write.doubtful;
         if !std::mem::take(&mut write.needs_place) || !waits || write.position.is_some() {
             return;
+        }
+        if told && let Some((site, attempt)) = write.owed.first_key_value() {
+            // What comes after it elsewhere is here already: that site has decided it, and its word will come.
+            write.origin =
+                Origin::Wished { site: site.clone(), attempt: *attempt, revoked: true, queued: write.queued };
+            write.stage = Stage::Idle;
+            self.wishes_out.insert(id);
+            return self.persist(cx, id);
         }
         // Clients of this site were told of all that is settled, and have read what is decided here (G3).
         write.must = decided;
@@ -70,6 +79,16 @@ impl Core {
             Some(site) => self.wish(cx, id, site),
             None => self.nowhere(cx, id),
         }
+    }
+
+    /// Another site's write names this one as decided before it. To decide it here all the same would put it after what comes
+    /// after it, and followers of both would wait for ever.
+    pub(crate) fn is_named_as_decided(&self, id: WriteId) -> bool {
+        if self.live.get(&id).is_none_or(|write| write.wish_attempts == 0) {
+            return false;
+        }
+        let names = |w: &super::write::Write| w.outcome.as_ref().is_some_and(|o| o.after.ids().contains(&id));
+        self.live.values().any(names)
     }
 
     /// The write holds its lane and has no decider (any more).
