@@ -342,7 +342,7 @@ static ANSWER: Section = Section {
             "Sites in order of preference; `local` is this one. Absent: `local`, then the other replicas.",
         ),
         Key::or("after", ANY_MS, "\"800ms\"", "No word from a site for this long: the next one is asked."),
-        Key::or("lag", ANY_MS, "\"1s\"", "A replica further behind does not decide."),
+        Key::or("lag", ANY_MS, "\"1s\"", "A replica further behind decides only where no other can."),
     ],
     later: &[],
 };
