@@ -15,8 +15,9 @@ impl Core {
     pub(crate) fn settle(&mut self, cx: &mut Cx, id: WriteId, outcome: Outcome, fate: Option<Fate>) {
         let Some(write) = self.live.get(&id) else { return };
         assert!(write.position.is_none(), "{id} is settled once (G1)");
-        let served_by = match &write.origin {
-            Origin::Wished { site, .. } if fate.is_none() => site.clone(),
+        // A late word is settled wherever the write was placed meanwhile: the answer is still of the site that gave it.
+        let served_by = match &write.pending {
+            Some((site, _)) if fate.is_none() => site.clone(),
             _ => self.settings.me.clone(),
         };
         let (position, chain) = self.next_position(id, &outcome);

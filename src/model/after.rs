@@ -26,6 +26,9 @@ impl After {
     pub fn ids(&self) -> &[WriteId] {
         &self.ids
     }
+    pub fn is_empty(&self) -> bool {
+        self.positions.is_empty() && self.ids.is_empty()
+    }
     /// Raises the position of one series; never lowers it.
     pub fn raise(&mut self, log: LogId, position: u64) {
         if position == 0 {

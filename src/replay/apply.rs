@@ -57,6 +57,11 @@ impl Core {
         after.ids().iter().find(|id| !self.is_decided(**id)).map(|id| Dependency::Id(*id))
     }
 
+    /// Whether this replica has decided all that a client says it has seen (§5).
+    pub(crate) fn has_decided(&self, seen: &After) -> bool {
+        self.first_missing(seen).is_none()
+    }
+
     fn is_decided(&self, id: WriteId) -> bool {
         match self.live.get(&id) {
             Some(write) => match write.position {
@@ -68,16 +73,15 @@ impl Core {
     }
 
     /// The journal was asked whether a write that is not live is decided.
-    pub(crate) fn dependency_found(&mut self, id: WriteId, rows: Vec<Found>) {
+    pub(crate) fn dependency_found(&mut self, cx: &mut Cx, id: WriteId, rows: Vec<Found>) {
         let decided = rows.iter().any(|found| match found.row.position {
             Some((position, _)) => self.series.get(&id.log).is_some_and(|s| s.is_decided(position)),
             None => matches!(found.row.here, crate::journal::Here::Decided(_)),
         });
         if decided && !self.live.contains_key(&id) {
-            if !self.recently_final.contains(&id) {
-                self.recently_final.push_back(id);
-            }
+            self.remember_final(id);
             self.decided_id(id);
+            self.wake_readers(cx);
         }
     }
 

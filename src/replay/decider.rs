@@ -216,7 +216,7 @@ impl Core {
         }
         let reply = match &write.outcome {
             Some(outcome) if !matches!(outcome.verdict, Verdict::Undecided | Verdict::Void) => {
-                self.replay(id, outcome.clone())
+                self.replay(id, outcome.clone(), write.position.map(|(position, _)| position))
             }
             Some(_) => Reply::Problem { id: Some(id), problem: Problem::OutcomeUnknown },
             // Void: the key is free again.

@@ -70,7 +70,8 @@ pub(crate) enum KeyState {
     New,
     OtherRequest,
     InFlight(WriteId),
-    Recorded(WriteId, Outcome),
+    /// With its position, where one is known.
+    Recorded(WriteId, Outcome, Option<u64>),
     Unknown,
 }
 
@@ -132,7 +133,7 @@ impl Core {
             // Its client was answered when its time was up.
             Some(Looking::Submit { .. }) | None => {}
             Some(Looking::Copies(id)) => self.copies_found(cx, id, rows),
-            Some(Looking::Dependency(id)) => self.dependency_found(id, rows),
+            Some(Looking::Dependency(id)) => self.dependency_found(cx, id, rows),
             Some(Looking::Wish { from, wish }) => self.wish_found(cx, from, *wish, rows),
             Some(Looking::Revoke { from, id, attempt }) => self.revoke_found(cx, from, id, attempt, rows),
             Some(Looking::Question { from, token }) => self.tell(cx, from, token, rows),
@@ -173,9 +174,9 @@ impl Core {
             }
             KeyState::InFlight(first) => return self.wait_for_copy(cx, req, first),
             KeyState::OtherRequest => Reply::Problem { id: None, problem: Problem::KeyReused },
-            KeyState::Recorded(first, outcome) => {
+            KeyState::Recorded(first, outcome, position) => {
                 cx.note(Note::Replayed);
-                self.replay(first, outcome)
+                self.replay(first, outcome, position)
             }
             KeyState::Unknown => Reply::Problem { id: None, problem: Problem::OutcomeUnknown },
         };
@@ -186,23 +187,27 @@ impl Core {
         self.live.contains_key(&id) || rows.iter().any(|f| f.row.id == id)
     }
 
-    pub(crate) fn replay(&self, first: WriteId, outcome: Outcome) -> Reply {
+    pub(crate) fn replay(&self, first: WriteId, outcome: Outcome, position: Option<u64>) -> Reply {
         match outcome.answer {
             Some(answer) if answer.omitted.is_none() => Reply::Answer {
                 id: first,
                 answer,
                 replayed: true,
                 served_by: self.settings.me.clone(),
-                seen: self.seen_by_clients(),
+                seen: self.seen_with(first, position),
             },
             _ => Reply::Problem { id: Some(first), problem: Problem::ReplayUnavailable },
         }
     }
 
-    /// What an answer of this site rests on: what its replica has decided, and what its clients were told.
-    pub(crate) fn seen_by_clients(&self) -> After {
+    /// What a recorded answer rests on: what this replica has decided, what its clients were told, and the write itself,
+    /// which another site may have decided and this replica not yet (G3).
+    fn seen_with(&self, first: WriteId, position: Option<u64>) -> After {
         let mut seen = self.decided_here();
         seen.raise(self.own, self.own_settled());
+        if let Some(position) = position {
+            seen.raise(first.log, position);
+        }
         seen
     }
 
@@ -222,7 +227,9 @@ impl Core {
             }
         }
         match best {
-            Some((0 | 1, row)) => KeyState::Recorded(row.id, row.outcome.expect("recorded")),
+            Some((0 | 1, row)) => {
+                KeyState::Recorded(row.id, row.outcome.expect("recorded"), row.position.map(|(position, _)| position))
+            }
             Some((2, row)) => KeyState::InFlight(row.id),
             Some(_) => KeyState::Unknown,
             None if other => KeyState::OtherRequest,
@@ -292,7 +299,7 @@ impl Core {
         write.clients.push(req);
         write.first_client = Some(req);
         write.refuse_stale = new.refuse_stale;
-        if !covers(&self.decided_here(), &new.seen) {
+        if !self.has_decided(&new.seen) {
             write.seen = new.seen;
             write.seen_until_ms = cx.ms() + self.settings.total_ms / 2;
             self.at(write.seen_until_ms, Timer::Write(id));
@@ -412,12 +419,12 @@ impl Core {
         match self.key_state(cx, key, None, rows) {
             KeyState::New | KeyState::OtherRequest => Known::Nothing,
             KeyState::InFlight(id) => digest_of(id).map_or(Known::Nothing, |digest| Known::InFlight { digest }),
-            KeyState::Recorded(id, outcome) => digest_of(id).map_or(Known::Nothing, |digest| Known::Recorded {
+            KeyState::Recorded(id, outcome, position) => digest_of(id).map_or(Known::Nothing, |digest| Known::Recorded {
                 id,
                 digest,
                 status: outcome.status,
                 answer: outcome.answer.filter(|a| a.weight() <= self.settings.answer_max),
-                seen: self.seen_by_clients(),
+                seen: self.seen_with(id, position),
             }),
             KeyState::Unknown => {
                 let first = self.keys.live(&key).first().copied().or(rows.first().map(|f| f.row.id));
@@ -440,7 +447,7 @@ impl Core {
     /// `timeout.total` bounds every wait of a client.
     pub(crate) fn client_deadline(&mut self, cx: &mut Cx, req: ReqId) {
         if let Some(reader) = self.readers.remove(&req) {
-            let fresh = covers(&self.decided_here(), &reader.seen);
+            let fresh = self.has_decided(&reader.seen);
             return cx.reply(req, Reply::Go { fresh });
         }
         if let Some(reply) = self.take_receipt(req) {
@@ -489,8 +496,12 @@ impl Core {
     }
 
     pub(crate) fn await_seen(&mut self, cx: &mut Cx, req: ReqId, seen: After, deadline_ms: u64) {
-        if covers(&self.decided_here(), &seen) {
+        if self.has_decided(&seen) {
             return cx.reply(req, Reply::Go { fresh: true });
+        }
+        let asked_for: Vec<WriteId> = seen.ids().iter().filter(|id| !self.live.contains_key(id)).copied().collect();
+        for id in asked_for {
+            self.find(cx, Find::Id(id), Looking::Dependency(id));
         }
         self.readers.insert(req, Reader { seen, deadline_ms });
         self.at(deadline_ms, Timer::Client(req));
@@ -501,9 +512,8 @@ impl Core {
         if self.readers.is_empty() {
             return;
         }
-        let decided = self.decided_here();
         let ready: Vec<ReqId> =
-            self.readers.iter().filter(|(_, r)| covers(&decided, &r.seen)).map(|(r, _)| *r).collect();
+            self.readers.iter().filter(|(_, r)| self.has_decided(&r.seen)).map(|(r, _)| *r).collect();
         for req in ready {
             if let Some(reader) = self.readers.remove(&req) {
                 self.timers.remove(&(reader.deadline_ms, Timer::Client(req)));
@@ -536,7 +546,3 @@ impl Core {
     }
 }
 
-/// Whether all that `seen` names is in `decided`.
-pub(crate) fn covers(decided: &After, seen: &After) -> bool {
-    seen.positions().iter().all(|&(log, position)| decided.position(log) >= position)
-}

@@ -34,6 +34,9 @@ impl Cx<'_> {
     }
 }
 
+/// More look-ups than this are never under way.
+const RECENT: usize = 4_096;
+
 /// What is due at a time. Whoever is woken looks at the present state: a timer that is out of date does nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Timer {
@@ -252,8 +255,6 @@ impl Core {
     }
 
     pub(crate) fn evict(&mut self, id: WriteId) {
-        /// More look-ups than this are never under way.
-        const RECENT: usize = 4_096;
         let Some(write) = self.live.remove(&id) else { return };
         self.live_bytes -= write.weight();
         if let Some(key) = write.facts.key {
@@ -264,10 +265,14 @@ impl Core {
             }
         }
         if matches!(write.stage, Stage::Decided(_)) {
-            self.recently_final.push_back(id);
-            if self.recently_final.len() > RECENT {
-                self.recently_final.pop_front();
-            }
+            self.remember_final(id);
+        }
+    }
+
+    pub(crate) fn remember_final(&mut self, id: WriteId) {
+        self.recently_final.push_back(id);
+        if self.recently_final.len() > RECENT {
+            self.recently_final.pop_front();
         }
     }
 }

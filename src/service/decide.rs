@@ -139,7 +139,7 @@ impl Core {
 
     /// Keeps it until a replica can be asked; answered 202.
     pub(crate) fn enqueue(&mut self, cx: &mut Cx, id: WriteId) {
-        let stale = |w: &super::write::Write| w.refuse_stale && !w.seen.positions().is_empty();
+        let stale = |w: &super::write::Write| w.refuse_stale && !w.seen.is_empty();
         if self.live.get(&id).is_some_and(|w| stale(w) && !w.queued) {
             // What its client has seen is not kept over a restart, and it asked not to go on without.
             return self.cancel(cx, id, Problem::Stale);
@@ -250,7 +250,7 @@ impl Core {
     pub(crate) fn write_deadline(&mut self, cx: &mut Cx, id: WriteId) {
         let now = cx.ms();
         let Some(write) = self.live.get_mut(&id) else { return };
-        if !write.seen.positions().is_empty() && now >= write.seen_until_ms && write.is_unsent() {
+        if !write.seen.is_empty() && now >= write.seen_until_ms && write.is_unsent() {
             if write.refuse_stale {
                 return self.cancel(cx, id, Problem::Stale);
             }
