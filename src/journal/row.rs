@@ -21,8 +21,6 @@ pub enum Origin {
         site: SiteName,
         attempt: u32,
         revoked: bool,
-        /// Its client has a 202.
-        queued: bool,
     },
     /// Has a position.
     Settled,
@@ -87,6 +85,10 @@ pub struct Row {
     pub id: WriteId,
     pub facts: Facts,
     pub origin: Origin,
+    /// Its client has a 202: it must be sent in the end.
+    pub queued: bool,
+    /// Sites that were given up on, with the try: until they say that it is void there, each may have decided it.
+    pub owed: Vec<(SiteName, u32)>,
     pub wish: Option<WishHeld>,
     pub here: Here,
     pub outcome: Option<Outcome>,

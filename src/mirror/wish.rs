@@ -2,7 +2,7 @@
 use crate::journal::{Fate, Origin, QuarantineReason};
 use crate::model::{Outcome, Problem, SiteName, Verdict, WriteId};
 use crate::service::core::{Core, Cx, Work};
-use crate::service::write::Stage;
+use crate::service::write::{Role, Stage};
 use crate::service::{Effect, Find, Found, Looking, Message, Reply, Wish, WishWord};
 
 impl Core {
@@ -18,7 +18,7 @@ impl Core {
         let now = cx.ms();
         let Some(write) = self.live.get_mut(&id) else { return };
         write.wish_attempts += 1;
-        write.origin = Origin::Wished { site, attempt: write.wish_attempts, revoked: false, queued: write.queued };
+        write.origin = Origin::Wished { site, attempt: write.wish_attempts, revoked: false };
         write.stage = Stage::Idle;
         write.wished_ms = now;
         write.unknown_there = false;
@@ -125,11 +125,10 @@ impl Core {
     }
 
     /// A late outcome counts until another replica's `sending`.
-    fn wish_done(&mut self, cx: &mut Cx, from: SiteName, id: WriteId, outcome: Outcome) {
+    pub(crate) fn wish_done(&mut self, cx: &mut Cx, from: SiteName, id: WriteId, outcome: Outcome) {
         let Some(write) = self.live.get_mut(&id) else {
             return self.find(cx, Find::Id(id), Looking::LateWord { id, outcome });
         };
-        write.owed.remove(&from);
         if write.position.is_some() {
             let found = Found { row: write.row(), request: write.request.clone() };
             return self.late_word(cx, id, outcome, vec![found]);
@@ -139,11 +138,14 @@ impl Core {
             write.stage = Stage::Idle;
             if !matches!(&write.origin, Origin::Wished { site, .. } if *site == from) {
                 let attempt = write.wish_attempts;
-                write.origin = Origin::Wished { site: from.clone(), attempt, revoked: true, queued: write.queued };
+                write.origin = Origin::Wished { site: from.clone(), attempt, revoked: true };
             }
             write.pending = Some((from, outcome));
             self.pending.insert(id);
             self.try_pending(cx, id);
+        } else if write.role == Role::Own {
+            // It is on its way to this replica. Should that turn out never to have got it, the word counts after all.
+            write.pending = Some((from, outcome));
         }
     }
 

@@ -107,9 +107,12 @@ impl Core {
                 write.tried.push(me);
                 if let Some((site, attempt)) = write.owed.first_key_value() {
                     // A site that was given up on may still have decided it: a restart must ask, not cancel.
-                    write.origin =
-                        Origin::Wished { site: site.clone(), attempt: *attempt, revoked: true, queued: write.queued };
+                    write.origin = Origin::Wished { site: site.clone(), attempt: *attempt, revoked: true };
                     self.persist(cx, id);
+                    if let Some((from, outcome)) = self.live.get_mut(&id).and_then(|w| w.pending.take()) {
+                        // It has: its word came while the write was on its way to this replica, which never got it.
+                        return self.wish_done(cx, from, id, outcome);
+                    }
                 }
                 self.want_place(id);
             }

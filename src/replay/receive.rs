@@ -69,6 +69,8 @@ impl Core {
             id: item.id,
             facts: item.facts.clone(),
             origin: Origin::Foreign,
+            queued: false,
+            owed: Vec::new(),
             wish: None,
             here: Here::Untouched,
             outcome: Some(item.outcome.clone()),

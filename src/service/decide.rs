@@ -59,8 +59,7 @@ impl Core {
         }
         if told && let Some((site, attempt)) = write.owed.first_key_value() {
             // What comes after it elsewhere is here already: that site has decided it, and its word will come.
-            write.origin =
-                Origin::Wished { site: site.clone(), attempt: *attempt, revoked: true, queued: write.queued };
+            write.origin = Origin::Wished { site: site.clone(), attempt: *attempt, revoked: true };
             write.stage = Stage::Idle;
             self.wishes_out.insert(id);
             return self.persist(cx, id);

@@ -91,16 +91,19 @@ impl Core {
         let (id, lane) = (write.id, write.facts.lane);
         match (&write.origin, &write.wish, write.position) {
             (Origin::Queued, _, None) => self.queue.push_back(id),
-            (Origin::Wished { site, attempt, queued, .. }, _, None) => {
-                let queued = *queued;
+            (Origin::Wished { site, attempt, .. }, _, None) => {
                 // Whether it was sent there nobody here knows any more: revoke, and let the word decide.
                 write.wish_attempts = *attempt;
                 write.owed.insert(site.clone(), *attempt);
                 write.tried.push(site.clone());
-                write.queued = queued;
-                write.orphan = !queued;
-                write.origin = Origin::Wished { site: site.clone(), attempt: *attempt, revoked: true, queued };
+                write.orphan = !write.queued;
+                write.origin = Origin::Wished { site: site.clone(), attempt: *attempt, revoked: true };
                 write.pass_at_ms = Some(cx.ms() + self.settings.longest_request_ms + self.settings.hold_ms);
+                self.wishes_out.insert(id);
+            }
+            // It was on its way to this replica, and a site that was given up on may have decided it meanwhile.
+            (Origin::Here, _, None) if !write.owed.is_empty() => {
+                write.wish_attempts = write.owed.values().copied().max().unwrap_or(0);
                 self.wishes_out.insert(id);
             }
             _ => {}

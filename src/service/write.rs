@@ -163,7 +163,8 @@ impl Write {
         if let Here::Sending { attempt, after } = row.here {
             (write.attempts, write.after) = (attempt, Some(after));
         }
-        write.queued = row.origin == Origin::Queued;
+        write.queued = row.queued;
+        write.owed = row.owed.into_iter().collect();
         write.origin = row.origin;
         write.wish = row.wish;
         write.outcome = row.outcome;
@@ -186,6 +187,8 @@ impl Write {
             id: self.id,
             facts: self.facts.clone(),
             origin: self.origin.clone(),
+            queued: self.queued,
+            owed: self.owed.iter().map(|(site, attempt)| (site.clone(), *attempt)).collect(),
             wish: self.wish.clone(),
             here,
             outcome: self.outcome.clone(),

@@ -118,6 +118,8 @@ pub(super) fn sending(id: WriteId) -> Row {
         id,
         facts,
         origin: Origin::Here,
+        queued: false,
+        owed: Vec::new(),
         wish: None,
         here: Here::Sending { attempt: 1, after: crate::model::After::new() },
         outcome: None,

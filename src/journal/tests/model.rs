@@ -62,12 +62,13 @@ fn row(id: WriteId, position: Option<u64>, origin: u8, here: u8, verdict: u8, wi
     row.facts.key = (!id.n.is_multiple_of(5)).then(|| key(id.n % 5));
     row.settled_clock_ms = clock.into();
     row.wish = wished.then(|| WishHeld { from: site.clone(), attempt: 1, void: false });
+    (row.queued, row.owed) = (wished, if wished { vec![(site.clone(), 2)] } else { Vec::new() });
     row.origin = match origin {
         0 => Origin::Foreign,
         1 => Origin::Accepted,
         2 => Origin::Queued,
         3 => Origin::Here,
-        4 => Origin::Wished { site, attempt: 3, revoked: true, queued: false },
+        4 => Origin::Wished { site, attempt: 3, revoked: true },
         5 => Origin::Settled,
         _ => Origin::Cancelled,
     };
