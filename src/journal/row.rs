@@ -17,11 +17,7 @@ pub enum Origin {
     /// This site's replica decides.
     Here,
     /// Shipped as a wish; `revoked` when the origin gave up on that site.
-    Wished {
-        site: SiteName,
-        attempt: u32,
-        revoked: bool,
-    },
+    Wished { site: SiteName, attempt: u32, revoked: bool },
     /// Has a position.
     Settled,
     /// Never sent; the client was told so.

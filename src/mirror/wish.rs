@@ -125,7 +125,7 @@ impl Core {
     }
 
     /// A late outcome counts until another replica's `sending`.
-    pub(crate) fn wish_done(&mut self, cx: &mut Cx, from: SiteName, id: WriteId, outcome: Outcome) {
+    fn wish_done(&mut self, cx: &mut Cx, from: SiteName, id: WriteId, outcome: Outcome) {
         let Some(write) = self.live.get_mut(&id) else {
             return self.find(cx, Find::Id(id), Looking::LateWord { id, outcome });
         };
@@ -147,6 +147,17 @@ impl Core {
             // It is on its way to this replica. Should that turn out never to have got it, the word counts after all.
             write.pending = Some((from, outcome));
         }
+    }
+
+    /// This replica did not get the write after all. A word that came meanwhile from a site that was given up on counts.
+    pub(crate) fn take_late_word(&mut self, cx: &mut Cx, id: WriteId) -> bool {
+        let Some(write) = self.live.get_mut(&id) else { return false };
+        let Some((from, outcome)) = write.pending.take() else { return false };
+        write.stage = Stage::Idle;
+        write.origin = Origin::Wished { site: from.clone(), attempt: write.wish_attempts, revoked: true };
+        self.persist(cx, id);
+        self.wish_done(cx, from, id, outcome);
+        true
     }
 
     /// The origin settles an outcome only when it has stored what it comes after (§4).

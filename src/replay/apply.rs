@@ -218,7 +218,8 @@ impl Core {
         }
     }
 
-    /// Makes `sending` durable and lets the first byte leave after that. Fixes `after` in the same transaction (§3.2).
+    /// Makes `sending` durable and lets the first byte leave after that. The first time, fixes `after` in the same
+    /// transaction (§3.2).
     pub(crate) fn send(&mut self, cx: &mut Cx, id: WriteId) {
         let decided = self.decided_here();
         let at_accept = self.bug(Bug::AfterAtAccept);
@@ -243,7 +244,9 @@ impl Core {
             return self.quarantine_shadow(cx, id, QuarantineReason::Damaged, detail, 0);
         };
         write.attempts += 1;
-        if !(at_accept && write.after.is_some()) {
+        // A later try of a write in doubt overlaps with all that was decided since the first. To raise its `after` could put
+        // it after one that another site decided after it (a wish that was given up): followers would wait for ever.
+        if write.after.is_none() || !(write.doubtful || at_accept) {
             write.after = Some(decided);
         }
         write.stage = Stage::Sending;

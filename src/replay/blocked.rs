@@ -1,5 +1,6 @@
 //! Who waits for what to be decided at this replica, without asking everybody each time.
 use std::collections::BTreeMap;
+use std::fmt;
 
 use crate::model::{LogId, WriteId};
 
@@ -14,6 +15,15 @@ pub enum Dependency {
 #[derive(Default)]
 pub struct Blocked {
     waiting: BTreeMap<Dependency, Vec<WriteId>>,
+}
+
+impl fmt::Display for Dependency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Dependency::Position(log, position) => write!(f, "position {position} of {log}"),
+            Dependency::Id(id) => write!(f, "{id}"),
+        }
+    }
 }
 
 impl Blocked {
@@ -32,8 +42,9 @@ impl Blocked {
         self.waiting.remove(&Dependency::Id(id)).unwrap_or_default()
     }
 
-    pub fn ids(&self) -> impl Iterator<Item = WriteId> + '_ {
-        self.waiting.keys().filter_map(|d| if let Dependency::Id(id) = d { Some(*id) } else { None })
+    /// Who waits for what, for people.
+    pub fn iter(&self) -> impl Iterator<Item = (WriteId, Dependency)> + '_ {
+        self.waiting.iter().flat_map(|(&on, waiting)| waiting.iter().map(move |&id| (id, on)))
     }
 }
 

@@ -102,9 +102,18 @@ impl Core {
             ProbeResult::Applied(answer) => self.turned_out_applied(cx, id, answer),
             // Before the fence ends the service may still be about to do it.
             ProbeResult::NotFound if now >= doubt.fence_until_ms => {
-                write.doubtful = false;
-                write.pass_at_ms = None;
+                let lane = write.facts.lane;
+                if write.role == Role::Own && write.pending.is_some() {
+                    (write.doubtful, write.pass_at_ms) = (false, None);
+                    self.free_place(lane, id);
+                    self.take_late_word(cx, id);
+                    return;
+                }
+                // As a later try of a write that has kept its lane: its `after` stays.
                 self.send(cx, id);
+                if let Some(write) = self.live.get_mut(&id) {
+                    (write.doubtful, write.pass_at_ms) = (false, None);
+                }
             }
             ProbeResult::NotFound | ProbeResult::Nothing => {}
         }

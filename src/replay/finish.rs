@@ -109,9 +109,8 @@ impl Core {
                     // A site that was given up on may still have decided it: a restart must ask, not cancel.
                     write.origin = Origin::Wished { site: site.clone(), attempt: *attempt, revoked: true };
                     self.persist(cx, id);
-                    if let Some((from, outcome)) = self.live.get_mut(&id).and_then(|w| w.pending.take()) {
-                        // It has: its word came while the write was on its way to this replica, which never got it.
-                        return self.wish_done(cx, from, id, outcome);
+                    if self.take_late_word(cx, id) {
+                        return;
                     }
                 }
                 self.want_place(id);

@@ -419,13 +419,15 @@ impl Core {
         match self.key_state(cx, key, None, rows) {
             KeyState::New | KeyState::OtherRequest => Known::Nothing,
             KeyState::InFlight(id) => digest_of(id).map_or(Known::Nothing, |digest| Known::InFlight { digest }),
-            KeyState::Recorded(id, outcome, position) => digest_of(id).map_or(Known::Nothing, |digest| Known::Recorded {
-                id,
-                digest,
-                status: outcome.status,
-                answer: outcome.answer.filter(|a| a.weight() <= self.settings.answer_max),
-                seen: self.seen_with(id, position),
-            }),
+            KeyState::Recorded(id, outcome, position) => {
+                digest_of(id).map_or(Known::Nothing, |digest| Known::Recorded {
+                    id,
+                    digest,
+                    status: outcome.status,
+                    answer: outcome.answer.filter(|a| a.weight() <= self.settings.answer_max),
+                    seen: self.seen_with(id, position),
+                })
+            }
             KeyState::Unknown => {
                 let first = self.keys.live(&key).first().copied().or(rows.first().map(|f| f.row.id));
                 first.and_then(digest_of).map_or(Known::Nothing, |digest| Known::Unknown { digest })
@@ -545,4 +547,3 @@ impl Core {
         self.at(cx.ms() + CLEAN_EVERY_MS, Timer::Clean);
     }
 }
-

@@ -86,6 +86,10 @@ impl Core {
         if self.live.get(&id).is_none_or(|write| write.wish_attempts == 0) {
             return false;
         }
+        // After a restart, what is stored below a decided position may name it and is not in memory yet.
+        if self.series.values().any(|s| s.log != self.own && s.loaded < s.highest_decided()) {
+            return true;
+        }
         let names = |w: &super::write::Write| w.outcome.as_ref().is_some_and(|o| o.after.ids().contains(&id));
         self.live.values().any(names)
     }

@@ -4,13 +4,16 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::chooser::Chooser;
 use super::core::{Core, Cx, Timer, Work};
 use super::write::{Role, Stage, Write};
-use super::{CursorView, Effect, Now, PeerView, SeriesView, Settings, View};
+use super::{CursorView, Effect, Now, PeerView, SeriesView, Settings, View, WaitView};
 use crate::dedup::Ring;
 use crate::idempotency::KeyTable;
 use crate::journal::{Here, Origin, Recovered};
 use crate::mirror::Series;
 use crate::model::{LogId, WriteId};
 use crate::replay::{Blocked, LaneMemory};
+
+/// More than these say nothing more to a person.
+const SHOWN_WAITS: usize = 8;
 
 impl Core {
     /// Rebuilds the machine from what is durable. `own` is the log of this store.
@@ -176,6 +179,12 @@ impl Core {
             open_writes: self.live.len(),
             queued: self.queue.len() + usize::from(self.draining.is_some()),
             unknown: count(|w| matches!(w.stage, Stage::Unknown(_))),
+            waits: self
+                .blocked
+                .iter()
+                .take(SHOWN_WAITS)
+                .map(|(write, on)| WaitView { write, on: on.to_string() })
+                .collect(),
             series: self
                 .series
                 .values()

@@ -1,6 +1,6 @@
 //! A picture of a group for people: `holdfast status`, the admin API, metrics.
 use crate::journal::Quarantined;
-use crate::model::{LogId, SiteName};
+use crate::model::{LogId, SiteName, WriteId};
 
 #[derive(Clone, Debug, Default, serde::Serialize)]
 pub struct View {
@@ -14,6 +14,8 @@ pub struct View {
     pub open_writes: usize,
     pub queued: usize,
     pub unknown: usize,
+    /// Some of the writes that wait at this replica, and for what.
+    pub waits: Vec<WaitView>,
     pub series: Vec<SeriesView>,
     pub peers: Vec<PeerView>,
     /// How far each peer is with each series, as it said last.
@@ -23,6 +25,13 @@ pub struct View {
     pub quarantine: usize,
     pub concurrent: u64,
     pub ring: usize,
+}
+
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct WaitView {
+    pub write: WriteId,
+    /// What must be decided at this replica first.
+    pub on: String,
 }
 
 #[derive(Clone, Debug, serde::Serialize)]

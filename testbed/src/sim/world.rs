@@ -263,7 +263,12 @@ impl<M: Machine> World<M> {
             let view = core.view();
             if view.open_writes > 0 || view.queued > 0 || view.stopped.is_some() {
                 let (open, queued) = (view.open_writes, view.queued);
-                return Some(format!("site {n}: {open} open, {queued} queued, stopped: {:?}", view.stopped));
+                let waits: Vec<String> = view.waits.iter().map(|w| format!("{} for {}", w.write, w.on)).collect();
+                return Some(format!(
+                    "site {n}: {open} open, {queued} queued, stopped: {:?}, waits: {}",
+                    view.stopped,
+                    waits.join(", ")
+                ));
             }
         }
         super::oracle::first_difference(&self.history, &self.quarantined_now())
