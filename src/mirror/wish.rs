@@ -5,6 +5,9 @@ use crate::service::core::{Core, Cx, Work};
 use crate::service::write::{Role, Stage};
 use crate::service::{Effect, Find, Found, Looking, Message, Reply, Wish, WishWord};
 
+/// In [`Core::named`]: its position is stored here.
+const FOUND: u64 = u64::MAX;
+
 impl Core {
     /// Ships the write to a site for it to decide. Holds its lane here until settled or passed.
     pub(crate) fn wish(&mut self, cx: &mut Cx, id: WriteId, site: SiteName) {
@@ -164,12 +167,41 @@ impl Core {
     fn try_pending(&mut self, cx: &mut Cx, id: WriteId) {
         let Some((_, outcome)) = self.live.get(&id).and_then(|w| w.pending.clone()) else { return };
         let stored = |&(log, position): &(_, u64)| self.series.get(&log).is_some_and(|s| s.received >= position);
-        let positioned = |other: &WriteId| match self.live.get(other) {
-            Some(write) => write.position.is_some(),
-            None => other.log == self.own || self.recently_final.contains(other),
-        };
-        if outcome.after.positions().iter().all(stored) && outcome.after.ids().iter().all(positioned) {
+        if !outcome.after.positions().iter().all(stored) {
+            return;
+        }
+        let missing: Vec<WriteId> = outcome.after.ids().iter().filter(|id| !self.has_position(**id)).copied().collect();
+        if missing.is_empty() {
             self.settle(cx, id, outcome, None);
+        }
+        for other in missing {
+            self.ask_for_position(cx, other);
+        }
+    }
+
+    fn has_position(&self, id: WriteId) -> bool {
+        match self.live.get(&id) {
+            Some(write) => write.position.is_some(),
+            None => {
+                let found = self.named.get(&id) == Some(&FOUND);
+                found || id.log == self.own || self.recently_final.contains(&id)
+            }
+        }
+    }
+
+    /// It may be stored and not taken up yet: the journal knows. Asked again only when more of its series has come.
+    fn ask_for_position(&mut self, cx: &mut Cx, id: WriteId) {
+        let received = self.series.get(&id.log).map_or(0, |s| s.received);
+        if !self.live.contains_key(&id) && self.named.get(&id).is_none_or(|&asked_at| asked_at < received) {
+            self.named.insert(id, received);
+            self.find(cx, Find::Id(id), Looking::Named(id));
+        }
+    }
+
+    pub(crate) fn named_found(&mut self, cx: &mut Cx, id: WriteId, rows: &[Found]) {
+        if rows.iter().any(|found| found.row.id == id && found.row.position.is_some()) {
+            self.named.insert(id, FOUND);
+            self.retry_pending(cx);
         }
     }
 
@@ -177,6 +209,9 @@ impl Core {
     pub(crate) fn retry_pending(&mut self, cx: &mut Cx) {
         for id in self.pending.clone() {
             self.try_pending(cx, id);
+        }
+        if self.pending.is_empty() {
+            self.named.clear();
         }
     }
 

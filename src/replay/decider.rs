@@ -6,6 +6,10 @@ use crate::service::outcome::Class;
 use crate::service::write::{Role, Stage, Write};
 use crate::service::{Effect, Find, Found, Looking, Message, Reply, Wish, WishWord};
 
+fn was_not_executed(outcome: Option<&Outcome>) -> bool {
+    outcome.is_some_and(|outcome| outcome.verdict == Verdict::NotExecuted)
+}
+
 impl Core {
     /// Another site wishes that this one decides a write. Known wishes get the word they have; a late copy of one that is
     /// settled is found in the journal (G2).
@@ -286,6 +290,13 @@ impl Core {
             Stage::Decided(Fate::Applied) => {
                 let status = ours.map_or(0, |o| o.status);
                 self.applied_but(cx, id, theirs, status);
+            }
+            // It was told not to be executed here, and another replica took it: this one follows.
+            Stage::Decided(Fate::Refused) if theirs == Verdict::Applied && was_not_executed(ours.as_ref()) => {
+                write.role = Role::Shadow;
+                write.stage = Stage::Waiting;
+                self.persist(cx, id);
+                self.work.push_back(Work::Look(id));
             }
             Stage::Decided(Fate::Refused) if theirs == Verdict::Applied => {
                 let detail = "another replica applied it, this one refused it".to_owned();

@@ -24,6 +24,8 @@ pub(crate) enum Looking {
     Copies(WriteId),
     /// Whether this id is decided here.
     Dependency(WriteId),
+    /// Whether the position of this id is stored here.
+    Named(WriteId),
     Wish {
         from: SiteName,
         wish: Box<Wish>,
@@ -134,6 +136,7 @@ impl Core {
             Some(Looking::Submit { .. }) | None => {}
             Some(Looking::Copies(id)) => self.copies_found(cx, id, rows),
             Some(Looking::Dependency(id)) => self.dependency_found(cx, id, rows),
+            Some(Looking::Named(id)) => self.named_found(cx, id, &rows),
             Some(Looking::Wish { from, wish }) => self.wish_found(cx, from, *wish, rows),
             Some(Looking::Revoke { from, id, attempt }) => self.revoke_found(cx, from, id, attempt, rows),
             Some(Looking::Question { from, token }) => self.tell(cx, from, token, rows),

@@ -96,6 +96,9 @@ pub struct Core {
     pub(crate) wishes_out: BTreeSet<WriteId>,
     /// Own wishes whose outcome waits for the entries it comes after.
     pub(crate) pending: BTreeSet<WriteId>,
+    /// Writes that outcomes in `pending` name by id and that are not live: how much of their series was stored when the journal
+    /// was asked for their position.
+    pub(crate) named: BTreeMap<WriteId, u64>,
     /// Decided lately and no longer live: a look-up under way may still ask for them.
     pub(crate) recently_final: VecDeque<WriteId>,
     /// Keys of writes that left memory lately, with the last token given before: what a look-up of them found since is stale.

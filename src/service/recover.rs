@@ -33,6 +33,7 @@ impl Core {
             unpositioned: BTreeSet::new(),
             wishes_out: BTreeSet::new(),
             pending: BTreeSet::new(),
+            named: BTreeMap::new(),
             recently_final: VecDeque::new(),
             evicted_keys: VecDeque::new(),
             queue: VecDeque::new(),

@@ -285,10 +285,11 @@ fn converges(history: &History, found: &mut Vec<Violation>) {
 /// Quarantine must not be a way out: something must have happened that can put a write there.
 fn honest(history: &History, found: &mut Vec<Violation>) {
     let mut touched_lanes: BTreeMap<u64, BTreeSet<usize>> = BTreeMap::new();
-    for write in history.writes.values() {
+    for (&name, write) in &history.writes {
         let sites = touched_lanes.entry(write.lane).or_default();
         sites.extend(write.submissions.iter().map(|s| s.site));
-        if !write.touched.is_empty() {
+        let unknown = |report: &&Report| report.name == name && report.reason == QuarantineReason::UnknownOutcome;
+        if !write.touched.is_empty() || history.quarantined_once.keys().any(|report| unknown(&report)) {
             // Once unknown and passed: a late decision may meet any later write of the lane.
             sites.extend(0..history.sites);
         }
@@ -300,8 +301,12 @@ fn honest(history: &History, found: &mut Vec<Violation>) {
         let cause = match report.reason {
             QuarantineReason::ConcurrentWrites => history.quarantines_concurrent && shared,
             QuarantineReason::LateDecision => shared,
-            // A wish that was given up while its target worked on it needs no fault but a slow line.
-            QuarantineReason::Contrary => history.applied[report.site].iter().any(|a| a.name == report.name),
+            // A wish that was given up while its target worked on it needs no fault but a slow line. A repeated DELETE that finds
+            // nothing counts as applied.
+            QuarantineReason::Contrary => {
+                let repeated = write.method.is_idempotent() && (crashed(report.site) || !write.touched.is_empty());
+                repeated || history.applied[report.site].iter().any(|a| a.name == report.name)
+            }
             QuarantineReason::Damaged | QuarantineReason::Hole => false,
             QuarantineReason::Divergence | QuarantineReason::UnknownOutcome | QuarantineReason::MayHaveApplied => {
                 let unheard = history.disturbed.is_some_and(|at| at < since);
