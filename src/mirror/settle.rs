@@ -43,6 +43,11 @@ impl Core {
         if !decided_here {
             write.role = Role::Shadow;
         }
+        let queued = write.queued;
+        if queued {
+            // A late word may have settled it while it waited for its turn.
+            self.queue.retain(|other| *other != id);
+        }
         self.wishes_out.remove(&id);
         self.pending.remove(&id);
         self.append_own(cx, id);

@@ -74,12 +74,15 @@ impl Core {
 
     /// The journal was asked whether a write that is not live is decided.
     pub(crate) fn dependency_found(&mut self, cx: &mut Cx, id: WriteId, rows: Vec<Found>) {
-        let decided = rows.iter().any(|found| match found.row.position {
+        let found_decided = |found: &Found| match found.row.position {
             Some((position, _)) => self.series.get(&id.log).is_some_and(|s| s.is_decided(position)),
             None => matches!(found.row.here, crate::journal::Here::Decided(_)),
-        });
-        if decided && !self.live.contains_key(&id) {
-            self.remember_final(id);
+        };
+        let is_live = self.live.contains_key(&id);
+        if if is_live { self.is_decided(id) } else { rows.iter().any(found_decided) } {
+            if !is_live {
+                self.remember_final(id);
+            }
             self.decided_id(id);
             self.wake_readers(cx);
         }

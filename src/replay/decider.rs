@@ -112,16 +112,16 @@ impl Core {
         if self.live.contains_key(&id) {
             return self.revoked(cx, from, id, attempt);
         }
-        let known = rows.iter().find(|f| f.row.id == id).map(|f| f.row.origin == Origin::Cancelled);
-        match known {
+        let row = rows.iter().map(|f| &f.row).find(|row| row.id == id);
+        let void_up_to = row.and_then(|row| row.wish.as_ref()).map_or(0, |wish| wish.attempt);
+        match row.map(|row| row.origin == Origin::Cancelled) {
             // Its page came: the origin has settled it.
             Some(false) => {}
-            Some(true) => {
+            Some(true) if attempt <= void_up_to => {
                 cx.out.push(Effect::Send { to: from, message: Message::Word { id, attempt, word: WishWord::Void } });
             }
-            None => {
-                self.refuse_wish(cx, from, id, attempt, WishWord::Void);
-            }
+            // Its wish may still be under way: durable before the origin hears that it is void (G2).
+            _ => self.refuse_wish(cx, from, id, attempt, WishWord::Void),
         }
     }
 
@@ -189,7 +189,11 @@ impl Core {
     pub(crate) fn complete_wish(&mut self, cx: &mut Cx, id: WriteId, outcome: Outcome, fate: Fate) {
         let Some(write) = self.live.get_mut(&id) else { return };
         if write.position.is_some() {
-            return self.decide_shadow(cx, id, fate);
+            let theirs = write.outcome.as_ref().map_or(Verdict::Undecided, |o| o.verdict);
+            return match fate {
+                Fate::Applied => self.applied_but(cx, id, theirs, outcome.status),
+                fate => self.decide_shadow(cx, id, fate),
+            };
         }
         write.stage = Stage::Decided(fate.clone());
         write.doubtful = false;

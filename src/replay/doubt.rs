@@ -30,7 +30,7 @@ impl Core {
         } else {
             now + ASK_EVERY_MS
         });
-        write.stage = Stage::Unknown(Doubt { fence_until_ms, pass_at_ms, next_ms, probing: false });
+        write.stage = Stage::Unknown(Doubt { fence_until_ms, pass_at_ms, next_ms, asked_ms: None });
         let (role, lane, clients) = (write.role, write.facts.lane, write.clients.clone());
         self.lanes.entry(lane).or_default().here = Some(id);
         if first {
@@ -80,28 +80,29 @@ impl Core {
         }
         if due
             && self.settings.has_probe
-            && !doubt.probing
+            && doubt.asked_ms.is_none()
             && let Some(request) = write.request.clone()
         {
-            doubt.probing = true;
-            cx.out.push(Effect::Probe { id, request });
+            doubt.asked_ms = Some(now);
+            let attempt = write.attempts;
+            cx.out.push(Effect::Probe { id, attempt, request });
         }
         self.wake_write_at(wake, id);
     }
 
     /// The service was asked whether it has the write.
-    pub(crate) fn probed(&mut self, cx: &mut Cx, id: WriteId, result: ProbeResult) {
-        let now = cx.ms();
-        let Some(write) = self.live.get_mut(&id) else { return };
+    pub(crate) fn probed(&mut self, cx: &mut Cx, id: WriteId, attempt: u32, result: ProbeResult) {
+        // What it says of an earlier try it may have seen before this one.
+        let Some(write) = self.live.get_mut(&id).filter(|write| write.attempts == attempt) else { return };
         if write.stage == Stage::Judging {
             return self.judged(cx, id, result);
         }
         let Stage::Unknown(doubt) = &mut write.stage else { return };
-        doubt.probing = false;
+        let asked_ms = doubt.asked_ms.take();
         match result {
             ProbeResult::Applied(answer) => self.turned_out_applied(cx, id, answer),
-            // Before the fence ends the service may still be about to do it.
-            ProbeResult::NotFound if now >= doubt.fence_until_ms => {
+            // Looked at before the fence ended, the service may have done it since.
+            ProbeResult::NotFound if asked_ms.is_some_and(|at| at >= doubt.fence_until_ms) => {
                 let lane = write.facts.lane;
                 if write.role == Role::Own && write.pending.is_some() {
                     (write.doubtful, write.pass_at_ms) = (false, None);

@@ -67,7 +67,7 @@ impl Core {
         let Some(request) = write.request.clone() else { return };
         write.stage = Stage::Judging;
         write.judged = Some(answer);
-        cx.out.push(Effect::Probe { id, request });
+        cx.out.push(Effect::Probe { id, attempt: write.attempts, request });
     }
 
     /// The service has answered, so it is no longer working on the write: not found means not applied.
@@ -278,6 +278,9 @@ impl Core {
     pub(crate) fn decided_id(&mut self, id: WriteId) {
         for waiting in self.blocked.decided_id(id) {
             self.work.push_back(Work::Look(waiting));
+        }
+        if self.decisions_waiting.contains_key(&id) {
+            self.work.push_back(Work::Decision(id));
         }
     }
 }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use crate::journal::{Fate, Here, NUMBER_MAX, Op, Origin, QuarantineReason, Row};
 use crate::mirror::Series;
-use crate::model::{Item, LogId, SiteName, Verdict};
+use crate::model::{Item, LogId, SiteName, Verdict, WriteId};
 use crate::service::core::{Core, Cx, Work};
 use crate::service::write::{Role, Stage, Write};
 use crate::service::{Effect, Find, Found, Looking, Note, Page};
@@ -124,11 +124,8 @@ impl Core {
         if decided || self.live.contains_key(&id) {
             return;
         }
-        if let Some((old, _)) = item.decides {
-            if self.live.contains_key(&old) {
-                return self.take_decision(cx, item, None);
-            }
-            return self.find(cx, Find::Id(old), Looking::Decision(item));
+        if item.decides.is_some() {
+            return self.consider_decision(cx, item);
         }
         if item.is_followed() {
             self.follow(&item);
@@ -150,10 +147,30 @@ impl Core {
         self.work.push_back(Work::Look(id));
     }
 
+    fn consider_decision(&mut self, cx: &mut Cx, item: Arc<Item>) {
+        let Some((old, _)) = item.decides else { return };
+        if self.live.contains_key(&old) {
+            self.take_decision(cx, item, None);
+        } else {
+            self.find(cx, Find::Id(old), Looking::Decision(item));
+        }
+    }
+
+    pub(crate) fn take_waiting_decision(&mut self, cx: &mut Cx, old: WriteId) {
+        if let Some(item) = self.decisions_waiting.remove(&old) {
+            self.consider_decision(cx, item);
+        }
+    }
+
     /// A late decision about an earlier position (§3, "Settled late"). `row` is the old write's, where it is not live.
     pub(crate) fn take_decision(&mut self, cx: &mut Cx, item: Arc<Item>, row: Option<Found>) {
         let Some((old, old_position)) = item.decides else { return };
         let stage = self.live.get(&old).map(|w| w.stage.clone());
+        if stage.as_ref().is_some_and(|stage| !matches!(stage, Stage::Decided(_))) {
+            // It is at this replica as a wish: what becomes of it there comes first (G2).
+            self.decisions_waiting.insert(old, item);
+            return;
+        }
         let fate = match (&stage, &row) {
             (Some(Stage::Decided(fate)), _) => Some(fate.clone()),
             (None, Some(Found { row: Row { here: Here::Decided(fate), .. }, .. })) => Some(fate.clone()),
@@ -188,11 +205,12 @@ impl Core {
     }
 
     /// A person, or the origin, knows better than this replica what became of a write that it had given up on.
-    pub(crate) fn rewrite_fate(&mut self, cx: &mut Cx, id: crate::model::WriteId, row: Option<Found>, fate: Fate) {
+    pub(crate) fn rewrite_fate(&mut self, cx: &mut Cx, id: WriteId, row: Option<Found>, fate: Fate) {
         self.release_quarantine(cx, id);
         if let Some(write) = self.live.get_mut(&id) {
             write.stage = Stage::Decided(fate);
             self.persist(cx, id);
+            self.decided_id(id);
             self.evict_if_final(id);
         } else if let Some(found) = row {
             cx.persist(Op::Row(Box::new(Row { here: Here::Decided(fate), ..found.row })));

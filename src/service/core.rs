@@ -1,5 +1,6 @@
 //! The owner of a group's decisions: its state, how it is rebuilt, and what each event is handed to.
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use super::accept::{Asking, Looking};
 use super::chooser::Chooser;
@@ -10,7 +11,7 @@ use crate::dedup::Ring;
 use crate::idempotency::KeyTable;
 use crate::journal::{Op, Quarantined};
 use crate::mirror::Series;
-use crate::model::{After, KeyHash, Lane, LogId, SiteName, WriteId};
+use crate::model::{After, Item, KeyHash, Lane, LogId, SiteName, WriteId};
 use crate::replay::{Blocked, LaneMemory, LaneState};
 
 /// The time of an event and where its effects go.
@@ -59,6 +60,8 @@ pub(crate) enum Work {
     Place(WriteId),
     /// The follower may take up more of this series.
     Load(LogId),
+    /// The write that a late decision is about may be decided here.
+    Decision(WriteId),
     /// Own queued writes may find a decider.
     Drain,
     /// Shadows may have a place at the service again.
@@ -107,10 +110,13 @@ pub struct Core {
     pub(crate) queue: VecDeque<WriteId>,
     /// The queued write that is being decided.
     pub(crate) draining: Option<WriteId>,
+    pub(crate) drain_at_ms: u64,
     pub(crate) clients: BTreeMap<ReqId, Client>,
     pub(crate) readers: BTreeMap<ReqId, Reader>,
     /// Answers that wait for receipts (`ack`), by position.
     pub(crate) receipts: BTreeMap<u64, Vec<(ReqId, Reply)>>,
+    /// Late decisions about writes whose own outcome here is not known yet.
+    pub(crate) decisions_waiting: BTreeMap<WriteId, Arc<Item>>,
     pub(crate) looking: BTreeMap<u64, Looking>,
     /// Foreign writes that the journal is asked for by their wish or its revocation.
     pub(crate) looked_for: BTreeMap<WriteId, u64>,
@@ -144,7 +150,7 @@ impl Core {
             Event::Submit { req, id, write } => self.submit(cx, req, id, write),
             Event::AwaitSeen { req, seen, deadline_ms } => self.await_seen(cx, req, seen, deadline_ms),
             Event::Attempted { id, attempt, result } => self.attempted(cx, id, attempt, result),
-            Event::Probed { id, result } => self.probed(cx, id, result),
+            Event::Probed { id, attempt, result } => self.probed(cx, id, attempt, result),
             Event::Found { token, rows } => self.found(cx, token, rows),
             Event::SeriesRead { log, from, items, for_peer } => self.series_read(cx, log, from, items, for_peer),
             Event::Forgotten { keys } => self.keys.forgotten(&keys),
@@ -175,6 +181,7 @@ impl Core {
                 Work::Look(id) => self.look(cx, id),
                 Work::Place(id) => self.place(cx, id),
                 Work::Load(log) => self.load(cx, log),
+                Work::Decision(old) => self.take_waiting_decision(cx, old),
                 Work::Drain => self.drain_queue(cx),
                 Work::Shadows => self.resume_shadows(),
             }

@@ -7,6 +7,8 @@ use crate::journal::Origin;
 use crate::model::{Lane, Problem, SiteName, WriteId};
 
 const RETRY_AFTER_S: u32 = 2;
+/// A queued write that nobody took is not offered again before.
+const DRAIN_AGAIN_MS: u64 = 200;
 
 impl Core {
     /// Gives the lane to its next own write, and its place at this replica to the next that is ready.
@@ -156,6 +158,7 @@ impl Core {
         self.persist(cx, id);
         if self.draining == Some(id) {
             self.draining = None;
+            self.drain_at_ms = cx.ms() + DRAIN_AGAIN_MS;
             self.queue.push_front(id);
         } else {
             let place = self.queue.partition_point(|other| *other < id);
@@ -169,6 +172,10 @@ impl Core {
 
     /// Queued writes go in order of acceptance, each when the one before is settled, before any newer one.
     pub(crate) fn drain_queue(&mut self, cx: &mut Cx) {
+        if cx.ms() < self.drain_at_ms {
+            // Asked again with the next status at the latest.
+            return;
+        }
         if self.draining.is_some_and(|id| self.live.get(&id).is_some_and(|w| w.position.is_none() && !w.has_passed())) {
             return;
         }
@@ -229,6 +236,7 @@ impl Core {
             self.settings.order.iter().map(|s| (s.clone(), self.standing(s, cx.ms()))).collect();
         let of = |site: &SiteName| standings.iter().find(|(s, _)| s == site).expect("all of the order").1;
         if self.chooser.update(of) {
+            self.drain_at_ms = 0;
             let current = self.chooser.current().cloned();
             cx.note(Note::Failover { to: current.clone() });
             cx.out.push(Effect::Decider(current));

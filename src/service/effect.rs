@@ -115,6 +115,7 @@ pub enum Effect {
     Attempt(Attempt),
     Probe {
         id: WriteId,
+        attempt: u32,
         request: Arc<Request>,
     },
     Reply {

@@ -94,8 +94,10 @@ pub enum Event {
         attempt: u32,
         result: AttemptResult,
     },
+    /// `attempt`: the try after which it was asked.
     Probed {
         id: WriteId,
+        attempt: u32,
         result: ProbeResult,
     },
     /// Answer to [`super::Effect::Find`]: all rows that matched.

@@ -276,9 +276,9 @@ impl<O: Outside> Task<O> {
                     Some(Event::Attempted { id, attempt: number, result })
                 });
             }
-            Effect::Probe { id, request } => {
+            Effect::Probe { id, attempt, request } => {
                 let outside = self.outside.clone();
-                self.later(async move { Some(Event::Probed { id, result: outside.probe(&request).await }) });
+                self.later(async move { Some(Event::Probed { id, attempt, result: outside.probe(&request).await }) });
             }
             Effect::Reply { req, reply } => {
                 failpoint::hit("before-reply");

@@ -28,7 +28,8 @@ pub struct Doubt {
     pub pass_at_ms: u64,
     /// Next probe or resend.
     pub next_ms: u64,
-    pub probing: bool,
+    /// When the probe that is under way was sent off.
+    pub asked_ms: Option<u64>,
 }
 
 /// Where it stands at this replica, in this life.

@@ -11,7 +11,7 @@ pub fn event(event: &Event) -> String {
         Event::Attempted { id, attempt, result } => {
             format!("attempted {id} try {attempt}: {}", short(&format!("{result:?}")))
         }
-        Event::Probed { id, result } => format!("probed {id}: {}", short(&format!("{result:?}"))),
+        Event::Probed { id, result, .. } => format!("probed {id}: {}", short(&format!("{result:?}"))),
         Event::Message { from, message } => format!("from {from}: {}", of_message(message)),
         Event::Found { token, rows } => {
             let rows: Vec<String> = rows.iter().map(|found| row(&found.row)).collect();

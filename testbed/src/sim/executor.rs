@@ -31,7 +31,7 @@ impl<M: Machine> World<M> {
         match effect {
             Effect::Persist(_) => unreachable!("the outbox keeps these"),
             Effect::Attempt(attempt) => self.attempt(site, attempt),
-            Effect::Probe { id, request } => self.probe(site, id, name_of(&request)),
+            Effect::Probe { id, attempt, request } => self.probe(site, id, attempt, name_of(&request)),
             Effect::Reply { req, reply } => self.reply(site, req, reply),
             Effect::Send { to, message } => {
                 let to = self.index(&to);
@@ -139,9 +139,11 @@ impl<M: Machine> World<M> {
             self.history.write(name).turned_away = true;
         }
         let success = matches!(&result, AttemptResult::Answered(answer) if (200..400).contains(&answer.status));
-        if clean && success {
-            let at = self.history.next();
-            self.history.attempts[history].known = Some(at);
+        if clean {
+            if success {
+                let at = self.history.next();
+                self.history.attempts[history].known = Some(at);
+            }
             // The outcome goes into the batch that is handed over next.
             let batch = self.sites[site].batches + 1;
             self.sites[site].undurable.push((batch, history));
@@ -149,7 +151,7 @@ impl<M: Machine> World<M> {
         self.tell_core(site, Event::Attempted { id, attempt, result });
     }
 
-    fn probe(&mut self, site: usize, id: WriteId, name: Name) {
+    fn probe(&mut self, site: usize, id: WriteId, attempt: u32, name: Name) {
         let (life, node) = (self.sites[site].life, &self.sites[site]);
         let result = if node.upstream.down {
             ProbeResult::Nothing
@@ -158,7 +160,7 @@ impl<M: Machine> World<M> {
         };
         self.stats.hit("effect: probe");
         let delay = self.rng.range(1, 20);
-        self.after(delay, Ev::Handle { site, life, event: Box::new(Event::Probed { id, result }) });
+        self.after(delay, Ev::Handle { site, life, event: Box::new(Event::Probed { id, attempt, result }) });
     }
 
     pub fn health_check(&mut self, site: usize) {

@@ -118,14 +118,14 @@ impl<M: Machine> World<M> {
                 self.stats.hit("fault: slow disk");
                 self.history.disturb();
                 self.sites[site].slow_disk = true;
-                self.sites[site].excused_until_ms = until + 2_000;
+                self.excuse(site, until + 2_000);
                 self.after(lasts, Ev::Mend { mend: Mend::Disk(site) });
             }
             Fault::Pause => {
                 self.stats.hit("fault: pause");
                 self.history.disturb();
                 self.sites[site].paused_until_ms = until;
-                self.sites[site].excused_until_ms = until + 2_000;
+                self.excuse(site, until + 2_000);
             }
             Fault::ClockJump => {
                 self.stats.hit("fault: clock jump");
@@ -143,6 +143,11 @@ impl<M: Machine> World<M> {
             let (down, slow, disk) = (node.upstream.down, node.upstream.slow, node.slow_disk);
             format!("trouble at site {site} for {lasts} ms: service down {down}, slow {slow}, slow disk {disk}")
         });
+    }
+
+    fn excuse(&mut self, site: usize, until_ms: u64) {
+        let node = &mut self.sites[site];
+        node.excused_until_ms = node.excused_until_ms.max(until_ms);
     }
 
     pub fn mend(&mut self, mend: Mend) {
