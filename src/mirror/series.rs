@@ -160,8 +160,14 @@ mod tests {
             traceparent: None,
             renews: false,
         };
-        let outcome =
-            Outcome { verdict: Verdict::Applied, after: After::new(), repeats: None, status: 200, answer: None };
+        let outcome = Outcome {
+            verdict: Verdict::Applied,
+            after: After::new(),
+            repeats: None,
+            status: 200,
+            answer: None,
+            told_by_probe: false,
+        };
         Arc::new(Item { position, chain: Chain::default(), id, facts, outcome, decides: None, request: None })
     }
 

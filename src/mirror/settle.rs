@@ -193,6 +193,8 @@ impl Core {
             repeats: None,
             status: answer.as_ref().map_or(0, |a| a.status),
             answer,
+            // It may be: then there is nothing to compare with.
+            told_by_probe: true,
         };
         let here = match &old.stage {
             Stage::Decided(Fate::Skipped | Fate::Void) => !applied,

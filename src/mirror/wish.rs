@@ -71,7 +71,14 @@ impl Core {
             let after = write.must.clone();
             let reason = QuarantineReason::UnknownOutcome;
             self.quarantine(cx, id, reason, "asked of another site, which has not told what became of it".into(), 0);
-            let outcome = Outcome { verdict: Verdict::Undecided, after, repeats: None, status: 0, answer: None };
+            let outcome = Outcome {
+                verdict: Verdict::Undecided,
+                after,
+                repeats: None,
+                status: 0,
+                answer: None,
+                told_by_probe: false,
+            };
             // This replica never got it.
             self.settle(cx, id, outcome, Some(Fate::Skipped));
         }

@@ -52,6 +52,8 @@ pub struct Outcome {
     pub status: u16,
     /// What the client got; in pages up to `answer_max`.
     pub answer: Option<Arc<Answer>>,
+    /// The answer is a probe's (§6b), not the write's own: followers have nothing to compare theirs with.
+    pub told_by_probe: bool,
 }
 
 /// One position of a series: what a page carries.

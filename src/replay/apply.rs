@@ -214,6 +214,7 @@ impl Core {
             repeats: Some(of),
             status: known.as_ref().map_or(0, |o| o.status),
             answer: known.and_then(|o| o.answer),
+            told_by_probe: false,
         };
         match write.role {
             Role::Own => self.settle(cx, id, outcome, Some(Fate::Duplicate(of))),

@@ -268,7 +268,14 @@ impl Core {
             Verdict::Undecided => {
                 // The origin makes a decision of it, with a position of its own.
                 let after = self.live.get(&id).and_then(|w| w.after.clone()).unwrap_or_default();
-                let outcome = Outcome { verdict: Verdict::Applied, after, repeats: None, status, answer: None };
+                let outcome = Outcome {
+                    verdict: Verdict::Applied,
+                    after,
+                    repeats: None,
+                    status,
+                    answer: None,
+                    told_by_probe: false,
+                };
                 self.say_word(cx, id, WishWord::Done { outcome, pages: Vec::new() });
                 self.decide_shadow(cx, id, Fate::Applied);
             }

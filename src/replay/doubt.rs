@@ -134,7 +134,8 @@ impl Core {
                 }
             }
             Role::Own | Role::Wish => {
-                let Some((outcome, fate)) = self.outcome_of(id, class) else { return };
+                let Some((mut outcome, fate)) = self.outcome_of(id, class) else { return };
+                outcome.told_by_probe = true;
                 self.free_place(lane, id);
                 if role == Role::Own {
                     self.settle(cx, id, outcome, Some(fate));
@@ -157,7 +158,14 @@ impl Core {
             Role::Shadow => self.quarantine_shadow(cx, id, reason, detail, 0),
             Role::Own => {
                 self.quarantine(cx, id, reason, detail, 0);
-                let outcome = Outcome { verdict: Verdict::Undecided, after, repeats: None, status: 0, answer: None };
+                let outcome = Outcome {
+                    verdict: Verdict::Undecided,
+                    after,
+                    repeats: None,
+                    status: 0,
+                    answer: None,
+                    told_by_probe: false,
+                };
                 self.settle(cx, id, outcome, Some(Fate::Quarantined(reason)));
             }
             Role::Wish | Role::Ordered => {

@@ -84,6 +84,7 @@ impl Core {
             repeats: None,
             status: found.row.outcome.as_ref().map_or(0, |o| o.status),
             answer: None,
+            told_by_probe: false,
         };
         let word = WishWord::Done { outcome, pages: Vec::new() };
         let message = Message::Word { id: found.row.id, attempt: held.attempt, word };

@@ -180,6 +180,10 @@ impl Core {
             stopped: self.stopped.clone(),
             lag_ms: self.lag_ms(now.mono_ms),
             open_writes: self.live.len(),
+            stages: self.live.values().fold(BTreeMap::new(), |mut stages, write| {
+                *stages.entry(write.stage_name()).or_default() += 1;
+                stages
+            }),
             queued: self.queue.len() + usize::from(self.draining.is_some()),
             unknown: count(|w| matches!(w.stage, Stage::Unknown(_))),
             waits: self

@@ -1,4 +1,6 @@
 //! A picture of a group for people: `holdfast status`, the admin API, metrics.
+use std::collections::BTreeMap;
+
 use crate::journal::Quarantined;
 use crate::model::{LogId, SiteName, WriteId};
 
@@ -12,6 +14,8 @@ pub struct View {
     pub lag_ms: u64,
     /// Own and foreign writes that are not settled and decided here.
     pub open_writes: usize,
+    /// The open writes by where they stand.
+    pub stages: BTreeMap<&'static str, usize>,
     pub queued: usize,
     pub unknown: usize,
     /// Some of the writes that wait at this replica, and for what.

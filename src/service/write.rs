@@ -225,6 +225,29 @@ impl Write {
         matches!(self.stage, Stage::Decided(Fate::Quarantined(_)))
     }
 
+    /// Where it stands, in a word for people.
+    pub fn stage_name(&self) -> &'static str {
+        match (self.role, &self.stage, &self.origin) {
+            (Role::Own, Stage::Sending, _) => "sending",
+            (Role::Own | Role::Wish, Stage::Judging, _) => "judging",
+            (Role::Own, Stage::Unknown(_), _) => "unknown",
+            (Role::Own, _, Origin::Queued) => "queued",
+            (Role::Own, _, Origin::Wished { revoked: false, .. }) => "wished",
+            (Role::Own, _, Origin::Wished { revoked: true, .. }) => "wish-revoked",
+            (Role::Own, _, _) => "accepted",
+            (Role::Wish, Stage::Sending, _) => "wish-sending",
+            (Role::Wish, Stage::Unknown(_), _) => "wish-unknown",
+            (Role::Wish, Stage::Decided(_), _) => "wish-decided",
+            (Role::Wish, _, _) => "wish-held",
+            (Role::Shadow, Stage::Sending, _) => "shadow-sending",
+            (Role::Shadow, Stage::Unknown(_), _) => "shadow-unknown",
+            (Role::Shadow, Stage::Backoff { .. }, _) => "shadow-backoff",
+            (Role::Shadow, Stage::Decided(_), _) => "decided",
+            (Role::Shadow, _, _) => "shadow-waiting",
+            (Role::Ordered, _, _) => "ordered",
+        }
+    }
+
     pub fn weight(&self) -> usize {
         512 + self.request.as_ref().map_or(0, |r| r.weight())
     }

@@ -77,6 +77,7 @@ fn summary(stats: &Stats, seconds: f64) {
     for (what, count) in &stats.met {
         println!("{count:>12}  {what}");
     }
+    println!("\nwrites in each state at the site that a fault met:\n{}\n", stats.matrix_table());
     println!(
         "{} seeds, {:.1} simulated hours, {} events, {} writes, {} acknowledged, {} applied, {} messages, {seconds:.1} s",
         stats.seeds,

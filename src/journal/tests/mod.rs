@@ -131,7 +131,14 @@ pub(super) fn sending(id: WriteId) -> Row {
 
 pub(super) fn outcome(verdict: Verdict) -> Outcome {
     let answer = Answer { status: 201, headers: Vec::new(), body: Bytes::from_static(b"made"), omitted: None };
-    Outcome { verdict, after: Default::default(), repeats: None, status: 201, answer: Some(Arc::new(answer)) }
+    Outcome {
+        verdict,
+        after: Default::default(),
+        repeats: None,
+        status: 201,
+        answer: Some(Arc::new(answer)),
+        told_by_probe: false,
+    }
 }
 
 /// Settled, applied here, and chained.

@@ -42,6 +42,7 @@ fn page(n: u8, from: u64, items: usize) -> Message {
             repeats: None,
             status: 200,
             answer: None,
+            told_by_probe: false,
         },
         decides: None,
         request: None,

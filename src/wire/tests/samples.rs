@@ -55,6 +55,7 @@ pub fn outcome() -> Outcome {
         repeats: Some(id(2)),
         status: 201,
         answer: Some(Arc::new(answer())),
+        told_by_probe: true,
     }
 }
 /// Positions from 11 on, requests with bodies of `body` bytes.

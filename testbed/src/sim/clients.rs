@@ -1,4 +1,5 @@
 //! Tills: one write after the other, tries again under the same key, roams, hangs up, sometimes impatient.
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -21,6 +22,8 @@ pub(super) struct Client {
     /// Counts tries over all writes: answers to older ones reach nobody.
     attempt: u32,
     last_key: Option<Name>,
+    /// Successes that it was told of, with what they rest on.
+    successes: Vec<Name>,
 }
 
 #[derive(Clone, Copy)]
@@ -41,7 +44,15 @@ pub(super) enum Heard {
 
 impl Client {
     pub fn new(plan: ClientPlan) -> Self {
-        Client { site: plan.home, plan, seen: After::new(), current: None, attempt: 0, last_key: None }
+        Client {
+            site: plan.home,
+            plan,
+            seen: After::new(),
+            current: None,
+            attempt: 0,
+            last_key: None,
+            successes: Vec::new(),
+        }
     }
 }
 
@@ -115,6 +126,14 @@ impl<M: Machine> World<M> {
         if self.sites[site].core.is_none() {
             return self.after(1, Ev::Heard { client, attempt, heard: Box::new(Heard::ConnectionLost) });
         }
+        if self.now_ms < self.sites[site].disk_full_until_ms && self.rng.chance(700) {
+            // Below the reserve the gateway refuses before anything is kept.
+            self.stats.hit("reply: disk-reserve");
+            let said = Said::Problem("reply: disk-reserve");
+            let told = self.history.tell(name, site, submission, said.clone());
+            let heard = Box::new(Heard::Said { said, told, seen: None });
+            return self.after(1, Ev::Heard { client, attempt, heard });
+        }
         self.history.write(name).submissions[submission].arrived = true;
         let id = self.sites[site].fresh_id(Self::log(site));
         let req = self.sites[site].fresh_req();
@@ -162,6 +181,9 @@ impl<M: Machine> World<M> {
             Heard::Said { said, told, seen } => {
                 if let Some(seen) = seen {
                     state.seen.merge(&seen);
+                    if said.is_success() {
+                        state.successes.push(current.name);
+                    }
                 }
                 self.history.receive(current.name, told);
                 match said {
@@ -209,7 +231,36 @@ impl<M: Machine> World<M> {
         }
     }
 
+    /// Reads at a site, with all that it has seen.
+    pub fn client_reads(&mut self, client: usize, site: usize) {
+        if self.sites[site].core.is_none() {
+            return;
+        }
+        self.stats.hit("client: read with what it had seen");
+        let req = self.sites[site].fresh_req();
+        let successes = self.clients[client].successes.clone();
+        self.sites[site].reading.insert(req.0, successes);
+        let deadline_ms = self.now(site).mono_ms + self.plan.settings[site].total_ms / 2;
+        let seen = self.clients[client].seen.clone();
+        self.tell_core(site, Event::AwaitSeen { req, seen, deadline_ms });
+    }
+
+    /// The site says that its replica has all that the reader has seen.
+    pub fn check_fresh(&mut self, site: usize, seen: &[Name]) {
+        let applied: BTreeSet<Name> = self.history.applied[site].iter().map(|a| a.name).collect();
+        let parked: BTreeSet<Name> = self.history.quarantined_once.keys().map(|report| report.name).collect();
+        let missing = |name: &&Name| !applied.contains(name) && !parked.contains(name);
+        if let Some(&name) = seen.iter().find(missing) {
+            self.history.stale_reads.push((name, site));
+        }
+    }
+
     fn done(&mut self, client: usize) {
+        if self.rng.chance(self.clients[client].plan.reads) && self.clients[client].plan.carries_seen {
+            let site = self.rng.below(self.sites.len() as u64) as usize;
+            let delay = self.rng.range(1, 200);
+            self.after(delay, Ev::ClientReads { client, site });
+        }
         self.clients[client].current = None;
         self.clients[client].attempt += 1;
         let think = self.clients[client].plan.think_ms;

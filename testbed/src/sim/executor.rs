@@ -17,7 +17,7 @@ impl<M: Machine> World<M> {
     pub fn execute(&mut self, site: usize, effects: Vec<Effect>) -> bool {
         for effect in effects {
             if self.rng.below(100_000) < self.rates.kill_between_effects {
-                self.stats.hit("fault: kill between two effects");
+                self.meets("fault: kill between two effects", site);
                 self.crash(site);
                 return false;
             }
@@ -169,6 +169,12 @@ impl<M: Machine> World<M> {
     }
 
     fn reply(&mut self, site: usize, req: ReqId, reply: Reply) {
+        if let Some(seen) = self.sites[site].reading.remove(&req.0) {
+            if reply == (Reply::Go { fresh: true }) {
+                self.check_fresh(site, &seen);
+            }
+            return;
+        }
         let Some(waiting) = self.sites[site].waiting.remove(&req.0) else {
             return match reply {
                 Reply::Done | Reply::Rejected { .. } | Reply::Go { .. } => {}

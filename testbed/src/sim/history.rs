@@ -131,6 +131,8 @@ pub struct History {
     pub quarantined_at_end: BTreeSet<Report>,
     /// When a line, a process or a disk first gave trouble; before, no site had a reason not to hear of another.
     pub disturbed: Option<Moment>,
+    /// Writes that a reader had seen, at sites that served it as fresh without having them.
+    pub stale_reads: Vec<(Name, usize)>,
     /// Errors that need no judge: asserts of the world itself.
     pub broken: Vec<(Name, String)>,
 }

@@ -5,7 +5,7 @@ use super::plan::Rates;
 use super::world::{Ev, Mend, World};
 
 #[derive(Clone, Copy)]
-enum Fault {
+pub(super) enum Fault {
     Partition,
     OneWay,
     Isolate,
@@ -14,6 +14,8 @@ enum Fault {
     ServiceDown,
     ServiceSlow,
     SlowDisk,
+    FullDisk,
+    FsyncError,
     Pause,
     ClockJump,
     ControlCut,
@@ -31,7 +33,27 @@ fn draw(rates: &Rates, pick: u64) -> Option<Fault> {
     None
 }
 
-fn weights(rates: &Rates) -> [(u64, Fault); 11] {
+impl Fault {
+    fn name(self) -> &'static str {
+        match self {
+            Fault::Partition => "fault: partition",
+            Fault::OneWay => "fault: one-way cut",
+            Fault::Isolate => "fault: isolated site",
+            Fault::Flap => "fault: flapping",
+            Fault::Kill => "fault: kill",
+            Fault::ServiceDown => "fault: service down",
+            Fault::ServiceSlow => "fault: service slow",
+            Fault::SlowDisk => "fault: slow disk",
+            Fault::FullDisk => "fault: full disk",
+            Fault::FsyncError => "fault: fsync error",
+            Fault::Pause => "fault: pause",
+            Fault::ClockJump => "fault: clock jump",
+            Fault::ControlCut => "fault: control cut",
+        }
+    }
+}
+
+pub(super) fn weights(rates: &Rates) -> [(u64, Fault); 13] {
     [
         (rates.partition, Fault::Partition),
         (rates.one_way, Fault::OneWay),
@@ -41,6 +63,8 @@ fn weights(rates: &Rates) -> [(u64, Fault); 11] {
         (rates.service_down, Fault::ServiceDown),
         (rates.service_slow, Fault::ServiceSlow),
         (rates.slow_disk, Fault::SlowDisk),
+        (rates.full_disk, Fault::FullDisk),
+        (rates.fsync_error, Fault::FsyncError),
         (rates.pause, Fault::Pause),
         (rates.clock_jump, Fault::ClockJump),
         (rates.control_cut, Fault::ControlCut),
@@ -59,29 +83,42 @@ impl<M: Machine> World<M> {
         let site = self.rng.below(sites) as usize;
         let other = (site + 1 + self.rng.below(sites - 1) as usize) % sites as usize;
         let lasts = self.rng.range(100, 10_000);
+        if self.sites[site].core.is_none() {
+            return;
+        }
+        self.meets(fault.name(), site);
         match fault {
-            Fault::Partition => self.cut_lines("fault: partition", &[(site, other), (other, site)], lasts),
-            Fault::OneWay => self.cut_lines("fault: one-way cut", &[(site, other)], lasts),
+            Fault::Partition => self.cut_lines(&[(site, other), (other, site)], lasts),
+            Fault::OneWay => self.cut_lines(&[(site, other)], lasts),
             Fault::Isolate => {
                 let others = (0..self.sites.len()).filter(|&o| o != site);
                 let lines: Vec<_> = others.flat_map(|o| [(site, o), (o, site)]).collect();
-                self.cut_lines("fault: isolated site", &lines, lasts);
+                self.cut_lines(&lines, lasts);
             }
             Fault::Flap => self.flap(site, other),
-            Fault::Kill => {
-                if self.sites[site].core.is_some() {
-                    self.stats.hit("fault: kill");
-                    self.crash(site);
-                }
-            }
+            Fault::Kill => self.crash(site),
             _ => self.trouble(fault, site, lasts),
         }
     }
 
-    fn cut_lines(&mut self, what: &'static str, lines: &[(usize, usize)], lasts: u64) {
-        self.stats.hit(what);
+    /// A fault meets a site, and the writes that stand there.
+    pub fn meets(&mut self, fault: &'static str, site: usize) {
+        self.stats.hit(fault);
+        self.faults += 1;
+        let Some(core) = &self.sites[site].core else { return };
+        let view = core.view();
+        self.stats.meets(fault, &view.stages);
+        let unconfirmed = view.peers.iter().filter(|peer| peer.not_received > 0).count();
+        for (state, count) in [("unconfirmed", unconfirmed), ("quarantined", view.quarantine)] {
+            if count > 0 {
+                self.stats.meets(fault, [(&state, &count)]);
+            }
+        }
+    }
+
+    fn cut_lines(&mut self, lines: &[(usize, usize)], lasts: u64) {
         self.history.disturb();
-        self.trace.line(self.now_ms, || format!("{what} {lines:?} for {lasts} ms"));
+        self.trace.line(self.now_ms, || format!("cut {lines:?} for {lasts} ms"));
         for &(from, to) in lines {
             self.network.cut(from, to);
             self.after(lasts, Ev::Mend { mend: Mend::Line(from, to) });
@@ -89,7 +126,6 @@ impl<M: Machine> World<M> {
     }
 
     fn flap(&mut self, site: usize, other: usize) {
-        self.stats.hit("fault: flapping");
         self.history.disturb();
         let mut at = 0;
         for _ in 0..self.rng.range(3, 8) {
@@ -104,36 +140,36 @@ impl<M: Machine> World<M> {
         let until = self.now_ms + lasts;
         match fault {
             Fault::ServiceDown => {
-                self.stats.hit("fault: service down");
                 self.sites[site].upstream.down = true;
                 self.after(lasts, Ev::Mend { mend: Mend::Service(site) });
                 self.check_health_soon(site);
             }
             Fault::ServiceSlow => {
-                self.stats.hit("fault: service slow");
                 self.sites[site].upstream.slow = true;
                 self.after(lasts, Ev::Mend { mend: Mend::Fast(site) });
             }
             Fault::SlowDisk => {
-                self.stats.hit("fault: slow disk");
                 self.history.disturb();
                 self.sites[site].slow_disk = true;
                 self.excuse(site, until + 2_000);
                 self.after(lasts, Ev::Mend { mend: Mend::Disk(site) });
             }
+            Fault::FullDisk => {
+                self.history.disturb();
+                self.sites[site].disk_full_until_ms = until;
+                self.excuse(site, until + 2_000);
+            }
+            Fault::FsyncError => self.sites[site].fsync_fails = true,
             Fault::Pause => {
-                self.stats.hit("fault: pause");
                 self.history.disturb();
                 self.sites[site].paused_until_ms = until;
                 self.excuse(site, until + 2_000);
             }
             Fault::ClockJump => {
-                self.stats.hit("fault: clock jump");
                 let jump = self.rng.range(0, 400_000_000) as i64 - 200_000_000;
                 self.sites[site].wall_offset_ms += jump;
             }
             _ => {
-                self.stats.hit("fault: control cut");
                 self.network.control_cut = true;
                 self.after(lasts, Ev::Mend { mend: Mend::Control });
             }
@@ -182,6 +218,8 @@ impl<M: Machine> World<M> {
             node.upstream.down = false;
             node.upstream.slow = false;
             node.slow_disk = false;
+            node.disk_full_until_ms = 0;
+            node.fsync_fails = false;
             node.paused_until_ms = 0;
             self.check_health_soon(site);
         }

@@ -21,6 +21,10 @@ pub fn judge(history: &History) -> Vec<Violation> {
         let writes = if *name == 0 { Vec::new() } else { vec![*name] };
         found.push(Violation { guarantee: "world", writes, what: what.clone() });
     }
+    for &(name, site) in &history.stale_reads {
+        let what = format!("site {site} served a reader that had seen write {name} before it had it");
+        found.push(Violation { guarantee: "G3", writes: vec![name], what });
+    }
     nothing_lost(history, &mut found);
     nothing_twice(history, &mut found);
     order_of_answers(history, &mut found);

@@ -42,6 +42,8 @@ pub struct ClientPlan {
     pub keyless: u64,
     pub idempotent_methods: u64,
     pub reuses_key: u64,
+    /// Per mille of writes after which it reads with what it has seen.
+    pub reads: u64,
 }
 
 /// Rates per mille unless named otherwise; zero is off.
@@ -72,6 +74,8 @@ pub struct Rates {
     pub service_down: u64,
     pub service_slow: u64,
     pub slow_disk: u64,
+    pub full_disk: u64,
+    pub fsync_error: u64,
     pub pause: u64,
     pub clock_jump: u64,
     pub control_cut: u64,
@@ -101,10 +105,20 @@ pub struct Plan {
     pub control_off: bool,
 }
 
+impl Rates {
+    /// Every seed has faults.
+    fn at_least_some(mut self) -> Self {
+        if super::nemesis::weights(&self).iter().all(|(weight, _)| *weight == 0) {
+            (self.partition, self.kill) = (2, 2);
+        }
+        self
+    }
+}
+
 impl Plan {
     pub fn draw(seed: u64, sites: Option<usize>, planted: Option<Planted>) -> Plan {
         let mut rng = Rng::new(seed);
-        let sites = sites.unwrap_or_else(|| if rng.chance(650) { 2 } else { 3 });
+        let sites = sites.unwrap_or_else(|| rng.pick(&[2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 4, 5, 6, 7]));
         let settings = draw_settings(&mut rng, sites, planted);
         let lanes = rng.range(3, 6);
         let clients = (0..rng.range(4, 9)).map(|n| draw_client(&mut rng, n, lanes, sites, &settings[0])).collect();
@@ -112,7 +126,7 @@ impl Plan {
         Plan {
             seed,
             clients,
-            rates: draw_rates(&mut rng),
+            rates: draw_rates(&mut rng).at_least_some(),
             planted,
             never_linked: (sites > 2 && rng.chance(300)).then_some((1, 2)),
             chaos_ms: rng.range(15_000, 40_000),
@@ -151,8 +165,8 @@ fn draw_settings(rng: &mut Rng, sites: usize, planted: Option<Planted>) -> Vec<S
         has_probe: rng.chance(350),
         unexecuted: if rng.chance(200) { vec![503] } else { Vec::new() },
         when_down: if rng.chance(500) { WhenDown::Queue } else { WhenDown::Refuse },
-        replicate_all: false,
-        compare_body: false,
+        replicate_all: rng.chance(150),
+        compare_body: rng.chance(200),
         on_concurrent: if rng.chance(250) { OnConcurrent::Quarantine } else { OnConcurrent::Apply },
         on_divergence: if rng.chance(500) { OnDivergence::Quarantine } else { OnDivergence::Stop },
         on_unreachable: if rng.chance(250) { OnUnreachable::Refuse } else { OnUnreachable::Accept },
@@ -213,6 +227,7 @@ fn draw_client(rng: &mut Rng, n: u64, lanes: u64, sites: usize, settings: &Setti
         keyless: rng.swarm(200),
         idempotent_methods: rng.swarm(500),
         reuses_key: rng.swarm(60),
+        reads: rng.swarm(300),
     }
 }
 
@@ -241,6 +256,8 @@ fn draw_rates(rng: &mut Rng) -> Rates {
         service_down: rng.swarm(4),
         service_slow: rng.swarm(3),
         slow_disk: rng.swarm(3),
+        full_disk: rng.swarm(2),
+        fsync_error: rng.swarm(2),
         pause: rng.swarm(3),
         clock_jump: rng.swarm(3),
         control_cut: rng.swarm(3),

@@ -30,6 +30,10 @@ pub(super) struct Site<M> {
     pub batches: u64,
     pub writing: usize,
     pub slow_disk: bool,
+    /// Batches wait for room, and clients are refused.
+    pub disk_full_until_ms: u64,
+    /// The next sync fails, and with it the process.
+    pub fsync_fails: bool,
     pub upstream: Upstream,
     /// Never used twice: a restart begins after everything that was reserved.
     pub next_id: u64,
@@ -45,6 +49,8 @@ pub(super) struct Site<M> {
     tick_at_ms: Option<u64>,
     /// Clients that wait for an answer of this life.
     pub waiting: BTreeMap<u64, Waiting>,
+    /// Readers that wait until this replica has decided what they have seen.
+    pub reading: BTreeMap<u64, Vec<Name>>,
     /// Attempts the machine wants or has under way: index into the history.
     pub wanted: BTreeMap<(WriteId, u32), usize>,
     /// Outcomes that the machine knows but the disk does not: batch and index into the history.
@@ -75,7 +81,7 @@ pub(super) struct Job {
 }
 
 impl<M> Site<M> {
-    pub fn new(site: usize) -> Self {
+    pub fn new(site: usize, same_bodies: bool) -> Self {
         Site {
             core: None,
             life: 0,
@@ -85,7 +91,9 @@ impl<M> Site<M> {
             batches: 0,
             writing: 0,
             slow_disk: false,
-            upstream: Upstream::default(),
+            disk_full_until_ms: 0,
+            fsync_fails: false,
+            upstream: Upstream::new(same_bodies),
             next_id: 1,
             next_req: 1 + site as u64,
             born_ms: 0,
@@ -96,6 +104,7 @@ impl<M> Site<M> {
             excused_until_ms: 0,
             tick_at_ms: None,
             waiting: BTreeMap::new(),
+            reading: BTreeMap::new(),
             wanted: BTreeMap::new(),
             undurable: Vec::new(),
         }
@@ -167,6 +176,7 @@ impl<M: Machine> World<M> {
         node.writing = 0;
         node.lived_ms += self.now_ms - node.born_ms;
         node.paused_until_ms = 0;
+        node.reading.clear();
         let clients = std::mem::take(&mut node.waiting);
         let doubtful = std::mem::take(&mut node.wanted).into_values();
         let doubtful: Vec<usize> = doubtful.chain(node.undurable.drain(..).map(|(_, index)| index)).collect();
@@ -274,6 +284,14 @@ impl<M: Machine> World<M> {
     }
 
     pub fn synced(&mut self, site: usize) {
+        let life = self.sites[site].life;
+        if self.now_ms < self.sites[site].disk_full_until_ms {
+            return self.after(100, Ev::Synced { site, life });
+        }
+        if std::mem::take(&mut self.sites[site].fsync_fails) {
+            // Fail-stop: what of the commit is durable nobody knows.
+            return self.crash(site);
+        }
         let node = &mut self.sites[site];
         let mut forgotten = Vec::new();
         let mut last = 0;

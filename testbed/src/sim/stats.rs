@@ -12,11 +12,20 @@ pub struct Stats {
     pub messages: u64,
     /// Faults and rare branches by name: each must be met at least once in a long run.
     pub met: BTreeMap<&'static str, u64>,
+    /// How many writes stood in a state at a site when a fault met it.
+    pub matrix: BTreeMap<(&'static str, &'static str), u64>,
 }
 
 impl Stats {
     pub fn hit(&mut self, what: &'static str) {
         *self.met.entry(what).or_default() += 1;
+    }
+
+    /// A fault meets a site at which writes stand so.
+    pub fn meets<'a>(&mut self, fault: &'static str, states: impl IntoIterator<Item = (&'a &'static str, &'a usize)>) {
+        for (&state, &count) in states {
+            *self.matrix.entry((fault, state)).or_default() += count as u64;
+        }
     }
 
     pub fn add(&mut self, other: &Stats) {
@@ -30,6 +39,28 @@ impl Stats {
         for (&what, count) in &other.met {
             *self.met.entry(what).or_default() += count;
         }
+        for (&cell, count) in &other.matrix {
+            *self.matrix.entry(cell).or_default() += count;
+        }
+    }
+
+    /// Cells of the matrix that no seed has filled.
+    pub fn empty_cells(&self) -> Vec<(&'static str, &'static str)> {
+        let cells = FAULTS.iter().flat_map(|&fault| STATES.iter().map(move |&state| (fault, state)));
+        cells.filter(|cell| !self.matrix.contains_key(cell)).collect()
+    }
+
+    /// Fault × state of a write, as a table.
+    pub fn matrix_table(&self) -> String {
+        let mut text = format!("{:>22}", "");
+        STATES.iter().for_each(|state| text.push_str(&format!(" {:>14}", state)));
+        for fault in FAULTS {
+            text.push_str(&format!("\n{:>22}", fault.trim_start_matches("fault: ")));
+            for state in STATES {
+                text.push_str(&format!(" {:>14}", self.matrix.get(&(*fault, *state)).copied().unwrap_or(0)));
+            }
+        }
+        text
     }
 
     /// What [`SOMETIMES`] names and this run never met.
@@ -37,6 +68,45 @@ impl Stats {
         SOMETIMES.iter().copied().filter(|what| !self.met.contains_key(what)).collect()
     }
 }
+
+/// The rows of the matrix: faults that meet a site at a moment.
+pub const FAULTS: &[&str] = &[
+    "fault: partition",
+    "fault: one-way cut",
+    "fault: isolated site",
+    "fault: flapping",
+    "fault: kill",
+    "fault: kill between two effects",
+    "fault: fsync error",
+    "fault: service down",
+    "fault: service slow",
+    "fault: slow disk",
+    "fault: full disk",
+    "fault: pause",
+    "fault: clock jump",
+    "fault: control cut",
+];
+
+/// The columns of the matrix: where a write can stand at a site, as the product names it, and what is not in its memory.
+pub const STATES: &[&str] = &[
+    "accepted",
+    "queued",
+    "sending",
+    "judging",
+    "unknown",
+    "wished",
+    "wish-revoked",
+    "wish-held",
+    "wish-sending",
+    "wish-unknown",
+    "wish-decided",
+    "shadow-waiting",
+    "shadow-sending",
+    "shadow-unknown",
+    "shadow-backoff",
+    "unconfirmed",
+    "quarantined",
+];
 
 /// A run of 200 seeds and more in which one of these never happened has not tested what it claims to test.
 pub const SOMETIMES: &[&str] = &[
@@ -51,6 +121,8 @@ pub const SOMETIMES: &[&str] = &[
     "fault: service down",
     "fault: service slow",
     "fault: slow disk",
+    "fault: full disk",
+    "fault: fsync error",
     "fault: pause",
     "fault: clock jump",
     "fault: control cut",
@@ -75,6 +147,7 @@ pub const SOMETIMES: &[&str] = &[
     "client: roamed",
     "client: reused a key",
     "client: answer lost",
+    "client: read with what it had seen",
     "reply: answer",
     "reply: replayed",
     "reply: queued",

@@ -33,6 +33,8 @@ impl Mood {
 pub struct Upstream {
     pub down: bool,
     pub slow: bool,
+    /// Answers the same at every site: its bodies may be compared.
+    pub same_bodies: bool,
     records: BTreeMap<Name, Arc<Answer>>,
     serial: u64,
 }
@@ -44,6 +46,10 @@ pub struct Served {
 }
 
 impl Upstream {
+    pub fn new(same_bodies: bool) -> Self {
+        Self { same_bodies, ..Self::default() }
+    }
+
     pub fn mood(&self, rng: &mut Rng, rates: &Rates, unexecuted: &[u16]) -> Mood {
         if rng.chance(rates.hang_up_before) {
             Mood::HangUpBefore
@@ -77,7 +83,11 @@ impl Upstream {
         }
         self.serial += 1;
         let location = Header { name: "location".into(), value: format!("/w/{name}").into_bytes() };
-        let body = format!("write {name} is number {} at site {site}", self.serial);
+        let body = if self.same_bodies {
+            format!("write {name}")
+        } else {
+            format!("write {name} is number {} at site {site}", self.serial)
+        };
         let answer = match method {
             Method::Post => answer(201, vec![location], &body),
             _ => answer(200, Vec::new(), &body),

@@ -19,6 +19,10 @@ use super::trace::Trace;
 /// More events than this in one seed are a storm: two machines that answer each other for ever.
 const EVENTS_MAX: u64 = 3_000_000;
 
+const WRITES_MIN: Name = 300;
+const FAULTS_MIN: u64 = 10;
+const CHAOS_MAX_MS: u64 = 600_000;
+
 pub(super) enum Ev {
     Start { site: usize },
     Handle { site: usize, life: u32, event: Box<Event> },
@@ -37,6 +41,7 @@ pub(super) enum Ev {
     Arrive { client: usize, attempt: u32, name: Name, submission: usize, site: usize },
     Heard { client: usize, attempt: u32, heard: Box<Heard> },
     ClientTimeout { client: usize, attempt: u32 },
+    ClientReads { client: usize, site: usize },
     ClientRetry { client: usize, attempt: u32 },
     ReplyDue { site: usize, life: u32, req: u64, asked_ms: u64 },
     Nemesis,
@@ -65,6 +70,9 @@ pub(super) struct World<M> {
     queue: BTreeMap<(u64, u64), Ev>,
     sequence: u64,
     pub chaos: bool,
+    healed_ms: u64,
+    /// Met so far; chaos lasts until there were enough.
+    pub faults: u64,
     pub sites: Vec<Site<M>>,
     pub names: Vec<SiteName>,
     pub group: Group,
@@ -92,7 +100,9 @@ impl<M: Machine> World<M> {
             queue: BTreeMap::new(),
             sequence: 0,
             chaos: true,
-            sites: (0..sites).map(Site::new).collect(),
+            healed_ms: 0,
+            faults: 0,
+            sites: (0..sites).map(|site| Site::new(site, plan.settings[site].compare_body)).collect(),
             names: plan.settings.iter().map(|s| s.me.clone()).collect(),
             group: Group { service: "pos".into(), store: String::new() },
             network: Network::new(plan.never_linked),
@@ -128,10 +138,9 @@ impl<M: Machine> World<M> {
 
     /// Runs to the end. The oracle has not spoken yet: the history is complete.
     pub fn run(&mut self) {
-        let end_ms = self.plan.chaos_ms + self.plan.heal_ms;
         while let Some(((at_ms, sequence), event)) = self.queue.pop_first() {
-            if self.chaos && at_ms >= self.plan.chaos_ms {
-                self.now_ms = self.plan.chaos_ms;
+            if self.chaos && at_ms >= self.plan.chaos_ms && self.has_seen_enough(at_ms) {
+                (self.now_ms, self.healed_ms) = (at_ms, at_ms);
                 self.heal();
             }
             self.now_ms = at_ms;
@@ -140,7 +149,7 @@ impl<M: Machine> World<M> {
             if self.stats.events > EVENTS_MAX {
                 return self.break_off("a storm: more events than a seed may have".into());
             }
-            if self.now_ms > end_ms {
+            if !self.chaos && self.now_ms > self.healed_ms + self.plan.heal_ms {
                 let why = self.why_not_quiet().unwrap_or_else(|| "it became quiet too late".into());
                 return self.break_off(format!("not quiet {} ms after healing: {why}", self.plan.heal_ms));
             }
@@ -153,6 +162,11 @@ impl<M: Machine> World<M> {
             self.step(event);
         }
         self.finish();
+    }
+
+    /// A seed has at least so many writes and faults.
+    fn has_seen_enough(&self, now_ms: u64) -> bool {
+        (self.next_name > WRITES_MIN && self.faults >= FAULTS_MIN) || now_ms >= CHAOS_MAX_MS
     }
 
     fn break_off(&mut self, why: String) {
@@ -225,6 +239,7 @@ impl<M: Machine> World<M> {
             }
             Ev::Heard { client, attempt, heard } => self.heard(client, attempt, *heard),
             Ev::ClientTimeout { client, attempt } => self.client_timeout(client, attempt),
+            Ev::ClientReads { client, site } => self.client_reads(client, site),
             Ev::ClientRetry { client, attempt } => self.client_retry(client, attempt),
             Ev::ReplyDue { site, life, req, asked_ms } => self.reply_due(site, life, req, asked_ms),
             Ev::Nemesis => self.nemesis(),
