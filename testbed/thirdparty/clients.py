@@ -13,6 +13,7 @@ PENDING = (202, 504)  # kept for later; the status address or the same key will 
 AGAIN_FOR_S = 20
 # When both replicas have the same state, any record may be written at either site. Otherwise a client that changes sites
 # writes concurrently with itself, unless one site decides (orders, lines) or it is the record's first write in the cut (`roam`).
+AVOIDED = 12
 TOGETHER = ("together", "again")
 
 
@@ -39,6 +40,17 @@ class Write:
         return f"{self.client.name}@{self.client.site} {self.phase} {self.method} {self.path} key={self.key}"
 
 
+def again_later(status, answer):
+    """An error of Holdfast's own that says: nothing was done, ask again with the same key."""
+    code = answer.get("code") if isinstance(answer, dict) else None
+    return status in (409, 429, 503) and code in ("key-in-flight", "overloaded", "no-replica")
+
+
+def is_busy(status, answer):
+    """The lane is held by a write that was under way when the line was cut. Nothing was done with this one."""
+    return status == 503 and isinstance(answer, dict) and answer.get("code") == "lane-busy"
+
+
 class Client(threading.Thread):
     """`plan` is a list of (phase, number of writes); `gates[phase]` opens when that phase begins."""
 
@@ -50,6 +62,7 @@ class Client(threading.Thread):
         self.connections = {}
         self.number = 0
         self.docs, self.roaming, self.writes, self.pending, self.later, self.early = [], [], [], [], [], []
+        self.avoid = 0
         self.error = None
 
     def next_number(self):
@@ -85,7 +98,7 @@ class Client(threading.Thread):
             self.shared.count(write.phase, self.site, write.method, status, headers)
             if write.first is None:
                 write.first = status
-            again = status in (409, 429, 503) and isinstance(answer, dict) and "code" in answer
+            again = again_later(status, answer)
             if not again or time.monotonic() > until:
                 break
             time.sleep(min(float(headers.get("Retry-After", 1)), 0.5))
@@ -98,7 +111,9 @@ class Client(threading.Thread):
     def perform(self, write):
         self.writes.append(write)
         status = self.settle(write)
-        if status in PENDING:
+        if is_busy(status, write.answer) and write.phase == "cut":
+            self.avoid = AVOIDED  # nothing was done; the records that wait for that lane are left alone for a while
+        elif status in PENDING:
             self.pending.append(write)
             if write.doc is not None:
                 write.doc.doubt = True
@@ -120,6 +135,7 @@ class Client(threading.Thread):
             return
         if status not in (200, 201):
             self.shared.fault(f"{write}: answered {status} {write.answer}")
+            doc.alive = doc.alive and write.method != "DELETE"
             return
         if write.method == "DELETE":
             for gone in [doc, *doc.children]:
@@ -149,11 +165,11 @@ class Client(threading.Thread):
         while True:
             status, headers, answer = self.send(site, write.method, write.path, write.body, write.key)
             self.shared.count_retry(write.phase, site == self.site, status, headers)
-            again = status in (409, 503) and isinstance(answer, dict) and "code" in answer
+            again = again_later(status, answer)
             if not again or time.monotonic() > until:
                 break
             time.sleep(min(float(headers.get("Retry-After", 1)), 0.5))
-        if status in PENDING:
+        if status in PENDING or (is_busy(status, answer) and write.phase == "cut"):
             self.later.append((write, site))
         elif (status, answer) != (write.status, write.answer):
             self.shared.fault(f"{write}: first told {write.status} {write.answer}, asked again at {site} {status} {answer}")
@@ -207,7 +223,10 @@ class Client(threading.Thread):
             return self.roam(self.roaming.pop(), phase)
         dice = self.random.random()
         usable = [doc for doc in self.docs if doc.alive and not doc.leaving and not (doc.doubt and phase != "cut")]
-        if dice < 0.08:
+        self.avoid = max(0, self.avoid - 1)
+        if self.avoid and phase == "cut":
+            usable = [doc for doc in usable if doc.collection in ("articles", "counts")]
+        if dice < 0.08 and not self.avoid:
             return self.miss(phase)
         if dice < 0.42 or not usable:
             return self.create(phase, usable)
@@ -229,7 +248,7 @@ class Client(threading.Thread):
     def create(self, phase, usable):
         orders = [doc for doc in usable if doc.collection == "orders" and not doc.doubt]
         kind = self.random.choice(["orders", "orders", "own", "lines" if orders else "own"])
-        if kind == "own":
+        if kind == "own" or self.avoid:
             collection = "counts" if self.site != "cloud" else "articles"
             doc = Doc(collection)
             body = {"id": f"{self.name}-{self.next_number()}", **self.body(doc)}

@@ -190,11 +190,17 @@ def traffic(options, shared, clients, line):
     say("together")
     shared.gates["together"].set()
     shared.wait_for("together")
-    say(f"cut ({options.cut})")
-    shared.gates["cut"].set()
-    time.sleep(0.1)  # so that requests are under way
+    say(f"cut ({options.cut}{', idle' if options.idle else ''})")
+    if options.idle:
+        await_rest(options.limit)
+    else:
+        shared.gates["cut"].set()
+        time.sleep(0.1)  # so that requests are under way
     line.cut(options.cut)
     began = time.monotonic()
+    if options.idle:
+        await_true("both appliances see the cut", 30, lambda: all(not s["peers"][0]["linked"] for s in statuses().values()))
+        shared.gates["cut"].set()
     shared.wait_for("cut")
     pending = unrest()
     ended = time.monotonic()
@@ -311,6 +317,7 @@ def arguments():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--writes", type=int, default=840, help="in all; half of them during the cut (default 840)")
     parser.add_argument("--cut", choices=["silent", "closed"], default="silent", help="packets vanish, or connections are reset")
+    parser.add_argument("--idle", action="store_true", help="cut while nothing is under way; default: in the middle of traffic")
     parser.add_argument("--tamper", action="store_true", help="change one record behind an appliance: must end with 1")
     parser.add_argument("--limit", type=int, default=120, help="seconds until both must be at rest")
     parser.add_argument("--keep", action="store_true", help="keep configurations, journals, logs and exports")
@@ -321,7 +328,7 @@ def main():
     options = arguments()
     folder = pathlib.Path(tempfile.mkdtemp(prefix="holdfast-thirdparty-"))
     each = -(-options.writes // (4 * len(CLIENTS)))
-    shared = Shared([("together", each), ("cut", 2 * each + 2), ("healing", each // 2), ("again", each // 2)])
+    shared = Shared([("together", each), ("cut", 2 * each + 6), ("healing", each // 2), ("again", each // 2)])
     clients = make_clients(shared, options.seed)
     fleet, line = Fleet(options.holdfast, options.json_server, folder), Line()
     passed = False
