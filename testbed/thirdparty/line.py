@@ -34,7 +34,7 @@ class Line:
         self._call(self._listen())
 
     def stop(self):
-        self._call(self._close())
+        self._call(self._end())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join(5)
 
@@ -63,6 +63,13 @@ class Line:
         self.servers = []
         for writer in list(self.writers):
             writer.transport.abort()
+
+    async def _end(self):
+        await self._close()
+        self.open.set()  # who waits for the line finds its connection gone
+        running = asyncio.all_tasks() - {asyncio.current_task()}
+        if running:
+            await asyncio.wait(running, timeout=2)
 
     async def _serve(self, reader, writer, target):
         await self.open.wait()
