@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use wincode::{SchemaRead, SchemaWrite};
 
-use crate::model::{After, Chain, Facts, Item, LogId, Outcome, Request, SiteName, WriteId};
+use crate::model::{After, Chain, Facts, Item, LogId, Outcome, Request, SiteName, Verdict, WriteId};
 
 /// What the origin has done with its own write.
 #[derive(Clone, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
@@ -31,6 +31,8 @@ pub struct WishHeld {
     pub attempt: u32,
     /// Revoked, too old, or received before a restart: it will never be sent on this attempt.
     pub void: bool,
+    /// What this site answered, where its origin settled the write as undecided: owed to it until its decision comes.
+    pub owed_word: Option<Outcome>,
 }
 
 /// How this replica stands with a write.
@@ -101,11 +103,17 @@ impl Row {
         let outcome = self.outcome.clone()?;
         Some(Item { position, chain, id: self.id, facts: self.facts.clone(), outcome, decides: self.decides, request })
     }
+    /// Settled as undecided, and never sent to this replica: a decision will follow at a later position.
+    pub fn awaits_decision(&self) -> bool {
+        let skipped = matches!(self.here, Here::Untouched | Here::Decided(Fate::Skipped));
+        skipped && self.outcome.as_ref().is_some_and(|outcome| outcome.verdict == Verdict::Undecided)
+    }
     /// Nothing is left to be done with it at this site but to keep it for answers and peers.
     pub fn is_final(&self) -> bool {
         let settled = matches!(self.origin, Origin::Foreign | Origin::Settled | Origin::Cancelled);
         let positioned = self.position.is_some() || matches!(self.origin, Origin::Cancelled);
-        settled && positioned && matches!(self.here, Here::Decided(_))
+        let owes = self.wish.as_ref().is_some_and(|wish| wish.owed_word.is_some());
+        settled && positioned && !owes && matches!(self.here, Here::Decided(_))
     }
 }
 

@@ -10,4 +10,4 @@ mod ship;
 mod wish;
 
 pub use series::Series;
-pub(crate) use settle::DECISION;
+pub(crate) use settle::{DECISION, decided_by, decision_of, is_decision};

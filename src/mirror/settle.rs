@@ -2,13 +2,26 @@
 use std::sync::Arc;
 
 use crate::journal::{Fate, Origin, QuarantineReason};
-use crate::model::{Answer, Chain, Item, LogId, Outcome, Problem, Verdict, WriteId};
+use crate::model::{After, Answer, Chain, Item, LogId, Outcome, Problem, Verdict, WriteId};
 use crate::service::core::{Core, Cx, Work};
 use crate::service::write::{Role, Stage, Write};
 use crate::service::{Note, Reply, ReqId};
 
 /// A decision about an earlier write is an item of its own; its id is the write's with this bit. Numbers never come near it.
 pub(crate) const DECISION: u64 = 1 << 40;
+
+pub(crate) fn decision_of(id: WriteId) -> WriteId {
+    WriteId { n: id.n | DECISION, ..id }
+}
+
+pub(crate) fn is_decision(id: WriteId) -> bool {
+    id.n & DECISION != 0
+}
+
+/// The write that a decision is about; a write itself as it is.
+pub(crate) fn decided_by(id: WriteId) -> WriteId {
+    WriteId { n: id.n & !DECISION, ..id }
+}
 
 impl Core {
     /// `fate`: what this replica decided, if it did; otherwise another site's did, and this one follows.
@@ -85,7 +98,7 @@ impl Core {
 
     fn after_settling(&mut self, cx: &mut Cx, id: WriteId) {
         let write = &self.live[&id];
-        let (lane, role) = (write.facts.lane, write.role);
+        let role = write.role;
         let position = write.position.map(|(p, _)| p).expect("just settled");
         let verdict = write.outcome.as_ref().expect("just settled").verdict;
         let stage = write.stage.clone();
@@ -93,7 +106,7 @@ impl Core {
         match stage {
             Stage::Decided(fate) => {
                 if fate == Fate::Applied {
-                    self.lane_memory.applied(lane, id, Some(position));
+                    self.note_applied(id);
                 }
                 self.position_decided(cx, self.own, position);
                 self.decided_id(id);
@@ -180,7 +193,14 @@ impl Core {
     }
 
     /// An own write that was settled without being decided is decided now: an item of its own, at the end of the series.
-    pub(crate) fn decide_late(&mut self, cx: &mut Cx, old: Write, verdict: Verdict, answer: Option<Arc<Answer>>) {
+    pub(crate) fn decide_late(
+        &mut self,
+        cx: &mut Cx,
+        old: Write,
+        verdict: Verdict,
+        answer: Option<Arc<Answer>>,
+        after: Option<After>,
+    ) {
         let Some((old_position, _)) = old.position else { return };
         let id = WriteId { log: old.id.log, n: old.id.n | DECISION };
         if old.id.n & DECISION != 0 || self.live.contains_key(&id) {
@@ -189,7 +209,7 @@ impl Core {
         let applied = verdict == Verdict::Applied;
         let outcome = Outcome {
             verdict,
-            after: self.decided_here(),
+            after: after.or_else(|| old.outcome.as_ref().map(|o| o.after.clone())).unwrap_or_default(),
             repeats: None,
             status: answer.as_ref().map_or(0, |a| a.status),
             answer,

@@ -101,6 +101,10 @@ impl Core {
                 self.peer_cursor(cx, &from, line);
             }
         }
+        if !self.words_owed.is_empty() && cx.ms() >= self.words_said_ms + RESEND_MS {
+            self.words_said_ms = cx.ms();
+            self.say_owed_words(cx, &from);
+        }
         self.release_receipts(cx);
         self.choose(cx);
         for log in logs {

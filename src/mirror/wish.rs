@@ -230,7 +230,8 @@ impl Core {
             return;
         }
         let verdict = if outcome.verdict == Verdict::Applied { Verdict::Applied } else { Verdict::Void };
-        self.decide_now(cx, found, verdict, outcome.answer, false);
+        // As its decider sent it: what names the write waits for the decision, which must not wait for that (G3).
+        self.decide_now(cx, found, verdict, outcome.answer, Some(outcome.after), false);
     }
 
     /// A new connection: what was out is said again, what is owed is owed still.

@@ -2,6 +2,7 @@
 use std::collections::VecDeque;
 
 use crate::journal::{Fate, Here, QuarantineReason, Row};
+use crate::mirror::{decision_of, is_decision};
 use crate::model::{After, Lane, Outcome, SiteName, Verdict, WriteId};
 use crate::replay::Dependency;
 use crate::service::core::{Core, Cx, Work};
@@ -62,18 +63,28 @@ impl Core {
         self.first_missing(seen).is_none()
     }
 
+    /// Who names a write by id has seen it applied at another site. Where its origin settled it as undecided, its place is that
+    /// of the decision.
     fn is_decided(&self, id: WriteId) -> bool {
-        match self.live.get(&id) {
+        let decided = match self.live.get(&id) {
+            Some(write) if write.awaits_decision() => false,
             Some(write) => match write.position {
                 Some((position, _)) => self.series.get(&id.log).is_some_and(|s| s.is_decided(position)),
                 None => matches!(write.stage, Stage::Decided(_)),
             },
             None => self.recently_final.contains(&id),
-        }
+        };
+        decided || (!is_decision(id) && self.is_decided(decision_of(id)))
     }
 
     /// The journal was asked whether a write that is not live is decided.
     pub(crate) fn dependency_found(&mut self, cx: &mut Cx, id: WriteId, rows: Vec<Found>) {
+        if let Some(found) = rows.iter().find(|found| found.row.id == id)
+            && found.row.awaits_decision()
+            && !self.live.contains_key(&decision_of(id))
+        {
+            return self.find(cx, Find::Id(decision_of(id)), Looking::Dependency(decision_of(id)));
+        }
         let found_decided = |found: &Found| match found.row.position {
             Some((position, _)) => self.series.get(&id.log).is_some_and(|s| s.is_decided(position)),
             None => matches!(found.row.here, crate::journal::Here::Decided(_)),

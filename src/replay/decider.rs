@@ -49,7 +49,7 @@ impl Core {
         }
         let id = wish.id;
         let mut write = Write::new(id, wish.facts, Some(wish.request), Role::Wish, cx.ms());
-        write.wish = Some(WishHeld { from, attempt: wish.attempt, void: false });
+        write.wish = Some(WishHeld { from, attempt: wish.attempt, void: false, owed_word: None });
         write.must = wish.must;
         write.stage = Stage::Waiting;
         self.insert(write);
@@ -137,7 +137,7 @@ impl Core {
             renews: false,
         };
         let mut write = Write::new(id, facts, None, Role::Wish, cx.ms());
-        write.wish = Some(WishHeld { from, attempt, void: true });
+        write.wish = Some(WishHeld { from, attempt, void: true, owed_word: None });
         self.insert(write);
         self.void_wish(cx, id, attempt, word);
     }
@@ -191,8 +191,13 @@ impl Core {
         if write.position.is_some() {
             let theirs = write.outcome.as_ref().map_or(Verdict::Undecided, |o| o.verdict);
             return match fate {
-                Fate::Applied => self.applied_but(cx, id, theirs, outcome.status),
-                fate => self.decide_shadow(cx, id, fate),
+                Fate::Applied => self.applied_but(cx, id, theirs, outcome),
+                fate => {
+                    if theirs == Verdict::Undecided {
+                        self.owe_word(cx, id, outcome);
+                    }
+                    self.decide_shadow(cx, id, fate);
+                }
             };
         }
         write.stage = Stage::Decided(fate.clone());
@@ -206,7 +211,7 @@ impl Core {
         }
         if fate == Fate::Applied {
             self.unpositioned.insert(id);
-            self.lane_memory.applied(lane, id, None);
+            self.note_applied(id);
         }
         self.persist(cx, id);
         let word = self.word_of(id);
@@ -239,8 +244,20 @@ impl Core {
     fn finish_settled_wish(&mut self, cx: &mut Cx, id: WriteId, class: Class) {
         let Some(write) = self.live.get(&id) else { return };
         let theirs = write.outcome.as_ref().map_or(Verdict::Undecided, |o| o.verdict);
+        let ours = self.outcome_of(id, class.clone());
         match (theirs, class) {
-            (_, Class::Success(answer)) => self.applied_but(cx, id, theirs, answer.status),
+            (Verdict::Undecided, Class::Refused(_) | Class::NotExecuted(_) | Class::MayHaveApplied(_)) => {
+                let (outcome, fate) = ours.expect("an answer is an outcome");
+                if let Fate::Quarantined(reason) = fate {
+                    self.quarantine(cx, id, reason, format!("the service answered {}", outcome.status), outcome.status);
+                }
+                self.owe_word(cx, id, outcome);
+                self.decide_shadow(cx, id, fate);
+            }
+            (_, Class::Success(_)) => {
+                let (outcome, _) = ours.expect("a success is an outcome");
+                self.applied_but(cx, id, theirs, outcome);
+            }
             (Verdict::Applied, Class::NeverSent { .. } | Class::NotExecuted(_)) => {
                 if let Some(write) = self.live.get_mut(&id) {
                     write.role = Role::Shadow;
@@ -262,28 +279,63 @@ impl Core {
     }
 
     /// Applied here; what did its origin settle?
-    fn applied_but(&mut self, cx: &mut Cx, id: WriteId, theirs: Verdict, status: u16) {
+    fn applied_but(&mut self, cx: &mut Cx, id: WriteId, theirs: Verdict, ours: Outcome) {
         match theirs {
             Verdict::Applied | Verdict::Duplicate => self.decide_shadow(cx, id, Fate::Applied),
             Verdict::Undecided => {
-                // The origin makes a decision of it, with a position of its own.
-                let after = self.live.get(&id).and_then(|w| w.after.clone()).unwrap_or_default();
-                let outcome = Outcome {
-                    verdict: Verdict::Applied,
-                    after,
-                    repeats: None,
-                    status,
-                    answer: None,
-                    told_by_probe: false,
-                };
-                self.say_word(cx, id, WishWord::Done { outcome, pages: Vec::new() });
+                self.owe_word(cx, id, ours);
                 self.decide_shadow(cx, id, Fate::Applied);
             }
             Verdict::Refused | Verdict::NotExecuted | Verdict::MayHaveApplied | Verdict::Void => {
                 let detail = format!("applied at this replica, settled as {theirs:?} by its origin");
-                self.quarantine_shadow(cx, id, QuarantineReason::Contrary, detail, status);
+                self.quarantine_shadow(cx, id, QuarantineReason::Contrary, detail, ours.status);
             }
         }
+    }
+
+    /// The origin has not heard our word: it makes a decision of it, with a position of its own. Owed until that comes, and
+    /// until then what is sent here names the write by id.
+    fn owe_word(&mut self, cx: &mut Cx, id: WriteId, outcome: Outcome) {
+        let Some(write) = self.live.get_mut(&id) else { return };
+        let Some(held) = &mut write.wish else { return };
+        if outcome.verdict == Verdict::Applied {
+            self.unpositioned.insert(id);
+        }
+        held.owed_word = Some(outcome);
+        self.words_owed.insert(id);
+        self.say_owed_word(cx, id);
+    }
+
+    fn say_owed_word(&self, cx: &mut Cx, id: WriteId) {
+        let Some(held) = self.live.get(&id).and_then(|write| write.wish.as_ref()) else { return };
+        let Some(outcome) = held.owed_word.clone() else { return };
+        let word = WishWord::Done { outcome, pages: Vec::new() };
+        let message = Message::Word { id, attempt: held.attempt, word };
+        cx.out.push(Effect::Send { to: held.from.clone(), message });
+    }
+
+    /// Words that their origin has not made a decision of yet are said again, now and then.
+    pub(crate) fn say_owed_words(&self, cx: &mut Cx, to: &SiteName) {
+        let owed_to = |id: &&WriteId| {
+            let held = self.live.get(id).and_then(|write| write.wish.as_ref());
+            held.is_some_and(|held| held.from == *to)
+        };
+        for &id in self.words_owed.iter().filter(owed_to) {
+            self.say_owed_word(cx, id);
+        }
+    }
+
+    /// Its origin's decision has come.
+    pub(crate) fn word_was_heard(&mut self, cx: &mut Cx, id: WriteId) {
+        if !self.words_owed.remove(&id) {
+            return;
+        }
+        self.unpositioned.remove(&id);
+        if let Some(held) = self.live.get_mut(&id).and_then(|write| write.wish.as_mut()) {
+            held.owed_word = None;
+            self.persist(cx, id);
+        }
+        self.evict_if_final(id);
     }
 
     /// The series of its origin brought a position for a write that is live here, as a wish.
@@ -299,8 +351,16 @@ impl Core {
         let Some(write) = self.live.get_mut(&id) else { return };
         match write.stage.clone() {
             Stage::Decided(Fate::Applied) => {
-                let status = ours.map_or(0, |o| o.status);
-                self.applied_but(cx, id, theirs, status);
+                // A person said so, where there is no answer.
+                let ours = ours.unwrap_or(Outcome {
+                    verdict: Verdict::Applied,
+                    after: Default::default(),
+                    repeats: None,
+                    status: 0,
+                    answer: None,
+                    told_by_probe: true,
+                });
+                self.applied_but(cx, id, theirs, ours);
             }
             // It was told not to be executed here, and another replica took it: this one follows.
             Stage::Decided(Fate::Refused) if theirs == Verdict::Applied && was_not_executed(ours.as_ref()) => {
@@ -313,7 +373,12 @@ impl Core {
                 let detail = "another replica applied it, this one refused it".to_owned();
                 self.quarantine_shadow(cx, id, QuarantineReason::Divergence, detail, ours.map_or(0, |o| o.status));
             }
-            Stage::Decided(fate) => self.decide_shadow(cx, id, fate),
+            Stage::Decided(fate) => {
+                if let (Verdict::Undecided, Some(ours)) = (theirs, ours) {
+                    self.owe_word(cx, id, ours);
+                }
+                self.decide_shadow(cx, id, fate);
+            }
             Stage::Sending | Stage::Judging | Stage::Unknown(_) => self.persist(cx, id),
             Stage::Idle | Stage::Waiting | Stage::Checking | Stage::Backoff { .. } => {
                 write.role = Role::Shadow;

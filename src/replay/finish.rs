@@ -2,6 +2,7 @@
 use std::sync::Arc;
 
 use crate::journal::{Fate, Op, Origin, QuarantineReason, Quarantined};
+use crate::mirror::{decided_by, is_decision};
 use crate::model::{Answer, Outcome, Verdict, WriteId};
 use crate::service::core::{Core, Cx, Work};
 use crate::service::outcome::{Class, classify, is_about_the_caller};
@@ -224,7 +225,7 @@ impl Core {
         }
         let (lane, position) = (write.facts.lane, write.position.map(|(p, _)| p));
         if fate == Fate::Applied {
-            self.lane_memory.applied(lane, id, position);
+            self.note_applied(id);
         }
         self.persist(cx, id);
         self.free_place(lane, id);
@@ -234,6 +235,16 @@ impl Core {
         self.decided_id(id);
         self.answer_copies(cx, id);
         self.evict_if_final(id);
+    }
+
+    /// For finding concurrent writes; a late decision counts as the write that it is about.
+    pub(crate) fn note_applied(&mut self, id: WriteId) {
+        let Some(write) = self.live.get(&id) else { return };
+        let (id, position) = match write.decides {
+            Some((old, position)) => (old, Some(position)),
+            None => (id, write.position.map(|(position, _)| position)),
+        };
+        self.lane_memory.applied(write.facts.lane, id, position);
     }
 
     pub(crate) fn quarantine_shadow(
@@ -292,6 +303,11 @@ impl Core {
     pub(crate) fn decided_id(&mut self, id: WriteId) {
         for waiting in self.blocked.decided_id(id) {
             self.work.push_back(Work::Look(waiting));
+        }
+        if is_decision(id) {
+            for waiting in self.blocked.decided_id(decided_by(id)) {
+                self.work.push_back(Work::Look(waiting));
+            }
         }
         if self.decisions_waiting.contains_key(&id) {
             self.work.push_back(Work::Decision(id));

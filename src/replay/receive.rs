@@ -176,6 +176,7 @@ impl Core {
             (None, Some(Found { row: Row { here: Here::Decided(fate), .. }, .. })) => Some(fate.clone()),
             _ => None,
         };
+        self.word_was_heard(cx, old);
         let applied = item.outcome.verdict == Verdict::Applied;
         match (applied, fate) {
             (true, Some(Fate::Applied | Fate::Duplicate(_))) => self.decision_done(cx, &item),

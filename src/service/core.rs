@@ -95,6 +95,9 @@ pub struct Core {
     pub(crate) peers: BTreeMap<SiteName, Peer>,
     /// Wishes decided here whose position is not known yet: `after` names them by id.
     pub(crate) unpositioned: BTreeSet<WriteId>,
+    /// Wishes decided here whose origins settled them as undecided, and have not heard our word.
+    pub(crate) words_owed: BTreeSet<WriteId>,
+    pub(crate) words_said_ms: u64,
     /// Own writes with a wish out or a revocation owed.
     pub(crate) wishes_out: BTreeSet<WriteId>,
     /// Own wishes whose outcome waits for the entries it comes after.
@@ -230,6 +233,13 @@ impl Core {
         after
     }
 
+    /// As [`Core::decided_here`], without what stands beyond an open position.
+    pub(crate) fn decided_without_gaps(&self) -> After {
+        let mut after = After::new();
+        self.series.values().for_each(|series| after.raise(series.log, series.decided));
+        after
+    }
+
     /// Puts the write's row (and its request, the first time) into this event's transaction.
     pub(crate) fn persist(&mut self, cx: &mut Cx, id: WriteId) {
         let write = self.live.get_mut(&id).expect("only live writes change");
@@ -274,7 +284,7 @@ impl Core {
                 self.evicted_keys.pop_front();
             }
         }
-        if matches!(write.stage, Stage::Decided(_)) {
+        if matches!(write.stage, Stage::Decided(_)) && !write.awaits_decision() {
             self.remember_final(id);
         }
     }

@@ -15,6 +15,7 @@ impl Core {
         }
         self.say_status_to(cx, peer.clone());
         self.say_wishes_again(cx, &peer);
+        self.say_owed_words(cx, &peer);
         self.status_due = true;
         self.choose(cx);
     }

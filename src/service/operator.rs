@@ -7,13 +7,15 @@ use super::write::{Role, Stage, Write};
 use super::{Effect, Find, Found, Looking, Message, Operation, Reply, ReqId, WishWord};
 use crate::journal::{Fate, Here, Op, Origin, QuarantineReason};
 use crate::mirror::DECISION;
-use crate::model::{Answer, Outcome, Verdict, WriteId};
+use crate::model::{After, Answer, Outcome, Verdict, WriteId};
 
 /// A decision about an own write that was settled without one, while the journal is asked whether there is one already.
 pub(crate) struct Late {
     found: Found,
     verdict: Verdict,
     answer: Option<Arc<Answer>>,
+    /// What the decision comes after, where that is not what the write itself came after.
+    after: Option<After>,
     by_person: bool,
 }
 
@@ -54,8 +56,8 @@ impl Core {
         let own = found.row.origin == Origin::Settled;
         let open = own && matches!(verdict, Some(Verdict::Undecided | Verdict::MayHaveApplied));
         match operation {
-            Operation::Applied if open => self.decide_now(cx, found, Verdict::Applied, None, true),
-            Operation::Discard if open => self.decide_now(cx, found, Verdict::Void, None, true),
+            Operation::Applied if open => self.decide_now(cx, found, Verdict::Applied, None, None, true),
+            Operation::Discard if open => self.decide_now(cx, found, Verdict::Void, None, None, true),
             Operation::Applied => {
                 self.tell_origin(cx, &found);
                 self.rewrite_fate(cx, id, Some(found), Fate::Applied);
@@ -99,15 +101,16 @@ impl Core {
         found: Found,
         verdict: Verdict,
         answer: Option<Arc<Answer>>,
+        after: Option<After>,
         by_person: bool,
     ) {
         let decision = WriteId { n: found.row.id.n | DECISION, ..found.row.id };
-        let late = Late { found, verdict, answer, by_person };
+        let late = Late { found, verdict, answer, after, by_person };
         self.find(cx, Find::Id(decision), Looking::Late(Box::new(late)));
     }
 
     pub(crate) fn decide_once(&mut self, cx: &mut Cx, late: Late, rows: &[Found]) {
-        let Late { mut found, verdict, answer, by_person } = late;
+        let Late { mut found, verdict, answer, after, by_person } = late;
         let id = found.row.id;
         let decision = WriteId { n: id.n | DECISION, ..id };
         let before = !rows.is_empty() || self.live.contains_key(&decision) || self.recently_final.contains(&decision);
@@ -128,7 +131,7 @@ impl Core {
             self.rewrite_fate(cx, id, Some(found), fate);
         }
         if !before {
-            self.decide_late(cx, old, verdict, answer);
+            self.decide_late(cx, old, verdict, answer, after);
         }
         if verdict == Verdict::Void {
             self.reopen(cx, id);
@@ -166,7 +169,8 @@ impl Core {
                 // Until the decision is durable, a crash finds it unknown again.
                 self.set_stage(id, Stage::Decided(Fate::Quarantined(QuarantineReason::UnknownOutcome)));
                 let found = Found { row: self.live[&id].row(), ..found };
-                self.decide_now(cx, found, Verdict::Applied, Some(answer), true);
+                let after = self.decided_without_gaps();
+                self.decide_now(cx, found, Verdict::Applied, Some(answer), Some(after), true);
             }
             Class::Success(_) => self.rewrite_fate(cx, id, Some(found), Fate::Applied),
             Class::Refused(answer) | Class::NotExecuted(answer) | Class::MayHaveApplied(answer) => {
@@ -194,7 +198,7 @@ impl Core {
         let Some(write) = self.live.get(&id) else { return };
         let found = Found { row: write.row(), request: write.request.clone() };
         if write.origin == Origin::Settled {
-            self.decide_now(cx, found, Verdict::Void, None, false);
+            self.decide_now(cx, found, Verdict::Void, None, None, false);
         }
         self.evict_if_final(id);
     }

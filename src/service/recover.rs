@@ -31,6 +31,8 @@ impl Core {
             ring: Ring::new(limits.ring),
             peers: BTreeMap::new(),
             unpositioned: BTreeSet::new(),
+            words_owed: BTreeSet::new(),
+            words_said_ms: 0,
             wishes_out: BTreeSet::new(),
             pending: BTreeSet::new(),
             named: BTreeMap::new(),
@@ -135,6 +137,12 @@ impl Core {
         }
         if let Some(at) = pass_at {
             self.wake_write_at(at, id);
+        }
+        if let Some(word) = wish.as_ref().and_then(|held| held.owed_word.as_ref()) {
+            self.words_owed.insert(id);
+            if word.verdict == crate::model::Verdict::Applied {
+                self.unpositioned.insert(id);
+            }
         }
         if applied_wish {
             self.unpositioned.insert(id);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Found, ReqId};
 use crate::journal::{Fate, Here, Origin, Row, WishHeld};
-use crate::model::{After, Answer, Chain, Facts, Outcome, Request, SiteName, WriteId};
+use crate::model::{After, Answer, Chain, Facts, Outcome, Request, SiteName, Verdict, WriteId};
 
 /// As what a write is sent to this replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -210,7 +210,14 @@ impl Write {
     fn row_is_final(&self) -> bool {
         let settled = matches!(self.origin, Origin::Foreign | Origin::Settled | Origin::Cancelled);
         let positioned = self.position.is_some() || self.origin == Origin::Cancelled;
-        settled && positioned && matches!(self.stage, Stage::Decided(_))
+        let owes = self.wish.as_ref().is_some_and(|wish| wish.owed_word.is_some());
+        settled && positioned && !owes && matches!(self.stage, Stage::Decided(_))
+    }
+
+    /// As [`Row::awaits_decision`].
+    pub fn awaits_decision(&self) -> bool {
+        let skipped = matches!(self.stage, Stage::Idle | Stage::Decided(Fate::Skipped));
+        skipped && self.outcome.as_ref().is_some_and(|outcome| outcome.verdict == Verdict::Undecided)
     }
 
     /// Nothing was sent anywhere: it can be given up without anybody noticing.

@@ -59,7 +59,7 @@ fn foreign_rows_that_nothing_was_done_with_are_read_with_their_series_only() {
             foreign(3, Here::Sending { attempt: 1, after: crate::model::After::new() }),
             foreign(4, Here::Decided(Fate::Refused)),
             Row {
-                wish: Some(WishHeld { from: SiteName::new("b"), attempt: 1, void: false }),
+                wish: Some(WishHeld { from: SiteName::new("b"), attempt: 1, void: false, owed_word: None }),
                 ..foreign(5, Here::Untouched)
             },
         ];
