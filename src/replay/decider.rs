@@ -296,6 +296,10 @@ impl Core {
     /// The origin has not heard our word: it makes a decision of it, with a position of its own. Owed until that comes, and
     /// until then what is sent here names the write by id.
     fn owe_word(&mut self, cx: &mut Cx, id: WriteId, outcome: Outcome) {
+        if outcome.verdict == Verdict::Undecided {
+            // This site knows no more than its origin.
+            return;
+        }
         let Some(write) = self.live.get_mut(&id) else { return };
         let Some(held) = &mut write.wish else { return };
         if outcome.verdict == Verdict::Applied {

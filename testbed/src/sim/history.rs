@@ -119,6 +119,7 @@ pub struct History {
     /// The service honours `Idempotency-Key` itself.
     pub idempotent: bool,
     pub quarantines_concurrent: bool,
+    pub replicates_all: bool,
     moment: Moment,
     pub writes: BTreeMap<Name, Write>,
     /// Per site, in order.

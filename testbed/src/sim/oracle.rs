@@ -309,7 +309,10 @@ fn honest(history: &History, found: &mut Vec<Violation>) {
             // nothing counts as applied.
             QuarantineReason::Contrary => {
                 let repeated = write.method.is_idempotent() && (crashed(report.site) || !write.touched.is_empty());
-                repeated || history.applied[report.site].iter().any(|a| a.name == report.name)
+                // With `replicate = "all"` a refusal is an outcome like any other.
+                let asked = || history.attempts.iter().any(|a| a.site == report.site && a.name == report.name);
+                let refused = history.replicates_all && asked();
+                repeated || refused || history.applied[report.site].iter().any(|a| a.name == report.name)
             }
             QuarantineReason::Damaged | QuarantineReason::Hole => false,
             QuarantineReason::Divergence | QuarantineReason::UnknownOutcome | QuarantineReason::MayHaveApplied => {

@@ -91,6 +91,7 @@ impl<M: Machine> World<M> {
     pub fn new(plan: Plan, trace: Trace) -> Self {
         let sites = plan.sites();
         let mut history = History::new(sites);
+        history.replicates_all = plan.settings[0].replicate_all;
         history.idempotent = plan.settings[0].idempotent;
         history.quarantines_concurrent = plan.settings[0].on_concurrent == holdfast::service::OnConcurrent::Quarantine;
         let mut world = World {
