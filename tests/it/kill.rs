@@ -65,7 +65,7 @@ impl Clients {
 fn dies_at(point: &str, nth: u32, dies: Dies, local_service_is_down: bool) {
     let name = format!("{point}:{nth}");
     // The lane waits until the killed one is back: what it passes would stay without an answer for its client.
-    let mut two = Two::with(|tx| tx.set("outcome", "{ probe = \"GET /by-key/{key}\", hold = \"30s\" }"));
+    let mut two = Two::with(|tx| tx.impatient().set("outcome", "{ probe = \"GET /by-key/{key}\", hold = \"30s\" }"));
     if local_service_is_down {
         two.at_store.stop();
         two.store.wait_decider("cloud");

@@ -134,7 +134,7 @@ fn while_the_service_is_down_the_other_site_answers_and_then_no_longer() {
         assert_eq!(told.header("holdfast-served-by"), Some("cloud"), "{n}");
         slowest = slowest.max(told.took);
     }
-    assert!(slowest < Duration::from_secs(3), "{slowest:?}");
+    assert!(slowest < Duration::from_secs(10), "none waits for the end of its time: {slowest:?}");
     two.at_store.resume();
     two.wait_equal(11);
     two.store.wait_decider("store");
@@ -171,7 +171,7 @@ fn nobody_can_decide_queue() {
     two.at_store.stop();
     two.store.wait_decider("cloud");
     two.cut();
-    wait_for("nobody can be asked", SOON, || two.store.decider().is_empty());
+    wait_for("nobody can be asked", SOON, || two.store.decider().as_deref() == Some(""));
     let page = two.store.tell(&sale("q1")).expect(202).header("location").unwrap().to_owned();
     two.store.tell(&sale("q2")).expect(202);
     two.heal();
@@ -184,7 +184,7 @@ fn nobody_can_decide_queue() {
 
 #[test]
 fn a_client_reads_its_own_writes_at_the_other_site() {
-    let two = Two::with(|tx| tx.set("stale", "\"refuse\""));
+    let two = Two::with(|tx| tx.impatient().set("stale", "\"refuse\""));
     let seen = two.store.tell(&sale("k1")).expect(201).header("holdfast-seen").unwrap().to_owned();
     let read = Call::get("/tx/count").header("Holdfast-Seen", &seen);
     assert_eq!(two.cloud.tell(&read).expect(200).text(), "1", "it waits until the shadow is applied");
