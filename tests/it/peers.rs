@@ -68,7 +68,11 @@ fn sites_whose_definitions_differ_exchange_nothing_for_that_service_and_name_the
     holds_for("nothing crosses", Duration::from_millis(700), || two.at_cloud.applied().is_empty());
     wait_for("an operator sees which keys differ", SOON, || {
         let peers = two.store.api("/peers");
-        peers[0]["differs"].as_array().is_some_and(|differs| !differs.is_empty()) && peers.to_string().contains("lane")
+        let reasons = |path: &str| Call::get(path).told(two.store.site.admin).json().to_string();
+        peers[0]["differs"].as_array().is_some_and(|differs| !differs.is_empty())
+            && peers.to_string().contains("lane")
+            && reasons("/health").contains("cloud: defines services differently")
+            && reasons("/api/v1/status").contains("cloud: defines services differently")
     });
     // Repaired, everything arrives.
     let Two { mut store, cloud, at_store, at_cloud, links, control } = two;

@@ -65,10 +65,14 @@ fn nobody_speaks_in_the_name_of_the_appliance() {
 fn a_service_cannot_forge_our_answer_headers() {
     let scene = Scene::one(|tx| tx);
     let act = Act::answer(201).header("Holdfast-Seen", "forged").header("Holdfast-Served-By", "forged");
+    let act = act.header("Idempotent-Replayed", "true");
     scene.service.at("/tx/sale", act);
     let told = scene.store.tell(&Call::post("/tx/sale").key("k")).expect(201);
     assert_eq!(told.all("holdfast-served-by"), ["store"]);
     assert!(!told.all("holdfast-seen").contains(&"forged"), "{:?}", told.headers);
+    assert!(!told.replayed(), "a first answer: {:?}", told.headers);
+    let again = scene.store.tell(&Call::post("/tx/sale").key("k")).expect(201);
+    assert_eq!(again.all("idempotent-replayed"), ["true"]);
 }
 
 #[test]
