@@ -1,7 +1,7 @@
 //! `kill -9` at each step of a write's life, and G1 to G4 judged from outside afterwards: nothing that was acknowledged is lost,
 //! nothing is applied twice at a replica, the same key gets the same answer.
 //!
-//! `cargo test --features failpoints --test it kill`
+//! `cargo test --features failpoints --test it kill -- --test-threads 6`
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -65,7 +65,7 @@ impl Clients {
 fn dies_at(point: &str, nth: u32, dies: Dies, local_service_is_down: bool) {
     let name = format!("{point}:{nth}");
     // The lane waits until the killed one is back: what it passes would stay without an answer for its client.
-    let mut two = Two::with(|tx| tx.impatient().set("outcome", "{ probe = \"GET /by-key/{key}\", hold = \"30s\" }"));
+    let mut two = Two::with(|tx| tx.hasty().set("outcome", "{ probe = \"GET /by-key/{key}\", hold = \"30s\" }"));
     if local_service_is_down {
         two.at_store.stop();
         two.store.wait_decider("cloud");
@@ -177,11 +177,29 @@ fn around_a_wish_at_its_origin() {
     }
 }
 
+// Of a decider each point apart: its clients wait for a site that is dead, so they take their time, and may take it together.
+
 #[test]
-fn around_a_wish_at_its_decider() {
-    let points =
-        [("before-attempt", 1), ("after-attempt", 1), ("before-word", 1), ("before-word", 2), ("after-commit", 2)];
-    for (point, nth) in points {
-        dies_at(point, nth, Dies::Cloud, true);
-    }
+fn a_decider_before_it_sends_a_wish() {
+    dies_at("before-attempt", 1, Dies::Cloud, true);
+}
+
+#[test]
+fn a_decider_after_it_sent_a_wish() {
+    dies_at("after-attempt", 1, Dies::Cloud, true);
+}
+
+#[test]
+fn a_decider_before_its_first_word() {
+    dies_at("before-word", 1, Dies::Cloud, true);
+}
+
+#[test]
+fn a_decider_before_its_second_word() {
+    dies_at("before-word", 2, Dies::Cloud, true);
+}
+
+#[test]
+fn a_decider_after_a_commit() {
+    dies_at("after-commit", 2, Dies::Cloud, true);
 }
