@@ -137,3 +137,35 @@ fn a_certificate_of_a_foreign_authority_is_refused_and_both_serve_on() {
     });
     assert_eq!(two.cloud.is_linked("store"), Some(false));
 }
+
+#[test]
+fn a_peer_of_a_newer_envelope_version_is_told_so_and_the_site_serves_on() {
+    let (two, _) = strangers(|cloud| cloud, |store| store);
+    two.store.wait_peer_healthy("cloud");
+    let (status, problem) = hello(two.cloud.site.link, vec![9; 64]);
+    assert_eq!((status, problem["code"].as_str()), (409, Some("newer-version")), "{problem}");
+    let detail = problem["detail"].as_str().unwrap_or_default();
+    assert!(detail.contains('9'), "which version: {problem}");
+    wait_for("an operator can read it", SOON, || two.cloud.log().contains("version 9"));
+    two.store.tell(&sale("a")).expect(201);
+    two.cloud.tell(&sale("b")).expect(201);
+    two.wait_equal(2);
+}
+
+/// Says hello to a hub's links with these bytes.
+fn hello(to: std::net::SocketAddr, bytes: Vec<u8>) -> (u16, serde_json::Value) {
+    use http_body_util::{BodyExt, Full};
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let io = TokioIo::new(tokio::net::TcpStream::connect(to).await.unwrap());
+        let (mut requests, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+        tokio::spawn(connection);
+        let request = http::Request::post(format!("http://{to}/link/v1/hello"));
+        let request = request.body(Full::<bytes::Bytes>::new(bytes.into())).unwrap();
+        let response = requests.send_request(request).await.unwrap();
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, serde_json::from_slice(&body).unwrap_or_default())
+    })
+}

@@ -254,3 +254,45 @@ fn a_refusal_is_not_shadowed() {
     assert!(two.at_cloud.writes_of("bad").is_empty());
     assert!(two.store.tell(&Call::post("/tx/bad").key("bad")).expect(422).replayed());
 }
+
+#[test]
+fn with_one_receipt_a_success_survives_the_loss_of_the_machine_that_told_it() {
+    let mut two = Two::with(|tx| tx.set("ack", "{ peers = 1 }"));
+    for n in 0..5 {
+        two.store.tell(&sale(&format!("k{n}"))).expect(201);
+    }
+    // The machine and its disk: what was told is at the other site, though nobody waited for it to be applied there.
+    two.store.kill();
+    std::fs::remove_dir_all(two.store.site.data_dir()).unwrap();
+    for n in 0..5 {
+        two.at_cloud.wait_applied(&format!("k{n}"));
+    }
+    ledger::nothing_twice(&[&two.at_cloud]);
+    // Nobody to wait for: it goes on alone.
+    wait_for("the cloud knows that it is alone", SOON, || two.cloud.is_linked("store") == Some(false));
+    two.cloud.tell(&sale("alone")).expect(201);
+}
+
+#[test]
+fn retries_at_the_other_site_after_a_kill_are_the_same_writes() {
+    let mut two = Two::start();
+    let calls: Vec<Call> = (0..10).map(|n| sale(&format!("k{n}")).lane("till-1")).collect();
+    for call in &calls {
+        two.store.tell(call).expect(201);
+    }
+    two.store.kill();
+    // Some have come across and are replayed, some may not have: those are copies, which become one write on healing.
+    for call in &calls {
+        two.cloud.tell(call).expect(201);
+    }
+    two.store.restart();
+    two.wait_equal(10);
+    let here: Vec<_> = calls.iter().map(|call| two.store.tell(call).expect(201)).collect();
+    assert!(here.iter().all(|told| told.replayed()));
+    for (call, told) in calls.iter().zip(&here) {
+        let there = two.cloud.tell(call).expect(201);
+        assert!(there.replayed());
+        assert_eq!(there.status, told.status);
+    }
+    assert_eq!(two.at_store.applied().len(), 10);
+}
