@@ -87,7 +87,7 @@ pub(super) fn services(
 ) -> Result<Vec<ServiceEntry>, AppError> {
     let entry = |service: &Service| {
         let upstream = upstreams[&service.name].clone();
-        Ok(ServiceEntry { settings: service_settings(service)?, upstream, groups: groups(service, registry) })
+        Ok(ServiceEntry { settings: service_settings(service), upstream, groups: groups(service, registry) })
     };
     config.services.iter().map(entry).collect()
 }
@@ -107,19 +107,15 @@ fn groups(service: &Service, registry: &Registry) -> Groups {
     }
 }
 
-fn service_settings(service: &Service) -> Result<ServiceSettings, AppError> {
-    let wrong = |what: &str, error: String| AppError::Setting(format!("{what} of service {}: {error}", service.name));
-    let rules: Vec<String> = service.lane.iter().map(ToString::to_string).collect();
+fn service_settings(service: &Service) -> ServiceSettings {
     let store_from = match &service.store {
-        StoreRule::FromRequest { from, .. } => {
-            Some(from.to_string().parse().map_err(|e: crate::gateway::RouteError| wrong("store_from", e.to_string()))?)
-        }
+        StoreRule::FromRequest { from, .. } => Some(from.clone()),
         _ => None,
     };
     let matches = service.matches.iter().map(|m| Match { host: m.host.clone(), path: Some(m.path.clone()) }).collect();
-    Ok(ServiceSettings {
+    ServiceSettings {
         writes: WriteMethods::new(service.write_methods.clone()),
-        lane: LaneRules::parse(&rules).map_err(|error| wrong("lane", error.to_string()))?,
+        lane: LaneRules::new(&service.lane),
         keys: KeyRules {
             dialect: match service.idempotency.dialect {
                 Dialect::Standard => idempotency::Dialect::Ietf,
@@ -132,7 +128,7 @@ fn service_settings(service: &Service) -> Result<ServiceSettings, AppError> {
         total_timeout: service.timeouts.total,
         refuse_stale: service.stale == Stale::Refuse,
         ..ServiceSettings::new(&service.name, matches)
-    })
+    }
 }
 
 pub(super) fn gateway(config: &Config) -> Result<GatewaySettings, AppError> {

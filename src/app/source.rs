@@ -86,7 +86,7 @@ impl Source {
             .collect()
     }
 
-    fn health_from(&self, views: &[(Group, View)]) -> Health {
+    fn health_from(&self, views: &[(Group, View)], peers: &[PeerStatus]) -> Health {
         let mut reasons = Vec::new();
         match self.journal.space() {
             Space::Ok => {}
@@ -103,6 +103,11 @@ impl Source {
             if view.quarantine > 0 {
                 reasons.push(format!("{group}: {} in quarantine", view.quarantine));
             }
+        }
+        for peer in peers {
+            reasons.extend(peer.differs.iter().map(|differs| {
+                format!("{}: defines services differently, nothing of them is exchanged: {differs}", peer.site)
+            }));
         }
         Health { state: *self.state.borrow(), reasons }
     }
@@ -168,19 +173,21 @@ impl AdminSource for Source {
         if *self.state.borrow() == HealthState::Recovering {
             return Health { state: HealthState::Recovering, reasons: Vec::new() };
         }
-        self.health_from(&self.views().await)
+        let views = self.views().await;
+        self.health_from(&views, &self.peers_from(&views))
     }
 
     async fn status(&self) -> Status {
         let views = self.views().await;
+        let peers = self.peers_from(&views);
         Status {
             site: self.config.site.clone(),
             realm: self.config.realm.name.clone(),
             version: env!("CARGO_PKG_VERSION"),
             uptime_s: self.started.elapsed().as_secs(),
-            health: self.health_from(&views),
+            health: self.health_from(&views, &peers),
             store: self.store().await,
-            peers: self.peers_from(&views),
+            peers,
             groups: views.into_iter().map(|(group, view)| GroupStatus::new(&group, view)).collect(),
         }
     }

@@ -17,7 +17,6 @@ mod resolve;
 mod resolve_parts;
 mod resolve_service;
 mod resolved;
-mod rules;
 mod short;
 mod table;
 #[cfg(test)]
@@ -32,5 +31,4 @@ pub use resolved::{
     Identity, LogFormat, Match, Outcome, Peer, Probe, Realm, Replay, Retries, Scheme, Service, Stale, StoreRule,
     StoreSettings, Timeouts, Tls,
 };
-pub use rules::{LaneRule, RuleError, StoreFrom};
 pub use short::ShortForm;

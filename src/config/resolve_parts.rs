@@ -3,7 +3,7 @@ use super::check::Checked;
 use super::resolve::{bytes, duration};
 use super::resolve_service::{One, show};
 use super::resolved::*;
-use super::rules::LaneRule;
+use crate::gateway::LaneRule;
 use crate::service::Limits;
 
 impl One<'_> {
@@ -82,8 +82,7 @@ impl One<'_> {
             if self.table.is_set("lane") {
                 self.fault("lane", "is empty", "write \"service\", or remove it");
             }
-            let session = LaneRule::Header("x-session-id".to_owned());
-            return vec![session, LaneRule::JwtClaim("sub".to_owned()), LaneRule::Path];
+            return LaneRule::defaults();
         }
         let mut rules = Vec::new();
         for (_, text) in &texts {
@@ -92,8 +91,7 @@ impl One<'_> {
                 Err(error) => self.rule_fault("lane", &error),
             }
         }
-        let always =
-            rules.iter().position(|rule| matches!(rule, LaneRule::Service | LaneRule::Path | LaneRule::ClientIp));
+        let always = rules.iter().position(LaneRule::always_hits);
         if let Some(found) = always.filter(|i| i + 1 < rules.len()) {
             let wrong = format!("{:?} is always found, what follows is never looked at", rules[found].to_string());
             self.fault("lane", wrong, "put it last");

@@ -5,8 +5,8 @@ use super::check::Checked;
 use super::error::Report;
 use super::resolve::{bytes, duration};
 use super::resolved::*;
-use super::rules::{RuleError, StoreFrom};
 use super::units::show_ms;
+use crate::gateway::{RuleError, StoreFrom};
 use crate::model::SiteName;
 use crate::service::{Limits, OnConcurrent, OnDivergence, OnUnreachable, WhenDown};
 

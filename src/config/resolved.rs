@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Fault;
-use super::rules::{LaneRule, StoreFrom};
+use crate::gateway::{LaneRule, StoreFrom};
 use crate::model::{Group, SiteName};
 use crate::service::{Limits, OnConcurrent, OnDivergence, OnUnreachable, Settings, WhenDown};
 

@@ -5,6 +5,7 @@ use super::check::parse_default;
 use super::keys::{Kind, Presence, Section};
 use super::table::ROOT;
 use super::*;
+use crate::gateway::LaneRule;
 use crate::model::{Group, SiteName};
 
 const GOOD: &str = r#"site = "edge"
@@ -94,7 +95,7 @@ fn the_documented_file_is_refused_only_for_what_is_not_built_yet() {
     let tx = &config.services[0];
     assert_eq!(config.identity.as_ref().unwrap().ca, Path::new("/etc/holdfast/ca.pem"));
     assert_eq!(config.peers[0].control.as_deref(), Some("tls/cloud.example.com:7447"));
-    assert_eq!(tx.lane, [LaneRule::Header("x-session-id".into())]);
+    assert_eq!(tx.lane, [LaneRule::Header(http::HeaderName::from_static("x-session-id"))]);
     assert_eq!(tx.outcome.probe.as_ref().unwrap().target("k1"), "/transactions/by-key/k1");
     assert_eq!(tx.longest_request.as_secs(), 30);
 }

@@ -1,6 +1,7 @@
 //! The play: which phase follows which, what is cut and killed in it, and what is measured on the way.
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use super::check::{self, Verdict};
@@ -17,8 +18,10 @@ use super::{DemoOptions, Error};
 
 /// Log lines of each appliance that are shown when something went wrong.
 const LAST_LINES: usize = 25;
-const CATCH_UP_PATIENCE: Duration = Duration::from_secs(8);
-const DRAIN_PATIENCE: Duration = Duration::from_secs(12);
+/// How long a phase may go on beyond its time on a machine so busy that next to nothing was sold in it.
+const SLOW_PHASE_MAX: Duration = Duration::from_secs(20);
+const CATCH_UP_PATIENCE: Duration = Duration::from_secs(20);
+const DRAIN_PATIENCE: Duration = Duration::from_secs(30);
 const GIVE_UP: Duration = Duration::from_secs(12);
 const POLL: Duration = Duration::from_millis(20);
 /// How long a dead appliance stays dead.
@@ -54,6 +57,8 @@ struct Stage {
     saboteur: Option<Saboteur>,
     edge: Site,
     hub: Site,
+    /// How many there are at both sites.
+    tills: u64,
 }
 
 impl Stage {
@@ -75,7 +80,8 @@ impl Stage {
             give_up: GIVE_UP,
         };
         let (phases, replay) = (Vec::new(), Replay::default());
-        Ok(Self { shared: Arc::new(shared), phases, replay, links, control, saboteur, edge, hub })
+        let tills = 2 * options.tills_per_site as u64;
+        Ok(Self { shared: Arc::new(shared), phases, replay, links, control, saboteur, edge, hub, tills })
     }
 
     async fn play(&mut self, options: &DemoOptions) -> Result<DemoReport, Error> {
@@ -91,6 +97,10 @@ impl Stage {
         self.lose_appliance(options.phase).await?;
         self.heal_and_catch_up("heal: each catches up with the other", cut).await?;
         let phase = Phase::begin("the tills finish their sales", &self.shared);
+        if let Some(saboteur) = &self.saboteur {
+            // It waits for a write that suits it, and these are the last ones.
+            until(|| saboteur.tampered().is_some()).await;
+        }
         tills.finish().await;
         self.finish(phase)?;
         let drained = self.drain().await?;
@@ -134,10 +144,13 @@ impl Stage {
         pairs.into_iter().flat_map(|pair| (1..=per_site).map(move |number| at(pair, number))).collect()
     }
 
-    /// A phase that only lets time pass.
+    /// A phase that lets time pass, until at least as much was sold as there are tills.
     async fn traffic(&mut self, name: &str, duration: Duration) -> Result<(), Error> {
         let phase = Phase::begin(name, &self.shared);
+        let sold = || self.shared.progress.acknowledged.load(Relaxed);
+        let wanted = sold() + self.tills;
         tokio::time::sleep(duration).await;
+        until(|| sold() >= wanted).await;
         self.finish(phase)
     }
 
@@ -184,11 +197,13 @@ impl Stage {
         let from = self.shared.history.now();
         self.edge.kill_service().await?;
         tokio::time::sleep(duration).await;
-        let to = self.shared.history.now();
+        let outage = || Outage { from, to: self.shared.history.now() };
+        until(|| self.shared.history.with(|history| outage().measure(history).requests > 0)).await;
+        let outage = outage();
         self.finish(phase)?;
         self.edge.restart_service().await?;
         self.traffic("the edge's service is back", duration.mul_f64(0.8)).await?;
-        Ok(Outage { from, to })
+        Ok(outage)
     }
 
     async fn lose_appliance(&mut self, duration: Duration) -> Result<(), Error> {
@@ -238,6 +253,16 @@ impl Stage {
             eprintln!("\n  the last lines of the appliance of {}:\n{}", site.name, site.last_lines(LAST_LINES));
         }
     }
+}
+
+/// Waits for what the tills will bring about, within limits: the report tells what there was.
+async fn until(condition: impl Fn() -> bool) {
+    let waited = async {
+        while !condition() {
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    let _ = tokio::time::timeout(SLOW_PHASE_MAX, waited).await;
 }
 
 /// Whether a finding names this write, as the one that is wrong or as the one it clashes with.

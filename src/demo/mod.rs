@@ -12,6 +12,7 @@ pub mod check;
 mod harness;
 pub mod history;
 mod http;
+mod ports;
 pub mod pos;
 mod process;
 mod progress;
@@ -27,6 +28,7 @@ mod tills;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use ports::{Addresses, free_address};
 pub use process::Launcher;
 pub use report::{DemoReport, Failover, Replay};
 pub use sabotage::Sabotage;

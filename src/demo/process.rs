@@ -11,7 +11,7 @@ use tokio::process::{Child, ChildStdin, Command};
 use super::Error;
 use super::pos::READY_PREFIX;
 
-const START_PATIENCE: Duration = Duration::from_secs(15);
+const START_PATIENCE: Duration = Duration::from_secs(60);
 
 /// A folder for one demo, removed when dropped unless it is to be kept.
 pub struct Scratch {
@@ -157,20 +157,6 @@ pub fn last_lines(path: &Path, count: usize) -> String {
     let text = std::fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(count)..].join("\n")
-}
-
-/// Free ports of the loopback, found by binding them all at once and letting them go.
-pub fn free_addresses<const N: usize>() -> Result<[SocketAddr; N], Error> {
-    let failed = |source| Error::Port { source };
-    let mut held = Vec::with_capacity(N);
-    for _ in 0..N {
-        held.push(std::net::TcpListener::bind("127.0.0.1:0").map_err(failed)?);
-    }
-    let mut addresses = [SocketAddr::from(([127, 0, 0, 1], 0)); N];
-    for (address, listener) in addresses.iter_mut().zip(&held) {
-        *address = listener.local_addr().map_err(failed)?;
-    }
-    Ok(addresses)
 }
 
 /// Ends when the user asks for the end.

@@ -3,14 +3,19 @@
 //! While cut it refuses new connections and has dropped the old ones, as a pulled cable and a router that says so. One relay carries one
 //! port; the demo has one for links and one for control, cut together.
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
+use super::ports::free_address;
+
 /// Connections through one relay; two sites need a handful (G6).
 const CONNECTIONS_MAX: usize = 256;
+const RETRY: Duration = Duration::from_millis(5);
 
 /// Dropping it cuts for good.
 pub struct Relay {
@@ -23,8 +28,8 @@ pub struct Relay {
 impl Relay {
     /// Listens on a free port of the loopback and passes everything on to `target`.
     pub async fn start(target: SocketAddr) -> io::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let address = listener.local_addr()?;
+        let address = free_address()?;
+        let listener = TcpListener::bind(address).await?;
         let (open, is_open) = watch::channel(true);
         let (listens, listening) = watch::channel(true);
         let task = tokio::spawn(run(listener, address, target, is_open, listens));
@@ -70,6 +75,7 @@ async fn run(
         if let Some(listener) = listener.take() {
             listens.send_replace(true);
             carry(&listener, target, &mut is_open).await;
+            close(listener);
         }
         listens.send_replace(false);
         if is_open.wait_for(|open| *open).await.is_err() {
@@ -100,9 +106,21 @@ async fn carry(listener: &TcpListener, target: SocketAddr, is_open: &mut watch::
     connections.shutdown().await;
 }
 
-/// The port was ours a moment ago; should something hold it, the line stays down and is tried again on the next heal.
+/// Refuses connections from now on. Dropping it is not enough: a process that is just being started holds a copy for a moment.
+fn close(listener: TcpListener) {
+    if let Ok(listener) = listener.into_std() {
+        // The same call for a listening socket, which the standard library has for connected ones only.
+        let _ = std::net::TcpStream::from(OwnedFd::from(listener)).shutdown(Shutdown::Both);
+    }
+}
+
+/// The port was ours a moment ago; should something hold it, the line stays down a little longer.
 async fn rebind(address: SocketAddr) -> Option<TcpListener> {
-    TcpListener::bind(address).await.ok()
+    let listener = TcpListener::bind(address).await.ok();
+    if listener.is_none() {
+        tokio::time::sleep(RETRY).await;
+    }
+    listener
 }
 
 #[cfg(test)]
@@ -147,7 +165,11 @@ mod tests {
         }
         let address = relay.address();
         drop(relay);
-        tokio::task::yield_now().await;
-        assert!(TcpStream::connect(address).await.is_err());
+        let refused = async {
+            while TcpStream::connect(address).await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), refused).await.expect("dropping it cuts for good");
     }
 }

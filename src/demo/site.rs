@@ -8,32 +8,17 @@ use serde_json::Value;
 use super::Error;
 use super::check::{LogLine, Replica};
 use super::http::{CallError, Client};
-use super::process::{Launcher, Process, Scratch, free_addresses};
+use super::ports::{Addresses, free_address};
+use super::process::{Launcher, Process, Scratch};
 
 pub const EDGE: &str = "store-042";
 pub const HUB: &str = "cloud";
 
 const CALL_PATIENCE: Duration = Duration::from_secs(5);
-const READY_PATIENCE: Duration = Duration::from_secs(20);
+const READY_PATIENCE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(25);
 /// Names under which `/api/v1/status` counts what is not done yet.
 const PENDING: [&str; 6] = ["open_writes", "queued", "unknown", "not_received", "not_decided", "pending"];
-
-#[derive(Clone, Copy, Debug)]
-pub struct Addresses {
-    pub gateway: SocketAddr,
-    pub admin: SocketAddr,
-    /// Listened at by the hub; dialled, through the relay, by the edge.
-    pub link: SocketAddr,
-    pub control: SocketAddr,
-}
-
-impl Addresses {
-    pub fn free() -> Result<Self, Error> {
-        let [gateway, admin, link, control] = free_addresses()?;
-        Ok(Self { gateway, admin, link, control })
-    }
-}
 
 pub struct Site {
     pub name: &'static str,
@@ -50,8 +35,9 @@ impl Site {
     /// Starts the service; the appliance follows when it is known what stands between them.
     pub async fn start(name: &'static str, launcher: &Launcher, scratch: &Scratch) -> Result<Self, Error> {
         let folder = scratch.folder(name)?;
-        let (pos, service) = Process::pos(launcher, &folder, SocketAddr::from(([127, 0, 0, 1], 0))).await?;
-        let at = Addresses::free()?;
+        let port = |source| Error::Port { source };
+        let (pos, service) = Process::pos(launcher, &folder, free_address().map_err(port)?).await?;
+        let at = Addresses::free().map_err(port)?;
         Ok(Self { name, at, service, launcher: launcher.clone(), folder, pos: Some(pos), appliance: None })
     }
 

@@ -55,19 +55,13 @@ impl App {
         *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::BAD_GATEWAY);
         let map = response.headers_mut();
         headers::restore(&answer.headers, map);
+        mark(map, context.service.settings.keys.dialect, replayed);
         headers::append_via(map);
         let own = *served_by == self.site;
         let site = if own { Ok(self.site_header.clone()) } else { HeaderValue::from_str(served_by.as_str()) };
         insert(map, HOLDFAST_SERVED_BY, site);
         insert(map, HOLDFAST_SEEN, HeaderValue::try_from(seen::encode(seen)));
         insert(map, HOLDFAST_WRITE, HeaderValue::try_from(self.neighbours.tokens.token(id)));
-        if replayed {
-            map.insert(IDEMPOTENT_REPLAYED, TRUE);
-            if context.service.settings.keys.dialect == Dialect::Envoy {
-                map.insert(IDEMPOTENCY_STATUS, TRUE);
-                map.insert(X_ENVOY_RATELIMITED, TRUE);
-            }
-        }
         response
     }
 
@@ -100,9 +94,51 @@ impl App {
     }
 }
 
+/// Whether an answer is a replay is for us to say, whatever the service says of itself.
+fn mark(map: &mut HeaderMap, dialect: Dialect, replayed: bool) {
+    let ours: &[HeaderName] = match dialect {
+        Dialect::Ietf => &[IDEMPOTENT_REPLAYED],
+        Dialect::Envoy => &[IDEMPOTENT_REPLAYED, IDEMPOTENCY_STATUS, X_ENVOY_RATELIMITED],
+    };
+    for name in ours {
+        if replayed {
+            map.insert(name, TRUE);
+        } else {
+            map.remove(name);
+        }
+    }
+}
+
 /// Text of ours is always a header value; if it were not, the answer goes without it rather than not at all.
 fn insert<E>(map: &mut HeaderMap, name: HeaderName, value: Result<HeaderValue, E>) {
     if let Ok(value) = value {
         map.insert(name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_cannot_say_that_its_answer_is_a_replay() {
+        let says = ["idempotent-replayed", "idempotency-status", "x-envoy-ratelimited"];
+        // dialect | replayed | the value of each in the end
+        for (dialect, replayed, expected) in [
+            (Dialect::Ietf, false, [None, Some("no"), Some("no")]),
+            (Dialect::Ietf, true, [Some("true"), Some("no"), Some("no")]),
+            (Dialect::Envoy, false, [None, None, None]),
+            (Dialect::Envoy, true, [Some("true"), Some("true"), Some("true")]),
+        ] {
+            let mut map = HeaderMap::new();
+            for name in says {
+                map.append(name, HeaderValue::from_static("no"));
+                map.append(name, HeaderValue::from_static("no"));
+            }
+            mark(&mut map, dialect, replayed);
+            let left = says.map(|name| map.get(name).map(|value| value.to_str().unwrap()));
+            assert_eq!(left, expected, "{dialect:?} {replayed}");
+            assert!(!replayed || map.get_all("idempotent-replayed").iter().count() == 1);
+        }
     }
 }

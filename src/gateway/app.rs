@@ -174,7 +174,7 @@ fn of_store(error: RouteError) -> Cause {
         RouteError::StoreMissing { from } => Cause::StoreMissing { from },
         RouteError::StoreForeign { store, .. } => Cause::StoreForeign { store },
         // Only found while routes are built.
-        RouteError::Path { .. } | RouteError::Twice { .. } | RouteError::StoreFrom(_) => Cause::Internal,
+        RouteError::Path { .. } | RouteError::Twice { .. } => Cause::Internal,
     }
 }
 

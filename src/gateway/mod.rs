@@ -23,6 +23,7 @@ mod pool;
 mod read;
 mod refusal;
 mod route;
+mod rules;
 mod seen;
 mod settings;
 mod strict;
@@ -34,11 +35,12 @@ mod write;
 
 pub use app::STATUS_PATH;
 pub use body::{Body, BoxError};
-pub use lane::{LaneError, LaneRules};
+pub use lane::LaneRules;
 pub use listen::{Gateway, GatewayError};
 pub use pool::{EndpointError, EndpointSettings, PoolSettings, SendError};
 pub use read::{Waits, read_for_peer};
-pub use route::{Match, RouteError, StoreFrom, WriteMethods};
+pub use route::{Match, RouteError, WriteMethods};
+pub use rules::{LaneRule, RuleError, StoreFrom};
 pub use settings::{
     BoxFuture, GatewaySettings, Groups, ListenSettings, Neighbours, PeerError, PeerProxy, ServiceEntry,
     ServiceSettings, StatusPages, Target, Tokens,

@@ -1,9 +1,8 @@
 //! Which service a request is for, whether it is a write, and for which store (§4, §11). Pure.
-use std::str::FromStr;
-
-use http::{HeaderName, Method};
+use http::Method;
 
 use super::parts::{self, Parts};
+use super::rules::StoreFrom;
 
 /// One entry of a service's `match`. Both parts absent: everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,8 +19,6 @@ pub enum RouteError {
     Path { service: String, path: String },
     #[error("services {first:?} and {second:?} both match host {host:?} and path {path:?}")]
     Twice { first: String, second: String, host: String, path: String },
-    #[error("store_from {0:?} is not known; use header:NAME, jwt:CLAIM, host or path:N")]
-    StoreFrom(String),
     #[error("no store in the request: {from} is missing or empty")]
     StoreMissing { from: String },
     #[error("store {store:?}, named by {from}, does not belong to this service here")]
@@ -121,33 +118,6 @@ impl WriteMethods {
     }
 }
 
-/// Where a hub finds the store of a request (`store_from`).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StoreFrom {
-    Header(HeaderName),
-    Claim(String),
-    Host,
-    Segment(usize),
-}
-
-impl FromStr for StoreFrom {
-    type Err = RouteError;
-
-    fn from_str(text: &str) -> Result<Self, RouteError> {
-        let unknown = || RouteError::StoreFrom(text.to_owned());
-        match text.split_once(':') {
-            None if text == "host" => Ok(StoreFrom::Host),
-            Some(("header", name)) => Ok(StoreFrom::Header(name.parse().map_err(|_| unknown())?)),
-            Some(("jwt", claim)) if !claim.is_empty() => Ok(StoreFrom::Claim(claim.to_owned())),
-            Some(("path", n)) => match n.parse() {
-                Ok(n @ 1..=64) => Ok(StoreFrom::Segment(n)),
-                _ => Err(unknown()),
-            },
-            _ => Err(unknown()),
-        }
-    }
-}
-
 impl StoreFrom {
     /// The store that a request names; `is_known` says whether it is one of this service's.
     pub fn extract(&self, parts: &Parts<'_>, is_known: impl Fn(&str) -> bool) -> Result<String, RouteError> {
@@ -158,12 +128,13 @@ impl StoreFrom {
                 let one = values.next().filter(|_| values.next().is_none());
                 (format!("header {name}"), one.and_then(|v| v.to_str().ok()).map(str::to_owned))
             }
-            StoreFrom::Claim(name) => (format!("the token's claim {name}"), parts::claim(parts.headers, name)),
             StoreFrom::Host => {
                 let first = parts.host.split('.').next().unwrap_or_default();
                 ("the host's first label".to_owned(), Some(first.to_ascii_lowercase()))
             }
-            StoreFrom::Segment(n) => (format!("path segment {n}"), parts::segment(parts.path, *n).map(str::to_owned)),
+            StoreFrom::PathSegment(n) => {
+                (format!("path segment {n}"), parts::segment(parts.path, *n).map(str::to_owned))
+            }
         };
         match store.filter(|store| !store.is_empty()) {
             None => Err(RouteError::StoreMissing { from }),
@@ -229,8 +200,7 @@ mod tests {
 
     #[test]
     fn a_store_is_taken_from_the_request_and_must_be_known() {
-        let token = bearer(r#"{"store":"store-1"}"#);
-        let map = headers(&[("x-store", "store-1"), ("authorization", &token), ("two", "store-1"), ("two", "store-1")]);
+        let map = headers(&[("x-store", "store-1"), ("two", "store-1"), ("two", "store-1")]);
         let parts = Parts {
             path: "/api/store-1/x",
             host: "Store-1.example",
@@ -239,15 +209,12 @@ mod tests {
             body: b"",
         };
         let extract = |from: &str| from.parse::<StoreFrom>().unwrap().extract(&parts, |store| store == "store-1");
-        for from in ["header:X-Store", "jwt:store", "host", "path:2"] {
+        for from in ["header:X-Store", "host", "path:2"] {
             assert_eq!(extract(from).as_deref(), Ok("store-1"), "{from}");
         }
-        for from in ["header:x-other", "header:two", "jwt:sub", "path:9"] {
+        for from in ["header:x-other", "header:two", "path:9"] {
             assert!(matches!(extract(from), Err(RouteError::StoreMissing { .. })), "{from}");
         }
         assert!(matches!(extract("path:1"), Err(RouteError::StoreForeign { .. })));
-        for bad in ["", "header:", "jwt:", "path:0", "cookie:x", "hosts"] {
-            assert!(bad.parse::<StoreFrom>().unwrap_err().to_string().contains("use header:NAME"), "{bad}");
-        }
     }
 }

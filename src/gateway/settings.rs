@@ -11,7 +11,8 @@ use http::{Request, Response};
 use super::body::Body;
 use super::conn::ConnLimits;
 use super::lane::LaneRules;
-use super::route::{Match, StoreFrom, WriteMethods};
+use super::route::{Match, WriteMethods};
+use super::rules::{LaneRule, StoreFrom};
 use super::strict::HeadLimits;
 use super::upstream::Upstream;
 use crate::idempotency::KeyRules;
@@ -87,7 +88,7 @@ impl ServiceSettings {
             name: name.into(),
             matches,
             writes: WriteMethods::default(),
-            lane: LaneRules::default_rules(),
+            lane: LaneRules::new(&LaneRule::defaults()),
             keys: KeyRules::default(),
             store_from: None,
             max_body: 8 << 20,

@@ -68,12 +68,23 @@ fn create_directory(dir: &Path) -> io::Result<()> {
     dir.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or(Ok(()), sync)
 }
 
-fn lock(dir: &Path) -> Result<File, Error> {
+/// Keeps other processes out of the data directory.
+pub(super) struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing alone is not enough: a child process that was being started just now holds the file open for a moment. If it
+        // fails, closing it follows.
+        let _ = self.0.unlock();
+    }
+}
+
+fn lock(dir: &Path) -> Result<Lock, Error> {
     let in_directory = |source: io::Error| Error::Directory { dir: dir.to_owned(), source };
     let file =
         File::options().create(true).truncate(false).write(true).open(dir.join(LOCK_NAME)).map_err(in_directory)?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(TryLockError::WouldBlock) => Err(Error::InUse { dir: dir.to_owned() }),
         Err(TryLockError::Error(source)) => Err(in_directory(source)),
     }

@@ -1,6 +1,5 @@
 //! What the handles, the writer and the readers share.
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -8,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use super::open::Lock;
 use super::queue::Queue;
 use super::{Damage, Fatal, RecordName};
 
@@ -30,7 +30,7 @@ pub(super) struct Shared {
     #[cfg(test)]
     pub(super) pages_max: std::sync::atomic::AtomicU32,
     /// Held as long as any thread of this journal lives.
-    pub(super) _lock: File,
+    pub(super) _lock: Lock,
 }
 
 /// Hands out numbers from a range whose end is durable before the numbers are.

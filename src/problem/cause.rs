@@ -263,7 +263,10 @@ fn problem_detail(problem: &Problem) -> String {
             "a key names one request: use a new key for another method, path, type or body".to_owned()
         }
         Problem::KeyInFlight { .. } => "send it again with the same key to get the first copy's answer".to_owned(),
-        Problem::ReplayUnavailable => "the request was carried out once; its answer was too large to keep".to_owned(),
+        Problem::ReplayUnavailable => {
+            "the request was carried out and is not sent again; its answer was too large to keep, or nobody received it"
+                .to_owned()
+        }
         Problem::OriginUnreachable { site } => format!("site {site} has seen this key; nothing was sent"),
         Problem::LaneBusy => "earlier writes of the same lane did not finish in time; nothing was sent".to_owned(),
         Problem::NoReplica { .. } => "no site with a replica is healthy and reachable; nothing was sent".to_owned(),

@@ -2,7 +2,7 @@
 use std::path::Path;
 
 use crate::harness::process::{Ended, holdfast, run};
-use crate::harness::{Call, SOON, Scene, Two, wait_for};
+use crate::harness::{Call, SOON, Scene, Service, Two, wait_for};
 
 fn journal(order: &str, folder: &Path) -> Ended {
     let mut command = holdfast();
@@ -43,7 +43,7 @@ fn verify_and_stats_of_a_whole_journal() {
 #[test]
 fn a_damaged_record_is_named_and_the_site_goes_on() {
     for table in ["write", "request"] {
-        let mut scene = Scene::one(|tx| tx);
+        let mut scene = Scene::one(Service::impatient);
         let mut ids = Vec::new();
         for n in 0..3 {
             scene.store.tell(&Call::post("/tx/sale").key(&format!("k{n}"))).expect(201);

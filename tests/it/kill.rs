@@ -1,7 +1,7 @@
 //! `kill -9` at each step of a write's life, and G1 to G4 judged from outside afterwards: nothing that was acknowledged is lost,
 //! nothing is applied twice at a replica, the same key gets the same answer.
 //!
-//! `cargo test --features failpoints --test it kill`
+//! `cargo test --features failpoints --test it kill -- --test-threads 6`
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ const KEYS: usize = 6;
 enum Dies {
     Store,
     Cloud,
+    Both,
 }
 
 /// What clients do: one till at the store, one at the cloud, keys of their own, the same key until they know.
@@ -65,21 +66,25 @@ impl Clients {
 fn dies_at(point: &str, nth: u32, dies: Dies, local_service_is_down: bool) {
     let name = format!("{point}:{nth}");
     // The lane waits until the killed one is back: what it passes would stay without an answer for its client.
-    let mut two = Two::with(|tx| tx.set("outcome", "{ probe = \"GET /by-key/{key}\", hold = \"30s\" }"));
+    let mut two = Two::with(|tx| tx.hasty().set("outcome", "{ probe = \"GET /by-key/{key}\", hold = \"30s\" }"));
     if local_service_is_down {
         two.at_store.stop();
         two.store.wait_decider("cloud");
     }
-    appliance(&mut two, dies).spawn_again(&[("HOLDFAST_FAILPOINT", &name)]);
+    for appliance in dying(&mut two, dies) {
+        appliance.spawn_again(&[("HOLDFAST_FAILPOINT", &name)]);
+    }
     let mut clients = Clients::new(!local_service_is_down);
     let deadline = Instant::now() + SOON;
-    while appliance(&mut two, dies).process.ended().is_none() {
+    while dying(&mut two, dies).any(|appliance| appliance.process.ended().is_none()) {
         assert!(Instant::now() < deadline, "{name} was never reached");
         clients.round(&two);
     }
-    assert!(appliance(&mut two, dies).log().contains(&format!("failpoint {name}")), "it ended for another reason");
+    for appliance in dying(&mut two, dies) {
+        assert!(appliance.log().contains(&format!("failpoint {name}")), "it ended for another reason");
+    }
     let acknowledged: Vec<usize> = clients.told.keys().copied().collect();
-    appliance(&mut two, dies).restart();
+    dying(&mut two, dies).for_each(Appliance::restart);
     if local_service_is_down {
         two.at_store.resume();
     }
@@ -116,11 +121,9 @@ fn state(two: &Two) -> String {
     format!("store {:#?}\ncloud {:#?}", of(&two.store), of(&two.cloud))
 }
 
-fn appliance(two: &mut Two, dies: Dies) -> &mut Appliance {
-    match dies {
-        Dies::Store => &mut two.store,
-        Dies::Cloud => &mut two.cloud,
-    }
+fn dying(two: &mut Two, dies: Dies) -> impl Iterator<Item = &mut Appliance> {
+    let store = (dies != Dies::Cloud).then_some(&mut two.store);
+    store.into_iter().chain((dies != Dies::Store).then_some(&mut two.cloud))
 }
 
 #[test]
@@ -177,11 +180,36 @@ fn around_a_wish_at_its_origin() {
     }
 }
 
+// Of a decider each point apart: its clients wait for a site that is dead, so they take their time, and may take it together.
+
 #[test]
-fn around_a_wish_at_its_decider() {
-    let points =
-        [("before-attempt", 1), ("after-attempt", 1), ("before-word", 1), ("before-word", 2), ("after-commit", 2)];
-    for (point, nth) in points {
-        dies_at(point, nth, Dies::Cloud, true);
+fn a_decider_before_it_sends_a_wish() {
+    dies_at("before-attempt", 1, Dies::Cloud, true);
+}
+
+#[test]
+fn a_decider_after_it_sent_a_wish() {
+    dies_at("after-attempt", 1, Dies::Cloud, true);
+}
+
+#[test]
+fn a_decider_before_its_first_word() {
+    dies_at("before-word", 1, Dies::Cloud, true);
+}
+
+#[test]
+fn a_decider_before_its_second_word() {
+    dies_at("before-word", 2, Dies::Cloud, true);
+}
+
+#[test]
+fn a_decider_after_a_commit() {
+    dies_at("after-commit", 2, Dies::Cloud, true);
+}
+
+#[test]
+fn both_sites_at_the_same_step() {
+    for (point, nth) in [("before-commit", 2), ("after-commit", 2), ("after-attempt", 1), ("before-reply", 1)] {
+        dies_at(point, nth, Dies::Both, false);
     }
 }

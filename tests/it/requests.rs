@@ -1,10 +1,10 @@
 //! What clients may send, and what a service gets to see of it.
 use std::io::Write;
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::harness::client::read_answer;
-use crate::harness::{Call, Scene, Two};
+use crate::harness::{Act, Call, Gate, SOON, Scene, Two, wait_for};
 
 #[test]
 fn a_body_over_the_limit_is_refused_before_anything_is_kept() {
@@ -19,7 +19,7 @@ fn a_body_over_the_limit_is_refused_before_anything_is_kept() {
     }
     // Chunked, without a length to look at beforehand.
     let mut stream = TcpStream::connect(scene.store.at()).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
     let head =
         "POST /tx/sale HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\nIdempotency-Key: chunked\r\n\r\n";
     stream.write_all(head.as_bytes()).unwrap();
@@ -64,11 +64,15 @@ fn nobody_speaks_in_the_name_of_the_appliance() {
 #[test]
 fn a_service_cannot_forge_our_answer_headers() {
     let scene = Scene::one(|tx| tx);
-    let act = crate::harness::Act::answer(201).header("Holdfast-Seen", "forged").header("Holdfast-Served-By", "forged");
+    let act = Act::answer(201).header("Holdfast-Seen", "forged").header("Holdfast-Served-By", "forged");
+    let act = act.header("Idempotent-Replayed", "true");
     scene.service.at("/tx/sale", act);
     let told = scene.store.tell(&Call::post("/tx/sale").key("k")).expect(201);
     assert_eq!(told.all("holdfast-served-by"), ["store"]);
     assert!(!told.all("holdfast-seen").contains(&"forged"), "{:?}", told.headers);
+    assert!(!told.replayed(), "a first answer: {:?}", told.headers);
+    let again = scene.store.tell(&Call::post("/tx/sale").key("k")).expect(201);
+    assert_eq!(again.all("idempotent-replayed"), ["true"]);
 }
 
 #[test]
@@ -86,7 +90,7 @@ fn requests_that_could_be_read_in_two_ways_are_refused() {
     ];
     for shape in shapes {
         let mut stream = TcpStream::connect(scene.store.at()).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
         stream.write_all(shape.as_bytes()).unwrap();
         let told = read_answer(stream, "POST", Instant::now()).unwrap_or_else(|error| panic!("{error}: {shape}"));
         assert_eq!(told.status, 400, "{shape}{}", told.text());
@@ -142,10 +146,13 @@ fn at_a_hub_the_store_of_a_request_must_be_named_and_known() {
 #[test]
 fn a_stop_lets_requests_in_flight_finish() {
     let mut scene = Scene::one(|tx| tx);
-    scene.service.at("/tx/sale", crate::harness::Act::answer(201).slow(Duration::from_millis(400)));
+    let gate = Gate::default();
+    scene.service.at("/tx/sale", Act::answer(201).behind(&gate));
     let waiting = Call::post("/tx/sale").key("k1").spawn(scene.store.at());
     scene.service.wait_arrived("k1");
-    scene.store.stop();
+    scene.store.process.signal("TERM");
+    wait_for("it takes no more connections", SOON, || !scene.store.takes_connections());
+    gate.open();
     waiting.join().unwrap().unwrap().expect(201);
-    assert!(!scene.store.takes_connections());
+    assert_eq!(scene.store.process.wait_end().code(), Some(0));
 }

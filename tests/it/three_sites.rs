@@ -1,5 +1,5 @@
 //! Two stores that cannot see each other, and a cloud between them.
-use crate::harness::{Call, Three, ledger};
+use crate::harness::{Call, SOON, Service, Site, Three, Upstream, ledger, wait_for};
 
 fn sale(key: &str) -> Call {
     Call::post("/tx/sale").key(key).body(key.to_owned())
@@ -60,4 +60,42 @@ fn a_retry_at_the_third_site_is_the_same_write() {
     assert!(again.replayed());
     ledger::same_answer(&first, &again);
     three.wait_equal(1);
+}
+
+#[test]
+fn a_hub_of_several_stores_keeps_them_apart() {
+    let names = ["edge-1", "edge-2", "cloud"];
+    let (at_edges, at_cloud) = ([Upstream::start(), Upstream::start()], Upstream::start());
+    let tx = |upstream: &Upstream, store: &str| {
+        Service::new("tx", upstream).replicas(&[store, "cloud"]).order(&["local"]).probed()
+    };
+    let hub = Site::new("cloud").sites(&names).hub();
+    let (link, control) = (hub.link, hub.control);
+    let cloud = hub.service(tx(&at_cloud, "{store}").set("store_from", "\"header:x-store\"")).start();
+    let edges = [0, 1].map(|n| {
+        let site = Site::new(names[n]).sites(&names).dials("cloud", link, control);
+        site.service(tx(&at_edges[n], names[n])).start()
+    });
+    edges.iter().for_each(|edge| edge.wait_peer_healthy("cloud"));
+    // One key, three writes: a key belongs to its store.
+    for edge in &edges {
+        assert!(!edge.tell(&sale("same")).expect(201).replayed());
+    }
+    at_edges.iter().for_each(|at_edge| at_edge.wait_applied("same"));
+    wait_for("both are at the cloud", SOON, || at_cloud.times_applied("same") == 2);
+    for (n, edge) in names.iter().take(2).enumerate() {
+        let told = cloud.tell(&sale("same").header("X-Store", edge)).expect(201);
+        assert!(told.replayed(), "{edge} has sold it already");
+        cloud.tell(&sale(&format!("office-{n}")).header("X-Store", edge)).expect(201);
+    }
+    for n in [0, 1] {
+        at_edges[n].wait_applied(&format!("office-{n}"));
+        assert_eq!(
+            at_edges[n].applied_keys(),
+            ["same".to_owned(), format!("office-{n}")],
+            "nothing of the other store"
+        );
+    }
+    assert_eq!(at_cloud.applied().len(), 4);
+    assert_eq!(cloud.tell(&sale("k").header("X-Store", "cloud")).code(), "store-foreign");
 }

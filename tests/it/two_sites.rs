@@ -134,7 +134,7 @@ fn while_the_service_is_down_the_other_site_answers_and_then_no_longer() {
         assert_eq!(told.header("holdfast-served-by"), Some("cloud"), "{n}");
         slowest = slowest.max(told.took);
     }
-    assert!(slowest < Duration::from_secs(3), "{slowest:?}");
+    assert!(slowest < Duration::from_secs(10), "none waits for the end of its time: {slowest:?}");
     two.at_store.resume();
     two.wait_equal(11);
     two.store.wait_decider("store");
@@ -171,7 +171,7 @@ fn nobody_can_decide_queue() {
     two.at_store.stop();
     two.store.wait_decider("cloud");
     two.cut();
-    wait_for("nobody can be asked", SOON, || two.store.decider().is_empty());
+    wait_for("nobody can be asked", SOON, || two.store.decider().as_deref() == Some(""));
     let page = two.store.tell(&sale("q1")).expect(202).header("location").unwrap().to_owned();
     two.store.tell(&sale("q2")).expect(202);
     two.heal();
@@ -184,7 +184,7 @@ fn nobody_can_decide_queue() {
 
 #[test]
 fn a_client_reads_its_own_writes_at_the_other_site() {
-    let two = Two::with(|tx| tx.set("stale", "\"refuse\""));
+    let two = Two::with(|tx| tx.impatient().set("stale", "\"refuse\""));
     let seen = two.store.tell(&sale("k1")).expect(201).header("holdfast-seen").unwrap().to_owned();
     let read = Call::get("/tx/count").header("Holdfast-Seen", &seen);
     assert_eq!(two.cloud.tell(&read).expect(200).text(), "1", "it waits until the shadow is applied");
@@ -253,4 +253,46 @@ fn a_refusal_is_not_shadowed() {
     two.wait_equal(1);
     assert!(two.at_cloud.writes_of("bad").is_empty());
     assert!(two.store.tell(&Call::post("/tx/bad").key("bad")).expect(422).replayed());
+}
+
+#[test]
+fn with_one_receipt_a_success_survives_the_loss_of_the_machine_that_told_it() {
+    let mut two = Two::with(|tx| tx.set("ack", "{ peers = 1 }"));
+    for n in 0..5 {
+        two.store.tell(&sale(&format!("k{n}"))).expect(201);
+    }
+    // The machine and its disk: what was told is at the other site, though nobody waited for it to be applied there.
+    two.store.kill();
+    std::fs::remove_dir_all(two.store.site.data_dir()).unwrap();
+    for n in 0..5 {
+        two.at_cloud.wait_applied(&format!("k{n}"));
+    }
+    ledger::nothing_twice(&[&two.at_cloud]);
+    // Nobody to wait for: it goes on alone.
+    wait_for("the cloud knows that it is alone", SOON, || two.cloud.is_linked("store") == Some(false));
+    two.cloud.tell(&sale("alone")).expect(201);
+}
+
+#[test]
+fn retries_at_the_other_site_after_a_kill_are_the_same_writes() {
+    let mut two = Two::start();
+    let calls: Vec<Call> = (0..10).map(|n| sale(&format!("k{n}")).lane("till-1")).collect();
+    for call in &calls {
+        two.store.tell(call).expect(201);
+    }
+    two.store.kill();
+    // Some have come across and are replayed, some may not have: those are copies, which become one write on healing.
+    for call in &calls {
+        two.cloud.tell(call).expect(201);
+    }
+    two.store.restart();
+    two.wait_equal(10);
+    let here: Vec<_> = calls.iter().map(|call| two.store.tell(call).expect(201)).collect();
+    assert!(here.iter().all(|told| told.replayed()));
+    for (call, told) in calls.iter().zip(&here) {
+        let there = two.cloud.tell(call).expect(201);
+        assert!(there.replayed());
+        assert_eq!(there.status, told.status);
+    }
+    assert_eq!(two.at_store.applied().len(), 10);
 }

@@ -42,7 +42,7 @@ impl Recorder {
     /// Waits for a condition; the deadline is far beyond what a loaded machine needs.
     #[track_caller]
     fn wait(&self, what: &str, condition: impl Fn(&Heard) -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + Duration::from_secs(60);
         let mut heard = self.heard.lock().unwrap();
         while !condition(&heard) {
             let left = deadline.saturating_duration_since(Instant::now());

@@ -4,15 +4,21 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::net::TcpSocket;
+
 use super::{Recorder, group, log, print};
 use crate::control::tuning::Tuning;
 use crate::control::{Control, ControlError, ControlSettings, ControlTls, Endpoint, Role};
 use crate::model::SiteName;
 
-/// An address that is free now; a hub that restarts needs the same one again.
-fn free(tls: bool) -> Endpoint {
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    Endpoint { tls, address }
+/// An address for a hub that comes late or restarts: bound and not listening for as long as it is held, so that connections are
+/// refused, no other test is given the port, and a listener that allows reuse of its address, as all of ours do, can have it.
+fn held(tls: bool) -> (TcpSocket, Endpoint) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    let address = socket.local_addr().unwrap().to_string();
+    (socket, Endpoint { tls, address })
 }
 
 fn start(site: &str, role: Role, tls: Option<ControlTls>) -> (Control, Arc<Recorder>) {
@@ -48,7 +54,7 @@ fn hears(recorder: &Recorder, n: u64) {
 
 #[test]
 fn hints_flow_through_a_hub_that_comes_late_and_restarts() {
-    let endpoint = free(false);
+    let (_held, endpoint) = held(false);
     let (a, heard_a) = edge("a", &endpoint, None);
     // Published while nobody is there: kept in the window, repaired by the digest.
     a.publish_fingerprint(&group(""), print("a", 1));
@@ -78,27 +84,32 @@ fn hints_flow_through_a_hub_that_comes_late_and_restarts() {
     hears(&heard_cloud, 4);
     assert_eq!(heard_b.numbers(), [1, 2, 3, 4], "each once");
 
-    let stopped = Instant::now();
-    b.stop();
+    stops_promptly(&b);
     sees(&heard_a, "b", false);
-    a.stop();
-    cloud.stop();
-    assert!(stopped.elapsed() < Duration::from_secs(10), "{:?}", stopped.elapsed());
+    stops_promptly(&a);
+    stops_promptly(&cloud);
+}
+
+/// Without waiting for zenoh's own farewell, which may take 10 s.
+#[track_caller]
+fn stops_promptly(control: &Control) {
+    let began = Instant::now();
+    control.stop();
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
 }
 
 #[test]
 fn stopping_without_a_hub_is_prompt() {
-    let (a, _) = edge("a", &free(false), None);
+    let (_held, endpoint) = held(false);
+    let (a, _) = edge("a", &endpoint, None);
     a.publish_fingerprint(&group(""), print("a", 1));
-    let stopped = Instant::now();
-    a.stop();
-    assert!(stopped.elapsed() < Duration::from_secs(2), "{:?}", stopped.elapsed());
+    stops_promptly(&a);
 }
 
 /// Waits for what no event tells.
 #[track_caller]
 fn wait_for(what: &str, condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while !condition() {
         assert!(Instant::now() < deadline, "not in time: {what}");
         std::thread::sleep(Duration::from_millis(2));
@@ -107,7 +118,7 @@ fn wait_for(what: &str, condition: impl Fn() -> bool) {
 
 #[test]
 fn a_session_that_nobody_echoes_or_that_stays_alone_is_opened_anew() {
-    let endpoint = free(false);
+    let (_held, endpoint) = held(false);
     let (cloud, heard_cloud) = hub(&endpoint, None);
     // So impatient that the first echo comes too late; patience doubles until one is in time.
     let tuning = Tuning { beat_ms: 60, deaf_ms: 1, alone_ms: 150, round_ms: 200, ..Tuning::default() };
@@ -162,7 +173,7 @@ impl Authority {
 fn over_mtls_a_site_speaks_only_under_its_own_name_and_a_stranger_not_at_all() {
     let (folder, strange) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (ours, theirs) = (authority(), authority());
-    let endpoint = free(true);
+    let (_held, endpoint) = held(true);
     let (cloud, heard_cloud) = hub(&endpoint, Some(ours.identity(folder.path(), "cloud")));
     let (a, heard_a) = edge("a", &endpoint, Some(ours.identity(folder.path(), "a")));
     sees(&heard_cloud, "a", true);
@@ -224,7 +235,7 @@ fn speak_as(settings: &ControlSettings, foreign: &'static str, own: &'static str
 #[test]
 #[ignore = "a measurement"]
 fn latency_through_a_hub() {
-    let endpoint = free(false);
+    let (_held, endpoint) = held(false);
     let (_cloud, _) = hub(&endpoint, None);
     let (a, heard_a) = edge("a", &endpoint, None);
     let (_b, heard_b) = edge("b", &endpoint, None);

@@ -17,7 +17,8 @@ async fn a_stand_in_that_keeps_its_promises_ends_equal() {
     let report = crate::demo::run(options(None)).await.unwrap();
     assert!(report.is_good(), "{report}");
     assert_eq!(report.exit_code(), 0);
-    assert!(report.acknowledged > 200 && report.refused > 0, "{report}");
+    // Four phases in which each till sells, however slow the machine is; on an idle one it is some 900.
+    assert!(report.acknowledged >= 4 * 8 && report.refused > 0, "{report}");
     assert!(report.failover.requests > 0 && report.replay.writes > 0, "{report}");
     assert_eq!(report.applied[EDGE], report.applied[HUB]);
     let json: serde_json::Value = serde_json::from_str(&report.to_json()).unwrap();

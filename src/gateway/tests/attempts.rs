@@ -3,6 +3,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+
 use super::support::*;
 use crate::gateway::*;
 use crate::model::{Header, Request};
@@ -46,10 +48,10 @@ async fn how_a_service_ends_decides_the_class() {
             "broken",
         ),
         ("answers nonsense", vec![text("nonsense\r\n\r\n"), Step::Close], "broken"),
-        ("never answers", vec![Step::Wait(3 * SECOND)], "broken"),
+        ("never answers", vec![Step::Wait(600 * SECOND)], "broken"),
         (
             "stops in the body",
-            vec![text("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf"), Step::Wait(3 * SECOND)],
+            vec![text("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf"), Step::Wait(600 * SECOND)],
             "broken",
         ),
         (
@@ -71,9 +73,12 @@ async fn how_a_service_ends_decides_the_class() {
         ("has no body", vec![text("HTTP/1.1 204 No Content\r\n\r\n")], "204 "),
     ];
     for (name, steps, expected) in cases {
+        let hangs = matches!(steps.last(), Some(Step::Wait(_)));
         let service = service(move |_, _| steps.clone()).await;
         let mut settings = upstream_settings(&[service.address]);
-        settings.try_timeout = SECOND / 4;
+        if hangs {
+            settings.try_timeout = SECOND / 4;
+        }
         let upstream = Upstream::new(settings);
         let result = match upstream.attempt(attempt("/tx", None)).await {
             AttemptResult::Answered(answer) => {
@@ -83,14 +88,14 @@ async fn how_a_service_ends_decides_the_class() {
             AttemptResult::NeverSent { why } => format!("never sent: {why}"),
         };
         assert_eq!(result, expected, "{name}");
+        until("the service has read it", || !service.requests.lock().unwrap().is_empty()).await;
         assert_eq!(service.requests.lock().unwrap().len(), 1, "{name}: sent once");
     }
 }
 
 #[tokio::test]
 async fn what_was_never_sent_is_tried_at_every_endpoint_once() {
-    let dead = || async { tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap() };
-    let (a, b) = (dead().await, dead().await);
+    let ((_a, a), (_b, b)) = (dead(), dead());
     let never = Upstream::new(upstream_settings(&[a, b])).attempt(attempt("/", None)).await;
     assert!(matches!(&never, AttemptResult::NeverSent { why } if why.contains("connecting to")), "{never:?}");
     let alive = service(|_, _| ok("x")).await;
@@ -104,13 +109,16 @@ async fn what_was_never_sent_is_tried_at_every_endpoint_once() {
 
 #[tokio::test]
 async fn a_kept_connection_that_was_closed_meanwhile_costs_nothing() {
-    // Closes every connection a moment after its answer, without having said so.
+    // Closes every connection after its answer, when the client has put it aside, without having said so.
+    let gate = Arc::new(Semaphore::new(0));
+    let close = gate.clone();
     let service =
-        service(|n, _| [ok(&n.to_string()), vec![Step::Wait(Duration::from_millis(3)), Step::Close]].concat()).await;
+        service(move |n, _| [ok(&n.to_string()), vec![Step::Pass(close.clone()), Step::Close]].concat()).await;
     let upstream = Upstream::new(upstream_settings(&[service.address]));
     for n in 1..=20_u32 {
         let result = upstream.attempt(attempt("/", None)).await;
         assert!(matches!(&result, AttemptResult::Answered(a) if a.body == n.to_string()), "{n}: {result:?}");
+        gate.add_permits(1);
         until("the service closed", || service.closed.load(Ordering::SeqCst) == n as usize).await;
     }
     assert_eq!(service.connections.load(Ordering::SeqCst), 20);
@@ -182,16 +190,20 @@ async fn a_full_pool_is_never_sent() {
     let mut settings = upstream_settings(&[service.address]);
     settings.pool.in_flight = 1;
     // Given up by the pool, or by the time for one try: nothing was sent either way.
-    for (connect_timeout, try_timeout) in [(2 * SECOND, 60 * SECOND), (60 * SECOND, 2 * SECOND)] {
+    let cases = [(3 * SECOND, SOON), (SOON, 3 * SECOND)].map(|(connect_timeout, try_timeout)| {
         settings.pool.connect_timeout = connect_timeout;
         settings.try_timeout = try_timeout;
         let upstream = Upstream::new(settings.clone());
-        let read = hyper::Request::get("http://shop.example/").body(Body::Empty).unwrap();
-        // An answer whose body has not ended holds its place.
-        let Ok(held) = upstream.stream(read).await else { panic!("the service answers reads") };
-        let result = upstream.attempt(attempt("/", None)).await;
+        async move {
+            let read = hyper::Request::get("http://shop.example/").body(Body::Empty).unwrap();
+            // An answer whose body has not ended holds its place.
+            let Ok(_held) = upstream.stream(read).await else { panic!("the service answers reads") };
+            upstream.attempt(attempt("/", None)).await
+        }
+    });
+    let [by_the_pool, by_the_try] = cases;
+    for result in <[_; 2]>::from(tokio::join!(by_the_pool, by_the_try)) {
         assert!(matches!(result, AttemptResult::NeverSent { .. }), "{result:?}");
-        drop(held);
     }
     assert!(service.requests.lock().unwrap().iter().all(|head| head.starts_with("GET")));
 }
@@ -208,16 +220,16 @@ async fn health_is_asked_for_and_reported() {
     let mut settings = upstream_settings(&[service.address]);
     let interval = Duration::from_millis(5);
     settings.health =
-        Some(HealthSettings { path: "/health".into(), interval, timeout: SECOND, unhealthy: 2, healthy: 2 });
+        Some(HealthSettings { path: "/health".into(), interval, timeout: SOON, unhealthy: 2, healthy: 2 });
     let upstream = Upstream::new(settings);
     let _checks = upstream.spawn_checks();
     let mut healthy = upstream.healthy();
     sick.store(true, Ordering::SeqCst);
-    tokio::time::timeout(5 * SECOND, healthy.wait_for(|h| !*h)).await.unwrap().unwrap();
+    tokio::time::timeout(SOON, healthy.wait_for(|h| !*h)).await.unwrap().unwrap();
     let asked = service.requests.lock().unwrap().iter().filter(|r| r.starts_with("POST")).count();
     assert!(matches!(upstream.attempt(attempt("/", None)).await, AttemptResult::NeverSent { .. }));
     assert_eq!(service.requests.lock().unwrap().iter().filter(|r| r.starts_with("POST")).count(), asked);
     sick.store(false, Ordering::SeqCst);
-    tokio::time::timeout(5 * SECOND, healthy.wait_for(|h| *h)).await.unwrap().unwrap();
+    tokio::time::timeout(SOON, healthy.wait_for(|h| *h)).await.unwrap().unwrap();
     assert!(matches!(upstream.attempt(attempt("/", None)).await, AttemptResult::Answered(_)));
 }

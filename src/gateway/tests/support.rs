@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::gateway::*;
 use crate::model::{After, Group, LogId, Problem, SiteName, WriteId};
@@ -16,6 +16,8 @@ use crate::service::{Attempt, AttemptResult, Command, Handle, NewWrite, Reply};
 /// How far the fake group's replica says it is.
 pub const DECIDED: u64 = 100;
 pub const SECOND: Duration = Duration::from_secs(1);
+/// Long enough for a loaded machine; no test that passes waits for it.
+pub const SOON: Duration = Duration::from_secs(60);
 
 pub fn write_id(n: u64) -> WriteId {
     WriteId { log: LogId { store: [7; 16], incarnation: 1 }, n }
@@ -30,8 +32,8 @@ pub fn upstream_settings(addresses: &[SocketAddr]) -> UpstreamSettings {
     UpstreamSettings {
         service: "tx".into(),
         endpoints: addresses.iter().map(endpoint).collect(),
-        pool: PoolSettings { connect_timeout: SECOND, in_flight: 64, idle: 16, idle_timeout: 30 * SECOND },
-        try_timeout: 2 * SECOND,
+        pool: PoolSettings { connect_timeout: SOON, in_flight: 64, idle: 16, idle_timeout: SOON },
+        try_timeout: SOON,
         health: None,
         max_replay_body: 64 << 10,
         large_answers: 1 << 20,
@@ -206,8 +208,18 @@ pub enum Step {
     /// Writes and keeps the connection.
     Write(String),
     Wait(Duration),
+    /// Waits until the test lets one more pass.
+    Pass(Arc<Semaphore>),
     /// Ends the connection.
     Close,
+}
+
+/// An address that refuses connections for as long as the socket lives: bound, so that nobody else gets it, and not listening.
+pub fn dead() -> (TcpSocket, SocketAddr) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let address = socket.local_addr().unwrap();
+    (socket, address)
 }
 
 pub fn ok(body: &str) -> Vec<Step> {
@@ -236,7 +248,10 @@ pub async fn service(script: impl Fn(usize, &str) -> Vec<Step> + Send + Sync + '
                         match step {
                             Step::Write(text) => stream.write_all(text.as_bytes()).await.unwrap_or_default(),
                             Step::Wait(time) => tokio::time::sleep(time).await,
+                            Step::Pass(gate) => gate.acquire().await.expect("no gate is ever closed").forget(),
                             Step::Close => {
+                                // Said, not only dropped: a child that is being started somewhere holds a copy for a moment.
+                                let _ = stream.shutdown().await;
                                 drop(stream);
                                 ended.fetch_add(1, Ordering::SeqCst);
                                 return;
@@ -303,7 +318,7 @@ impl Wire {
     }
     pub async fn read(&mut self) -> String {
         let read = read_message(&mut self.stream, &mut self.held, true);
-        tokio::time::timeout(5 * SECOND, read).await.expect("an answer in time").unwrap_or_default()
+        tokio::time::timeout(SOON, read).await.expect("an answer in time").unwrap_or_default()
     }
     pub async fn ask(&mut self, text: &str) -> String {
         self.send(text).await;
@@ -312,7 +327,7 @@ impl Wire {
     /// Whether the other side ends the connection.
     pub async fn is_closed(&mut self) -> bool {
         let mut byte = [0];
-        matches!(tokio::time::timeout(2 * SECOND, self.stream.read(&mut byte)).await, Ok(Ok(0) | Err(_)))
+        matches!(tokio::time::timeout(SOON, self.stream.read(&mut byte)).await, Ok(Ok(0) | Err(_)))
     }
 }
 
@@ -334,5 +349,5 @@ pub async fn until(what: &str, holds: impl Fn() -> bool) {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
-    tokio::time::timeout(5 * SECOND, wait).await.unwrap_or_else(|_| panic!("{what} did not come true"));
+    tokio::time::timeout(SOON, wait).await.unwrap_or_else(|_| panic!("{what} did not come true"));
 }

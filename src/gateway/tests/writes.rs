@@ -1,4 +1,8 @@
 //! Writes, from the client's bytes to the client's answer.
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
 use super::support::*;
 use crate::idempotency::{Dialect, KeyRules};
 use crate::service::AttemptResult;
@@ -141,12 +145,15 @@ async fn continue_is_said_when_the_body_is_wanted() {
 
 #[tokio::test]
 async fn a_client_that_hangs_up_cancels_no_write() {
-    let service = service(|_, _| [vec![Step::Wait(SECOND / 10)], ok("done")].concat()).await;
+    let gate = Arc::new(Semaphore::new(0));
+    let held = gate.clone();
+    let service = service(move |_, _| [vec![Step::Pass(held.clone())], ok("done")].concat()).await;
     let gateway = gateway(upstream_settings(&[service.address]), |_| {}).await;
     let mut wire = Wire::to(gateway.address).await;
     wire.send(&post("/tx", "Idempotency-Key: k\r\n", "{}")).await;
     until("the service is asked", || service.requests.lock().unwrap().len() == 1).await;
     drop(wire);
+    gate.add_permits(1);
     until("the write is answered", || gateway.seen.lock().unwrap().results.len() == 1).await;
     assert!(matches!(&gateway.seen.lock().unwrap().results[0], AttemptResult::Answered(a) if a.body == "done"));
     let again = ask(gateway.address, &post("/tx", "Idempotency-Key: k\r\n", "{}")).await;

@@ -176,7 +176,7 @@ fn a_full_disk_keeps_the_batch_until_there_is_room() {
         |n| vec![Op::Request(id(log(1), n), request(&"x".repeat(20_000))), Op::Row(Box::new(sending(id(log(1), n))))];
     Store::apply(&mut journal, &g, big(1));
     let waiting: Vec<_> = (2..40).map(|n| hand_over(&journal, &g, big(n))).collect();
-    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
     while journal.space() != Space::Full {
         assert!(std::time::Instant::now() < deadline, "the disk was never full");
         std::thread::yield_now();
@@ -186,7 +186,7 @@ fn a_full_disk_keeps_the_batch_until_there_is_room() {
     assert!(journal.fatal().borrow().is_none());
     journal.limit_pages(100_000);
     for receiver in waiting {
-        receiver.recv_timeout(Duration::from_secs(20)).unwrap().unwrap();
+        receiver.recv_timeout(Duration::from_secs(60)).unwrap().unwrap();
     }
     assert_eq!(journal.space(), Space::Ok);
     assert!(block_on(journal.verify()).unwrap().is_whole());

@@ -66,7 +66,11 @@ async fn the_dialling_side_fetches_the_pages_that_it_wants() {
     // Nothing is fetched any more once it is not wanted; the page waits, bounded.
     store.send("cloud", Message::Status(Status { healthy: true, lag_ms: 0, cursors: vec![] }));
     cloud.message().await;
-    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    // A read on the same connection comes after the end of the fetch that was parked there.
+    for _ in 0..2 {
+        let head = Request::head("/x").body(Full::new(bytes::Bytes::new())).unwrap();
+        store.links.read(&site("cloud"), &group(), head).await.unwrap();
+    }
     let sent: Vec<Sent> = (20..26).map(|from| cloud.send("store-042", Message::Page(page_from(from)))).collect();
     assert_eq!(sent[..4], [Sent::Queued; 4]);
     assert_eq!(sent[4..], [Sent::Full; 2]);
@@ -79,13 +83,11 @@ async fn the_dialling_side_fetches_the_pages_that_it_wants() {
 #[tokio::test]
 async fn the_round_trip_is_measured() {
     let (cloud, store) = linked().await;
-    let measured = async {
-        while store.state("cloud").round_trip_us.is_none() || cloud.state("store-042").round_trip_us.is_none() {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(SOON, measured).await.unwrap();
-    assert!(store.state("cloud").round_trip_us < Some(500_000));
+    // Of a loopback, so far below a second as soon as one beat is not held up by the machine.
+    for (here, peer) in [(&store, "cloud"), (&cloud, "store-042")] {
+        let measured = || here.state(peer).round_trip_us.is_some_and(|us| us < 500_000);
+        until(measured, || format!("no round trip in {:?}", here.state(peer))).await;
+    }
 }
 
 #[tokio::test]
@@ -148,9 +150,18 @@ async fn where_both_sides_dial_one_connection_stays() {
     let store = start(listening).await;
     way_back.target.send_replace(store.links.local_addr());
     cloud.up("store-042").await;
-    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
-    assert!(cloud.state("store-042").connected && store.state("cloud").connected);
-    let before = cloud.state("store-042").connections;
-    tokio::time::sleep(std::time::Duration::from_millis(1_000)).await;
-    assert_eq!(cloud.state("store-042").connections, before, "the two take turns in replacing each other");
+    // Whichever connection came first, a second later they have agreed on one: many times the pause between two dials.
+    let connections =
+        || [cloud.state("store-042"), store.state("cloud")].map(|state| (state.connected, state.connections));
+    let settled = async {
+        loop {
+            let before = connections();
+            tokio::time::sleep(std::time::Duration::from_millis(1_000)).await;
+            if connections() == before && before.iter().all(|(connected, _)| *connected) {
+                break;
+            }
+        }
+    };
+    let settled = tokio::time::timeout(SOON, settled).await;
+    assert!(settled.is_ok(), "the two take turns in replacing each other: {:?}", connections());
 }

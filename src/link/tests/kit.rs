@@ -18,7 +18,8 @@ use crate::model::{Group, SiteName};
 use crate::service::Message;
 use crate::wire::Difference;
 
-pub const SOON: Duration = Duration::from_secs(10);
+/// Long enough for a loaded machine; no test that passes waits for it.
+pub const SOON: Duration = Duration::from_secs(60);
 
 pub fn site(name: &str) -> SiteName {
     SiteName::new(name)
@@ -108,14 +109,19 @@ impl Site {
     }
     /// Waits until the last error at this site says so.
     pub async fn fails_with(&self, peer: &str, expected: &str) {
-        let failed = async {
-            while !self.state(peer).last_error.is_some_and(|error| error.contains(expected)) {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        let waited = timeout(SOON, failed).await;
-        assert!(waited.is_ok(), "expected {expected:?}, state is {:?}", self.state(peer));
+        let failed = || self.state(peer).last_error.is_some_and(|error| error.contains(expected));
+        until(failed, || format!("expected {expected:?}, state is {:?}", self.state(peer))).await;
     }
+}
+
+/// Waits for what no event tells.
+pub async fn until(condition: impl Fn() -> bool, otherwise: impl Fn() -> String) {
+    let holds = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    assert!(timeout(SOON, holds).await.is_ok(), "{}", otherwise());
 }
 
 pub fn settings(me: &str) -> LinkSettings {
@@ -184,6 +190,8 @@ pub struct Relay {
     pub address: SocketAddr,
     pub line: watch::Sender<Line>,
     pub connections: Arc<AtomicU64>,
+    /// Carried so far, both directions together.
+    pub bytes: Arc<AtomicU64>,
     pub target: watch::Sender<Option<SocketAddr>>,
 }
 
@@ -199,9 +207,10 @@ impl Relay {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let line = watch::Sender::new(Line::Open);
-        let connections = Arc::new(AtomicU64::new(0));
+        let (connections, bytes) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
         let target = watch::Sender::new(None);
         let (lines, count, targets) = (line.clone(), connections.clone(), target.clone());
+        let pace = Pace { bytes_per_second, carried: bytes.clone() };
         tokio::spawn(async move {
             loop {
                 let (near, _) = listener.accept().await.unwrap();
@@ -214,21 +223,27 @@ impl Relay {
                     socket.set_recv_buffer_size(16 << 10).unwrap();
                 }
                 let Ok(far) = socket.connect(target).await else { continue };
-                tokio::spawn(forward(near, far, lines.subscribe(), bytes_per_second));
+                tokio::spawn(forward(near, far, lines.subscribe(), pace.clone()));
             }
         });
-        Self { address, line, connections, target }
+        Self { address, line, connections, bytes, target }
     }
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 }
 
-async fn forward(near: TcpStream, far: TcpStream, mut line: watch::Receiver<Line>, bytes_per_second: usize) {
+#[derive(Clone)]
+struct Pace {
+    bytes_per_second: usize,
+    carried: Arc<AtomicU64>,
+}
+
+async fn forward(near: TcpStream, far: TcpStream, mut line: watch::Receiver<Line>, pace: Pace) {
     let ((mut near_in, mut near_out), (mut far_in, mut far_out)) = (near.into_split(), far.into_split());
     let lines = line.clone();
-    let there = pump(&mut near_in, &mut far_out, lines.clone(), Line::SilentThere, bytes_per_second);
-    let back = pump(&mut far_in, &mut near_out, lines, Line::SilentBack, bytes_per_second);
+    let there = pump(&mut near_in, &mut far_out, lines.clone(), Line::SilentThere, &pace);
+    let back = pump(&mut far_in, &mut near_out, lines, Line::SilentBack, &pace);
     tokio::select! {
         _ = async { tokio::join!(there, back) } => {}
         _ = line.wait_for(|line| *line == Line::Cut) => {}
@@ -240,7 +255,7 @@ async fn pump(
     to: &mut (impl AsyncWriteExt + Unpin),
     mut line: watch::Receiver<Line>,
     one_way: Line,
-    bytes_per_second: usize,
+    Pace { bytes_per_second, carried }: &Pace,
 ) {
     let silent = |line: &Line| *line == Line::Silent || *line == one_way;
     let mut buffer = [0; 4096];
@@ -248,9 +263,10 @@ async fn pump(
         if silent(&line.borrow()) {
             continue;
         }
-        if bytes_per_second > 0 {
-            tokio::time::sleep(Duration::from_secs_f64(read as f64 / bytes_per_second as f64)).await;
+        if *bytes_per_second > 0 {
+            tokio::time::sleep(Duration::from_secs_f64(read as f64 / *bytes_per_second as f64)).await;
         }
+        carried.fetch_add(read as u64, Relaxed);
         if to.write_all(&buffer[..read]).await.is_err() {
             return;
         }

@@ -52,10 +52,14 @@ async fn a_line_that_swallows_everything_or_one_direction_is_noticed_in_time() {
         cloud.down("store-042").await;
         store.down("cloud").await;
         let noticed = began.elapsed();
-        // One direction: who hears nothing closes, then the other one hears nothing either, or that it was closed.
-        assert!(noticed < dead_after * periods + Duration::from_millis(900), "noticed after {noticed:?}");
+        // One direction: who hears nothing closes, then the other one hears nothing either, or that it was closed. A machine
+        // that stands still adds to it; without beats nobody would notice for a quarter of an hour.
+        assert!(noticed < dead_after * periods + SOON / 4, "noticed after {noticed:?}");
         let errors = [cloud.state("store-042").last_error, store.state("cloud").last_error];
-        assert!(errors.iter().flatten().any(|error| error.starts_with("nothing heard for 1.")), "{errors:?}");
+        let silence_s =
+            |error: &String| error.strip_prefix("nothing heard for ")?.strip_suffix(" s")?.parse::<f64>().ok();
+        let silences: Vec<f64> = errors.iter().flatten().filter_map(silence_s).collect();
+        assert!(!silences.is_empty() && silences.iter().all(|s| *s >= dead_after.as_secs_f64()), "{errors:?}");
         relay.line.send_replace(Line::Open);
     }
     store.up("cloud").await;
@@ -82,11 +86,11 @@ async fn a_burst_of_pages_on_a_slow_line_does_not_hold_up_a_wish() {
         for page in &pages {
             assert_eq!(near.send(to, Message::Page(page.clone())), Sent::Queued);
         }
-        // The burst is well under way.
-        tokio::time::sleep(Duration::from_millis(1_500)).await;
-        let mut slowest = Duration::ZERO;
+        let carried = || relay.bytes.load(Relaxed);
+        until(|| carried() > 300_000, || "the burst is not under way".to_owned()).await;
+        let mut most = 0;
         for _ in 0..3 {
-            let began = Instant::now();
+            let before = carried();
             assert_eq!(near.send(to, wish(1_000)), Sent::Queued);
             loop {
                 match far.message().await {
@@ -95,10 +99,11 @@ async fn a_burst_of_pages_on_a_slow_line_does_not_hold_up_a_wish() {
                     other => panic!("{other:?}"),
                 }
             }
-            slowest = slowest.max(began.elapsed());
+            most = most.max(carried() - before);
         }
-        // The burst takes 17 s; a window of 64 KiB takes a quarter of a second.
-        assert!(slowest < Duration::from_millis(1_000), "a wish took {slowest:?}");
+        // The burst is 4 MiB; ahead of a wish goes a window of 64 KiB, a quarter of a second on this line. Counted in bytes, because
+        // a loaded machine makes the line slower.
+        assert!(most < 4 * (64 << 10), "a wish waited for {most} bytes");
         assert_eq!(relay.connections.load(Relaxed), 1, "the busy line was taken for a dead one");
     }
 }
@@ -180,12 +185,7 @@ async fn a_group_that_takes_nothing_stops_its_link_no_longer_than_allowed() {
     for _ in 0..5 {
         store.send("cloud", ask());
     }
-    let counted = async {
-        while cloud.state("store-042").refused < 3 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(SOON, counted).await.unwrap();
+    until(|| cloud.state("store-042").refused >= 3, || format!("{:?}", cloud.state("store-042"))).await;
     assert_eq!([cloud.message().await, cloud.message().await], [ask(), ask()]);
     store.send("cloud", wish(1));
     assert_eq!(cloud.message().await, wish(1));

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use super::process::{Process, Scratch, free_addresses};
+use holdfast::demo::Addresses;
+
+use super::process::{Process, Scratch};
 use super::traffic::{ORDERS, TRANSACTIONS, get};
 use super::{Error, Options};
 
@@ -61,21 +63,6 @@ pub struct Appliance {
     pub config: PathBuf,
 }
 
-#[derive(Clone, Copy, Debug)]
-pub struct Addresses {
-    pub gateway: SocketAddr,
-    pub admin: SocketAddr,
-    pub link: SocketAddr,
-    pub control: SocketAddr,
-}
-
-impl Addresses {
-    pub fn free() -> Result<Self, Error> {
-        let [gateway, admin, link, control] = free_addresses()?;
-        Ok(Self { gateway, admin, link, control })
-    }
-}
-
 impl Appliance {
     /// `name` is that of its folder; returns when the appliance is ready.
     pub fn start(
@@ -87,7 +74,7 @@ impl Appliance {
         upstream: SocketAddr,
     ) -> Result<Self, Error> {
         let folder = scratch.folder(name)?;
-        let at = Addresses::free()?;
+        let at = Addresses::free().map_err(|source| Error::Port { source })?;
         let config = folder.join("holdfast.toml");
         let text = configuration(&folder, &at, setup, role, upstream);
         std::fs::write(&config, text).map_err(Error::file("write", &config))?;

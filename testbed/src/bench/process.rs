@@ -1,7 +1,7 @@
 //! The processes that are measured, their CPU time, and the folder they live in. All end with their owner.
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -178,18 +178,6 @@ impl std::ops::Sub for Cpu {
     fn sub(self, before: Cpu) -> Cpu {
         Cpu { user_s: self.user_s - before.user_s, system_s: self.system_s - before.system_s }
     }
-}
-
-/// Free ports of the loopback, found by binding them all at once and letting them go.
-pub fn free_addresses<const N: usize>() -> Result<[SocketAddr; N], Error> {
-    let mut held = Vec::with_capacity(N);
-    let mut addresses = [SocketAddr::from(([127, 0, 0, 1], 0)); N];
-    for address in &mut addresses {
-        let listener = TcpListener::bind("127.0.0.1:0").map_err(|source| Error::Port { source })?;
-        *address = listener.local_addr().map_err(|source| Error::Port { source })?;
-        held.push(listener);
-    }
-    Ok(addresses)
 }
 
 #[cfg(test)]

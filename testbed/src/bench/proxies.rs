@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::appliance::{Appliance, Durability, Role, Service, Setup};
-use super::process::{Cpu, Process, Scratch, free_addresses};
+use super::process::{Cpu, Process, Scratch};
 use super::threads::Threads;
 use super::{Error, Options, Verdict, own_program, rivals, spread, traffic, word};
 use crate::load::{Report, Upstream, UpstreamOptions, run};
@@ -272,7 +272,7 @@ fn envoy(
     (first, second): (SocketAddr, Option<SocketAddr>),
 ) -> Result<(Process, SocketAddr), Error> {
     let name = name(rival);
-    let [address] = free_addresses()?;
+    let address = holdfast::demo::free_address().map_err(|source| Error::Port { source })?;
     let path = scratch.path().join(format!("{name}.json"));
     std::fs::write(&path, envoy_configuration(address, first, second, rival == Rival::EnvoyLean).to_string())
         .map_err(Error::file("write", &path))?;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::SOON;
 use super::http::{self, Headers};
 
 /// Why a client was told nothing.
@@ -90,7 +91,7 @@ impl Call {
             target: target.to_owned(),
             headers: Headers::new(),
             body: Vec::new(),
-            patience: Duration::from_secs(15),
+            patience: SOON,
         }
     }
     pub fn get(target: &str) -> Self {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use super::wait_for;
+use super::{SOON, wait_for};
 
 const LOG_LINES_SHOWN: usize = 60;
 
@@ -36,7 +36,7 @@ pub fn run(mut command: Command) -> Ended {
     };
     let out = read(Box::new(child.stdout.take().unwrap()));
     let err = read(Box::new(child.stderr.take().unwrap()));
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + SOON;
     let code = loop {
         if let Some(status) = child.try_wait().unwrap() {
             break status.code();
@@ -90,9 +90,9 @@ impl Process {
     }
 
     #[track_caller]
-    pub fn wait_end(&mut self, within: Duration) -> ExitStatus {
+    pub fn wait_end(&mut self) -> ExitStatus {
         self.expected_to_end = true;
-        wait_for(&format!("{} ends", self.name), within, || self.ended().is_some());
+        wait_for(&format!("{} ends", self.name), SOON, || self.ended().is_some());
         self.ended().expect("just seen")
     }
 

@@ -25,7 +25,9 @@ impl Scene {
     /// The appliance has noticed that its service is gone.
     #[track_caller]
     pub fn wait_down(&self) {
-        wait_for("the service is known to be down", SOON, || !healthy(&self.store));
+        wait_for("the service is known to be down", SOON, || {
+            self.store.try_api("/status").is_some_and(|status| status["groups"][0]["healthy"] == false)
+        });
     }
 }
 
@@ -82,7 +84,7 @@ impl Two {
     #[track_caller]
     pub fn wait_apart(&self) {
         wait_for("the sites know that they are apart", SOON, || {
-            !self.store.is_linked("cloud") && !self.cloud.is_linked("store")
+            self.store.is_linked("cloud") == Some(false) && self.cloud.is_linked("store") == Some(false)
         });
     }
     pub fn cut(&self) {

@@ -107,7 +107,7 @@ impl Site {
     pub fn toml(&self) -> String {
         let sites: Vec<String> = self.sites.iter().map(|site| format!("\"{site}\"")).collect();
         let mut text = format!(
-            "site = \"{}\"\ndata_dir = \"data\"\ndrain = \"1s\"\n\n[realm]\nname = \"{}\"\nsites = [{}]\n\n[gateway]\nlisten = [\"{}\"]\n\n\
+            "site = \"{}\"\ndata_dir = \"data\"\ndrain = \"20s\"\n\n[realm]\nname = \"{}\"\nsites = [{}]\n\n[gateway]\nlisten = [\"{}\"]\n\n\
              [admin]\nlisten = \"{}\"\n\n[log]\nfilter = \"info,holdfast=debug\"\n",
             self.name,
             self.realm,
@@ -214,7 +214,7 @@ impl Appliance {
     #[track_caller]
     pub fn stop(&mut self) {
         self.process.signal("TERM");
-        let status = self.process.wait_end(SOON);
+        let status = self.process.wait_end();
         assert_eq!(status.code(), Some(0), "after SIGTERM");
     }
     /// With another text as configuration. It must have ended.
@@ -231,7 +231,7 @@ impl Appliance {
         Call::get(&format!("/api/v1{path}")).told(self.site.admin).expect(200).json()
     }
     pub fn try_api(&self, path: &str) -> Option<Value> {
-        let told = Call::get(&format!("/api/v1{path}")).patience(Duration::from_secs(2)).send(self.site.admin).ok()?;
+        let told = Call::get(&format!("/api/v1{path}")).patience(Duration::from_secs(10)).send(self.site.admin).ok()?;
         (told.status == 200).then(|| told.json())
     }
     #[track_caller]
@@ -242,14 +242,15 @@ impl Appliance {
     pub fn count(&self, field: &str) -> u64 {
         self.try_api("/status").and_then(|s| s["groups"][0][field].as_u64()).unwrap_or(u64::MAX)
     }
-    pub fn decider(&self) -> String {
-        let status = self.try_api("/status").unwrap_or_default();
-        status["groups"][0]["decider"].as_str().unwrap_or_default().to_owned()
+    /// Empty: nobody. `None`: it does not say.
+    pub fn decider(&self) -> Option<String> {
+        Some(self.try_api("/status")?["groups"][0]["decider"].as_str().unwrap_or_default().to_owned())
     }
-    pub fn is_linked(&self, peer: &str) -> bool {
-        let status = self.try_api("/status").unwrap_or_default();
-        let peers = status["peers"].as_array().cloned().unwrap_or_default();
-        peers.iter().any(|p| p["site"] == peer && p["linked"] == true)
+    /// `None`: it does not say.
+    pub fn is_linked(&self, peer: &str) -> Option<bool> {
+        let status = self.try_api("/status")?;
+        let peer = status["peers"].as_array()?.iter().find(|p| p["site"] == peer)?;
+        peer["linked"].as_bool()
     }
     /// The group's peer is known as healthy: it may be asked to decide.
     #[track_caller]
@@ -270,7 +271,7 @@ impl Appliance {
     }
     #[track_caller]
     pub fn wait_decider(&self, site: &str) {
-        wait_for(&format!("{} asks {site}", self.site.name), SOON, || self.decider() == site);
+        wait_for(&format!("{} asks {site}", self.site.name), SOON, || self.decider().as_deref() == Some(site));
     }
     fn log_path(&self) -> PathBuf {
         self.site.folder.path().join("holdfast.log")

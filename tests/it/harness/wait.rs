@@ -2,7 +2,7 @@
 use std::time::{Duration, Instant};
 
 /// Long enough for a loaded machine; no test that passes waits for it.
-pub const SOON: Duration = Duration::from_secs(20);
+pub const SOON: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(10);
 
 /// Panics with `what` when the condition does not come true in time.

@@ -1,13 +1,14 @@
-//! Small languages in values: lanes, stores, probes.
+//! The small languages of `lane` and `store_from`, as the configuration has them.
 use std::fmt;
 use std::str::FromStr;
+
+use http::HeaderName;
 
 /// One element of `lane`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LaneRule {
     Service,
-    /// In lower case.
-    Header(String),
+    Header(HeaderName),
     Cookie(String),
     JwtClaim(String),
     Path,
@@ -21,8 +22,7 @@ pub enum LaneRule {
 /// Where a hub finds the store in a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreFrom {
-    /// In lower case.
-    Header(String),
+    Header(HeaderName),
     /// The first label of the host.
     Host,
     /// A segment of the path, counted from 1.
@@ -50,6 +50,19 @@ impl RuleError {
             RuleError::Store(_) | RuleError::Later(_) => "write header:NAME, host or path:N (from 1)",
             RuleError::HeaderName(_) => "write header:NAME with a name that HTTP allows",
         }
+    }
+}
+
+impl LaneRule {
+    /// What a service has that says nothing.
+    pub fn defaults() -> Vec<LaneRule> {
+        let session = LaneRule::Header(HeaderName::from_static("x-session-id"));
+        vec![session, LaneRule::JwtClaim("sub".to_owned()), LaneRule::Path]
+    }
+
+    /// Finds something in every request: what stands behind it in a list is never looked at.
+    pub fn always_hits(&self) -> bool {
+        matches!(self, LaneRule::Service | LaneRule::Path | LaneRule::ClientIp)
     }
 }
 
@@ -117,9 +130,8 @@ fn segment(text: &str) -> Option<usize> {
     text.parse().ok().filter(|n| (1..=64).contains(n))
 }
 
-fn header_name(name: &str) -> Result<String, RuleError> {
-    let parsed = http::HeaderName::from_bytes(name.as_bytes());
-    parsed.map(|name| name.as_str().to_owned()).map_err(|_| RuleError::HeaderName(name.to_owned()))
+fn header_name(name: &str) -> Result<HeaderName, RuleError> {
+    HeaderName::from_bytes(name.as_bytes()).map_err(|_| RuleError::HeaderName(name.to_owned()))
 }
 
 #[cfg(test)]
@@ -128,19 +140,20 @@ mod tests {
 
     #[test]
     fn lanes_read_back_what_they_print() {
+        assert_eq!("header:X-A".parse::<LaneRule>().map(|rule| rule.to_string()), Ok("header:x-a".to_owned()));
         for text in
             ["service", "header:x-session-id", "cookie:SID", "jwt:sub", "path", "path:2", "json:/a/b", "client-ip"]
         {
             assert_eq!(text.parse::<LaneRule>().map(|rule| rule.to_string()), Ok(text.to_owned()));
         }
-        for bad in ["", "services", "path:0", "path:x", "json:a", "cookie:", "header:", "header:a b", "ip"] {
+        for bad in ["", "services", "path:0", "path:x", "json:a", "cookie:", "header:", "header:a b", "ip", "query:x"] {
             assert!(bad.parse::<LaneRule>().is_err(), "{bad}");
         }
     }
 
     #[test]
     fn a_store_is_never_taken_from_an_unverified_claim() {
-        assert_eq!("header:X-Store".parse(), Ok(StoreFrom::Header("x-store".into())));
+        assert_eq!("header:X-Store".parse(), Ok(StoreFrom::Header(HeaderName::from_static("x-store"))));
         assert_eq!("path:1".parse(), Ok(StoreFrom::PathSegment(1)));
         assert_eq!("host".parse(), Ok(StoreFrom::Host));
         assert!(matches!("jwt:store".parse::<StoreFrom>(), Err(RuleError::Later(_))));
