@@ -115,6 +115,9 @@ impl Core {
     fn peer_cursor(&mut self, cx: &mut Cx, from: &SiteName, line: Cursor) {
         let now = cx.ms();
         if line.log != self.own && !self.series.contains_key(&line.log) {
+            if line.site == self.settings.me {
+                return self.stop_for_past(cx, from, line.log);
+            }
             self.series.insert(line.log, Series::new(line.log, line.site.clone()));
             self.status_due = true;
         }
@@ -156,6 +159,27 @@ impl Core {
             "{peer} knows another past of this site's own log: data_dir was restored from a copy, or is in use twice"
         );
         self.stop(cx, why);
+    }
+
+    /// This store is new, and a peer has writes of this site's earlier one: what the service here holds of them nobody knows.
+    /// To follow from the start would apply them again (G2), so a person decides.
+    fn stop_for_past(&mut self, cx: &mut Cx, peer: &SiteName, log: LogId) {
+        if self.past.insert(log) {
+            let why = format!(
+                "data_dir is new, and {peer} has writes that this site made with an earlier one ({log}). If the service \
+                 here is as empty as data_dir, resume: everything is applied to it from the start. If it holds data, do not: \
+                 give it the state of another site first"
+            );
+            self.stop(cx, why);
+        }
+    }
+
+    /// A person says that this replica is as empty as its store: what this site made before is followed like any series.
+    pub(crate) fn take_up_past(&mut self, cx: &mut Cx) {
+        for log in std::mem::take(&mut self.past) {
+            self.series.insert(log, Series::new(log, self.settings.me.clone()));
+            self.persist_series(cx, log);
+        }
     }
 
     pub(crate) fn say_status_soon(&mut self, cx: &mut Cx) {

@@ -14,6 +14,10 @@ impl Core {
         if page.log == self.own {
             return cx.note(Note::Fork { peer: from.clone(), log: page.log });
         }
+        if page.site == self.settings.me && !self.series.contains_key(&page.log) {
+            // Of an earlier store of this site: a person decides first.
+            return;
+        }
         if !self.settings.replicas.contains(&page.site) {
             let why = format!("a page of {}, which is not in replicas", page.site);
             return cx.note(Note::Invalid { peer: from.clone(), why });

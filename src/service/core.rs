@@ -128,6 +128,8 @@ pub struct Core {
     pub(crate) quarantined: BTreeMap<WriteId, Quarantined>,
     pub(crate) healthy: bool,
     pub(crate) stopped: Option<String>,
+    /// Logs that this site made with an earlier store, before a person said what its replica holds of them.
+    pub(crate) past: BTreeSet<LogId>,
     /// A peer knows another past of the own log: nothing more is accepted.
     pub(crate) forked: bool,
     /// Divergences in a row.

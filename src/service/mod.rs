@@ -21,6 +21,8 @@ mod settings;
 mod task;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 mod view;
 pub(crate) mod write;
 

@@ -27,6 +27,7 @@ impl Core {
             }
             self.stopped = None;
             self.divergences = 0;
+            self.take_up_past(cx);
             cx.persist(Op::Stopped(None));
             self.work.push_back(Work::Shadows);
             self.status_due = true;

@@ -52,6 +52,7 @@ impl Core {
             quarantined: recovered.quarantined.into_iter().map(|q| (q.id, q)).collect(),
             healthy: false,
             stopped: recovered.stopped,
+            past: BTreeSet::new(),
             forked: false,
             divergences: 0,
             chooser: Chooser::new(settings.order.clone(), settings.lag_ms),

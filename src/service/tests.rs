@@ -1,0 +1,71 @@
+//! What takes more than the simulator's world: single events, and what the machine says.
+use super::testing::settings;
+use super::*;
+use crate::journal::{Memory, Op};
+use crate::model::{Chain, Group, LogId, SiteName};
+
+const NOW: Now = Now { mono_ms: 1_000, wall_ms: 1_000, clock_ms: 1_000 };
+
+fn log(n: u8) -> LogId {
+    LogId { store: [n; 16], incarnation: 1 }
+}
+
+fn handle(core: &mut Core, event: Event) -> Vec<Effect> {
+    let mut out = Vec::new();
+    core.handle(NOW, event, &mut out);
+    out
+}
+
+fn linked_core() -> Core {
+    let group = Group { service: "pos".into(), store: String::new() };
+    let recovered = Memory::new().recover(&group, 64);
+    let mut core = Core::recover(settings("a", &["a", "b"]), log(1), recovered, NOW, &mut Vec::new());
+    handle(&mut core, Event::Health { healthy: true });
+    handle(&mut core, Event::LinkUp { peer: SiteName::new("b") });
+    core
+}
+
+/// The peer says how much it has of a series that site `a` has made.
+fn status(of: LogId) -> Event {
+    let cursor =
+        Cursor { log: of, site: SiteName::new("a"), received: 3, chain: Chain([3; 8]), decided: 3, want: false };
+    let status = Status { healthy: true, lag_ms: 0, cursors: vec![cursor] };
+    Event::Message { from: SiteName::new("b"), message: Message::Status(status) }
+}
+
+fn wants(effects: &[Effect], log: LogId) -> bool {
+    effects.iter().any(|effect| match effect {
+        Effect::Send { message: Message::Status(status), .. } => status.cursors.iter().any(|c| c.log == log && c.want),
+        _ => false,
+    })
+}
+
+#[test]
+fn a_new_store_in_front_of_a_service_with_a_past_waits_for_a_person() {
+    let (mut core, past) = (linked_core(), log(9));
+    let said = handle(&mut core, status(past));
+    let stopped = core.view(NOW).stopped.expect("what the service holds nobody knows (G2)");
+    assert!(stopped.contains("data_dir is new") && stopped.contains(&past.to_string()), "{stopped}");
+    assert!(said.iter().any(|effect| matches!(effect, Effect::Persist(Op::Stopped(Some(_))))), "over a restart too");
+    let page = Page { log: past, site: SiteName::new("a"), from: 0, items: Vec::new() };
+    handle(&mut core, Event::Message { from: SiteName::new("b"), message: Message::Page(page) });
+    assert!(core.view(NOW).series.iter().all(|series| series.log != past), "nothing of it is taken");
+
+    let resume = Event::Operator { req: ReqId(1), id: None, operation: Operation::Resume };
+    let said = handle(&mut core, resume);
+    assert!(said.contains(&Effect::Reply { req: ReqId(1), reply: Reply::Done }));
+    assert_eq!(core.view(NOW).stopped, None);
+    handle(&mut core, status(past));
+    let later = Now { mono_ms: 10_000, ..NOW };
+    let mut said = Vec::new();
+    core.handle(later, Event::Tick, &mut said);
+    assert!(wants(&said, past), "a person has said that the service is empty: {said:?}");
+}
+
+#[test]
+fn a_store_that_others_know_more_of_takes_no_more_writes() {
+    let mut core = linked_core();
+    let said = handle(&mut core, status(log(1)));
+    assert!(said.iter().any(|effect| matches!(effect, Effect::Note(Note::Fork { .. }))));
+    assert!(core.view(NOW).stopped.is_some_and(|why| why.contains("another past")));
+}
