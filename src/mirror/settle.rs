@@ -5,7 +5,7 @@ use crate::journal::{Fate, Origin, QuarantineReason};
 use crate::model::{After, Answer, Chain, Item, LogId, Outcome, Problem, Verdict, WriteId};
 use crate::service::core::{Core, Cx, Work};
 use crate::service::write::{Role, Stage, Write};
-use crate::service::{Note, Reply, ReqId};
+use crate::service::{Bug, Note, Reply, ReqId};
 
 /// A decision about an earlier write is an item of its own; its id is the write's with this bit. Numbers never come near it.
 pub(crate) const DECISION: u64 = 1 << 40;
@@ -87,7 +87,7 @@ impl Core {
     /// What others get: the request where they must apply it, the answer where it is not too large.
     fn item_of(&self, write: &Write) -> Item {
         let mut item = write.row().item(None).expect("the write has a position");
-        if item.is_followed() {
+        if item.is_followed() || self.bug(Bug::RefusalFollowed) {
             item.request = write.request.clone();
         }
         if item.outcome.answer.as_ref().is_some_and(|a| a.weight() > self.settings.answer_max) {

@@ -67,7 +67,7 @@ impl Core {
     /// of the decision.
     fn is_decided(&self, id: WriteId) -> bool {
         let decided = match self.live.get(&id) {
-            Some(write) if write.awaits_decision() => false,
+            Some(write) if write.awaits_decision() && !self.bug(Bug::DecisionNotAwaited) => false,
             Some(write) => match write.position {
                 Some((position, _)) => self.series.get(&id.log).is_some_and(|s| s.is_decided(position)),
                 None => matches!(write.stage, Stage::Decided(_)),
@@ -81,6 +81,7 @@ impl Core {
     pub(crate) fn dependency_found(&mut self, cx: &mut Cx, id: WriteId, rows: Vec<Found>) {
         if let Some(found) = rows.iter().find(|found| found.row.id == id)
             && found.row.awaits_decision()
+            && !self.bug(Bug::DecisionNotAwaited)
             && !self.live.contains_key(&decision_of(id))
         {
             return self.find(cx, Find::Id(decision_of(id)), Looking::Dependency(decision_of(id)));
@@ -183,11 +184,18 @@ impl Core {
     /// replica (§7) and the other was not decided in its knowledge.
     fn copy_of(&self, write: &Write, rows: &[Found]) -> Copy {
         let key = write.facts.key.expect("only writes with a key have copies");
+        if self.bug(Bug::FingerprintProves)
+            && write.role == Role::Shadow
+            && let Some(print) = self.ring.get(&key).filter(|print| print.id.log != write.id.log)
+        {
+            return Copy::Of(print.id, None);
+        }
         let live = self.keys.live(&key).iter().filter_map(|id| self.live.get(id)).map(|w| (w.row(), Some(w)));
         let stored = rows.iter().filter(|f| !self.live.contains_key(&f.row.id)).map(|f| (f.row.clone(), None));
         let mut found = Copy::None;
         for (row, live) in live.chain(stored) {
-            let same = row.facts.key == Some(key) && row.facts.digest == write.facts.digest;
+            let same_request = row.facts.digest == write.facts.digest || self.bug(Bug::CopiesDespiteDigest);
+            let same = row.facts.key == Some(key) && same_request;
             // Applied here although its origin settled it otherwise and released the key: what came next of that key is it.
             let contrary = row.here == Here::Decided(Fate::Quarantined(QuarantineReason::Contrary));
             if (row.id.log == write.id.log && !contrary) || row.id == write.id || !same {

@@ -4,7 +4,7 @@ use crate::model::{Digest, Facts, Item, Lane, Outcome, Problem, SiteName, Verdic
 use crate::service::core::{Core, Cx, Work};
 use crate::service::outcome::Class;
 use crate::service::write::{Role, Stage, Write};
-use crate::service::{Effect, Find, Found, Looking, Message, Reply, Wish, WishWord};
+use crate::service::{Bug, Effect, Find, Found, Looking, Message, Reply, Wish, WishWord};
 
 fn was_not_executed(outcome: Option<&Outcome>) -> bool {
     outcome.is_some_and(|outcome| outcome.verdict == Verdict::NotExecuted)
@@ -50,7 +50,9 @@ impl Core {
         let id = wish.id;
         let mut write = Write::new(id, wish.facts, Some(wish.request), Role::Wish, cx.ms());
         write.wish = Some(WishHeld { from, attempt: wish.attempt, void: false, owed_word: None });
-        write.must = wish.must;
+        if !self.bug(Bug::LaggingReplicaDecides) {
+            write.must = wish.must;
+        }
         write.stage = Stage::Waiting;
         self.insert(write);
         self.persist(cx, id);
@@ -101,6 +103,9 @@ impl Core {
         }
         let waits = matches!(write.stage, Stage::Idle | Stage::Waiting | Stage::Checking);
         if waits && !write.doubtful && write.outcome.is_none() {
+            if self.bug(Bug::RevokedWishKept) {
+                return self.say_word(cx, id, WishWord::Void);
+            }
             return self.void_wish(cx, id, attempt, WishWord::Void);
         }
         let word = self.word_of(id);
@@ -168,7 +173,7 @@ impl Core {
         let attempt = held.attempt;
         let old = cx.ms() >= write.accepted_ms + self.settings.answer_after_ms;
         let waits = matches!(write.stage, Stage::Waiting | Stage::Checking) && write.role == Role::Wish;
-        if old && waits && !write.doubtful && write.position.is_none() {
+        if old && waits && !self.bug(Bug::RevokedWishKept) && !write.doubtful && write.position.is_none() {
             self.void_wish(cx, id, attempt, WishWord::Void);
         }
     }

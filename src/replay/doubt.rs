@@ -16,10 +16,11 @@ impl Core {
     pub(crate) fn enter_doubt(&mut self, cx: &mut Cx, id: WriteId, why: String) {
         let now = cx.ms();
         let (fence_ms, hold_ms) = (self.settings.longest_request_ms, self.settings.hold_ms);
+        let no_fence = self.settings.idempotent || self.bug(Bug::NoFence);
         let may_tell = self.settings.has_probe || self.settings.idempotent;
         let Some(write) = self.live.get_mut(&id) else { return };
         // When it left nobody here knows exactly: its row had to become durable first. Not later than now.
-        let fence_until_ms = if self.settings.idempotent { now } else { now + fence_ms };
+        let fence_until_ms = if no_fence { now } else { now + fence_ms };
         let pass_at_ms = *write.pass_at_ms.get_or_insert(now + fence_ms + hold_ms);
         let pass_at_ms = pass_at_ms.max(fence_until_ms);
         let first = !write.doubtful;
@@ -92,6 +93,7 @@ impl Core {
 
     /// The service was asked whether it has the write.
     pub(crate) fn probed(&mut self, cx: &mut Cx, id: WriteId, attempt: u32, result: ProbeResult) {
+        let has_early_bug = self.bug(Bug::ProbeBelievedEarly);
         // What it says of an earlier try it may have seen before this one.
         let Some(write) = self.live.get_mut(&id).filter(|write| write.attempts == attempt) else { return };
         if write.stage == Stage::Judging {
@@ -99,10 +101,11 @@ impl Core {
         }
         let Stage::Unknown(doubt) = &mut write.stage else { return };
         let asked_ms = doubt.asked_ms.take();
+        let believed_early = has_early_bug && cx.ms() >= doubt.fence_until_ms;
         match result {
             ProbeResult::Applied(answer) => self.turned_out_applied(cx, id, answer),
             // Looked at before the fence ended, the service may have done it since.
-            ProbeResult::NotFound if asked_ms.is_some_and(|at| at >= doubt.fence_until_ms) => {
+            ProbeResult::NotFound if asked_ms.is_some_and(|at| at >= doubt.fence_until_ms) || believed_early => {
                 let lane = write.facts.lane;
                 if write.role == Role::Own && write.pending.is_some() {
                     (write.doubtful, write.pass_at_ms) = (false, None);

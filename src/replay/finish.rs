@@ -7,7 +7,7 @@ use crate::model::{Answer, Outcome, Verdict, WriteId};
 use crate::service::core::{Core, Cx, Work};
 use crate::service::outcome::{Class, classify, is_about_the_caller};
 use crate::service::write::{Role, Stage};
-use crate::service::{AttemptResult, Effect, Note, OnDivergence, ProbeResult};
+use crate::service::{AttemptResult, Bug, Effect, Note, OnDivergence, ProbeResult};
 
 /// Refusals that are about the caller are tried this often before following stops.
 const CALLER_TRIES: u32 = 5;
@@ -142,6 +142,7 @@ impl Core {
                 self.stop(cx, format!("the service answers shadows with {status}: set replay.auth ({id})"));
             }
             Class::NotExecuted(_) => self.back_off(cx, id),
+            Class::MayHaveApplied(_) if self.bug(Bug::OtherClassIgnored) => self.decide_shadow(cx, id, Fate::Applied),
             Class::Refused(answer) | Class::MayHaveApplied(answer) => {
                 let was = self.live.get(&id).and_then(|w| w.outcome.as_ref()).map_or(0, |o| o.status);
                 let detail = format!("the decider's replica answered {was}, this one {}", answer.status);

@@ -6,7 +6,7 @@ use crate::mirror::Series;
 use crate::model::{Item, LogId, SiteName, Verdict, WriteId};
 use crate::service::core::{Core, Cx, Work};
 use crate::service::write::{Role, Stage, Write};
-use crate::service::{Effect, Find, Found, Looking, Note, Page};
+use crate::service::{Bug, Effect, Find, Found, Looking, Note, Page};
 
 impl Core {
     /// Stores what is new in a page. The confirmation is the cursor that goes out once it is durable.
@@ -87,10 +87,17 @@ impl Core {
     /// Takes up stored items while the window has room; what memory does not hold is read from the journal.
     pub(crate) fn load(&mut self, cx: &mut Cx, log: LogId) {
         let window = self.settings.limits.window_items as u64;
+        let drops = self.bug(Bug::DropAtFullWindow);
         while log != self.own
             && let Some(series) = self.series.get_mut(&log)
         {
-            if series.loaded >= series.received || series.loaded >= series.decided + window || series.reading {
+            let full = series.loaded >= series.decided + window;
+            if series.loaded >= series.received || full || series.reading {
+                if full && series.loaded < series.received && drops {
+                    series.loaded += 1;
+                    let position = series.loaded;
+                    self.position_decided(cx, log, position);
+                }
                 return;
             }
             let next = series.loaded + 1;
@@ -131,12 +138,16 @@ impl Core {
         if item.decides.is_some() {
             return self.consider_decision(cx, item);
         }
-        if item.is_followed() {
+        if item.is_followed() || self.follows_refusal(&item) {
             self.follow(&item);
         } else {
             self.position_decided(cx, id.log, position);
             self.decided_id(id);
         }
+    }
+
+    fn follows_refusal(&self, item: &Item) -> bool {
+        self.bug(Bug::RefusalFollowed) && item.outcome.verdict == Verdict::Refused
     }
 
     fn follow(&mut self, item: &Item) {

@@ -1,7 +1,7 @@
 //! Accepting a client's write: its key first (§9), then a hint if there is one (§7), then a place among the open writes.
 use super::core::{Client, Core, Cx, Reader, Timer, Work};
 use super::write::{Role, Stage, Write};
-use super::{Effect, Find, Found, Message, NewWrite, Note, OnUnreachable, Reply, ReqId, WhenDown, Wish};
+use super::{Bug, Effect, Find, Found, Message, NewWrite, Note, OnUnreachable, Reply, ReqId, WhenDown, Wish};
 use crate::dedup::Fingerprint;
 use crate::journal::{Fate, Here, Op, Origin, Row};
 use crate::model::{After, Digest, KeyHash, Outcome, Problem, SiteName, Verdict, WriteId};
@@ -312,7 +312,9 @@ impl Core {
         }
         let lane = write.facts.lane;
         self.insert(write);
-        if self.settings.when_down == WhenDown::Queue && (!self.queue.is_empty() || self.draining.is_some()) {
+        let in_turn = !self.bug(Bug::QueueOvertaken);
+        if in_turn && self.settings.when_down == WhenDown::Queue && (!self.queue.is_empty() || self.draining.is_some())
+        {
             return self.enqueue(cx, id);
         }
         self.lanes.entry(lane).or_default().queue.push_back(id);

@@ -226,7 +226,8 @@ impl Core {
     /// What this replica has decided: `after` of whatever it sends now, and what a client that reads here has seen (§3.2).
     pub(crate) fn decided_here(&self) -> After {
         let mut after = After::new();
-        for series in self.series.values() {
+        let ignore_others = self.bug(Bug::OtherSitesIgnored);
+        for series in self.series.values().filter(|series| !ignore_others || series.log == self.own) {
             after.raise(series.log, series.highest_decided());
         }
         for &id in &self.unpositioned {

@@ -76,6 +76,32 @@ pub enum Bug {
     IgnoreAfter,
     AfterAtAccept,
     DeciderDoesNotWait,
+    /// A wish is decided by a replica that has not decided what it must come after.
+    LaggingReplicaDecides,
+    /// A shadow is taken for a copy because a hint names another write of its key.
+    FingerprintProves,
+    /// The lane is free again once the wish is shipped.
+    LaneOpenDuringWish,
+    /// A newer write does not wait for queued ones.
+    QueueOvertaken,
+    /// `after` names the own series only.
+    OtherSitesIgnored,
+    /// An unknown write may be sent again at once when the probe does not find it.
+    NoFence,
+    /// What a probe saw before the fence ended counts when it is told later.
+    ProbeBelievedEarly,
+    /// A refused write is shipped and followed.
+    RefusalFollowed,
+    /// A wish that is said to be void is sent all the same.
+    RevokedWishKept,
+    /// Copies of a key are one write whatever their requests say.
+    CopiesDespiteDigest,
+    /// What does not fit into the follower's window is dropped.
+    DropAtFullWindow,
+    /// A shadow that its service failed counts as applied.
+    OtherClassIgnored,
+    /// What names an undecided write does not wait for its decision.
+    DecisionNotAwaited,
 }
 
 impl Settings {

@@ -28,6 +28,7 @@ pub fn judge(history: &History) -> Vec<Violation> {
     nothing_lost(history, &mut found);
     nothing_twice(history, &mut found);
     order_of_answers(history, &mut found);
+    order_of_receipts(history, &mut found);
     order_of_deciders(history, &mut found);
     order_of_lanes(history, &mut found);
     same_answer(history, &mut found);
@@ -187,6 +188,26 @@ fn order_of_answers(history: &History, found: &mut Vec<Violation>) {
             }
         }
         sweep(history, &mut axis, "read by a client before it sent the other, with what it had seen", found);
+    }
+}
+
+/// Queued writes go before any newer one of their site (§3, "Nowhere").
+fn order_of_receipts(history: &History, found: &mut Vec<Violation>) {
+    let unordered = unordered(history);
+    for site in 0..history.sites {
+        let mut axis = Axis { causes: Vec::new(), effects: Vec::new() };
+        for (&name, write) in history.writes.iter().filter(|(name, _)| !unordered.contains(name)) {
+            if write.submissions.is_empty() || write.submissions.iter().any(|s| s.site != site) {
+                continue;
+            }
+            let receipt = write.told.iter().find(|told| told.said == Said::Queued);
+            // Turned away by its service, it has to go to the end of the line.
+            if let Some(told) = receipt.filter(|_| !write.turned_away) {
+                axis.causes.push((told.at, name));
+            }
+            axis.effects.push((write.submissions[0].at, name));
+        }
+        sweep(history, &mut axis, "given a receipt before the other was sent there", found);
     }
 }
 

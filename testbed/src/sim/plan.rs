@@ -9,17 +9,33 @@ use super::rng::Rng;
 pub enum Planted {
     AnswerBeforeCommit,
     ConfirmBeforeDurable,
+    /// A start gives numbers that an earlier life has given.
+    NumberReused,
     InCore(Bug),
 }
 
 impl Planted {
-    pub const ALL: [(&'static str, Planted); 6] = [
+    pub const ALL: [(&'static str, Planted); 20] = [
         ("answer-before-commit", Planted::AnswerBeforeCommit),
         ("confirm-before-durable", Planted::ConfirmBeforeDurable),
         ("resend-unknown", Planted::InCore(Bug::ResendUnknown)),
         ("ignore-after", Planted::InCore(Bug::IgnoreAfter)),
         ("after-at-accept", Planted::InCore(Bug::AfterAtAccept)),
         ("decider-does-not-wait", Planted::InCore(Bug::DeciderDoesNotWait)),
+        ("lagging-replica-decides", Planted::InCore(Bug::LaggingReplicaDecides)),
+        ("fingerprint-proves", Planted::InCore(Bug::FingerprintProves)),
+        ("lane-open-during-wish", Planted::InCore(Bug::LaneOpenDuringWish)),
+        ("queue-overtaken", Planted::InCore(Bug::QueueOvertaken)),
+        ("other-sites-ignored", Planted::InCore(Bug::OtherSitesIgnored)),
+        ("no-fence", Planted::InCore(Bug::NoFence)),
+        ("probe-believed-early", Planted::InCore(Bug::ProbeBelievedEarly)),
+        ("refusal-followed", Planted::InCore(Bug::RefusalFollowed)),
+        ("revoked-wish-kept", Planted::InCore(Bug::RevokedWishKept)),
+        ("copies-despite-digest", Planted::InCore(Bug::CopiesDespiteDigest)),
+        ("drop-at-full-window", Planted::InCore(Bug::DropAtFullWindow)),
+        ("other-class-ignored", Planted::InCore(Bug::OtherClassIgnored)),
+        ("decision-not-awaited", Planted::InCore(Bug::DecisionNotAwaited)),
+        ("number-reused", Planted::NumberReused),
     ];
 
     pub fn named(name: &str) -> Option<Planted> {

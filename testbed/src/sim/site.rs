@@ -143,6 +143,9 @@ impl<M: Machine> World<M> {
         node.born_ms = self.now_ms;
         node.mono_offset_ms = offset;
         node.next_id += skipped;
+        if self.plan.planted == Some(Planted::NumberReused) {
+            node.next_id = node.next_id.saturating_sub(200).max(1);
+        }
         node.tick_at_ms = None;
         let life = node.life;
         let settings = self.plan.settings[site].clone();

@@ -39,8 +39,21 @@ fn every_planted_error_is_found() {
         let expected: &[&str] = match planted {
             Planted::AnswerBeforeCommit => &["G1: write", "G2", "G4"],
             Planted::ConfirmBeforeDurable => &["fork", "acknowledged"],
-            Planted::InCore(Bug::ResendUnknown) => &["G2"],
-            Planted::InCore(_) => &["G3"],
+            Planted::NumberReused => &["panic", "world", "G1", "G2", "G4"],
+            Planted::InCore(bug) => match bug {
+                Bug::ResendUnknown | Bug::NoFence | Bug::ProbeBelievedEarly => &["G2"],
+                Bug::FingerprintProves | Bug::CopiesDespiteDigest | Bug::DropAtFullWindow => &["G1", "G5"],
+                Bug::OtherClassIgnored | Bug::RevokedWishKept => &["G1", "G2", "G5"],
+                Bug::LaneOpenDuringWish => &["G3", "lanes"],
+                Bug::RefusalFollowed => &["honesty"],
+                Bug::IgnoreAfter
+                | Bug::AfterAtAccept
+                | Bug::DeciderDoesNotWait
+                | Bug::LaggingReplicaDecides
+                | Bug::QueueOvertaken
+                | Bug::OtherSitesIgnored
+                | Bug::DecisionNotAwaited => &["G3"],
+            },
         };
         let found = first_to_find(planted, 2_000, expected);
         let (seed, what) = found.unwrap_or_else(|| panic!("{name} was not found within 2,000 seeds"));
