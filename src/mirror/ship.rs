@@ -101,9 +101,11 @@ impl Core {
                 self.peer_cursor(cx, &from, line);
             }
         }
-        if !self.words_owed.is_empty() && cx.ms() >= self.words_said_ms + RESEND_MS {
+        let owes = !self.words_owed.is_empty() || !self.wishes_out.is_empty();
+        if owes && cx.ms() >= self.words_said_ms + RESEND_MS {
             self.words_said_ms = cx.ms();
             self.say_owed_words(cx, &from);
+            self.say_revocations_again(cx, &from);
         }
         self.release_receipts(cx);
         self.choose(cx);

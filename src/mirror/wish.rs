@@ -237,6 +237,15 @@ impl Core {
         self.decide_now(cx, found, verdict, outcome.answer, Some(outcome.after), false);
     }
 
+    /// A site that was given up on has not answered: its word, or the revocation, was lost.
+    pub(crate) fn say_revocations_again(&self, cx: &mut Cx, peer: &SiteName) {
+        for &id in &self.wishes_out {
+            if let Some(&attempt) = self.live.get(&id).and_then(|write| write.owed.get(peer)) {
+                cx.out.push(Effect::Send { to: peer.clone(), message: Message::Revoke { id, attempt } });
+            }
+        }
+    }
+
     /// A new connection: what was out is said again, what is owed is owed still.
     pub(crate) fn say_wishes_again(&mut self, cx: &mut Cx, peer: &SiteName) {
         for id in self.wishes_out.clone() {

@@ -1,9 +1,10 @@
 //! Sending a write to this replica: when all that it must come after is decided, when its lane is free, and once (G2, G3).
 use std::collections::VecDeque;
+use std::sync::Arc;
 
-use crate::journal::{Fate, Here, QuarantineReason, Row};
+use crate::journal::{Fate, Here, Origin, QuarantineReason, Row};
 use crate::mirror::{decision_of, is_decision};
-use crate::model::{After, Lane, Outcome, SiteName, Verdict, WriteId};
+use crate::model::{After, Item, Lane, Outcome, SiteName, Verdict, WriteId};
 use crate::replay::Dependency;
 use crate::service::core::{Core, Cx, Work};
 use crate::service::write::{Role, Stage, Write};
@@ -86,6 +87,12 @@ impl Core {
         {
             return self.find(cx, Find::Id(decision_of(id)), Looking::Dependency(decision_of(id)));
         }
+        if !self.live.contains_key(&id)
+            && let Some(item) = rows.iter().find_map(|found| stored_item(found, id))
+        {
+            // Beyond the follower's window: what is in the window may wait for it.
+            self.take_up(cx, Arc::new(item));
+        }
         let found_decided = |found: &Found| match found.row.position {
             Some((position, _)) => self.series.get(&id.log).is_some_and(|s| s.is_decided(position)),
             None => matches!(found.row.here, crate::journal::Here::Decided(_)),
@@ -124,7 +131,7 @@ impl Core {
             return;
         }
         let (lane, key) = (write.facts.lane, write.facts.key);
-        if write.role == Role::Own && !write.doubtful && !write.owed.is_empty() && self.is_named_as_decided(id) {
+        if self.must_not_decide(id) {
             return self.want_place(id);
         }
         self.lanes.entry(lane).or_default().here = Some(id);
@@ -138,6 +145,12 @@ impl Core {
             return self.start_unless_copy(cx, id, &[]);
         }
         self.send(cx, id);
+    }
+
+    /// An own write that another site may have decided, and that is named as decided there.
+    fn must_not_decide(&self, id: WriteId) -> bool {
+        let Some(write) = self.live.get(&id) else { return false };
+        write.role == Role::Own && !write.doubtful && !write.owed.is_empty() && self.is_named_as_decided(id)
     }
 
     fn has_place_for_a_shadow(&self) -> bool {
@@ -167,6 +180,11 @@ impl Core {
         let Some(write) = self.live.get(&id) else { return };
         let lane = write.facts.lane;
         match self.copy_of(write, rows) {
+            Copy::None if self.must_not_decide(id) => {
+                // Named while the journal was asked.
+                self.free_place(lane, id);
+                self.want_place(id);
+            }
             Copy::None => self.send(cx, id),
             Copy::Wait(other) => {
                 self.free_place(lane, id);
@@ -319,6 +337,12 @@ fn comes_knowingly_after(write: &Write, other: &Row) -> bool {
         None => &write.must,
     };
     write.facts.renews && other.position.is_some_and(|(p, _)| after.position(other.id.log) >= p)
+}
+
+/// Another site's position that is stored and untouched.
+fn stored_item(found: &Found, id: WriteId) -> Option<Item> {
+    let untouched = found.row.id == id && found.row.here == Here::Untouched && found.row.origin == Origin::Foreign;
+    if untouched { found.row.item(found.request.clone()) } else { None }
 }
 
 fn shadow_of(write: &Write) -> Shadow {

@@ -42,6 +42,11 @@ impl Blocked {
         self.waiting.remove(&Dependency::Id(id)).unwrap_or_default()
     }
 
+    /// Whether anybody waits for this write.
+    pub fn is_awaited(&self, id: WriteId) -> bool {
+        self.waiting.contains_key(&Dependency::Id(id))
+    }
+
     /// Who waits for what, for people.
     pub fn iter(&self) -> impl Iterator<Item = (WriteId, Dependency)> + '_ {
         self.waiting.iter().flat_map(|(&on, waiting)| waiting.iter().map(move |&id| (id, on)))

@@ -2,7 +2,7 @@
 use std::sync::Arc;
 
 use crate::journal::{Fate, Here, NUMBER_MAX, Op, Origin, QuarantineReason, Row};
-use crate::mirror::Series;
+use crate::mirror::{Series, decided_by};
 use crate::model::{Item, LogId, SiteName, Verdict, WriteId};
 use crate::service::core::{Core, Cx, Work};
 use crate::service::write::{Role, Stage, Write};
@@ -44,6 +44,10 @@ impl Core {
             }
             series.append(item.clone(), cx.ms());
             self.store_item(cx, &item);
+            if self.blocked.is_awaited(item.id) || self.blocked.is_awaited(decided_by(item.id)) {
+                // However far beyond the window: what is in the window may wait for it.
+                self.take_up(cx, item);
+            }
         }
         let received = self.series.get(&page.log).map_or(0, |s| s.received);
         if received > before {
@@ -129,7 +133,7 @@ impl Core {
         self.work.push_back(Work::Load(log));
     }
 
-    fn take_up(&mut self, cx: &mut Cx, item: Arc<Item>) {
+    pub(crate) fn take_up(&mut self, cx: &mut Cx, item: Arc<Item>) {
         let (id, position) = (item.id, item.position);
         let decided = self.series.get(&id.log).is_some_and(|s| s.is_decided(position));
         if decided || self.live.contains_key(&id) {

@@ -54,6 +54,7 @@ impl Core {
         let settled = self.own_settled();
         let decided = self.decided_here();
         let told = self.is_named_as_decided(id);
+        let give_up_at_ms = cx.ms() + self.settings.longest_request_ms + self.settings.hold_ms;
         let Some(write) = self.live.get_mut(&id) else { return };
         let waits = matches!(write.stage, Stage::Idle | Stage::Waiting) && !write.doubtful;
         if !std::mem::take(&mut write.needs_place) || !waits || write.position.is_some() {
@@ -63,7 +64,9 @@ impl Core {
             // What comes after it elsewhere is here already: that site has decided it, and its word will come.
             write.origin = Origin::Wished { site: site.clone(), attempt: *attempt, revoked: true };
             write.stage = Stage::Idle;
+            let pass_at_ms = *write.pass_at_ms.get_or_insert(give_up_at_ms);
             self.wishes_out.insert(id);
+            self.wake_write_at(pass_at_ms, id);
             return self.persist(cx, id);
         }
         // Clients of this site were told of all that is settled, and have read what is decided here (G3).

@@ -13,7 +13,7 @@ use crate::model::{LogId, WriteId};
 use crate::replay::{Blocked, LaneMemory};
 
 /// More than these say nothing more to a person.
-const SHOWN_WAITS: usize = 8;
+const SHOWN_WAITS: usize = 64;
 
 impl Core {
     /// Rebuilds the machine from what is durable. `own` is the log of this store.

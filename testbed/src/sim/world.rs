@@ -281,7 +281,8 @@ impl<M: Machine> World<M> {
                 let (open, queued) = (view.open_writes, view.queued);
                 let waits: Vec<String> = view.waits.iter().map(|w| format!("{} for {}", w.write, w.on)).collect();
                 return Some(format!(
-                    "site {n}: {open} open, {queued} queued, stopped: {:?}, waits: {}",
+                    "site {n}: {open} open {:?}, {queued} queued, stopped: {:?}, waits: {}",
+                    view.stages,
                     view.stopped,
                     waits.join(", ")
                 ));
