@@ -1,5 +1,5 @@
 //! Wishes: own writes that another site decides (§3, "Where the decider is").
-use crate::journal::{Fate, Origin, QuarantineReason};
+use crate::journal::{Fate, Here, Origin, QuarantineReason};
 use crate::model::{Outcome, Problem, SiteName, Verdict, WriteId};
 use crate::service::core::{Core, Cx, Work};
 use crate::service::write::{Role, Stage};
@@ -230,6 +230,11 @@ impl Core {
         let Some(found) = rows.into_iter().find(|f| f.row.id == id) else { return };
         let undecided = found.row.outcome.as_ref().is_some_and(|o| o.verdict == Verdict::Undecided);
         if !undecided || found.row.origin != Origin::Settled || !self.quarantined.contains_key(&id) {
+            return;
+        }
+        let sent_here = found.row.here != Here::Decided(Fate::Skipped);
+        if outcome.verdict != Verdict::Applied && sent_here {
+            // That it was refused there says nothing about this replica, which may have applied it.
             return;
         }
         let verdict = if outcome.verdict == Verdict::Applied { Verdict::Applied } else { Verdict::Void };

@@ -301,18 +301,24 @@ impl Core {
     /// The origin has not heard our word: it makes a decision of it, with a position of its own. Owed until that comes, and
     /// until then what is sent here names the write by id.
     fn owe_word(&mut self, cx: &mut Cx, id: WriteId, outcome: Outcome) {
-        if outcome.verdict == Verdict::Undecided {
-            // This site knows no more than its origin.
-            return;
-        }
         let Some(write) = self.live.get_mut(&id) else { return };
         let Some(held) = &mut write.wish else { return };
-        if outcome.verdict == Verdict::Applied {
-            self.unpositioned.insert(id);
+        match outcome.verdict {
+            Verdict::Applied => {
+                held.owed_word = Some(outcome);
+                self.unpositioned.insert(id);
+                self.words_owed.insert(id);
+                self.say_owed_word(cx, id);
+            }
+            // This site knows no more than its origin.
+            Verdict::Undecided => {}
+            // Saves a person the question; nothing waits for it.
+            _ => {
+                let word = WishWord::Done { outcome, pages: Vec::new() };
+                let message = Message::Word { id, attempt: held.attempt, word };
+                cx.out.push(Effect::Send { to: held.from.clone(), message });
+            }
         }
-        held.owed_word = Some(outcome);
-        self.words_owed.insert(id);
-        self.say_owed_word(cx, id);
     }
 
     fn say_owed_word(&self, cx: &mut Cx, id: WriteId) {

@@ -184,6 +184,11 @@ impl Core {
     /// A late decision about an earlier position (§3, "Settled late"). `row` is the old write's, where it is not live.
     pub(crate) fn take_decision(&mut self, cx: &mut Cx, item: Arc<Item>, row: Option<Found>) {
         let Some((old, old_position)) = item.decides else { return };
+        let decided = self.series.get(&item.id.log).is_some_and(|s| s.is_decided(item.position));
+        if decided || self.live.contains_key(&item.id) {
+            // Taken up meanwhile: it was asked for twice.
+            return;
+        }
         let stage = self.live.get(&old).map(|w| w.stage.clone());
         if stage.as_ref().is_some_and(|stage| !matches!(stage, Stage::Decided(_))) {
             // It is at this replica as a wish: what becomes of it there comes first (G2).

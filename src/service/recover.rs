@@ -139,11 +139,9 @@ impl Core {
         if let Some(at) = pass_at {
             self.wake_write_at(at, id);
         }
-        if let Some(word) = wish.as_ref().and_then(|held| held.owed_word.as_ref()) {
+        if wish.as_ref().is_some_and(|held| held.owed_word.is_some()) {
             self.words_owed.insert(id);
-            if word.verdict == crate::model::Verdict::Applied {
-                self.unpositioned.insert(id);
-            }
+            self.unpositioned.insert(id);
         }
         if applied_wish {
             self.unpositioned.insert(id);

@@ -70,7 +70,10 @@ pub(super) struct World<M> {
     queue: BTreeMap<(u64, u64), Ev>,
     sequence: u64,
     pub chaos: bool,
+    /// When everything healed, or the last write was applied after that.
     healed_ms: u64,
+    /// Applications so far.
+    moved: usize,
     /// Met so far; chaos lasts until there were enough.
     pub faults: u64,
     pub sites: Vec<Site<M>>,
@@ -102,6 +105,7 @@ impl<M: Machine> World<M> {
             sequence: 0,
             chaos: true,
             healed_ms: 0,
+            moved: 0,
             faults: 0,
             sites: (0..sites).map(|site| Site::new(site, plan.settings[site].compare_body)).collect(),
             names: plan.settings.iter().map(|s| s.me.clone()).collect(),
@@ -149,6 +153,11 @@ impl<M: Machine> World<M> {
             self.trace.mix(at_ms ^ sequence.rotate_left(40));
             if self.stats.events > EVENTS_MAX {
                 return self.break_off("a storm: more events than a seed may have".into());
+            }
+            let moved = self.history.applied.iter().map(Vec::len).sum();
+            if moved != std::mem::replace(&mut self.moved, moved) {
+                // Long queues take their time, one write after the other.
+                self.healed_ms = self.now_ms;
             }
             if !self.chaos && self.now_ms > self.healed_ms + self.plan.heal_ms {
                 let why = self.why_not_quiet().unwrap_or_else(|| "it became quiet too late".into());
