@@ -93,6 +93,10 @@ impl Core {
             return;
         }
         let peer = self.peers.entry(from.clone()).or_default();
+        if status.count <= peer.status_count {
+            return;
+        }
+        peer.status_count = status.count;
         (peer.healthy, peer.lag_ms) = (status.healthy, status.lag_ms);
         let mut logs = Vec::new();
         for line in status.cursors {
@@ -206,6 +210,7 @@ impl Core {
     }
 
     pub(crate) fn say_status_to(&mut self, cx: &mut Cx, to: SiteName) {
+        self.statuses_said += 1;
         let cursors = self.series.values().map(|s| Cursor {
             log: s.log,
             site: s.site.clone(),
@@ -215,6 +220,7 @@ impl Core {
             want: s.log != self.own && self.source_of(s).is_some_and(|source| *source == to),
         });
         let status = Status {
+            count: self.statuses_said,
             healthy: self.healthy && self.stopped.is_none(),
             lag_ms: self.lag_ms(cx.ms()),
             cursors: cursors.collect(),

@@ -145,6 +145,7 @@ pub struct Core {
     /// Something changed that peers should hear soon.
     pub(crate) status_due: bool,
     pub(crate) next_status_ms: u64,
+    pub(crate) statuses_said: u64,
 }
 
 impl Core {

@@ -10,6 +10,7 @@ impl Core {
         state.linked = true;
         // Nothing is known of it until it speaks.
         state.healthy = false;
+        state.status_count = 0;
         for cursor in state.cursors.values_mut() {
             (cursor.sent, cursor.reading, cursor.want) = (cursor.received, false, false);
         }

@@ -22,6 +22,8 @@ pub struct Cursor {
 /// Said when a link comes up, when something changed, and now and then.
 #[derive(Clone, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
 pub struct Status {
+    /// Counts what the sender has said in this life: an older one that was overtaken says nothing.
+    pub count: u64,
     /// The sender's replica can decide: healthy and not stopped.
     pub healthy: bool,
     /// Age of the oldest write that the sender's replica has received and not decided, milliseconds.

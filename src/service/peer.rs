@@ -23,5 +23,7 @@ pub struct Peer {
     pub linked: bool,
     pub healthy: bool,
     pub lag_ms: u64,
+    /// Of the latest status on this connection.
+    pub status_count: u64,
     pub cursors: BTreeMap<LogId, PeerCursor>,
 }

@@ -63,6 +63,7 @@ impl Core {
             concurrent: 0,
             status_due: false,
             next_status_ms: now.mono_ms,
+            statuses_said: 0,
             settings,
         };
         let cx = &mut Cx { now, out };

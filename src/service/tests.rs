@@ -26,10 +26,10 @@ fn linked_core() -> Core {
 }
 
 /// The peer says how much it has of a series that site `a` has made.
-fn status(of: LogId) -> Event {
+fn status(of: LogId, count: u64) -> Event {
     let cursor =
         Cursor { log: of, site: SiteName::new("a"), received: 3, chain: Chain([3; 8]), decided: 3, want: false };
-    let status = Status { healthy: true, lag_ms: 0, cursors: vec![cursor] };
+    let status = Status { count, healthy: true, lag_ms: 0, cursors: vec![cursor] };
     Event::Message { from: SiteName::new("b"), message: Message::Status(status) }
 }
 
@@ -43,7 +43,7 @@ fn wants(effects: &[Effect], log: LogId) -> bool {
 #[test]
 fn a_new_store_in_front_of_a_service_with_a_past_waits_for_a_person() {
     let (mut core, past) = (linked_core(), log(9));
-    let said = handle(&mut core, status(past));
+    let said = handle(&mut core, status(past, 1));
     let stopped = core.view(NOW).stopped.expect("what the service holds nobody knows (G2)");
     assert!(stopped.contains("data_dir is new") && stopped.contains(&past.to_string()), "{stopped}");
     assert!(said.iter().any(|effect| matches!(effect, Effect::Persist(Op::Stopped(Some(_))))), "over a restart too");
@@ -55,7 +55,7 @@ fn a_new_store_in_front_of_a_service_with_a_past_waits_for_a_person() {
     let said = handle(&mut core, resume);
     assert!(said.contains(&Effect::Reply { req: ReqId(1), reply: Reply::Done }));
     assert_eq!(core.view(NOW).stopped, None);
-    handle(&mut core, status(past));
+    handle(&mut core, status(past, 2));
     let later = Now { mono_ms: 10_000, ..NOW };
     let mut said = Vec::new();
     core.handle(later, Event::Tick, &mut said);
@@ -65,7 +65,7 @@ fn a_new_store_in_front_of_a_service_with_a_past_waits_for_a_person() {
 #[test]
 fn a_store_that_others_know_more_of_takes_no_more_writes() {
     let mut core = linked_core();
-    let said = handle(&mut core, status(log(1)));
+    let said = handle(&mut core, status(log(1), 1));
     assert!(said.iter().any(|effect| matches!(effect, Effect::Note(Note::Fork { .. }))));
     assert!(core.view(NOW).stopped.is_some_and(|why| why.contains("another past")));
 }
