@@ -166,12 +166,13 @@ impl One<'_> {
             let right = "write for example \"Bearer ${REPLAY_TOKEN}\"";
             self.report.fault(table.at("auth"), &table.key("auth"), "cannot stand in a header", right);
         }
-        self.not_yet(&table, "share");
         Replay { share: table.share("share"), auth }
     }
 
     pub(super) fn limits(&mut self) -> Limits {
         let table = self.table.table("limits");
+        let replay = self.table.table("replay");
+        let shadows = bytes(&replay, "parallel");
         let count = |name: &str| bytes(&table, name);
         Limits {
             open_writes: count("open_writes"),
@@ -181,7 +182,9 @@ impl One<'_> {
             page_items: count("page_items"),
             page_bytes: count("page_bytes"),
             window_items: count("window"),
-            shadows: bytes(&self.table.table("replay"), "parallel"),
+            shadows,
+            // At least one, or following would stand still while clients write.
+            shadows_beside_writes: ((shadows as f64 * replay.share("share")).round() as usize).max(1),
             quarantine: count("quarantine"),
             lanes: count("lanes"),
             keys: count("keys"),

@@ -451,7 +451,7 @@ static REPLAY: Section = Section {
             "share",
             Kind::Share,
             "0.5",
-            "Part of the replica's time that catching up may take while live traffic runs.",
+            "Part of `parallel` that catching up may use while clients write here: less is kinder to them, and takes longer.",
         ),
         Key::may("auth", Kind::Text, "`Authorization` for shadows instead of the client's, which may have expired."),
         Key::or("parallel", Kind::Int { min: 1, max: 256 }, "16", "Shadows at the service at the same time."),

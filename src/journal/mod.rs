@@ -13,8 +13,10 @@
 //!
 //! The way of a batch: [`Journal::commit`] → `queue` (bounded) → `writer` (one thread, one transaction for all that waits) →
 //! `apply` (ops to rows) → `record` (bytes and CRC32) → commit, fsync → `done`. Look-ups go through `pool` to `reader`s with
-//! connections of their own. `open` does what must be done after any restart before a recovered row may be acted upon.
+//! connections of their own, and `checkpoint` moves the write-ahead log into the database beside the commits. `open` does what
+//! must be done after any restart before a recovered row may be acted upon.
 mod apply;
+mod checkpoint;
 mod error;
 mod handle;
 mod memory;

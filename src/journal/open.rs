@@ -96,9 +96,11 @@ fn sync(path: &Path) -> io::Result<()> {
 
 pub(super) const MOVE: &str = "move the write-ahead log into the database";
 
-/// Moves what nobody still reads into the database; waits for nobody.
-pub(super) fn checkpoint(connection: &Connection) -> rusqlite::Result<()> {
-    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+/// Moves what nobody still reads into the database; waits for nobody. Returns how many pages of the write-ahead log are there now.
+pub(super) fn checkpoint(connection: &Connection) -> rusqlite::Result<u32> {
+    // -1 where there is no write-ahead log.
+    let moved = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get::<_, i64>(2))?;
+    Ok(u32::try_from(moved).unwrap_or(0))
 }
 
 /// Moves all of the write-ahead log into the database and empties it.

@@ -1,4 +1,4 @@
-//! The one thread that writes: group commit, checkpoints between commits, room on the disk.
+//! The one thread that writes: group commit, emptying the write-ahead log, room on the disk.
 //!
 //! Everything that waits goes into one transaction; what arrives meanwhile is the next one. An error other than a full disk is
 //! fatal: reported once, never tried again, because a failed commit means *unknown* (§12).
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use super::apply::{Applier, WriteError};
+use super::checkpoint::Checkpointer;
 use super::open::{self, Opened};
 use super::queue::Work;
 use super::shared::Shared;
@@ -21,6 +22,12 @@ const TRANSACTION_BYTES_MAX: usize = 8 << 20;
 const IDLE_INTERVAL: Duration = Duration::from_secs(1);
 /// In the write-ahead log when there is nothing else to do: then a checkpoint disturbs nobody.
 const IDLE_CHECKPOINT_PAGES: u32 = 256;
+/// The write-ahead log is emptied between two commits when it holds as much as so many checkpoints, and of the last one so
+/// little is left to move: commits that follow each other would let it grow for ever.
+const EMPTY_AT_CHECKPOINTS: u32 = 4;
+/// Then it is emptied whatever is left.
+const EMPTY_AT_LAST_CHECKPOINTS: u32 = 8;
+const LITTLE_LEFT: u32 = 8;
 /// How often a full disk is tried again.
 const FULL_INTERVAL: Duration = Duration::from_millis(500);
 /// The retention clock is written down with a transaction that is due anyway, or alone after a while without one.
@@ -33,9 +40,12 @@ const SPACE_BYTES: usize = 8 << 20;
 pub(super) fn start(opened: Opened, options: &OpenOptions) -> Result<std::thread::JoinHandle<()>, Error> {
     let (durability, checkpoint_bytes) = (options.durability, options.checkpoint_bytes);
     let dir = options.data_dir.clone();
+    let checkpointer = Checkpointer::start(&opened.shared, options)?;
     let thread = std::thread::Builder::new().name("journal-writer".into()).spawn(move || {
         let Opened { mut connection, shared, .. } = opened;
-        let ended = catch_unwind(AssertUnwindSafe(|| run(&mut connection, &shared, durability, checkpoint_bytes)));
+        let ended = catch_unwind(AssertUnwindSafe(|| {
+            run(&mut connection, &shared, checkpointer, durability, checkpoint_bytes)
+        }));
         let fatal = match ended {
             Ok(Ok(())) => return,
             Ok(Err(fatal)) => fatal,
@@ -47,7 +57,10 @@ pub(super) fn start(opened: Opened, options: &OpenOptions) -> Result<std::thread
 }
 
 /// Says it once; whoever waits is told, nothing more is taken.
-fn fail(shared: &Shared, fatal: Fatal) {
+pub(super) fn fail(shared: &Shared, fatal: Fatal) {
+    if shared.queue.failed().is_some() {
+        return;
+    }
     tracing::error!(error = %fatal, "the journal has failed");
     for work in shared.queue.fail(fatal.clone()) {
         work.finish(Err(CommitError::Fatal(fatal.clone())));
@@ -58,6 +71,7 @@ fn fail(shared: &Shared, fatal: Fatal) {
 fn run(
     connection: &mut Connection,
     shared: &Arc<Shared>,
+    checkpointer: Checkpointer,
     durability: Durability,
     checkpoint_bytes: u64,
 ) -> Result<(), Fatal> {
@@ -76,11 +90,13 @@ fn run(
         connection,
         shared,
         applier,
+        checkpointer,
         durability,
         wal_pages,
         page_bytes,
         checkpoint_pages: (checkpoint_bytes / page_bytes).max(1) as u32,
-        checkpointed_pages: 0,
+        asked_pages: 0,
+        tried_pages: 0,
         clock_written: now,
         space_looked: now,
         bytes_since_look: 0,
@@ -88,6 +104,10 @@ fn run(
     writer.look_at_space();
     loop {
         let taken = shared.queue.take(IDLE_INTERVAL, TRANSACTION_BYTES_MAX);
+        if let Some(fatal) = shared.queue.failed() {
+            taken.works.into_iter().for_each(|work| work.finish(Err(CommitError::Fatal(fatal.clone()))));
+            return Err(fatal);
+        }
         if taken.finished {
             return writer.close();
         }
@@ -119,13 +139,16 @@ struct Writer<'c> {
     connection: &'c Connection,
     shared: &'c Shared,
     applier: Applier<'c>,
+    checkpointer: Checkpointer,
     durability: Durability,
     /// In the write-ahead log after the last commit; begins again once all was moved and nobody reads it.
     wal_pages: Arc<AtomicU32>,
     page_bytes: u64,
     checkpoint_pages: u32,
-    /// What `wal_pages` was after the last checkpoint.
-    checkpointed_pages: u32,
+    /// What `wal_pages` was when a checkpoint was made, or asked for, last.
+    asked_pages: u32,
+    /// And when it was to be emptied last.
+    tried_pages: u32,
     clock_written: Instant,
     space_looked: Instant,
     bytes_since_look: usize,
@@ -137,6 +160,11 @@ impl Writer<'_> {
         loop {
             match self.write(&works) {
                 Ok(committed) => {
+                    // A sync that failed beside it may have been about these very bytes.
+                    if let Some(fatal) = self.shared.queue.failed() {
+                        works.into_iter().for_each(|work| work.finish(Err(CommitError::Fatal(fatal.clone()))));
+                        return Err(fatal);
+                    }
                     self.shared.transactions.fetch_add(1, Ordering::Relaxed);
                     self.shared.batches.fetch_add(works.len() as u64, Ordering::Relaxed);
                     if self.shared.space.load(Ordering::Relaxed) == Space::Full as u8 {
@@ -219,12 +247,13 @@ impl Writer<'_> {
     fn after_commit(&mut self, bytes: usize) -> Result<(), Fatal> {
         let pages = self.wal_pages.load(Ordering::Relaxed);
         self.shared.wal_pages.store(pages.into(), Ordering::Relaxed);
-        if pages < self.checkpointed_pages {
-            self.checkpointed_pages = 0;
+        if pages < self.asked_pages {
+            (self.asked_pages, self.tried_pages) = (0, 0);
         }
-        if pages - self.checkpointed_pages >= self.checkpoint_pages {
-            self.checkpoint()?;
+        if pages - self.asked_pages >= self.checkpoint_pages && self.checkpointer.ask() {
+            self.asked_pages = pages;
         }
+        self.empty_when_long(pages)?;
         self.bytes_since_look += bytes;
         if self.bytes_since_look >= SPACE_BYTES || self.space_looked.elapsed() >= SPACE_INTERVAL {
             self.look_at_space();
@@ -232,15 +261,29 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Moves what is in the write-ahead log into the database; waits for nobody.
+    fn empty_when_long(&mut self, pages: u32) -> Result<(), Fatal> {
+        let left = pages.saturating_sub(self.checkpointer.moved_pages());
+        let cheap = left <= self.checkpoint_pages / LITTLE_LEFT && !self.checkpointer.is_running();
+        let checkpoints = if cheap { EMPTY_AT_CHECKPOINTS } else { EMPTY_AT_LAST_CHECKPOINTS };
+        // Where somebody still reads it stays long: not at every commit.
+        let tried = pages.saturating_sub(self.tried_pages) < self.checkpoint_pages;
+        if pages < checkpoints * self.checkpoint_pages || tried {
+            return Ok(());
+        }
+        self.tried_pages = pages;
+        self.checkpoint()
+    }
+
+    /// Moves what is in the write-ahead log into the database; waits for nobody but the checkpoint beside it.
     fn checkpoint(&mut self) -> Result<(), Fatal> {
+        let _turn = self.checkpointer.turn();
         match open::checkpoint(self.connection).map_err(WriteError::sqlite(open::MOVE)) {
-            Ok(()) => {}
+            Ok(_) => {}
             // Nothing is lost: it stays in the write-ahead log.
             Err(WriteError::Full) => self.set_space(Space::Full),
             Err(WriteError::Fatal(fatal)) => return Err(fatal),
         }
-        self.checkpointed_pages = self.wal_pages.load(Ordering::Relaxed);
+        self.asked_pages = self.wal_pages.load(Ordering::Relaxed);
         Ok(())
     }
 
@@ -248,7 +291,7 @@ impl Writer<'_> {
         self.reserve_ids()?;
         // A few pages are not worth two fsyncs.
         let pages = self.wal_pages.load(Ordering::Relaxed);
-        if pages.saturating_sub(self.checkpointed_pages) >= IDLE_CHECKPOINT_PAGES.min(self.checkpoint_pages) {
+        if pages.saturating_sub(self.asked_pages) >= IDLE_CHECKPOINT_PAGES.min(self.checkpoint_pages) {
             self.checkpoint()?;
         }
         if self.clock_written.elapsed() >= CLOCK_IDLE_INTERVAL {
@@ -275,6 +318,10 @@ impl Writer<'_> {
     }
 
     fn close(&mut self) -> Result<(), Fatal> {
+        self.checkpointer.stop();
+        if let Some(fatal) = self.shared.queue.failed() {
+            return Err(fatal);
+        }
         self.write_clock()?;
         open::checkpoint_whole(self.connection)
             .or_else(|error| match error {

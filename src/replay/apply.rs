@@ -1,5 +1,4 @@
 //! Sending a write to this replica: when all that it must come after is decided, when its lane is free, and once (G2, G3).
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::journal::{Fate, Here, Origin, QuarantineReason, Row};
@@ -125,11 +124,11 @@ impl Core {
 
     /// The write has its turn.
     fn start(&mut self, cx: &mut Cx, id: WriteId) {
-        let Some(write) = self.live.get(&id) else { return };
-        if matches!(write.role, Role::Shadow | Role::Ordered) && !self.has_place_for_a_shadow() {
-            self.shadows_waiting.push_back(id);
+        let role = self.live.get(&id).map(|write| write.role);
+        if matches!(role, Some(Role::Shadow | Role::Ordered)) && !self.may_start_shadow(cx, id) {
             return;
         }
+        let Some(write) = self.live.get(&id) else { return };
         let (lane, key) = (write.facts.lane, write.facts.key);
         if self.must_not_decide(id) {
             return self.want_place(id);
@@ -153,17 +152,44 @@ impl Core {
         write.role == Role::Own && !write.doubtful && !write.owed.is_empty() && self.is_named_as_decided(id)
     }
 
-    fn has_place_for_a_shadow(&self) -> bool {
-        self.healthy && self.stopped.is_none() && self.shadows_here.len() < self.settings.limits.shadows
+    /// Who finds no place stands in line, and nobody who comes later overtakes: a low position that waits holds up all that
+    /// comes after it, live writes too.
+    fn may_start_shadow(&mut self, cx: &Cx, id: WriteId) -> bool {
+        let has_place = self.free_shadow_places(cx) > 0;
+        let Some(write) = self.live.get_mut(&id) else { return false };
+        let in_turn = std::mem::take(&mut write.in_turn);
+        if has_place && (in_turn || self.shadows_waiting.is_empty()) {
+            return true;
+        }
+        if in_turn {
+            self.shadows_waiting.push_front(id);
+        } else {
+            self.shadows_waiting.push_back(id);
+        }
+        false
     }
 
-    pub(crate) fn resume_shadows(&mut self) {
-        let free = self.settings.limits.shadows.saturating_sub(self.shadows_here.len());
+    /// While clients write here, catching up leaves them a part of the replica (`replay.share`).
+    fn free_shadow_places(&self, cx: &Cx) -> usize {
+        /// Clients have written lately.
+        const LIVE_MS: u64 = 1_000;
         if !self.healthy || self.stopped.is_some() {
-            return;
+            return 0;
         }
-        let ready: VecDeque<WriteId> = self.shadows_waiting.drain(..free.min(self.shadows_waiting.len())).collect();
-        self.work.extend(ready.into_iter().map(Work::Look));
+        let limits = &self.settings.limits;
+        let is_live = self.written_ms.is_some_and(|at| cx.ms() < at + LIVE_MS);
+        let places = if is_live { limits.shadows_beside_writes.min(limits.shadows) } else { limits.shadows };
+        places.saturating_sub(self.shadows_here.len())
+    }
+
+    pub(crate) fn resume_shadows(&mut self, cx: &Cx) {
+        let free = self.free_shadow_places(cx).min(self.shadows_waiting.len());
+        for id in self.shadows_waiting.drain(..free) {
+            if let Some(write) = self.live.get_mut(&id) {
+                write.in_turn = true;
+                self.work.push_back(Work::Look(id));
+            }
+        }
     }
 
     pub(crate) fn copies_found(&mut self, cx: &mut Cx, id: WriteId, rows: Vec<Found>) {

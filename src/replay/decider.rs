@@ -54,6 +54,7 @@ impl Core {
             write.must = wish.must;
         }
         write.stage = Stage::Waiting;
+        self.written_ms = Some(cx.ms());
         self.insert(write);
         self.persist(cx, id);
         self.wake_write_at(cx.ms() + self.settings.answer_after_ms, id);

@@ -298,6 +298,7 @@ impl Core {
             cx.out.push(Effect::Publish(print));
         }
         cx.note(Note::Accepted);
+        self.written_ms = Some(cx.ms());
         let mut write = Write::new(id, new.facts, Some(new.request), Role::Own, cx.ms());
         write.clients.push(req);
         write.first_client = Some(req);

@@ -1,6 +1,9 @@
 //! Which site decides (§3, "Where the decider is"). Pure: from what is known of the sites to one of them.
 use crate::model::SiteName;
 
+/// A site takes its own writes back when it is so much less than `lag` behind: each of them waits for what is missing.
+const RETURN_FACTOR: u64 = 10;
+
 /// What is known of one site as a decider, now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
@@ -8,6 +11,8 @@ pub struct Standing {
     pub available: bool,
     /// Age of the oldest write it should have decided.
     pub lag_ms: u64,
+    /// It is this site: what is sent here waits for all that its replica has not decided yet.
+    pub waits_here: bool,
 }
 
 /// Sticky: a site that decides keeps deciding until it cannot, and a preferred one takes over again only when it has caught up.
@@ -33,7 +38,8 @@ impl Chooser {
         // behind, who decides now goes on, for each write waits for what it must come after wherever it is sent (G3).
         let can = |site: &SiteName| {
             let s = standing(site);
-            s.available && s.lag_ms <= self.lag_ms
+            let stays = self.current.as_ref().is_none_or(|current| current == site);
+            s.available && s.lag_ms <= if stays || !s.waits_here { self.lag_ms } else { self.lag_ms / RETURN_FACTOR }
         };
         let available = |site: &&SiteName| standing(site).available;
         let choice = self.order.iter().find(|site| can(site));
@@ -64,7 +70,7 @@ mod tests {
             let a = SiteName::new("a");
             move |site: &SiteName| {
                 let (available, lag_ms) = if *site == a { (a_ok, a_lag) } else { (b_ok, 0) };
-                Standing { available, lag_ms }
+                Standing { available, lag_ms, waits_here: *site == a }
             }
         };
         assert!(chooser.update(at(true, 0, true)));
@@ -72,7 +78,9 @@ mod tests {
         assert!(chooser.update(at(false, 0, true)));
         assert_eq!(chooser.current(), Some(&b));
         assert!(!chooser.update(at(true, 5_000, true)), "back, but behind");
-        assert!(chooser.update(at(true, 900, true)));
+        assert!(!chooser.update(at(true, 900, true)), "each write would wait for so long");
+        assert!(chooser.update(at(true, 90, true)));
+        assert!(!chooser.update(at(true, 900, true)), "it stays until it is more than lag behind");
         assert_eq!(chooser.current(), Some(&a));
         assert_eq!(chooser.pick(std::slice::from_ref(&a), |_| true), Some(b.clone()));
         assert_eq!(chooser.pick(&[a.clone(), b.clone()], |_| true), None);

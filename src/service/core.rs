@@ -137,6 +137,8 @@ pub struct Core {
     pub(crate) chooser: Chooser,
     /// Shadows that are at the service now.
     pub(crate) shadows_here: BTreeSet<WriteId>,
+    /// When a client's write, or a wish, was taken here last.
+    pub(crate) written_ms: Option<u64>,
     /// Shadows that had their turn and found no place, or no healthy replica.
     pub(crate) shadows_waiting: VecDeque<WriteId>,
     pub(crate) timers: BTreeSet<(u64, Timer)>,
@@ -189,7 +191,7 @@ impl Core {
                 Work::Load(log) => self.load(cx, log),
                 Work::Decision(old) => self.take_waiting_decision(cx, old),
                 Work::Drain => self.drain_queue(cx),
-                Work::Shadows => self.resume_shadows(),
+                Work::Shadows => self.resume_shadows(cx),
             }
         }
     }

@@ -213,15 +213,29 @@ impl Core {
     /// What is known of a site as a decider.
     pub(crate) fn standing(&self, site: &SiteName, now_ms: u64) -> Standing {
         if *site == self.settings.me {
-            return Standing { available: self.healthy && self.stopped.is_none(), lag_ms: self.lag_ms(now_ms) };
+            let available = self.healthy && self.stopped.is_none();
+            return Standing { available, lag_ms: self.lag_ms(now_ms), waits_here: true };
         }
-        let Some(peer) = self.peers.get(site) else { return Standing { available: false, lag_ms: 0 } };
+        let Some(peer) = self.peers.get(site) else {
+            return Standing { available: false, lag_ms: 0, waits_here: false };
+        };
         // What it has not got from us counts as what it is behind.
         let ours = self
             .series
             .get(&self.own)
             .map_or(0, |own| own.lag_ms(peer.cursors.get(&self.own).map_or(0, |c| c.decided), now_ms));
-        Standing { available: peer.linked && peer.healthy, lag_ms: peer.lag_ms.max(ours) }
+        let mut lag_ms = peer.lag_ms.max(ours);
+        if self.misses_more_than_a_page_of(peer) {
+            // Its outcomes would wait here for all that they come after: it is no better placed than this site.
+            lag_ms = lag_ms.max(self.settings.lag_ms + 1);
+        }
+        Standing { available: peer.linked && peer.healthy, lag_ms, waits_here: false }
+    }
+
+    fn misses_more_than_a_page_of(&self, peer: &super::peer::Peer) -> bool {
+        let page = self.settings.limits.page_items as u64;
+        let received = |log| self.series.get(log).map_or(0, |series| series.received);
+        peer.cursors.iter().any(|(log, cursor)| cursor.received > received(log) + page)
     }
 
     fn can_decide(&self, site: &SiteName, now_ms: u64) -> bool {

@@ -57,6 +57,7 @@ impl Core {
             divergences: 0,
             chooser: Chooser::new(settings.order.clone(), settings.lag_ms),
             shadows_here: BTreeSet::new(),
+            written_ms: None,
             shadows_waiting: VecDeque::new(),
             timers: BTreeSet::new(),
             work: VecDeque::new(),

@@ -132,6 +132,8 @@ pub struct Limits {
     pub window_items: usize,
     /// Shadows at the service at the same time.
     pub shadows: usize,
+    /// The same while clients write here (`replay.share`).
+    pub shadows_beside_writes: usize,
     /// Quarantined writes; beyond it following stops.
     pub quarantine: usize,
     /// Lanes whose last writes are remembered to find concurrent ones.
@@ -151,6 +153,7 @@ impl Default for Limits {
             page_bytes: 1 << 20,
             window_items: 1_024,
             shadows: 16,
+            shadows_beside_writes: 8,
             quarantine: 10_000,
             lanes: 65_536,
             keys: 4_000_000,

@@ -104,6 +104,8 @@ pub struct Write {
     /// A wish's outcome that waits for the entries it comes after.
     pub pending: Option<(SiteName, Outcome)>,
     pub accepted_ms: u64,
+    /// A shadow that has stood in line for a place at the service.
+    pub in_turn: bool,
     /// Of the lane: holds it as an own write.
     pub holds_lane: bool,
 }
@@ -144,6 +146,7 @@ impl Write {
             unknown_there: false,
             pending: None,
             accepted_ms: now_ms,
+            in_turn: false,
             holds_lane: false,
         }
     }

@@ -129,6 +129,38 @@ fn batches_are_reported_in_order_and_share_transactions() {
 }
 
 #[test]
+fn the_write_ahead_log_is_moved_beside_the_commits_and_does_not_grow_for_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    let checkpoint_bytes = 64 << 10;
+    let journal = Journal::open(&OpenOptions { checkpoint_bytes, ..options(&dir) }).unwrap();
+    let g = group("s");
+    let wal_bytes = || dir.path().join("holdfast.db-wal").metadata().unwrap().len();
+    let (mut waiting, mut longest) = (std::collections::VecDeque::new(), 0);
+    for n in 1..=600 {
+        let body = Op::Request(id(log(1), n), request(&"x".repeat(20_000)));
+        waiting.push_back(hand_over(&journal, &g, vec![body, Op::Row(Box::new(sending(id(log(1), n))))]));
+        if waiting.len() > 4 {
+            waiting.pop_front().unwrap().recv().unwrap().unwrap();
+        }
+        longest = longest.max(wal_bytes());
+    }
+    // Five batches may share the transaction that goes beyond the limit.
+    assert!(longest < 8 * checkpoint_bytes + 512 * 1024, "{longest} bytes");
+    let database = dir.path().join("holdfast.db").metadata().unwrap().len();
+    assert!(database > 6 << 20, "{database} bytes were moved while commits followed each other");
+    assert!(block_on(journal.verify()).unwrap().is_whole());
+    waiting.into_iter().for_each(|receiver| drop(receiver.recv().unwrap().unwrap()));
+    drop(journal);
+    assert_eq!(wal_bytes_after_closing(&dir), 0);
+    let journal = Journal::open(&options(&dir)).unwrap();
+    assert_eq!(Store::recover(&journal, &g, 1).open.len(), 600);
+}
+
+fn wal_bytes_after_closing(dir: &tempfile::TempDir) -> u64 {
+    dir.path().join("holdfast.db-wal").metadata().map_or(0, |wal| wal.len())
+}
+
+#[test]
 fn a_full_queue_gives_the_batch_back_and_tells_when_there_is_room() {
     let dir = tempfile::tempdir().unwrap();
     let journal = Journal::open(&OpenOptions { queue_batches_max: 2, ..options(&dir) }).unwrap();

@@ -223,6 +223,7 @@ fn draw_limits(rng: &mut Rng) -> Limits {
         page_bytes: rng.pick(&[1_000, 1 << 20]),
         window_items: rng.pick(&[2, 8, 64]),
         shadows: rng.pick(&[1, 2, 16]),
+        shadows_beside_writes: rng.pick(&[1, 8]),
         quarantine: 1_000,
         lanes: rng.pick(&[2, 64]),
         keys: 100_000,
