@@ -65,7 +65,7 @@ impl Core {
 
     /// Who names a write by id has seen it applied at another site. Where its origin settled it as undecided, its place is that
     /// of the decision.
-    fn is_decided(&self, id: WriteId) -> bool {
+    pub(crate) fn is_decided(&self, id: WriteId) -> bool {
         let decided = match self.live.get(&id) {
             Some(write) if write.awaits_decision() && !self.bug(Bug::DecisionNotAwaited) => false,
             Some(write) => match write.position {

@@ -310,8 +310,10 @@ impl Core {
                 self.work.push_back(Work::Look(waiting));
             }
         }
-        if self.decisions_waiting.contains_key(&id) {
-            self.work.push_back(Work::Decision(id));
+        for id in [id, decided_by(id)] {
+            if self.decisions_waiting.contains_key(&id) || self.copies_waiting.contains_key(&id) {
+                self.work.push_back(Work::Decision(id));
+            }
         }
     }
 }

@@ -44,7 +44,7 @@ impl Core {
             }
             series.append(item.clone(), cx.ms());
             self.store_item(cx, &item);
-            if self.blocked.is_awaited(item.id) || self.blocked.is_awaited(decided_by(item.id)) {
+            if self.is_awaited(item.id) || self.is_awaited(decided_by(item.id)) {
                 // However far beyond the window: what is in the window may wait for it.
                 self.take_up(cx, item);
             }
@@ -57,6 +57,10 @@ impl Core {
             self.ship(cx, page.log);
         }
         self.say_status_to(cx, from.clone());
+    }
+
+    fn is_awaited(&self, id: WriteId) -> bool {
+        self.blocked.is_awaited(id) || self.copies_waiting.contains_key(&id)
     }
 
     fn store_item(&mut self, cx: &mut Cx, item: &Arc<Item>) {
@@ -144,6 +148,12 @@ impl Core {
         }
         if item.is_followed() || self.follows_refusal(&item) {
             self.follow(&item);
+        } else if let Some(first) = item.outcome.repeats.filter(|first| !self.is_decided(*first)) {
+            // Copies are one write: what comes after this one comes after the other (G3).
+            self.copies_waiting.entry(first).or_default().push(item);
+            if !self.live.contains_key(&first) {
+                self.find(cx, Find::Id(first), Looking::Dependency(first));
+            }
         } else {
             self.position_decided(cx, id.log, position);
             self.decided_id(id);
@@ -178,6 +188,9 @@ impl Core {
     pub(crate) fn take_waiting_decision(&mut self, cx: &mut Cx, old: WriteId) {
         if let Some(item) = self.decisions_waiting.remove(&old) {
             self.consider_decision(cx, item);
+        }
+        for item in self.copies_waiting.remove(&old).unwrap_or_default() {
+            self.take_up(cx, item);
         }
     }
 

@@ -60,7 +60,7 @@ pub(crate) enum Work {
     Place(WriteId),
     /// The follower may take up more of this series.
     Load(LogId),
-    /// The write that a late decision is about may be decided here.
+    /// The write that a late decision is about, or that copies repeat, may be decided here.
     Decision(WriteId),
     /// Own queued writes may find a decider.
     Drain,
@@ -120,6 +120,8 @@ pub struct Core {
     pub(crate) receipts: BTreeMap<u64, Vec<(ReqId, Reply)>>,
     /// Late decisions about writes whose own outcome here is not known yet.
     pub(crate) decisions_waiting: BTreeMap<WriteId, Arc<Item>>,
+    /// Positions of copies, by the write that each repeats and that is not decided here yet.
+    pub(crate) copies_waiting: BTreeMap<WriteId, Vec<Arc<Item>>>,
     pub(crate) looking: BTreeMap<u64, Looking>,
     /// Foreign writes that the journal is asked for by their wish or its revocation.
     pub(crate) looked_for: BTreeMap<WriteId, u64>,

@@ -45,6 +45,7 @@ impl Core {
             readers: BTreeMap::new(),
             receipts: BTreeMap::new(),
             decisions_waiting: BTreeMap::new(),
+            copies_waiting: BTreeMap::new(),
             looking: BTreeMap::new(),
             looked_for: BTreeMap::new(),
             asking: BTreeMap::new(),
@@ -137,6 +138,10 @@ impl Core {
         if matches!(origin, Origin::Here | Origin::Wished { .. }) && position.is_none() {
             self.lanes.entry(lane).or_default().holder = Some(id);
             self.live.get_mut(&id).expect("inserted above").holds_lane = true;
+        }
+        if self.live[&id].queued && position.is_none() && !decided && origin != Origin::Queued {
+            // It was having its turn: the others of the queue stay behind it.
+            self.draining = Some(id);
         }
         if let Some(at) = pass_at {
             self.wake_write_at(at, id);
