@@ -148,7 +148,9 @@ impl Core {
         }
         if item.is_followed() || self.follows_refusal(&item) {
             self.follow(&item);
-        } else if let Some(first) = item.outcome.repeats.filter(|first| !self.is_decided(*first)) {
+        } else if item.outcome.verdict == Verdict::Duplicate
+            && let Some(first) = item.outcome.repeats.filter(|first| !self.is_decided(*first))
+        {
             // Copies are one write: what comes after this one comes after the other (G3).
             self.copies_waiting.entry(first).or_default().push(item);
             if !self.live.contains_key(&first) {
