@@ -70,6 +70,7 @@ impl One<'_> {
         let timeouts = self.timeouts();
         let store = self.store_rule(&replicas);
         let answer = self.answer(&replicas, &timeouts);
+        self.one_numbers(&replicas, &answer);
         let endpoints = self.endpoints(&replicas);
         let limits = self.limits();
         let max_body_bytes = table.number("max_body").map_or(gateway_max_body, |bytes| bytes as usize);
@@ -116,6 +117,17 @@ impl One<'_> {
             endpoints,
             timeouts,
             limits,
+        }
+    }
+
+    /// Every outcome is shadowed for services that number their records: then one site has to give the numbers out.
+    fn one_numbers(&mut self, replicas: &[String], answer: &Answer) {
+        let several = answer.order.len() > 1 || answer.order.iter().any(|site| site == "local");
+        if self.is("replicate", "all") && replicas.len() > 1 && several {
+            let wrong = "two sites may decide, and give out the same numbers";
+            let right =
+                "name the one site that decides in answer.order, at every site, if the service numbers its records";
+            self.report.warn(self.table.at("replicate"), &self.table.key("replicate"), wrong, right);
         }
     }
 

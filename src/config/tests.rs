@@ -318,3 +318,14 @@ fn the_short_form_goes_the_same_way_as_a_file() {
     let error = Config::from_short_form(&bad).unwrap_err().to_string();
     assert!(error.contains("command line: site: \"a \\\"b\" is not a name"), "{error}");
 }
+
+#[test]
+fn numbers_given_out_at_two_sites_are_warned_of() {
+    let warnings = |more: &str| {
+        let config = parse(&format!("{GOOD}replicate = \"all\"\n{more}")).unwrap_or_else(|error| panic!("{error}"));
+        config.warnings.iter().map(|fault| fault.to_string()).filter(|w| w.contains("replicate")).collect::<Vec<_>>()
+    };
+    assert!(warnings("")[0].contains("same numbers"), "the default order has two sites");
+    assert_eq!(warnings("answer = { order = [\"edge\"] }\n"), Vec::<String>::new());
+    assert_eq!(warnings("answer = { order = [\"cloud\"] }\n"), Vec::<String>::new());
+}
