@@ -147,6 +147,14 @@ impl Network {
         }
     }
 
+    /// Packets that the switch carried and dropped (what nft drops is not among them).
+    pub fn packets(&self) -> Option<(u64, u64)> {
+        match &self.kind {
+            Kind::Namespaces(namespaces) => Some(namespaces.counts()),
+            Kind::Relays(_) => None,
+        }
+    }
+
     /// How cuts are made, for the report.
     pub fn means(&self) -> &'static str {
         match &self.kind {

@@ -49,6 +49,8 @@ pub struct Outcome {
     pub broken: Vec<String>,
     pub faults: BTreeMap<&'static str, usize>,
     pub means: &'static str,
+    /// Carried and dropped between sites, where a switch counts them.
+    pub packets: Option<(u64, u64)>,
     pub took: Duration,
     pub tries: u64,
 }
@@ -241,10 +243,10 @@ impl Stage {
             }
             What::Reboot(_) => {
                 self.sites[number].kill_appliance().await;
-                self.sites[number].kill_service().await;
+                self.look_and_kill_service(number).await;
             }
             What::Kill(_) => self.sites[number].kill_appliance().await,
-            What::KillService(_) => self.sites[number].kill_service().await,
+            What::KillService(_) => self.look_and_kill_service(number).await,
             What::SlowService { delay, .. } => self.sites[number].slow(*delay),
             What::Pause(_) => self.sites[number].pause(),
             What::Clock { jump_s, .. } => self.sites[number].set_clock(*jump_s)?,
@@ -252,6 +254,12 @@ impl Stage {
             What::Cut { .. } | What::Flap { .. } => {}
         }
         Ok(())
+    }
+
+    /// What it holds is looked at before: afterwards, and until it is up again, it says nothing.
+    async fn look_and_kill_service(&mut self, number: usize) {
+        self.sites[number].applied().await;
+        self.sites[number].kill_service().await;
     }
 
     async fn end(&mut self, what: &What) -> Result<(), Error> {
@@ -458,6 +466,7 @@ async fn act(stage: &mut Stage, scenario: &Scenario, options: &Options) -> Resul
         findings: verdict.findings,
         faults,
         means: stage.network.means(),
+        packets: stage.network.packets(),
         took: began.elapsed(),
         tries: crowd.shared.tries.load(Relaxed),
     })

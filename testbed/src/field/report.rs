@@ -29,7 +29,10 @@ impl Line {
 pub fn verdict(name: &str, outcome: &Outcome) {
     let m = &outcome.measured;
     println!("\n{name}: {}", if outcome.broken.is_empty() { "passed" } else { "FAILED" });
-    println!("  {} ({:.0} s)", outcome.means, outcome.took.as_secs_f64());
+    let packets = outcome.packets.map_or(String::new(), |(carried, dropped)| {
+        format!(", {carried} packets between sites, {dropped} of them lost on the line")
+    });
+    println!("  {} ({:.0} s){packets}", outcome.means, outcome.took.as_secs_f64());
     let statuses: Vec<String> =
         m.by_status.iter().map(|(status, count)| if *status == 0 { format!("never told {count}") } else { format!("{status} {count}") }).collect();
     println!("  writes {}, tries {}: {}", m.requests, outcome.tries, statuses.join(", "));

@@ -52,6 +52,6 @@ mod tests {
         assert_eq!(count(|step| matches!(step, Step::Begin(What::Cut { .. }))), 3);
         assert_eq!(count(|step| matches!(step, Step::End(What::Cut { .. }))), 3);
         assert_eq!(count(|step| matches!(step, Step::End(What::Clock { .. }))), 0);
-        assert_eq!(steps.last().map(|(at, _)| *at), Some(Duration::from_secs(12)));
+        assert!(steps.last().is_some_and(|(at, _)| *at <= Duration::from_secs(12)));
     }
 }
