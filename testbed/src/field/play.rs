@@ -138,7 +138,9 @@ impl Stage {
             (0..a).for_each(|b| network.set_line(a, b, topology.line));
         }
         let authority = Authority::new()?;
-        let fleet = Fleet { sites: names.clone(), hub: topology.hub.clone() };
+        let is_dialled = |name: &&String| topology.sites.values().any(|site| site.dials.contains(name));
+        let dialled = names.iter().filter(is_dialled).cloned().collect();
+        let fleet = Fleet { sites: names.clone(), dialled, hub: topology.hub.clone() };
         let needs_clock = |site: &str| {
             let is_clock = |what: What| matches!(what, What::Clock { site: at, .. } if at == site);
             scenario.faults.iter().filter_map(|fault| fault.what().ok()).any(is_clock)
@@ -161,7 +163,7 @@ impl Stage {
                 Dial { site: names[*to].clone(), link, control }
             });
             let dialled: Vec<Dial> = dialled.collect();
-            site.configure(&fleet, &dialled, dials.iter().any(|(_, to)| *to == number))?;
+            site.configure(&fleet, &dialled)?;
             site.start_service()?;
             sites.push(site);
         }
@@ -421,15 +423,11 @@ async fn act(stage: &mut Stage, scenario: &Scenario, options: &Options) -> Resul
     let mut crowd = Crowd::start(stage.places(scenario), scenario.seed);
     let lasts = Duration::from_secs(scenario.load.seconds);
     let mut progress = Progress { began, next: options.every, every: options.every };
-    let mut faults = BTreeMap::new();
     for (at, step) in timeline::steps(&scenario.faults).map_err(Error::Hand)? {
         while began.elapsed() < at {
             let rest = (at - began.elapsed()).min(Duration::from_millis(500));
             tokio::time::sleep(rest).await;
-            progress.tell(stage, &crowd, &faults).await;
-        }
-        if let Step::Begin(what) = &step {
-            *faults.entry(what.kind()).or_default() += 1;
+            progress.tell(stage, &crowd, &begun(scenario, began.elapsed())).await;
         }
         if options.every.is_none() {
             eprintln!("  {:6.1} s  {}", began.elapsed().as_secs_f64(), told(&step));
@@ -442,7 +440,7 @@ async fn act(stage: &mut Stage, scenario: &Scenario, options: &Options) -> Resul
     let recovered = stage.recover(missing).await;
     while began.elapsed() < lasts {
         tokio::time::sleep((lasts - began.elapsed()).min(Duration::from_millis(500))).await;
-        progress.tell(stage, &crowd, &faults).await;
+        progress.tell(stage, &crowd, &begun(scenario, began.elapsed())).await;
     }
     crowd.finish().await;
     let missing = stage.missing(crowd.history()).await;
@@ -464,12 +462,21 @@ async fn act(stage: &mut Stage, scenario: &Scenario, options: &Options) -> Resul
         broken: scenario.success.broken(&measured),
         measured,
         findings: verdict.findings,
-        faults,
+        faults: begun(scenario, began.elapsed()),
         means: stage.network.means(),
         packets: stage.network.packets(),
         took: began.elapsed(),
         tries: crowd.shared.tries.load(Relaxed),
     })
+}
+
+/// Faults that have begun, by kind.
+fn begun(scenario: &Scenario, now: Duration) -> BTreeMap<&'static str, usize> {
+    let mut kinds = BTreeMap::new();
+    for what in scenario.faults.iter().filter(|fault| fault.at.0 <= now).filter_map(|fault| fault.what().ok()) {
+        *kinds.entry(what.kind()).or_default() += 1;
+    }
+    kinds
 }
 
 fn told(step: &Step) -> String {

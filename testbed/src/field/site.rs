@@ -29,6 +29,8 @@ const SERVICES: [(&str, &str); 4] =
 #[derive(Clone, Debug)]
 pub struct Fleet {
     pub sites: Vec<String>,
+    /// Sites that others dial. Each site could only guess at those of the others.
+    pub dialled: Vec<String>,
     /// With a hub, each store shares its data with the hub alone.
     pub hub: Option<String>,
 }
@@ -135,23 +137,22 @@ impl Site {
         std::fs::write(&path, format!("{jump_s:+}")).map_err(|source| Error::File { path, source })
     }
 
-    pub fn configure(&self, fleet: &Fleet, dials: &[Dial], is_dialled: bool) -> Result<(), Error> {
+    pub fn configure(&self, fleet: &Fleet, dials: &[Dial]) -> Result<(), Error> {
         let path = self.folder.join("holdfast.toml");
-        let text = self.toml(fleet, dials, is_dialled);
+        let text = self.toml(fleet, dials);
         std::fs::write(&path, text).map_err(|source| Error::File { path, source })
     }
 
-    fn toml(&self, fleet: &Fleet, dials: &[Dial], is_dialled: bool) -> String {
+    fn toml(&self, fleet: &Fleet, dials: &[Dial]) -> String {
         let Self { name, at, token, .. } = self;
-        // The same at all sites: who is dialled.
         let reserve = if self.disk.is_some() { "4MiB" } else { "16MiB" };
         let mut text = format!(
-            "site = \"{name}\"\ndata_dir = \"data\"\n\n[realm]\nname = \"testbed\"\nsites = {:?}\n\n\
+            "site = \"{name}\"\ndata_dir = \"data\"\n\n[realm]\nname = \"testbed\"\nsites = {:?}\nhubs = {:?}\n\n\
              [gateway]\nlisten = [\"{}\"]\n\n[admin]\nlisten = \"{}\"\ntoken = \"{token}\"\n\n[store]\nreserve = \"{reserve}\"\n\n\
              [identity]\nca = \"ca.pem\"\ncert = \"site.pem\"\nkey = \"site.key\"\n",
-            fleet.sites, at.gateway, at.admin
+            fleet.sites, fleet.dialled, at.gateway, at.admin
         );
-        if is_dialled {
+        if fleet.dialled.contains(name) {
             text.push_str(&format!("\n[link]\nlisten = \"{}\"\n\n[control]\nlisten = \"{}\"\n", at.link, at.control));
         }
         for dial in dials {
