@@ -2,7 +2,8 @@
 # testbed/scenarios.sh [--long] [--mode loopback] [FILE ...]: plays all scenarios and prints a table. As root across network namespaces,
 # else over the loopback, where what cannot be played is said to be skipped. HOLDFAST names another binary.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+. "$(dirname "$0")/lib.sh"
+cd "$here/.."
 options=() files=()
 while (($#)); do
     case "$1" in
@@ -14,4 +15,4 @@ while (($#)); do
 done
 ((${#files[@]})) || files=(scenarios/*.yaml)
 [ -n "${HOLDFAST:-}" ] || cargo build --release --locked
-exec cargo run --quiet --release --locked -p testbed -- run "${options[@]}" "${files[@]}"
+testbed run "${options[@]}" "${files[@]}"

@@ -29,8 +29,7 @@ impl Authority {
         params.distinguished_name = DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, site);
         let certificate = params.signed_by(&key, &self.0).map_err(failed)?;
-        let files =
-            [("ca.pem", self.0.pem()), ("site.pem", certificate.pem()), ("site.key", key.serialize_pem())];
+        let files = [("ca.pem", self.0.pem()), ("site.pem", certificate.pem()), ("site.key", key.serialize_pem())];
         for (name, text) in files {
             let path = folder.join(name);
             std::fs::write(&path, text).map_err(|source| Error::File { path, source })?;

@@ -174,7 +174,8 @@ impl Client {
     async fn receive_goods(&mut self) {
         let (sku, _) = self.random.choice(ARTICLES).unwrap_or(ARTICLES[0]);
         let body = Bytes::from(json!({ "add": self.random.i32(1..25) }).to_string());
-        self.write(Draft { method: Method::POST, path: format!("/inventory/{sku}"), body, lane: None, anywhere: true }).await;
+        self.write(Draft { method: Method::POST, path: format!("/inventory/{sku}"), body, lane: None, anywhere: true })
+            .await;
     }
 
     async fn promote(&mut self) {

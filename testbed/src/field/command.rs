@@ -36,6 +36,9 @@ pub enum Command {
         every: u64,
         #[arg(long, default_value_t = 1)]
         seed: u64,
+        /// Stores ask the hub's service first, and their own when it does not answer.
+        #[arg(long)]
+        hub_first: bool,
         #[command(flatten)]
         how: How,
     },
@@ -107,7 +110,10 @@ pub async fn interrupted() {
 pub fn run(command: Command) -> ExitCode {
     let result = match command {
         Command::Run { scenarios, how, long } => run_all(&scenarios, &how, long),
-        Command::Soak { minutes, stores, rate, every, seed, how } => soak(minutes, stores, rate, every, seed, &how),
+        Command::Soak { minutes, stores, rate, every, seed, hub_first, how } => {
+            let every = Duration::from_secs(every);
+            soak(Soak { minutes, stores, rate, every, seed, hub_first, with_root: false }, &how)
+        }
         Command::Net { command } => hand::run(command).map(|()| true),
     };
     match result {
@@ -169,12 +175,13 @@ fn run_all(paths: &[PathBuf], how: &How, long: bool) -> Result<bool, Error> {
     Ok(lines.iter().all(Line::is_good))
 }
 
-fn soak(minutes: u64, stores: u32, rate: f64, every: u64, seed: u64, how: &How) -> Result<bool, Error> {
+fn soak(soak: Soak, how: &How) -> Result<bool, Error> {
     let options = how.options(Some(Duration::from_secs(60)))?;
-    let with_root = options.mode == Mode::Namespaces;
-    let soak = Soak { minutes, stores, rate, every: Duration::from_secs(every), seed, with_root };
+    let soak = Soak { with_root: options.mode == Mode::Namespaces, ..soak };
     let scenario = soak.scenario().map_err(Error::Hand)?;
-    println!("soak: hub and {stores} stores, {rate} writes/s, {} faults in {minutes} minutes, seed {seed}", scenario.faults.len());
+    let Soak { minutes, stores, rate, seed, .. } = soak;
+    let faults = scenario.faults.len();
+    println!("soak: hub and {stores} stores, {rate} writes/s, {faults} faults in {minutes} minutes, seed {seed}");
     let outcome = runtime()?.block_on(play(&scenario, &options))?;
     report::verdict("soak", &outcome);
     Ok(outcome.broken.is_empty())

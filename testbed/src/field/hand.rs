@@ -45,7 +45,9 @@ fn failed(what: &str) -> impl Fn(std::io::Error) -> Error {
 pub fn run(command: Command) -> Result<(), Error> {
     let line = match command {
         Command::Up { scenario, how } => return up(&Scenario::load(&scenario)?, &how),
-        Command::Partition { a, b, one_way } => format!("partition {a} {b} {}", if one_way { "one-way" } else { "both" }),
+        Command::Partition { a, b, one_way } => {
+            format!("partition {a} {b} {}", if one_way { "one-way" } else { "both" })
+        }
         Command::Heal => "heal".to_owned(),
         Command::Reboot { site } => format!("reboot {site}"),
         Command::Down => "down".to_owned(),
@@ -84,7 +86,7 @@ fn up(scenario: &Scenario, how: &How) -> Result<(), Error> {
         std::thread::Builder::new().name("orders".into()).spawn(listens).map_err(failed("starting a thread"))?;
         for (number, site) in stage.sites.iter().enumerate() {
             let at = stage.network.prefix(number).join(" ");
-            println!("{}: gateway http://{}, files {}, {at}", site.name, site.at.gateway, site.folder().display());
+            println!("{}: gateway http://{} (from inside: {at} curl …), files {}", site.name, site.at.gateway, site.folder().display());
         }
         println!("up: {}", stage.network.means());
         loop {
@@ -109,11 +111,15 @@ async fn obey(stage: &mut Stage, scenario: &Scenario, line: &str) -> Result<(), 
     let words: Vec<&str> = line.split(' ').collect();
     let known = |name: &str| match scenario.topology.sites.contains_key(name) {
         true => Ok(()),
-        false => Err(Error::Hand(format!("no site {name:?}; there are {:?}", scenario.topology.sites.keys().collect::<Vec<_>>()))),
+        false => Err(Error::Hand(format!(
+            "no site {name:?}; there are {:?}",
+            scenario.topology.sites.keys().collect::<Vec<_>>()
+        ))),
     };
     match words.as_slice() {
         ["partition", a, b, direction] => {
-            (known(a)?, known(b)?);
+            known(a)?;
+            known(b)?;
             let direction = if *direction == "one-way" { Direction::OneWay } else { Direction::Both };
             stage.network.cut(Cut { from: stage.index(a), to: stage.index(b), direction, port: None })
         }

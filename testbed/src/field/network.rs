@@ -101,9 +101,7 @@ impl Network {
     /// What stands before a program so that it runs at a site.
     pub fn prefix(&self, site: usize) -> Vec<String> {
         match &self.kind {
-            Kind::Namespaces(namespaces) => {
-                ["ip", "netns", "exec", namespaces.name(site)].map(str::to_owned).into()
-            }
+            Kind::Namespaces(namespaces) => ["ip", "netns", "exec", namespaces.name(site)].map(str::to_owned).into(),
             Kind::Relays(_) => Vec::new(),
         }
     }
@@ -158,7 +156,9 @@ impl Network {
     /// How cuts are made, for the report.
     pub fn means(&self) -> &'static str {
         match &self.kind {
-            Kind::Namespaces(namespaces) if namespaces.has_nft => "namespaces, cuts by nft, lines by a user-space switch",
+            Kind::Namespaces(namespaces) if namespaces.has_nft => {
+                "namespaces, cuts by nft, lines by a user-space switch"
+            }
             Kind::Namespaces(_) => "namespaces, cuts and lines by a user-space switch (no nft here)",
             Kind::Relays(_) => "loopback, cuts and lines by relays",
         }
@@ -175,9 +175,9 @@ mod tests {
         let control = Cut { from: 0, to: 1, direction: Direction::Both, port: Some(Plane::Control) };
         let one_way = Cut { from: 1, to: 0, direction: Direction::OneWay, port: None };
         assert_eq!(blocked(&[], 0, 1), Blocked::default());
-        assert!(blocked(&[whole.clone()], 1, 0).whole());
-        assert_eq!(blocked(&[control.clone()], 1, 0).ports(), [CONTROL_PORT]);
-        assert!(blocked(&[one_way.clone()], 1, 0).whole() && !blocked(&[one_way], 0, 1).whole());
+        assert!(blocked(std::slice::from_ref(&whole), 1, 0).whole());
+        assert_eq!(blocked(std::slice::from_ref(&control), 1, 0).ports(), [CONTROL_PORT]);
+        assert!(blocked(std::slice::from_ref(&one_way), 1, 0).whole() && !blocked(&[one_way], 0, 1).whole());
         assert!(blocked(&[control, whole], 0, 1).whole());
     }
 }

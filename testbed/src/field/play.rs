@@ -140,7 +140,7 @@ impl Stage {
         let authority = Authority::new()?;
         let is_dialled = |name: &&String| topology.sites.values().any(|site| site.dials.contains(name));
         let dialled = names.iter().filter(is_dialled).cloned().collect();
-        let fleet = Fleet { sites: names.clone(), dialled, hub: topology.hub.clone() };
+        let fleet = Fleet { sites: names.clone(), dialled, hub: topology.hub.clone(), first: topology.first.clone() };
         let needs_clock = |site: &str| {
             let is_clock = |what: What| matches!(what, What::Clock { site: at, .. } if at == site);
             scenario.faults.iter().filter_map(|fault| fault.what().ok()).any(is_clock)
@@ -150,8 +150,7 @@ impl Stage {
             let folder = scratch.path.join(name);
             std::fs::create_dir(&folder).map_err(|source| Error::File { path: folder.clone(), source })?;
             authority.issue(name, &network.addresses(number), &folder)?;
-            let mut site =
-                Site::new(name, network.places(number), &options.binary, folder, network.prefix(number));
+            let mut site = Site::new(name, network.places(number), &options.binary, folder, network.prefix(number));
             if let Some(size) = spec.disk {
                 site.give_disk(size.0)?;
             }
@@ -456,8 +455,7 @@ async fn act(stage: &mut Stage, scenario: &Scenario, options: &Options) -> Resul
     }
     let history = crowd.history();
     let verdict = judge::judge(&history, &held, stage.hub.as_deref());
-    let measured =
-        Measured { recovered, backlog, quiet, quarantine, ..judge::measure(&history, &verdict) };
+    let measured = Measured { recovered, backlog, quiet, quarantine, ..judge::measure(&history, &verdict) };
     Ok(Outcome {
         broken: scenario.success.broken(&measured),
         measured,
@@ -502,7 +500,8 @@ impl Progress {
         }
         self.next = Some(next + every);
         let history = crowd.history();
-        let since = history.iter().filter(|told| told.answered.is_some_and(|at| at + every >= crowd.shared.history.now()));
+        let since =
+            history.iter().filter(|told| told.answered.is_some_and(|at| at + every >= crowd.shared.history.now()));
         let recent: Vec<Duration> = since.filter_map(|told| Some(told.answered? - told.sent)).collect();
         let unanswered = history.iter().filter(|told| told.answered.is_none()).count();
         let missing = stage.missing(history.clone()).await.len();

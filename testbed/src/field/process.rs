@@ -24,7 +24,8 @@ impl Process {
             opened.map_err(|source| Error::File { path: log.to_owned(), source })
         };
         let with_parent = ["setpriv", "--pdeathsig", "KILL", "--"].map(str::to_owned);
-        let whole: Vec<&String> = if has_setpriv() { with_parent.iter().chain(command).collect() } else { command.iter().collect() };
+        let whole: Vec<&String> =
+            if has_setpriv() { with_parent.iter().chain(command).collect() } else { command.iter().collect() };
         let (program, arguments) = whole.split_first().ok_or_else(|| Error::Hand("an empty command".into()))?;
         let mut line = Command::new(program);
         line.args(arguments).envs(environment.iter().cloned()).kill_on_drop(true);

@@ -123,7 +123,12 @@ async fn accept(listener: TcpListener, target: SocketAddr, forth: watch::Receive
     }
 }
 
-async fn connection(near: TcpStream, target: SocketAddr, mut forth: watch::Receiver<Way>, mut back: watch::Receiver<Way>) {
+async fn connection(
+    near: TcpStream,
+    target: SocketAddr,
+    mut forth: watch::Receiver<Way>,
+    mut back: watch::Receiver<Way>,
+) {
     // As the first packet of a connection: it does not come through before both ways are open.
     for way in [&mut forth, &mut back] {
         if way.wait_for(|way| !way.blocked).await.is_err() {

@@ -33,8 +33,11 @@ pub fn verdict(name: &str, outcome: &Outcome) {
         format!(", {carried} packets between sites, {dropped} of them lost on the line")
     });
     println!("  {} ({:.0} s){packets}", outcome.means, outcome.took.as_secs_f64());
-    let statuses: Vec<String> =
-        m.by_status.iter().map(|(status, count)| if *status == 0 { format!("never told {count}") } else { format!("{status} {count}") }).collect();
+    let statuses: Vec<String> = m
+        .by_status
+        .iter()
+        .map(|(status, count)| if *status == 0 { format!("never told {count}") } else { format!("{status} {count}") })
+        .collect();
     println!("  writes {}, tries {}: {}", m.requests, outcome.tries, statuses.join(", "));
     println!(
         "  p50 {:.1} ms, p99 {:.1} ms, slowest {:.3} s",
@@ -57,7 +60,10 @@ pub fn verdict(name: &str, outcome: &Outcome) {
     let faults: Vec<String> = outcome.faults.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
     println!("  faults: {}", faults.join(", "));
     for found in outcome.findings.iter().take(SHOWN) {
-        println!("  {:?} at {}: {} {} {}: {}", found.kind, found.site, found.key, found.method, found.path, found.detail);
+        println!(
+            "  {:?} at {}: {} {} {}: {}",
+            found.kind, found.site, found.key, found.method, found.path, found.detail
+        );
     }
     outcome.broken.iter().for_each(|broken| println!("  NOT HELD: {broken}"));
 }
@@ -81,7 +87,8 @@ pub fn table(lines: &[Line]) {
             Ending::Failed(why) => println!("{:<26} FAILED: {}", line.name, why.lines().next().unwrap_or_default()),
             Ending::Played(outcome) => {
                 let m = &outcome.measured;
-                let per = m.recovery_per_request().map_or("-".to_owned(), |per| format!("{:.1} ms", per.as_secs_f64() * 1e3));
+                let per =
+                    m.recovery_per_request().map_or("-".to_owned(), |per| format!("{:.1} ms", per.as_secs_f64() * 1e3));
                 println!(
                     "{:<26} {:>7} {:>8} {:>6.0} ms {:>7.2} s {:>10} {:>11} {:>5} {:>4} {:>6}  {}",
                     line.name,
@@ -94,7 +101,11 @@ pub fn table(lines: &[Line]) {
                     m.lost,
                     m.duplicates,
                     m.out_of_order,
-                    if outcome.broken.is_empty() { "passed".to_owned() } else { format!("FAILED: {}", outcome.broken.join("; ")) }
+                    if outcome.broken.is_empty() {
+                        "passed".to_owned()
+                    } else {
+                        format!("FAILED: {}", outcome.broken.join("; "))
+                    }
                 );
             }
         }
@@ -105,7 +116,11 @@ pub fn table(lines: &[Line]) {
     }
     let skipped = lines.iter().filter(|line| matches!(line.ending, Ending::Skipped(_))).count();
     let failed = lines.iter().filter(|line| !line.is_good()).count();
-    println!("\n{} scenarios, {} passed, {failed} failed, {skipped} skipped", lines.len(), lines.len() - failed - skipped);
+    println!(
+        "\n{} scenarios, {} passed, {failed} failed, {skipped} skipped",
+        lines.len(),
+        lines.len() - failed - skipped
+    );
     if skipped > 0 {
         println!("!! SKIPPED SCENARIOS PROVE NOTHING: run them as root on a machine with network namespaces !!");
     }

@@ -50,6 +50,9 @@ pub struct Topology {
     /// Clients at the hub, each of them for one of the stores.
     #[serde(default)]
     pub clients_at_hub: u32,
+    /// The site whose service every site asks first. Absent: each its own.
+    #[serde(default)]
+    pub first: Option<String>,
     /// How each line between two sites is from the start.
     #[serde(default)]
     pub line: LineSpec,
@@ -299,8 +302,7 @@ pub enum Error {
 impl Scenario {
     pub fn load(path: &Path) -> Result<Self, Error> {
         let shown = path.display().to_string();
-        let text =
-            std::fs::read_to_string(path).map_err(|source| Error::Read { path: shown.clone(), source })?;
+        let text = std::fs::read_to_string(path).map_err(|source| Error::Read { path: shown.clone(), source })?;
         let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         Self::parse(&name, &text).map_err(|detail| Error::Wrong { path: shown, detail })
     }
@@ -346,6 +348,9 @@ impl Scenario {
         };
         if !(2..=41).contains(&sites.len()) {
             return Err("topology: 2 to 41 sites".into());
+        }
+        if let Some(first) = &self.topology.first {
+            known(first).map_err(|detail| format!("topology: first: {detail}"))?;
         }
         for (name, site) in sites {
             let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
@@ -407,6 +412,7 @@ mod tests {
             ("\"< 2s\"", "fast", "p99"),
             ("clients: 2", "clients: 0", "no site has clients"),
             ("dials: [cloud]", "dials: [cloud], hub: 3", "hub"),
+            ("about: x\ntopology:\n", "about: x\ntopology:\n  first: moon\n", "moon"),
         ];
         for (from, to, expected) in cases {
             let told = Scenario::parse("bad", &GOOD.replace(from, to)).unwrap_err();
@@ -416,9 +422,13 @@ mod tests {
 
     #[test]
     fn a_hub_has_its_stores() {
-        let text = "about: x\ntopology: { hub: cloud, stores: 3, clients_per_store: 2 }\nload: { rate: 5, seconds: 5 }\n";
+        let text =
+            "about: x\ntopology: { hub: cloud, stores: 3, clients_per_store: 2 }\nload: { rate: 5, seconds: 5 }\n";
         let hub = Scenario::parse("hub", text).unwrap();
-        assert_eq!(hub.topology.sites.keys().map(String::as_str).collect::<Vec<_>>(), ["cloud", "store-01", "store-02", "store-03"]);
+        assert_eq!(
+            hub.topology.sites.keys().map(String::as_str).collect::<Vec<_>>(),
+            ["cloud", "store-01", "store-02", "store-03"]
+        );
         assert_eq!((hub.clients(), hub.topology.sites["store-02"].dials.len()), (6, 1));
         let told = Scenario::parse("hub", &text.replace("stores: 3", "stores: 99")).unwrap_err();
         assert!(told.contains("1 to 40"), "{told}");

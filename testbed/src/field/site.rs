@@ -33,6 +33,8 @@ pub struct Fleet {
     pub dialled: Vec<String>,
     /// With a hub, each store shares its data with the hub alone.
     pub hub: Option<String>,
+    /// Whose service is asked first, if not one's own.
+    pub first: Option<String>,
 }
 
 /// Where a site dials another one.
@@ -162,19 +164,23 @@ impl Site {
             ));
         }
         let hub = fleet.hub.as_deref();
-        let (replicas, order, store_from) = match hub {
-            Some(hub) if hub == name => {
-                (vec!["{store}", hub], Some(vec!["local"]), "store_from = \"header:x-store\"\n")
+        let (replicas, mut order, store_from) = match hub {
+            Some(hub) if hub == name => (vec!["{store}", hub], vec!["local"], "store_from = \"header:x-store\"\n"),
+            Some(hub) => (vec![name.as_str(), hub], vec!["local", hub], ""),
+            None => {
+                let others = fleet.sites.iter().filter(|site| *site != name).map(String::as_str);
+                (fleet.sites.iter().map(String::as_str).collect(), ["local"].into_iter().chain(others).collect(), "")
             }
-            Some(hub) => (vec![name.as_str(), hub], Some(vec!["local", hub]), ""),
-            None => (fleet.sites.iter().map(String::as_str).collect(), None, ""),
         };
-        let order = order.map(|order| format!("order = {order:?}, ")).unwrap_or_default();
+        if let Some(first) = fleet.first.as_deref().filter(|first| first != name) {
+            order.retain(|site| *site != first);
+            order.insert(0, first);
+        }
         for (service, lane) in SERVICES {
             text.push_str(&format!(
                 "\n[[service]]\nname = \"{service}\"\nmatch = [{{ path = \"/{service}\" }}]\n\
                  endpoints = [{{ url = \"http://{}\" }}]\nreplicas = {replicas:?}\n{store_from}\
-                 answer = {{ {order}after = \"800ms\" }}\nlane = \"{lane}\"\nlongest_request = \"2s\"\n\
+                 answer = {{ order = {order:?}, after = \"800ms\" }}\nlane = \"{lane}\"\nlongest_request = \"2s\"\n\
                  health = {{ path = \"/health\", interval = \"200ms\", unhealthy = 3, healthy = 1 }}\n\
                  timeout = {{ connect = \"500ms\", try = \"2s\", total = \"5s\" }}\n\
                  outcome = {{ probe = \"GET /by-key/{{key}}\" }}\n",

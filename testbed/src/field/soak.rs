@@ -13,6 +13,8 @@ pub struct Soak {
     pub rate: f64,
     pub every: Duration,
     pub seed: u64,
+    /// Every store asks the hub's service first.
+    pub hub_first: bool,
     /// Losing lines and small disks are possible.
     pub with_root: bool,
 }
@@ -46,6 +48,7 @@ impl Soak {
             stores: self.stores,
             clients_per_store: 6,
             clients_at_hub: self.stores,
+            first: self.hub_first.then(|| "cloud".to_owned()),
             ..Topology::default()
         };
         let load = Load { rate: self.rate, seconds, mix: Mix::Tills, give_up: Span(Duration::from_secs(60)) };
@@ -122,14 +125,8 @@ mod tests {
 
     #[test]
     fn a_soak_of_half_an_hour_has_each_kind_five_times() {
-        let soak = Soak {
-            minutes: 30,
-            stores: 5,
-            rate: 60.0,
-            every: Duration::from_secs(15),
-            seed: 1,
-            with_root: true,
-        };
+        let soak =
+            Soak { minutes: 30, stores: 5, rate: 60.0, every: Duration::from_secs(15), seed: 1, with_root: true };
         let scenario = soak.scenario().unwrap();
         let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
         for fault in &scenario.faults {

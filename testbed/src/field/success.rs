@@ -96,8 +96,7 @@ pub struct Condition {
 #[derive(Clone, Debug)]
 pub struct Success(Vec<Condition>);
 
-const COUNTS: [&str; 7] =
-    ["lost", "duplicates", "out_of_order", "altered", "one_sided", "quarantine", "unanswered"];
+const COUNTS: [&str; 7] = ["lost", "duplicates", "out_of_order", "altered", "one_sided", "quarantine", "unanswered"];
 const TIMES: [&str; 5] = ["p50", "p95", "p99", "slowest", "recovered_within"];
 /// Demanded of every run, whether its file says so or not.
 const ALWAYS: [(&str, &str); 7] = [
@@ -184,7 +183,9 @@ fn bound(name: &str, wanted: &str) -> Result<Bound, String> {
             "success: {name:?} is no condition; known: {known}, equal, quiet, requests, request_count[status=200]"
         ));
     };
-    found.ok_or_else(|| format!("success: {name}: {wanted:?} is no bound; write for example 0, true, \"< 2s\", \">= 95%\""))
+    found.ok_or_else(|| {
+        format!("success: {name}: {wanted:?} is no bound; write for example 0, true, \"< 2s\", \">= 95%\"")
+    })
 }
 
 fn value(name: &str, measured: &Measured) -> (Option<f64>, String) {
