@@ -86,7 +86,12 @@ fn up(scenario: &Scenario, how: &How) -> Result<(), Error> {
         std::thread::Builder::new().name("orders".into()).spawn(listens).map_err(failed("starting a thread"))?;
         for (number, site) in stage.sites.iter().enumerate() {
             let at = stage.network.prefix(number).join(" ");
-            println!("{}: gateway http://{} (from inside: {at} curl …), files {}", site.name, site.at.gateway, site.folder().display());
+            println!(
+                "{}: gateway http://{} (from inside: {at} curl …), files {}",
+                site.name,
+                site.at.gateway,
+                site.folder().display()
+            );
         }
         println!("up: {}", stage.network.means());
         loop {

@@ -125,8 +125,8 @@ mod tests {
 
     #[test]
     fn a_soak_of_half_an_hour_has_each_kind_five_times() {
-        let soak =
-            Soak { minutes: 30, stores: 5, rate: 60.0, every: Duration::from_secs(15), seed: 1, with_root: true };
+        let every = Duration::from_secs(15);
+        let soak = Soak { minutes: 30, stores: 5, rate: 60.0, every, seed: 1, hub_first: false, with_root: true };
         let scenario = soak.scenario().unwrap();
         let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
         for fault in &scenario.faults {
