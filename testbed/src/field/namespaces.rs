@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 
 use super::Error;
 use super::network::{CONTROL_PORT, Cut, LINK_PORT, Places, blocked};
+use super::play::SCRATCH;
 use super::scenario::LineSpec;
 use super::switch::{NETWORK, Switch};
 
@@ -73,16 +74,24 @@ fn wan(site: usize) -> Ipv4Addr {
     Ipv4Addr::new(a, b, c, site as u8 + 1)
 }
 
-/// What was left behind by owners that are no more.
+/// What was left behind by owners that were killed: the names of their namespaces and their small disks. Files they leave are kept.
 fn remove_stale() {
-    let Ok(entries) = std::fs::read_dir(FOLDER) else { return };
-    for name in entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
-        let owner = name.strip_prefix("hf").and_then(|rest| rest.split_once('-')).map(|(owner, _)| owner.to_owned());
-        let is_process = |owner: &String| !owner.is_empty() && owner.bytes().all(|b| b.is_ascii_digit());
-        if let Some(owner) = owner.filter(is_process)
-            && !PathBuf::from(format!("/proc/{owner}")).exists()
-        {
+    let is_dead = |owner: &str| {
+        let is_process = !owner.is_empty() && owner.bytes().all(|b| b.is_ascii_digit());
+        is_process && !PathBuf::from(format!("/proc/{owner}")).exists()
+    };
+    for entry in std::fs::read_dir(FOLDER).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let owner = name.strip_prefix("hf").and_then(|rest| rest.split_once('-')).map(|(owner, _)| owner);
+        if owner.is_some_and(is_dead) {
             let _ = ip(&["netns", "del", &name]);
+        }
+    }
+    let mounts = std::fs::read_to_string("/proc/mounts").unwrap_or_default();
+    for at in mounts.lines().filter_map(|line| line.split(' ').nth(1)) {
+        let owner = at.split_once(SCRATCH).and_then(|(_, rest)| rest.split('-').next());
+        if owner.is_some_and(is_dead) {
+            let _ = run("umount", &["-l", at], None);
         }
     }
 }

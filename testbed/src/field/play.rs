@@ -83,6 +83,9 @@ pub fn why_no_namespaces() -> Option<&'static str> {
     }
 }
 
+/// How the name of a run's folder begins; the owner's process follows.
+pub const SCRATCH: &str = "holdfast-testbed-";
+
 /// A folder for one run, removed when dropped unless it is to be kept.
 pub struct Scratch {
     path: PathBuf,
@@ -91,7 +94,7 @@ pub struct Scratch {
 
 impl Scratch {
     pub fn create(keep: bool) -> Result<Self, Error> {
-        let name = format!("holdfast-testbed-{}-{:08x}", std::process::id(), fastrand::u32(..));
+        let name = format!("{SCRATCH}{}-{:08x}", std::process::id(), fastrand::u32(..));
         let path = std::env::temp_dir().join(name);
         std::fs::create_dir(&path).map_err(|source| Error::File { path: path.clone(), source })?;
         Ok(Self { path, keep })
