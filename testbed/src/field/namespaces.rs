@@ -78,7 +78,8 @@ fn wan(site: usize) -> Ipv4Addr {
 fn remove_stale() {
     let is_dead = |owner: &str| {
         let is_process = !owner.is_empty() && owner.bytes().all(|b| b.is_ascii_digit());
-        is_process && !PathBuf::from(format!("/proc/{owner}")).exists()
+        // A process that nobody has waited for yet still has its number, and no command line.
+        is_process && std::fs::read(format!("/proc/{owner}/cmdline")).map_or(true, |line| line.is_empty())
     };
     for entry in std::fs::read_dir(FOLDER).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
