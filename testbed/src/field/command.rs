@@ -36,6 +36,9 @@ pub enum Command {
         every: u64,
         #[arg(long, default_value_t = 1)]
         seed: u64,
+        /// So many faults beside each other.
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10))]
+        at_once: u32,
         /// Stores ask the hub's service first, and their own when it does not answer.
         #[arg(long)]
         hub_first: bool,
@@ -110,9 +113,9 @@ pub async fn interrupted() {
 pub fn run(command: Command) -> ExitCode {
     let result = match command {
         Command::Run { scenarios, how, long } => run_all(&scenarios, &how, long),
-        Command::Soak { minutes, stores, rate, every, seed, hub_first, how } => {
+        Command::Soak { minutes, stores, rate, every, seed, at_once, hub_first, how } => {
             let every = Duration::from_secs(every);
-            soak(Soak { minutes, stores, rate, every, seed, hub_first, with_root: false }, &how)
+            soak(Soak { minutes, stores, rate, every, seed, at_once, hub_first, with_root: false }, &how)
         }
         Command::Net { command } => hand::run(command).map(|()| true),
     };

@@ -13,6 +13,8 @@ pub struct Soak {
     pub rate: f64,
     pub every: Duration,
     pub seed: u64,
+    /// Rows of faults beside each other, each with one every so often.
+    pub at_once: u32,
     /// Every store asks the hub's service first.
     pub hub_first: bool,
     /// Losing lines and small disks are possible.
@@ -27,21 +29,9 @@ impl Soak {
         let mut random = fastrand::Rng::with_seed(self.seed);
         let seconds = self.minutes * 60;
         let mut faults = Vec::new();
-        let mut kinds: Vec<fn(&mut Drawn) -> Fault> = Vec::new();
-        let mut at = Duration::from_secs(5);
-        // The last fault ends before the load does, so that there is something to recover under.
-        while at + self.every < Duration::from_secs(seconds) {
-            if kinds.is_empty() {
-                kinds = self.kinds();
-                random.shuffle(&mut kinds);
-            }
-            let Some(kind) = kinds.pop() else { break };
-            let store = format!("store-{:02}", random.u32(1..=self.stores));
-            let at_hub = random.u32(0..100) < 30;
-            let lasts = Duration::from_millis(random.u64(2_000..(self.every.as_millis() as u64 - 2_000).max(3_000)));
-            let mut drawn = Drawn { store, at_hub, random: &mut random };
-            faults.push(Fault { at: Span(at), lasts: Some(Span(lasts)), ..kind(&mut drawn) });
-            at += self.every;
+        for row in 0..self.at_once {
+            let begins = Duration::from_secs(5) + self.every * row / self.at_once;
+            self.row(begins, seconds, &mut random, &mut faults);
         }
         let topology = Topology {
             hub: Some("cloud".into()),
@@ -68,6 +58,24 @@ impl Soak {
             stores.for_each(|(_, spec)| spec.disk = Some(Size(DISK)));
         }
         Ok(scenario)
+    }
+
+    fn row(&self, begins: Duration, seconds: u64, random: &mut fastrand::Rng, faults: &mut Vec<Fault>) {
+        let (mut at, mut kinds) = (begins, Vec::new());
+        // The last fault ends before the load does, so that there is something to recover under.
+        while at + self.every < Duration::from_secs(seconds) {
+            if kinds.is_empty() {
+                kinds = self.kinds();
+                random.shuffle(&mut kinds);
+            }
+            let Some(kind) = kinds.pop() else { break };
+            let store = format!("store-{:02}", random.u32(1..=self.stores));
+            let at_hub = random.u32(0..100) < 30;
+            let lasts = Duration::from_millis(random.u64(2_000..(self.every.as_millis() as u64 - 2_000).max(3_000)));
+            let mut drawn = Drawn { store, at_hub, random: random };
+            faults.push(Fault { at: Span(at), lasts: Some(Span(lasts)), ..kind(&mut drawn) });
+            at += self.every;
+        }
     }
 
     fn kinds(&self) -> Vec<fn(&mut Drawn) -> Fault> {
@@ -126,7 +134,8 @@ mod tests {
     #[test]
     fn a_soak_of_half_an_hour_has_each_kind_five_times() {
         let every = Duration::from_secs(15);
-        let soak = Soak { minutes: 30, stores: 5, rate: 60.0, every, seed: 1, hub_first: false, with_root: true };
+        let soak =
+            Soak { minutes: 30, stores: 5, rate: 60.0, every, seed: 1, at_once: 1, hub_first: false, with_root: true };
         let scenario = soak.scenario().unwrap();
         let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
         for fault in &scenario.faults {
