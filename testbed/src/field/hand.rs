@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::command::{How, interrupted, runtime};
-use super::play::Stage;
 use super::scenario::{Direction, Scenario, What};
+use super::stage::Stage;
 use super::timeline::Step;
 use super::{Error, network::Cut};
 

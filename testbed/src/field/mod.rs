@@ -4,8 +4,8 @@
 //! interrupted. Assumes a `holdfast` binary of release kind (`HOLDFAST`). Promises a verdict that rests on what clients were told and what
 //! the services hold; of the appliances it only asks whether they are ready and done.
 //!
-//! The way through: [`scenario`] is the file, [`play`] builds the [`network`] ([`namespaces`] with a [`switch`], or [`relays`]) and its
-//! [`site`]s, lets [`client`]s write and faults happen, [`judge`] compares, [`success`] and [`report`] tell.
+//! The way through: [`scenario`] is the file, [`stage`] builds the [`network`] ([`namespaces`] with a [`switch`], or [`relays`]) and its
+//! [`site`]s, [`play`] lets [`client`]s write and faults happen, [`judge`] compares, [`success`] and [`report`] tell.
 mod certificates;
 mod client;
 mod command;
@@ -21,6 +21,7 @@ mod report;
 mod scenario;
 mod site;
 mod soak;
+mod stage;
 mod success;
 mod switch;
 mod sys;

@@ -11,8 +11,8 @@ use std::process::{Command, Stdio};
 
 use super::Error;
 use super::network::{CONTROL_PORT, Cut, LINK_PORT, Places, blocked};
-use super::play::SCRATCH;
 use super::scenario::LineSpec;
+use super::stage::SCRATCH;
 use super::switch::{NETWORK, Switch};
 
 const FOLDER: &str = "/run/netns";
