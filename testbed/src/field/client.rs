@@ -35,6 +35,9 @@ pub struct Shared {
     /// Writes that have been begun, and tries.
     pub begun: AtomicU64,
     pub tries: AtomicU64,
+    /// Writes that a client asked about once more, and those of them whose second answer at the same site was another one (G4).
+    pub asked_again: AtomicU64,
+    pub other_answers: AtomicU64,
 }
 
 /// Who a client is and whom it may ask.
@@ -213,12 +216,22 @@ impl Client {
     async fn until_told(&mut self, draft: &Draft, told: &mut Told) -> Option<Value> {
         let deadline = told.sent + self.place.give_up;
         let mut backoff = BACKOFF_FIRST;
-        let mut loses_answer = draft.anywhere && self.random.u32(0..100) < 8;
+        let mut loses_answer = self.random.u32(0..100) < 8;
+        let mut lost = None;
         while self.shared.history.now() < deadline {
-            let answer = self.attempt(draft, told).await;
-            if let Some(answer) = answer.filter(|_| !std::mem::take(&mut loses_answer))
+            // What commutes may be asked at another site every second time; a lost answer is asked for at the same one too.
+            let away = draft.anywhere && told.tries % 2 == 1 && (lost.is_none() || self.random.bool());
+            let answer = self.attempt(draft, told, away).await;
+            if let Some(answer) = answer
                 && let Some(ending) = ending(&answer)
             {
+                if std::mem::take(&mut loses_answer) {
+                    lost = Some(answer).filter(|_| !away);
+                    continue;
+                }
+                if let Some(lost) = lost.filter(|_| !away) {
+                    self.compare(&lost, &answer, told);
+                }
                 told.answered = Some(self.shared.history.now());
                 told.ending = ending;
                 return answer.json();
@@ -229,8 +242,18 @@ impl Client {
         None
     }
 
-    async fn attempt(&mut self, draft: &Draft, told: &mut Told) -> Option<Answer> {
-        let away = (draft.anywhere && told.tries % 2 == 1 && !self.place.others.is_empty())
+    fn compare(&self, lost: &Answer, answer: &Answer, told: &Told) {
+        self.shared.asked_again.fetch_add(1, Relaxed);
+        if (lost.status, &lost.body) != (answer.status, &answer.body) {
+            self.shared.other_answers.fetch_add(1, Relaxed);
+            let text = |answer: &Answer| format!("{} {}", answer.status, String::from_utf8_lossy(&answer.body));
+            let (first, second) = (text(lost), text(answer));
+            eprintln!("  {} {} {}: first {first}, then {second}", told.key, told.method, told.path);
+        }
+    }
+
+    async fn attempt(&mut self, draft: &Draft, told: &mut Told, away: bool) -> Option<Answer> {
+        let away = (away && !self.place.others.is_empty())
             .then(|| self.place.others[told.tries as usize / 2 % self.place.others.len()].clone());
         let site = away.as_ref().map_or(&self.place.home, |(name, _)| name);
         if !told.sites.contains(site) {

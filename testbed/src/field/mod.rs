@@ -9,6 +9,8 @@
 mod certificates;
 mod client;
 mod command;
+#[cfg(test)]
+mod documentation;
 mod hand;
 mod http;
 mod judge;

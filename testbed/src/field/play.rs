@@ -45,6 +45,8 @@ pub struct Outcome {
     pub packets: Option<(u64, u64)>,
     pub took: Duration,
     pub tries: u64,
+    /// Lost answers that were asked for again at the same site.
+    pub asked_again: u64,
 }
 
 /// Why a scenario cannot be played here, if it cannot.
@@ -154,7 +156,9 @@ async fn act(stage: &mut Stage, scenario: &Scenario, options: &Options) -> Resul
     let held = stage.held().await?;
     let history = crowd.history();
     let verdict = judge::judge(&history, &held, stage.hub.as_deref());
-    let measured = Measured { recovered, backlog, quiet, quarantine, ..judge::measure(&history, &verdict) };
+    let other_answers = crowd.shared.other_answers.load(Relaxed) as usize;
+    let measured =
+        Measured { recovered, backlog, quiet, quarantine, other_answers, ..judge::measure(&history, &verdict) };
     Ok(Outcome {
         broken: scenario.success.broken(&measured),
         measured,
@@ -164,6 +168,7 @@ async fn act(stage: &mut Stage, scenario: &Scenario, options: &Options) -> Resul
         packets: stage.network.packets(),
         took: began.elapsed(),
         tries: crowd.shared.tries.load(Relaxed),
+        asked_again: crowd.shared.asked_again.load(Relaxed),
     })
 }
 

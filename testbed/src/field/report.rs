@@ -57,6 +57,7 @@ pub fn verdict(name: &str, outcome: &Outcome) {
         if m.equal { "equal" } else { "DIFFERENT" },
         if m.quiet { "quiet" } else { "NOT QUIET" }
     );
+    println!("  lost answers asked for again {}, another answer {}", outcome.asked_again, m.other_answers);
     let faults: Vec<String> = outcome.faults.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
     println!("  faults: {}", faults.join(", "));
     for found in outcome.findings.iter().take(SHOWN) {

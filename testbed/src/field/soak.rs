@@ -72,7 +72,7 @@ impl Soak {
             let store = format!("store-{:02}", random.u32(1..=self.stores));
             let at_hub = random.u32(0..100) < 30;
             let lasts = Duration::from_millis(random.u64(2_000..(self.every.as_millis() as u64 - 2_000).max(3_000)));
-            let mut drawn = Drawn { store, at_hub, random: random };
+            let mut drawn = Drawn { store, at_hub, random };
             faults.push(Fault { at: Span(at), lasts: Some(Span(lasts)), ..kind(&mut drawn) });
             at += self.every;
         }

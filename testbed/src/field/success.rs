@@ -14,6 +14,8 @@ pub struct Measured {
     pub out_of_order: usize,
     pub altered: usize,
     pub one_sided: usize,
+    /// Second answers to a lost one that were not the same.
+    pub other_answers: usize,
     pub quarantine: u64,
     pub equal: bool,
     pub requests: usize,
@@ -96,15 +98,17 @@ pub struct Condition {
 #[derive(Clone, Debug)]
 pub struct Success(Vec<Condition>);
 
-const COUNTS: [&str; 7] = ["lost", "duplicates", "out_of_order", "altered", "one_sided", "quarantine", "unanswered"];
+const COUNTS: [&str; 8] =
+    ["lost", "duplicates", "out_of_order", "altered", "one_sided", "other_answers", "quarantine", "unanswered"];
 const TIMES: [&str; 5] = ["p50", "p95", "p99", "slowest", "recovered_within"];
 /// Demanded of every run, whether its file says so or not.
-const ALWAYS: [(&str, &str); 7] = [
+const ALWAYS: [(&str, &str); 8] = [
     ("lost", "0"),
     ("duplicates", "0"),
     ("out_of_order", "0"),
     ("altered", "0"),
     ("one_sided", "0"),
+    ("other_answers", "0"),
     ("equal", "true"),
     ("quiet", "true"),
 ];
@@ -198,6 +202,7 @@ fn value(name: &str, measured: &Measured) -> (Option<f64>, String) {
         "out_of_order" => count(measured.out_of_order),
         "altered" => count(measured.altered),
         "one_sided" => count(measured.one_sided),
+        "other_answers" => count(measured.other_answers),
         "quarantine" => count(measured.quarantine as usize),
         "unanswered" => count(measured.requests - measured.answered()),
         "requests" => count(measured.requests),
@@ -261,6 +266,7 @@ mod tests {
             |m: &mut Measured| m.duplicates = 1,
             |m: &mut Measured| m.out_of_order = 1,
             |m: &mut Measured| m.one_sided = 1,
+            |m: &mut Measured| m.other_answers = 1,
             |m: &mut Measured| m.equal = false,
             |m: &mut Measured| m.quiet = false,
         ] {
