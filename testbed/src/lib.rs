@@ -1,4 +1,5 @@
 //! Everything that tries to break Holdfast.
 pub mod bench;
+pub mod field;
 pub mod load;
 pub mod sim;

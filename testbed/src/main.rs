@@ -1,4 +1,4 @@
-//! `testbed sim`: the fleet under a seed. And the measurements of the appliance.
+//! `testbed sim`: the fleet under a seed. `run`, `soak`, `net`: the real binary under faults. And the measurements of the appliance.
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -35,6 +35,8 @@ enum Command {
         keep_going: bool,
     },
     #[command(flatten)]
+    Field(testbed::field::Command),
+    #[command(flatten)]
     Bench(testbed::bench::Command),
 }
 
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         Command::Sim { seeds, first_seed, trace, sites, bug, keep_going } => {
             (seeds, first_seed, trace, sites, bug, keep_going)
         }
+        Command::Field(command) => return testbed::field::run(command),
         Command::Bench(command) => return testbed::bench::run(command),
     };
     let options = Options { first_seed, seeds, sites: sites.map(usize::from), planted: bug, trace, keep_going };
