@@ -108,8 +108,13 @@ impl Core {
                 if fate == Fate::Applied {
                     self.note_applied(id);
                 }
-                self.position_decided(cx, self.own, position);
-                self.decided_id(id);
+                match self.series[&self.own].tail_item(position) {
+                    Some(item) if fate == Fate::Skipped => self.decide_skipped(cx, item),
+                    _ => {
+                        self.position_decided(cx, self.own, position);
+                        self.decided_id(id);
+                    }
+                }
             }
             _ => self.work.push_back(Work::Look(id)),
         }

@@ -180,7 +180,10 @@ impl Core {
         if !outcome.after.positions().iter().all(stored) {
             return;
         }
-        let missing: Vec<WriteId> = outcome.after.ids().iter().filter(|id| !self.has_position(**id)).copied().collect();
+        // The write that a copy repeats too: what comes next at this site waits for it, and a cut must not hold that up.
+        let repeated = outcome.repeats.filter(|_| outcome.verdict == Verdict::Duplicate);
+        let named = outcome.after.ids().iter().copied().chain(repeated);
+        let missing: Vec<WriteId> = named.filter(|id| !self.has_position(*id)).collect();
         if missing.is_empty() {
             self.settle(cx, id, outcome, None);
         }

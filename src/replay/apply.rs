@@ -242,7 +242,7 @@ impl Core {
             let same = row.facts.key == Some(key) && same_request;
             // Applied here although its origin settled it otherwise and released the key: what came next of that key is it.
             let contrary = row.here == Here::Decided(Fate::Quarantined(QuarantineReason::Contrary));
-            if (row.id.log == write.id.log && !contrary) || row.id == write.id || !same {
+            if (row.id.log == write.id.log && !contrary && !is_released(&row)) || row.id == write.id || !same {
                 continue;
             }
             if comes_knowingly_after(write, &row) {
@@ -378,6 +378,18 @@ fn shadow_of(write: &Write) -> Shadow {
         original_status: write.outcome.as_ref().map_or(0, |o| o.status),
         original_location: answer.and_then(|a| a.header("location")).map(<[u8]>::to_vec),
     }
+}
+
+/// Its origin released its key although this replica may have applied it: what comes next of that key is it.
+fn is_released(row: &Row) -> bool {
+    let verdict = row.outcome.as_ref().map(|outcome| outcome.verdict);
+    let released = matches!(verdict, Some(Verdict::NotExecuted | Verdict::Void));
+    let doubtful = match row.here {
+        Here::Sending { .. } => true,
+        Here::Decided(Fate::Quarantined(reason)) => may_have_applied(reason),
+        _ => false,
+    };
+    released && doubtful
 }
 
 /// It was sent to this replica, and whether it changed something there is for a person to say.

@@ -103,6 +103,8 @@ impl Core {
         let asked_ms = doubt.asked_ms.take();
         let believed_early = has_early_bug && cx.ms() >= doubt.fence_until_ms;
         match result {
+            // An earlier try was applied, and a later one may still be about to do it again, over what came next of its lane.
+            ProbeResult::Applied(_) if write.attempts > 1 && cx.ms() < doubt.fence_until_ms => {}
             ProbeResult::Applied(answer) => self.turned_out_applied(cx, id, answer),
             // Looked at before the fence ended, the service may have done it since.
             ProbeResult::NotFound if asked_ms.is_some_and(|at| at >= doubt.fence_until_ms) || believed_early => {

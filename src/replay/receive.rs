@@ -148,18 +148,24 @@ impl Core {
         }
         if item.is_followed() || self.follows_refusal(&item) {
             self.follow(&item);
-        } else if item.outcome.verdict == Verdict::Duplicate
-            && let Some(first) = item.outcome.repeats.filter(|first| !self.is_decided(*first))
-        {
-            // Copies are one write: what comes after this one comes after the other (G3).
+        } else {
+            self.decide_skipped(cx, item);
+        }
+    }
+
+    /// A position that is not followed. A copy counts as decided when the write that it repeats is: copies are one write, and what
+    /// comes after the one comes after the other (G3).
+    pub(crate) fn decide_skipped(&mut self, cx: &mut Cx, item: Arc<Item>) {
+        let repeats = item.outcome.repeats.filter(|_| item.outcome.verdict == Verdict::Duplicate);
+        if let Some(first) = repeats.filter(|first| !self.is_decided(*first)) {
             self.copies_waiting.entry(first).or_default().push(item);
             if !self.live.contains_key(&first) {
                 self.find(cx, Find::Id(first), Looking::Dependency(first));
             }
-        } else {
-            self.position_decided(cx, id.log, position);
-            self.decided_id(id);
+            return;
         }
+        self.position_decided(cx, item.id.log, item.position);
+        self.decided_id(item.id);
     }
 
     fn follows_refusal(&self, item: &Item) -> bool {
@@ -192,7 +198,7 @@ impl Core {
             self.consider_decision(cx, item);
         }
         for item in self.copies_waiting.remove(&old).unwrap_or_default() {
-            self.take_up(cx, item);
+            self.decide_skipped(cx, item);
         }
     }
 
