@@ -285,7 +285,7 @@ impl Core {
     }
 
     /// Applied here; what did its origin settle?
-    fn applied_but(&mut self, cx: &mut Cx, id: WriteId, theirs: Verdict, ours: Outcome) {
+    pub(crate) fn applied_but(&mut self, cx: &mut Cx, id: WriteId, theirs: Verdict, ours: Outcome) {
         match theirs {
             Verdict::Applied | Verdict::Duplicate => self.decide_shadow(cx, id, Fate::Applied),
             Verdict::Undecided => {

@@ -59,8 +59,10 @@ impl Core {
         let now = cx.ms();
         let healthy = self.healthy;
         let Some(write) = self.live.get_mut(&id) else { return };
+        let unfollowed = write.is_unfollowed();
         let Stage::Unknown(doubt) = &mut write.stage else { return };
-        let can_resend = self.settings.idempotent || write.request.as_ref().is_some_and(|r| r.is_idempotent());
+        let is_idempotent = self.settings.idempotent || write.request.as_ref().is_some_and(|r| r.is_idempotent());
+        let can_resend = is_idempotent && !unfollowed;
         let can_tell = self.settings.has_probe || can_resend;
         if now >= doubt.pass_at_ms {
             if write.role == Role::Shadow && can_tell && !healthy {
@@ -109,6 +111,10 @@ impl Core {
             // Looked at before the fence ended, the service may have done it since.
             ProbeResult::NotFound if asked_ms.is_some_and(|at| at >= doubt.fence_until_ms) || believed_early => {
                 let lane = write.facts.lane;
+                if write.is_unfollowed() {
+                    // Not applied here, and its origin has settled that it shall not be.
+                    return self.decide_shadow(cx, id, Fate::Skipped);
+                }
                 if write.role == Role::Own && write.pending.is_some() {
                     (write.doubtful, write.pass_at_ms) = (false, None);
                     self.free_place(lane, id);
@@ -131,7 +137,12 @@ impl Core {
         let class = Class::Success(answer);
         match role {
             Role::Shadow | Role::Ordered => {
-                if role == Role::Shadow {
+                if write.is_unfollowed() && role == Role::Shadow {
+                    let theirs = write.outcome.as_ref().map_or(Verdict::Undecided, |outcome| outcome.verdict);
+                    let Some((outcome, _)) = self.outcome_of(id, class) else { return };
+                    self.free_place(lane, id);
+                    self.applied_but(cx, id, theirs, outcome);
+                } else if role == Role::Shadow {
                     self.decide_shadow(cx, id, Fate::Applied);
                 } else {
                     self.free_place(lane, id);

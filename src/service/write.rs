@@ -217,6 +217,11 @@ impl Write {
         settled && positioned && !owes && matches!(self.stage, Stage::Decided(_))
     }
 
+    /// Its origin settled it as something that followers do not apply: it is never sent here (again).
+    pub fn is_unfollowed(&self) -> bool {
+        self.position.is_some() && self.outcome.as_ref().is_some_and(|outcome| outcome.verdict != Verdict::Applied)
+    }
+
     /// As [`Row::awaits_decision`].
     pub fn awaits_decision(&self) -> bool {
         let skipped = matches!(self.stage, Stage::Idle | Stage::Decided(Fate::Skipped));
