@@ -67,7 +67,7 @@ impl Core {
     /// of the decision.
     pub(crate) fn is_decided(&self, id: WriteId) -> bool {
         let decided = match self.live.get(&id) {
-            Some(write) if write.awaits_decision() && !self.bug(Bug::DecisionNotAwaited) => false,
+            Some(write) if write.awaits_decision() => false,
             Some(write) => match write.position {
                 Some((position, _)) => self.series.get(&id.log).is_some_and(|s| s.is_decided(position)),
                 None => matches!(write.stage, Stage::Decided(_)),
@@ -81,7 +81,6 @@ impl Core {
     pub(crate) fn dependency_found(&mut self, cx: &mut Cx, id: WriteId, rows: Vec<Found>) {
         if let Some(found) = rows.iter().find(|found| found.row.id == id)
             && found.row.awaits_decision()
-            && !self.bug(Bug::DecisionNotAwaited)
             && !self.live.contains_key(&decision_of(id))
         {
             return self.find(cx, Find::Id(decision_of(id)), Looking::Dependency(decision_of(id)));

@@ -80,8 +80,6 @@ pub enum Bug {
     LaggingReplicaDecides,
     /// A shadow is taken for a copy because a hint names another write of its key.
     FingerprintProves,
-    /// The lane is free again once the wish is shipped.
-    LaneOpenDuringWish,
     /// A newer write does not wait for queued ones.
     QueueOvertaken,
     /// `after` names the own series only.
@@ -100,8 +98,6 @@ pub enum Bug {
     DropAtFullWindow,
     /// A shadow that its service failed counts as applied.
     OtherClassIgnored,
-    /// What names an undecided write does not wait for its decision.
-    DecisionNotAwaited,
 }
 
 impl Settings {

@@ -15,7 +15,7 @@ pub enum Planted {
 }
 
 impl Planted {
-    pub const ALL: [(&'static str, Planted); 20] = [
+    pub const ALL: [(&'static str, Planted); 18] = [
         ("answer-before-commit", Planted::AnswerBeforeCommit),
         ("confirm-before-durable", Planted::ConfirmBeforeDurable),
         ("resend-unknown", Planted::InCore(Bug::ResendUnknown)),
@@ -24,7 +24,6 @@ impl Planted {
         ("decider-does-not-wait", Planted::InCore(Bug::DeciderDoesNotWait)),
         ("lagging-replica-decides", Planted::InCore(Bug::LaggingReplicaDecides)),
         ("fingerprint-proves", Planted::InCore(Bug::FingerprintProves)),
-        ("lane-open-during-wish", Planted::InCore(Bug::LaneOpenDuringWish)),
         ("queue-overtaken", Planted::InCore(Bug::QueueOvertaken)),
         ("other-sites-ignored", Planted::InCore(Bug::OtherSitesIgnored)),
         ("no-fence", Planted::InCore(Bug::NoFence)),
@@ -34,7 +33,6 @@ impl Planted {
         ("copies-despite-digest", Planted::InCore(Bug::CopiesDespiteDigest)),
         ("drop-at-full-window", Planted::InCore(Bug::DropAtFullWindow)),
         ("other-class-ignored", Planted::InCore(Bug::OtherClassIgnored)),
-        ("decision-not-awaited", Planted::InCore(Bug::DecisionNotAwaited)),
         ("number-reused", Planted::NumberReused),
     ];
 

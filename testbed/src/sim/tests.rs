@@ -44,15 +44,13 @@ fn every_planted_error_is_found() {
                 Bug::ResendUnknown | Bug::NoFence | Bug::ProbeBelievedEarly => &["G2"],
                 Bug::FingerprintProves | Bug::CopiesDespiteDigest | Bug::DropAtFullWindow => &["G1", "G5"],
                 Bug::OtherClassIgnored | Bug::RevokedWishKept => &["G1", "G2", "G5"],
-                Bug::LaneOpenDuringWish => &["G3", "lanes"],
                 Bug::RefusalFollowed => &["honesty"],
                 Bug::IgnoreAfter
                 | Bug::AfterAtAccept
                 | Bug::DeciderDoesNotWait
                 | Bug::LaggingReplicaDecides
                 | Bug::QueueOvertaken
-                | Bug::OtherSitesIgnored
-                | Bug::DecisionNotAwaited => &["G3"],
+                | Bug::OtherSitesIgnored => &["G3"],
             },
         };
         let found = first_to_find(planted, 2_000, expected);
