@@ -103,6 +103,7 @@ impl Core {
         }
         let Stage::Unknown(doubt) = &mut write.stage else { return };
         let asked_ms = doubt.asked_ms.take();
+        let pass_at_ms = doubt.pass_at_ms;
         let believed_early = has_early_bug && cx.ms() >= doubt.fence_until_ms;
         match result {
             // An earlier try was applied, and a later one may still be about to do it again, over what came next of its lane.
@@ -112,8 +113,13 @@ impl Core {
             ProbeResult::NotFound if asked_ms.is_some_and(|at| at >= doubt.fence_until_ms) || believed_early => {
                 let lane = write.facts.lane;
                 if write.is_unfollowed() {
-                    // Not applied here, and its origin has settled that it shall not be.
-                    return self.decide_shadow(cx, id, Fate::Skipped);
+                    // A service that honours keys has no fence for trying again, but it may still be working on this try.
+                    let worked_until_ms = pass_at_ms.saturating_sub(self.settings.hold_ms);
+                    if asked_ms.is_some_and(|at| at >= worked_until_ms) {
+                        // Not applied here, and its origin has settled that it shall not be.
+                        self.decide_shadow(cx, id, Fate::Skipped);
+                    }
+                    return;
                 }
                 if write.role == Role::Own && write.pending.is_some() {
                     (write.doubtful, write.pass_at_ms) = (false, None);
