@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use crate::mirror::Series;
 use crate::model::{After, Item, LogId, SiteName};
-use crate::service::core::{Core, Cx, Timer};
+use crate::service::core::{Core, Cx, Timer, Work};
 use crate::service::peer::PeerCursor;
 use crate::service::{Cursor, Effect, Message, Note, Page, Status};
 
@@ -202,6 +202,8 @@ impl Core {
         self.status_due = false;
         self.next_status_ms = cx.ms() + STATUS_EVERY_MS;
         self.at(self.next_status_ms, Timer::Status);
+        // Also where no peer and no answer wakes those in line: while the line is cut.
+        self.work.push_back(Work::Shadows);
         self.choose(cx);
         let peers: Vec<SiteName> = self.peers.iter().filter(|(_, p)| p.linked).map(|(s, _)| s.clone()).collect();
         for peer in peers {

@@ -182,10 +182,14 @@ impl Core {
     }
 
     pub(crate) fn resume_shadows(&mut self, cx: &Cx) {
-        let free = self.free_shadow_places(cx).min(self.shadows_waiting.len());
-        for id in self.shadows_waiting.drain(..free) {
-            if let Some(write) = self.live.get_mut(&id) {
+        let mut free = self.free_shadow_places(cx);
+        while free > 0
+            && let Some(id) = self.shadows_waiting.pop_front()
+        {
+            // Whoever was decided meanwhile takes no place.
+            if let Some(write) = self.live.get_mut(&id).filter(|write| write.stage == Stage::Waiting) {
                 write.in_turn = true;
+                free -= 1;
                 self.work.push_back(Work::Look(id));
             }
         }
