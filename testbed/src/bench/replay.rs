@@ -20,6 +20,7 @@ const ASK: Duration = Duration::from_secs(20);
 const BACKLOG: &str = "backlog";
 /// Connections that journal the backlog during the cut.
 const BACKLOG_CONNECTIONS: usize = 50;
+const SLOWEST_SHOWN: usize = 12;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Live {
@@ -107,6 +108,7 @@ pub fn measure(arguments: &Arguments) -> Result<Verdict, Error> {
     };
     let replaying: Vec<Report> = during.iter().map(|report| answered_until(report, last)).collect();
     print_phase("while it replayed", &replaying);
+    print_slowest(&during, healed);
     let equal = wait_until_equal(services, patience).is_ok() && exports_equal(services)?;
     Ok(Some(judge(&before, &during, &replaying, (expected, last - healed, last.duration_since(first)), equal)))
 }
@@ -200,6 +202,19 @@ fn print_phase(name: &str, reports: &[Report]) {
     for report in reports {
         let complaints = report.complaints().map(|text| format!("  !! {text}")).unwrap_or_default();
         println!("  one site: {}{complaints}", report.latency.summary());
+    }
+}
+
+/// When the slowest were answered says what made them slow: the turn to another site, the return, or all the time between.
+fn print_slowest(reports: &[Report], healed: Instant) {
+    for report in reports {
+        let mut samples: Vec<_> = report.samples.iter().collect();
+        samples.sort_by_key(|sample| std::cmp::Reverse(sample.latency));
+        let told = samples.iter().take(SLOWEST_SHOWN).map(|sample| {
+            let at = sample.answered.saturating_duration_since(healed).as_secs_f64();
+            format!("{:.0} ms at {at:.2} s", sample.latency.as_secs_f64() * 1_000.0)
+        });
+        println!("  slowest of a site, since healing: {}", told.collect::<Vec<_>>().join(", "));
     }
 }
 
