@@ -1,7 +1,7 @@
 //! How the rest of the appliance talks to a group's task.
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{Event, NewWrite, Operation, Reply, View};
+use super::{Event, Message, NewWrite, Operation, Page, Reply, View};
 use crate::model::{After, Problem, SiteName, WriteId};
 
 /// What the task receives. Bounded; every event that is a hint may be dropped by its sender when the channel is full.
@@ -30,6 +30,7 @@ pub enum Command {
 #[derive(Clone, Debug)]
 pub struct Handle {
     commands: mpsc::Sender<Command>,
+    pages: mpsc::Sender<(SiteName, Page)>,
     decider: watch::Receiver<Option<SiteName>>,
     decided: watch::Receiver<After>,
 }
@@ -37,10 +38,11 @@ pub struct Handle {
 impl Handle {
     pub fn new(
         commands: mpsc::Sender<Command>,
+        pages: mpsc::Sender<(SiteName, Page)>,
         decider: watch::Receiver<Option<SiteName>>,
         decided: watch::Receiver<After>,
     ) -> Self {
-        Self { commands, decider, decided }
+        Self { commands, pages, decider, decided }
     }
 
     /// Takes a client's write through its whole life; answers when the client may be answered. Dropping the future does not
@@ -61,10 +63,13 @@ impl Handle {
         self.ask(Command::Operator { id, operation, reply }, answer).await
     }
 
-    /// Hands over an event; waits while the task is busy.
+    /// Hands over an event; waits while the task is busy. Pages wait by themselves: what clients wait for overtakes them.
     pub async fn event(&self, event: Event) {
         // A closed channel means the appliance is shutting down: recovery will find everything that counts.
-        let _ = self.commands.send(Command::Event(event)).await;
+        match event {
+            Event::Message { from, message: Message::Page(page) } => drop(self.pages.send((from, page)).await),
+            event => drop(self.commands.send(Command::Event(event)).await),
+        }
     }
 
     /// Hands over a hint; drops it when the task is busy.

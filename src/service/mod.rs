@@ -10,6 +10,7 @@ mod decide;
 mod effect;
 mod event;
 mod handle;
+mod intake;
 mod links;
 mod message;
 mod operator;

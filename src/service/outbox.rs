@@ -29,7 +29,7 @@ impl Outbox {
             match effect {
                 Effect::Persist(op) => self.gathering.push(op),
                 effect if effect.waits_for_disk() => {
-                    let batch = self.handed_over + u64::from(!self.gathering.is_empty());
+                    let batch = self.last_batch();
                     // Keep the order among visible effects: nothing overtakes one that still waits.
                     if batch <= self.durable && self.waiting.is_empty() {
                         ready.push(effect);
@@ -58,6 +58,16 @@ impl Outbox {
         while self.waiting.front().is_some_and(|(batch, _)| *batch <= self.durable) {
             ready.extend(self.waiting.pop_front().map(|(_, effect)| effect));
         }
+    }
+
+    /// The last batch that is durable.
+    pub fn durable_up_to(&self) -> u64 {
+        self.durable
+    }
+
+    /// The batch that has, or will have, the last of what was absorbed.
+    pub fn last_batch(&self) -> u64 {
+        self.handed_over + u64::from(!self.gathering.is_empty())
     }
 
     /// Batches handed over and not yet durable.

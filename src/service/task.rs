@@ -7,6 +7,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep_until;
 
+use super::intake::{Intake, PAGES_MAX};
 use super::{
     Attempt, AttemptResult, Command, Core, Effect, Event, Handle, Message, Note, Now, Outbox, ProbeResult, Reply,
     ReqId, Settings,
@@ -73,6 +74,7 @@ pub struct Task<O> {
     clock: Clock,
     commands: mpsc::Receiver<Command>,
     results: mpsc::Receiver<Event>,
+    intake: Intake,
     results_in: mpsc::Sender<Event>,
     /// Holds as many messages as batches may be under way, so the writer's thread never waits.
     commits: mpsc::Receiver<(u64, Option<Committed>)>,
@@ -99,6 +101,7 @@ impl<O: Outside> Task<O> {
         let recovered = journal.recover(&group, settings.limits.lanes)?;
         let (commands_in, commands) = mpsc::channel(COMMANDS_MAX);
         let (results_in, results) = mpsc::channel(RESULTS_MAX);
+        let (pages_in, pages) = mpsc::channel(PAGES_MAX);
         let (commits_in, commits) = mpsc::channel(BATCHES_UNDER_WAY as usize + 1);
         let (decider, decider_now) = watch::channel(None);
         let mut effects = Vec::new();
@@ -113,6 +116,7 @@ impl<O: Outside> Task<O> {
             clock,
             commands,
             results,
+            intake: Intake::new(pages),
             results_in,
             commits,
             commits_in,
@@ -124,7 +128,7 @@ impl<O: Outside> Task<O> {
             effects,
             ready: Vec::new(),
         };
-        Ok((task, Handle::new(commands_in, decider_now, decided_now)))
+        Ok((task, Handle::new(commands_in, pages_in, decider_now, decided_now)))
     }
 
     /// Runs until every handle is gone, or the journal has failed. What was accepted is in the journal.
@@ -143,13 +147,25 @@ impl<O: Outside> Task<O> {
                     Some(command) => self.command(command),
                     None => return,
                 },
+                Some(page) = self.intake.arrived(), if self.intake.is_hungry(self.outbox.durable_up_to()) => {
+                    self.intake.open(page);
+                }
                 () = self.journal.room(), if self.returned.is_some() => {}
                 () = sleep_until(deadline.unwrap_or_else(tokio::time::Instant::now)), if deadline.is_some() => {
                     self.handle(Event::Tick);
                 }
             }
             self.drain();
+            self.take_in();
             self.turn();
+        }
+    }
+
+    /// A slice of what other sites sent, when the transaction of the last one is durable.
+    fn take_in(&mut self) {
+        while let Some((from, page)) = self.intake.next(self.outbox.durable_up_to()) {
+            self.handle(Event::Message { from, message: Message::Page(page) });
+            self.intake.taken_in(self.outbox.last_batch());
         }
     }
 

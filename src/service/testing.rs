@@ -4,7 +4,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{Limits, OnConcurrent, OnDivergence, OnUnreachable, Settings, WhenDown};
-use crate::model::{Answer, Request, SiteName};
+use crate::model::{After, Answer, Digest, Facts, Item, Lane, LogId, Outcome, Request, SiteName, Verdict, WriteId};
 
 pub fn settings(me: &str, replicas: &[&str]) -> Settings {
     Settings {
@@ -47,4 +47,27 @@ pub fn request(method: &str, target: &str) -> Arc<Request> {
 
 pub fn answer(status: u16) -> Arc<Answer> {
     Arc::new(Answer { status, headers: Vec::new(), body: Bytes::new(), omitted: None })
+}
+
+/// An applied write as its series holds it, but for the chain.
+pub fn item(log: LogId, position: u64, body_bytes: usize) -> Item {
+    let facts = Facts {
+        lane: Lane::WHOLE_SERVICE,
+        key: None,
+        digest: Digest([0; 32]),
+        original_ms: 0,
+        traceparent: None,
+        renews: false,
+    };
+    let outcome = Outcome {
+        verdict: Verdict::Applied,
+        after: After::new(),
+        repeats: None,
+        status: 201,
+        answer: None,
+        told_by_probe: false,
+    };
+    let request = Request { body: vec![b'x'; body_bytes].into(), ..Request::clone(&request("POST", "/sales")) };
+    let (id, request) = (WriteId { log, n: position }, Some(Arc::new(request)));
+    Item { position, chain: Default::default(), id, facts, outcome, decides: None, request }
 }

@@ -112,7 +112,7 @@ pub fn group(upstream: Arc<Upstream>, decider: &str) -> (Handle, Arc<Mutex<Seen>
     here.raise(write_id(0).log, DECIDED);
     // A watch keeps its last value when its sender is gone.
     let (_, decided) = tokio::sync::watch::channel(here);
-    (Handle::new(commands, decider, decided), seen)
+    (Handle::new(commands, tokio::sync::mpsc::channel(1).0, decider, decided), seen)
 }
 
 struct Plainly;
