@@ -7,9 +7,15 @@ use crate::model::SiteName;
 
 /// Pages that may wait for the task; the streams that bring them wait too.
 pub(super) const PAGES_MAX: usize = 64;
-/// What is taken in while the transaction of the last slice is not durable.
-const SLICE_ITEMS: usize = 64;
-const SLICE_BYTES: usize = 256 << 10;
+/// What is taken in while the transaction of the last slice is not durable. A client's write waits for three transactions.
+const SLICE_BESIDE_WRITES: Slice = Slice { items: 16, bytes: 64 << 10 };
+const SLICE: Slice = Slice { items: 1_024, bytes: 4 << 20 };
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Slice {
+    items: usize,
+    bytes: usize,
+}
 
 pub(super) struct Intake {
     pages: mpsc::Receiver<(SiteName, Page)>,
@@ -17,13 +23,18 @@ pub(super) struct Intake {
     open: Option<(SiteName, Page)>,
     /// The batch that holds what was taken in last.
     batch: u64,
-    items: usize,
-    bytes: usize,
+    taken: Slice,
+    slice: Slice,
 }
 
 impl Intake {
     pub(super) fn new(pages: mpsc::Receiver<(SiteName, Page)>) -> Self {
-        Self { pages, open: None, batch: 0, items: 0, bytes: 0 }
+        Self { pages, open: None, batch: 0, taken: Slice { items: 0, bytes: 0 }, slice: SLICE }
+    }
+
+    /// Clients write here now, or have not for a while.
+    pub(super) fn beside_writes(&mut self, is_live: bool) {
+        self.slice = if is_live { SLICE_BESIDE_WRITES } else { SLICE };
     }
 
     /// Whether to wait for the next page. `durable` is the last batch that is.
@@ -43,7 +54,7 @@ impl Intake {
     /// The next slice, unless enough of them is under way to the disk.
     pub(super) fn next(&mut self, durable: u64) -> Option<(SiteName, Page)> {
         if self.batch <= durable {
-            (self.items, self.bytes) = (0, 0);
+            self.taken = Slice { items: 0, bytes: 0 };
         }
         if !self.has_room() {
             return None;
@@ -52,7 +63,8 @@ impl Intake {
         let (mut items, mut bytes) = (0, 0);
         for item in &page.items {
             // One at least, however long.
-            if items > 0 && (self.items + items >= SLICE_ITEMS || self.bytes + bytes >= SLICE_BYTES) {
+            let is_full = self.taken.items + items >= self.slice.items || self.taken.bytes + bytes >= self.slice.bytes;
+            if items > 0 && is_full {
                 break;
             }
             items += 1;
@@ -63,8 +75,7 @@ impl Intake {
             let rest = Page { log: page.log, site: page.site.clone(), from: page.from + items as u64, items: rest };
             self.open = Some((from.clone(), rest));
         }
-        self.items += items;
-        self.bytes += bytes;
+        self.taken = Slice { items: self.taken.items + items, bytes: self.taken.bytes + bytes };
         Some((from, page))
     }
 
@@ -74,7 +85,7 @@ impl Intake {
     }
 
     fn has_room(&self) -> bool {
-        self.items < SLICE_ITEMS && self.bytes < SLICE_BYTES
+        self.taken.items < self.slice.items && self.taken.bytes < self.slice.bytes
     }
 }
 
@@ -97,10 +108,13 @@ mod tests {
         taken.as_ref().map(items).unwrap_or_default()
     }
 
+    const SLICE_ITEMS: usize = SLICE_BESIDE_WRITES.items;
+
     #[test]
     fn a_long_page_is_taken_in_by_slices_each_when_the_one_before_is_durable() {
         let (sender, receiver) = mpsc::channel(PAGES_MAX);
         let mut intake = Intake::new(receiver);
+        intake.beside_writes(true);
         sender.try_send(page(10, SLICE_ITEMS + 3, 100)).unwrap();
         assert!(intake.is_hungry(0));
         let first = intake.next(0);
@@ -120,22 +134,31 @@ mod tests {
     fn short_pages_share_a_slice_and_long_writes_are_taken_alone() {
         let (sender, receiver) = mpsc::channel(PAGES_MAX);
         let mut intake = Intake::new(receiver);
+        intake.beside_writes(true);
         for n in 0..4 {
-            sender.try_send(page(n * 20, 20, 100)).unwrap();
+            sender.try_send(page(n * 5, 5, 100)).unwrap();
         }
         for _ in 0..3 {
-            assert_eq!(positions(&intake.next(0)).len(), 20);
+            assert_eq!(positions(&intake.next(0)).len(), 5);
             intake.taken_in(1);
         }
-        assert_eq!(positions(&intake.next(0)).len(), SLICE_ITEMS - 60);
+        assert_eq!(positions(&intake.next(0)).len(), SLICE_ITEMS - 15);
         assert_eq!(intake.next(0), None);
-        assert_eq!(positions(&intake.next(1)).len(), 80 - SLICE_ITEMS);
+        assert_eq!(positions(&intake.next(1)).len(), 20 - SLICE_ITEMS);
         intake.taken_in(2);
 
-        sender.try_send(page(80, 2, 2 * SLICE_BYTES)).unwrap();
-        assert_eq!(positions(&intake.next(2)), [81]);
+        sender.try_send(page(20, 2, SLICE_BESIDE_WRITES.bytes)).unwrap();
+        assert_eq!(positions(&intake.next(2)), [21]);
         intake.taken_in(3);
         assert_eq!(intake.next(2), None);
-        assert_eq!(positions(&intake.next(3)), [82]);
+        assert_eq!(positions(&intake.next(3)), [22]);
+        intake.taken_in(4);
+
+        intake.beside_writes(false);
+        sender.try_send(page(22, 256, 100)).unwrap();
+        sender.try_send(page(278, 256, 100)).unwrap();
+        assert_eq!(positions(&intake.next(4)).len(), 256, "nobody waits for it");
+        intake.taken_in(5);
+        assert_eq!(positions(&intake.next(4)).len(), 256);
     }
 }

@@ -2,7 +2,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep_until;
@@ -25,6 +25,8 @@ const RESULTS_MAX: usize = 4_096;
 const EVENTS_PER_TURN: usize = 256;
 /// Batches handed to the journal and not durable yet; what comes meanwhile is the next one (group commit).
 const BATCHES_UNDER_WAY: u64 = 2;
+/// Clients write here if one has in so long a time.
+const LIVE: Duration = Duration::from_secs(1);
 
 /// Everything that is not the journal: this site's replica, the links, the control plane, people.
 pub trait Outside: Send + Sync + 'static {
@@ -60,7 +62,7 @@ impl Clock {
     }
 
     fn instant(&self, mono_ms: u64) -> Instant {
-        self.started + std::time::Duration::from_millis(mono_ms)
+        self.started + Duration::from_millis(mono_ms)
     }
 }
 
@@ -75,6 +77,8 @@ pub struct Task<O> {
     commands: mpsc::Receiver<Command>,
     results: mpsc::Receiver<Event>,
     intake: Intake,
+    /// When a client's write came last.
+    written: Option<Instant>,
     results_in: mpsc::Sender<Event>,
     /// Holds as many messages as batches may be under way, so the writer's thread never waits.
     commits: mpsc::Receiver<(u64, Option<Committed>)>,
@@ -117,6 +121,7 @@ impl<O: Outside> Task<O> {
             commands,
             results,
             intake: Intake::new(pages),
+            written: None,
             results_in,
             commits,
             commits_in,
@@ -163,6 +168,7 @@ impl<O: Outside> Task<O> {
 
     /// A slice of what other sites sent, when the transaction of the last one is durable.
     fn take_in(&mut self) {
+        self.intake.beside_writes(self.written.is_some_and(|at| at.elapsed() < LIVE));
         while let Some((from, page)) = self.intake.next(self.outbox.durable_up_to()) {
             self.handle(Event::Message { from, message: Message::Page(page) });
             self.intake.taken_in(self.outbox.last_batch());
@@ -190,6 +196,7 @@ impl<O: Outside> Task<O> {
                     let _ = reply.send(Reply::Problem { id: None, problem: Problem::DiskReserve });
                     return;
                 }
+                self.written = Some(Instant::now());
                 let (req, id) = (self.register(reply), self.journal.next_id());
                 self.handle(Event::Submit { req, id, write });
             }
