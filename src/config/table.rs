@@ -450,7 +450,7 @@ static REPLAY: Section = Section {
         Key::or(
             "share",
             Kind::Share,
-            "0.5",
+            "0.25",
             "Part of `parallel` that catching up may use while clients write here: less is kinder to them, and takes longer.",
         ),
         Key::may("auth", Kind::Text, "`Authorization` for shadows instead of the client's, which may have expired."),

