@@ -2,6 +2,8 @@
 //!
 //! `HOLDFAST_FAILPOINT=name` or `name:nth`: the process aborts when it comes to that point for the nth time; no destructor runs, nothing
 //! is flushed. Only with the feature `failpoints`; without it a point is an empty function.
+//!
+//! `HOLDFAST_POWER_LOSS=seed`: SQLite's files are on a disk that loses power whenever and however the process ends.
 
 #[cfg(feature = "failpoints")]
 pub fn hit(name: &str) {
@@ -28,3 +30,19 @@ pub fn hit(name: &str) {
 #[cfg(not(feature = "failpoints"))]
 #[inline(always)]
 pub fn hit(_name: &str) {}
+
+/// Before the first connection to a database.
+#[cfg(feature = "failpoints")]
+pub fn lose_power_with_the_process() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let Ok(seed) = std::env::var("HOLDFAST_POWER_LOSS") else { return };
+        let seed = seed.parse().expect("HOLDFAST_POWER_LOSS is a number");
+        eprintln!("what is not synced is lost with this process (seed {seed})");
+        powerloss::install(seed);
+    });
+}
+
+#[cfg(not(feature = "failpoints"))]
+#[inline(always)]
+pub fn lose_power_with_the_process() {}

@@ -26,6 +26,7 @@ pub(super) struct Opened {
 /// What must have happened before a recovered row may be acted upon (`notes/simulation.md` §3): the write-ahead log that an
 /// earlier life left is moved into the database, and one commit is synced behind it.
 pub(super) fn open(options: &OpenOptions) -> Result<Opened, Error> {
+    crate::failpoint::lose_power_with_the_process();
     let dir = &options.data_dir;
     let in_directory = |source: io::Error| Error::Directory { dir: dir.clone(), source };
     create_directory(dir).map_err(in_directory)?;

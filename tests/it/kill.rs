@@ -1,12 +1,14 @@
-//! `kill -9` at each step of a write's life, and G1 to G4 judged from outside afterwards: nothing that was acknowledged is lost,
-//! nothing is applied twice at a replica, the same key gets the same answer.
+//! `kill -9` and loss of power at each step of a write's life, and G1 to G4 judged from outside afterwards: nothing that was
+//! acknowledged is lost, nothing is applied twice at a replica, the same key gets the same answer.
+//!
+//! Loss of power: the database is on a disk of the crate `powerloss`, in every life, and what was not synced ends with the process.
 //!
 //! `cargo test --features failpoints --test it kill -- --test-threads 6`
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::harness::ledger::{self, same_answer};
-use crate::harness::{Appliance, Call, SOON, Told, Two};
+use crate::harness::{Appliance, Call, SOON, Scene, Site, Told, Two};
 
 const KEYS: usize = 6;
 
@@ -17,11 +19,31 @@ enum Dies {
     Both,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    Kill,
+    PowerLoss,
+}
+
+impl By {
+    fn prepare(self, site: Site, seed: u64) -> Site {
+        match self {
+            By::Kill => site,
+            By::PowerLoss => powerless(site.section("store", "durability = \"power-loss\"\nreserve = \"1MiB\""), seed),
+        }
+    }
+}
+
+/// What this site does not sync is lost with its process.
+fn powerless(site: Site, seed: u64) -> Site {
+    site.environment("HOLDFAST_POWER_LOSS", &seed.to_string())
+}
+
 /// What clients do: one till at the store, one at the cloud, keys of their own, the same key until they know.
 struct Clients {
     calls: Vec<(bool, Call)>,
     told: BTreeMap<usize, Told>,
-    /// What those who know nothing yet were told last.
+    /// What those who were not answered were told last.
     refused: BTreeMap<usize, String>,
 }
 
@@ -50,23 +72,26 @@ impl Clients {
                 self.refused.insert(n, told.text());
                 continue;
             }
+            self.refused.remove(&n);
             match self.told.get(&n) {
                 Some(first) => same_answer(first, &told),
-                None => {
-                    self.refused.remove(&n);
-                    self.told.insert(n, told);
-                }
+                None => drop(self.told.insert(n, told)),
             }
         }
     }
 }
 
-/// Kills `dies` at the nth time it comes to the point, heals everything, and judges.
+/// Ends `dies` at the nth time it comes to the point, heals everything, and judges.
 #[track_caller]
-fn dies_at(point: &str, nth: u32, dies: Dies, local_service_is_down: bool) {
+fn dies_at(by: By, point: &str, nth: u32, dies: Dies, local_service_is_down: bool) {
     let name = format!("{point}:{nth}");
+    let seed = name.bytes().fold(dies as u64, |seed, byte| seed * 31 % 1_000_003 + u64::from(byte));
     // The lane waits until the killed one is back: what it passes would stay without an answer for its client.
-    let mut two = Two::with(|tx| tx.hasty().set("outcome", "{ probe = \"GET /by-key/{key}\", hold = \"30s\" }"));
+    let mut two = Two::spawn(
+        |site| by.prepare(site, seed),
+        |_, tx| tx.hasty().set("outcome", "{ probe = \"GET /by-key/{key}\", hold = \"30s\" }"),
+    );
+    two.wait_together();
     if local_service_is_down {
         two.at_store.stop();
         two.store.wait_decider("cloud");
@@ -101,6 +126,14 @@ fn dies_at(point: &str, nth: u32, dies: Dies, local_service_is_down: bool) {
     }
     two.wait_equal(KEYS);
     clients.round(&two);
+    if by == By::PowerLoss {
+        // Nobody is the poorer for it who knows an answer, whatever was still on its way to the disk.
+        [&mut two.store, &mut two.cloud].into_iter().for_each(Appliance::restart);
+        two.wait_together();
+        clients.round(&two);
+        assert!(clients.refused.is_empty(), "{name}: {:#?}", clients.refused);
+        two.wait_equal(KEYS);
+    }
     for site in [&two.store, &two.cloud] {
         let held = site.api("/quarantine");
         assert_eq!(held.as_array().map(Vec::len), Some(0), "{name}: the probe knows everything: {held}");
@@ -126,90 +159,123 @@ fn dying(two: &mut Two, dies: Dies) -> impl Iterator<Item = &mut Appliance> {
     store.into_iter().chain((dies != Dies::Store).then_some(&mut two.cloud))
 }
 
-#[test]
-fn before_a_commit_is_handed_over() {
+fn before_a_commit_is_handed_over(by: By) {
     for nth in [1, 2, 5] {
-        dies_at("before-commit", nth, Dies::Store, false);
+        dies_at(by, "before-commit", nth, Dies::Store, false);
     }
 }
 
-#[test]
-fn after_a_commit_is_durable_and_before_its_effects() {
+fn after_a_commit_is_durable_and_before_its_effects(by: By) {
     for nth in [1, 2, 5] {
-        dies_at("after-commit", nth, Dies::Store, false);
+        dies_at(by, "after-commit", nth, Dies::Store, false);
     }
 }
 
-#[test]
-fn around_an_attempt() {
+fn around_an_attempt(by: By) {
     for (point, nth) in [("before-attempt", 1), ("before-attempt", 3), ("after-attempt", 1), ("after-attempt", 2)] {
-        dies_at(point, nth, Dies::Store, false);
+        dies_at(by, point, nth, Dies::Store, false);
     }
 }
 
-#[test]
-fn around_a_shadow() {
+fn around_a_shadow(by: By) {
     for (point, nth) in [("before-shadow", 1), ("before-shadow", 2), ("after-shadow", 1), ("after-shadow", 3)] {
-        dies_at(point, nth, Dies::Cloud, false);
+        dies_at(by, point, nth, Dies::Cloud, false);
     }
 }
 
-#[test]
-fn before_the_client_is_told() {
+fn before_the_client_is_told(by: By) {
     for nth in [1, 3] {
-        dies_at("before-reply", nth, Dies::Store, false);
+        dies_at(by, "before-reply", nth, Dies::Store, false);
     }
 }
 
-#[test]
-fn before_a_page_or_a_status_is_sent() {
+fn before_a_page_or_a_status_is_sent(by: By) {
     for (point, nth, dies) in [
         ("before-page", 1, Dies::Store),
         ("before-page", 2, Dies::Store),
         ("before-status", 2, Dies::Cloud),
         ("before-status", 4, Dies::Cloud),
     ] {
-        dies_at(point, nth, dies, false);
+        dies_at(by, point, nth, dies, false);
     }
 }
 
-#[test]
-fn around_a_wish_at_its_origin() {
+fn around_a_wish_at_its_origin(by: By) {
     for (point, nth) in [("before-wish", 1), ("before-wish", 2), ("after-commit", 3), ("before-reply", 1)] {
-        dies_at(point, nth, Dies::Store, true);
+        dies_at(by, point, nth, Dies::Store, true);
     }
 }
 
 // Of a decider each point apart: its clients wait for a site that is dead, so they take their time, and may take it together.
 
-#[test]
-fn a_decider_before_it_sends_a_wish() {
-    dies_at("before-attempt", 1, Dies::Cloud, true);
+fn a_decider_before_it_sends_a_wish(by: By) {
+    dies_at(by, "before-attempt", 1, Dies::Cloud, true);
 }
 
-#[test]
-fn a_decider_after_it_sent_a_wish() {
-    dies_at("after-attempt", 1, Dies::Cloud, true);
+fn a_decider_after_it_sent_a_wish(by: By) {
+    dies_at(by, "after-attempt", 1, Dies::Cloud, true);
 }
 
-#[test]
-fn a_decider_before_its_first_word() {
-    dies_at("before-word", 1, Dies::Cloud, true);
+fn a_decider_before_its_first_word(by: By) {
+    dies_at(by, "before-word", 1, Dies::Cloud, true);
 }
 
-#[test]
-fn a_decider_before_its_second_word() {
-    dies_at("before-word", 2, Dies::Cloud, true);
+fn a_decider_before_its_second_word(by: By) {
+    dies_at(by, "before-word", 2, Dies::Cloud, true);
 }
 
-#[test]
-fn a_decider_after_a_commit() {
-    dies_at("after-commit", 2, Dies::Cloud, true);
+fn a_decider_after_a_commit(by: By) {
+    dies_at(by, "after-commit", 2, Dies::Cloud, true);
 }
 
-#[test]
-fn both_sites_at_the_same_step() {
+fn both_sites_at_the_same_step(by: By) {
     for (point, nth) in [("before-commit", 2), ("after-commit", 2), ("after-attempt", 1), ("before-reply", 1)] {
-        dies_at(point, nth, Dies::Both, false);
+        dies_at(by, point, nth, Dies::Both, false);
     }
+}
+
+/// Each step twice: with `kill -9`, and with the power gone.
+macro_rules! walk {
+    ($($step:ident)*) => {
+        mod killed {
+            $(#[test] fn $step() { super::$step(super::By::Kill); })*
+        }
+        mod powerless {
+            $(#[test] fn $step() { super::$step(super::By::PowerLoss); })*
+        }
+    };
+}
+
+walk! {
+    before_a_commit_is_handed_over
+    after_a_commit_is_durable_and_before_its_effects
+    around_an_attempt
+    around_a_shadow
+    before_the_client_is_told
+    before_a_page_or_a_status_is_sent
+    around_a_wish_at_its_origin
+    a_decider_before_it_sends_a_wish
+    a_decider_after_it_sent_a_wish
+    a_decider_before_its_first_word
+    a_decider_before_its_second_word
+    a_decider_after_a_commit
+    both_sites_at_the_same_step
+}
+
+/// That the disk loses anything at all, and only what the level of durability does not promise.
+#[test]
+fn a_power_loss_takes_what_the_durability_does_not_promise() {
+    let kept = |durability: &str| {
+        let store = format!("durability = \"{durability}\"\nreserve = \"1MiB\"");
+        let mut scene = Scene::with(|site| powerless(site.section("store", &store), 1), |tx| tx);
+        for n in 0..20 {
+            scene.store.tell(&Call::post("/tx/sale").key(&format!("k{n}"))).expect(201);
+        }
+        scene.store.kill();
+        scene.store.restart();
+        scene.store.api("/writes")["writes"].as_array().expect("a list").len()
+    };
+    assert_eq!(kept("power-loss"), 20);
+    let kept = kept("process-crash");
+    assert!(kept < 20, "all {kept} writes are there, so the power was not lost");
 }
