@@ -41,6 +41,7 @@ pub(super) struct Applier<'c> {
     record: Vec<u8>,
     put_request: Statement<'c>,
     put_row: Statement<'c>,
+    put_facts: Statement<'c>,
     put_place: Statement<'c>,
     put_series: Statement<'c>,
     begin: Statement<'c>,
@@ -57,11 +58,17 @@ impl<'c> Applier<'c> {
             dirty: BTreeSet::new(),
             record: Vec::new(),
             put_request: prepare("INSERT INTO request (id, body) VALUES (?1, ?2) ON CONFLICT (id) DO NOTHING")?,
-            // Group, key and lane are facts of a write and never change: their index is not touched again.
+            // Group, key and lane are facts of a write and hardly ever change: their index is not touched again.
             put_row: prepare(
                 "INSERT INTO write (id, grp, key, standing, clock, lane, pos, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) \
                  ON CONFLICT (id) DO UPDATE SET standing = excluded.standing, clock = excluded.clock, \
-                 pos = excluded.pos, body = excluded.body",
+                 pos = excluded.pos, body = excluded.body \
+                 WHERE grp = excluded.grp AND key IS excluded.key AND lane = excluded.lane",
+            )?,
+            // A row may have been made before its facts were known here, by a word about a write that had not come.
+            put_facts: prepare(
+                "UPDATE write SET grp = ?2, key = ?3, standing = ?4, clock = ?5, lane = ?6, pos = ?7, body = ?8 \
+                 WHERE id = ?1",
             )?,
             put_place: prepare("INSERT INTO place (at, id) VALUES (?1, ?2) ON CONFLICT (at) DO NOTHING")?,
             put_series: prepare("UPDATE series SET body = ?2 WHERE ix = ?1")?,
@@ -172,7 +179,9 @@ impl<'c> Applier<'c> {
             row.position.map(|(position, _)| position as i64),
             &self.record,
         );
-        self.put_row.execute(columns).map_err(WriteError::sqlite("write a row"))?;
+        if self.put_row.execute(columns).map_err(WriteError::sqlite("write a row"))? == 0 {
+            self.put_facts.execute(columns).map_err(WriteError::sqlite("write a row with other facts"))?;
+        }
         match row.position {
             Some((position, _)) => self.place(group, row.id, row_id, position),
             None => Ok(()),

@@ -74,6 +74,29 @@ fn foreign_rows_that_nothing_was_done_with_are_read_with_their_series_only() {
     });
 }
 
+/// A wish that was revoked before it came leaves a row that knows nothing of the write.
+#[test]
+fn a_row_that_learns_its_facts_later_is_found_by_its_key_and_counts_for_its_lane() {
+    on_both(|store| {
+        let g = group("s");
+        let known = settled(id(log(2), 1), 1, Chain::default(), 5);
+        let facts = Facts { lane: Lane(0), key: None, digest: Digest([0; 32]), original_ms: 0, ..known.facts.clone() };
+        let unknown = Row { facts, origin: Origin::Foreign, here: Here::Untouched, ..sending(known.id) };
+        assert_ne!(known.facts.lane, unknown.facts.lane);
+        store.apply(&g, vec![put(unknown)]);
+        assert!(store.find(&g, Find::Key(key(1))).is_empty());
+        store.apply(&g, vec![put(known.clone()), Op::Series(meta(log(2), 1, Chain::default(), 1))]);
+        let found = store.find(&g, Find::Key(key(1)));
+        assert_eq!(
+            found.iter().map(|found| &found.row).collect::<Vec<_>>(),
+            [&known],
+            "a copy would be applied again (G2)"
+        );
+        let recovered = store.recover(&g, 10);
+        assert_eq!((recovered.keys, recovered.lanes), (vec![key(1).short()], vec![(known.facts.lane, log(2), 1)]));
+    });
+}
+
 #[test]
 fn a_series_is_read_densely_and_within_limits() {
     on_both(|store| {
