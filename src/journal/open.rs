@@ -1,6 +1,7 @@
 //! The way from a data directory to a journal in service.
 use std::fs::{File, TryLockError};
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,6 +14,8 @@ use super::{Damage, Error, OpenOptions, RecordName, names, schema, space};
 use crate::model::LogId;
 
 const LOCK_NAME: &str = "holdfast.lock";
+/// At once, of a write-ahead log that is made durable at start.
+const REWRITE_BYTES: usize = 1 << 20;
 pub(super) const NAMED_LOG: &str = "log";
 pub(super) const NAMED_IDS: &str = "ids";
 pub(super) const NAMED_CLOCK: &str = "clock";
@@ -24,7 +27,7 @@ pub(super) struct Opened {
 }
 
 /// What must have happened before a recovered row may be acted upon (`notes/simulation.md` §3): the write-ahead log that an
-/// earlier life left is moved into the database, and one commit is synced behind it.
+/// earlier life left is made durable and moved into the database, and one commit is synced behind it.
 pub(super) fn open(options: &OpenOptions) -> Result<Opened, Error> {
     crate::failpoint::lose_power_with_the_process();
     let dir = &options.data_dir;
@@ -32,6 +35,7 @@ pub(super) fn open(options: &OpenOptions) -> Result<Opened, Error> {
     create_directory(dir).map_err(in_directory)?;
     let lock = lock(dir)?;
     let database = dir.join(schema::FILE_NAME);
+    rewrite_log(&database).map_err(in_directory)?;
     let connection = schema::open_writer(&database, options.page_bytes)?;
     checkpoint_whole(&connection)?;
     let (log, ids, clock) = begin_life(&connection, options.id_block)?;
@@ -58,6 +62,28 @@ pub(super) fn open(options: &OpenOptions) -> Result<Opened, Error> {
         _lock: lock,
     };
     Ok(Opened { connection, shared: Arc::new(shared), log })
+}
+
+/// Makes durable what is read of the write-ahead log.
+///
+/// After an fsync that failed the kernel takes its pages for written, shows them to the next process, and loses them with the
+/// power; another fsync does nothing for them. Moved into the database as they are, a loss of power during the move would leave
+/// a part of the last transaction there, and no log to complete it from. Written again, byte by byte the same, they are.
+fn rewrite_log(database: &Path) -> io::Result<()> {
+    let log = match File::options().read(true).write(true).open(database.with_extension("db-wal")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        log => log?,
+    };
+    let (mut chunk, mut offset) = (vec![0; REWRITE_BYTES], 0);
+    loop {
+        match log.read_at(&mut chunk, offset)? {
+            0 => return log.sync_all(),
+            length => {
+                log.write_all_at(&chunk[..length], offset)?;
+                offset += length as u64;
+            }
+        }
+    }
 }
 
 /// Its name in the parent directory must be durable too.
