@@ -30,13 +30,20 @@ impl WriteError {
     }
 }
 
-/// Owns the writing statements. What it remembers of the tables is thrown away with a rolled back transaction.
+/// What is remembered of the tables from one transaction to the next; thrown away with one that was rolled back.
+#[derive(Default)]
+pub(super) struct Remembered {
+    names: Names,
+    /// How far each series is, by its number.
+    metas: HashMap<i64, (GroupName, SeriesMeta)>,
+}
+
+/// Owns the writing statements.
 pub(super) struct Applier<'c> {
     connection: &'c Connection,
     names: Names,
-    /// How far each series is, by its number; those that the running transaction changed are in `dirty`, so that each is
-    /// written once per transaction.
     metas: HashMap<i64, (GroupName, SeriesMeta)>,
+    /// Series that the running transaction changed, so that each is written once per transaction.
     dirty: BTreeSet<i64>,
     record: Vec<u8>,
     put_request: Statement<'c>,
@@ -50,11 +57,22 @@ pub(super) struct Applier<'c> {
 
 impl<'c> Applier<'c> {
     pub(super) fn new(connection: &'c Connection) -> Result<Self, WriteError> {
+        let mut applier = Self::with(connection, Remembered::default())?;
+        applier.reload()?;
+        Ok(applier)
+    }
+
+    /// For one whose statements cannot outlive a transaction.
+    pub(super) fn into_remembered(self) -> Remembered {
+        Remembered { names: self.names, metas: self.metas }
+    }
+
+    pub(super) fn with(connection: &'c Connection, remembered: Remembered) -> Result<Self, WriteError> {
         let prepare = |sql| connection.prepare(sql).map_err(WriteError::sqlite("prepare a statement"));
-        let mut applier = Self {
+        Ok(Self {
             connection,
-            names: Names::default(),
-            metas: HashMap::new(),
+            names: remembered.names,
+            metas: remembered.metas,
             dirty: BTreeSet::new(),
             record: Vec::new(),
             put_request: prepare("INSERT INTO request (id, body) VALUES (?1, ?2) ON CONFLICT (id) DO NOTHING")?,
@@ -74,9 +92,7 @@ impl<'c> Applier<'c> {
             put_series: prepare("UPDATE series SET body = ?2 WHERE ix = ?1")?,
             begin: prepare("BEGIN IMMEDIATE")?,
             commit: prepare("COMMIT")?,
-        };
-        applier.reload()?;
-        Ok(applier)
+        })
     }
 
     fn reload(&mut self) -> Result<(), WriteError> {

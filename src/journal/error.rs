@@ -30,6 +30,8 @@ pub enum Error {
     Busy { limit: usize },
     #[error("the journal is closed")]
     Closed,
+    #[error(transparent)]
+    Failed(#[from] Fatal),
     #[error("cannot {action} in the journal")]
     Sqlite {
         action: &'static str,

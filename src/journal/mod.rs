@@ -1,7 +1,7 @@
 //! The store contract (§12): what is durable, and how it is asked for.
 //!
 //! Owns every durable byte of a node: [`Journal`] in SQLite, and [`Memory`], the same in plain maps, for simulation. Both pass
-//! one test suite (`contract.rs`).
+//! one test suite (`contract.rs`). [`Single`] is the journal without its threads, for simulation on a disk that fails.
 //!
 //! Promises that one batch of [`Op`]s is one transaction, that batches become durable in the order in which they were handed
 //! over, and that a batch reported durable survives what [`Durability`] says. A crash loses a suffix of the batches that were
@@ -31,6 +31,7 @@ mod record;
 mod row;
 mod schema;
 mod shared;
+mod single;
 mod space;
 mod standing;
 #[cfg(test)]
@@ -48,6 +49,7 @@ pub use options::{Durability, OpenOptions, Space};
 pub use people::{Filter, ListState, Listed, Shown, Stats};
 pub use queue::{Done, Refusal};
 pub use row::{Fate, Here, Op, Origin, QuarantineReason, Quarantined, Row, SeriesMeta, WishHeld};
+pub use single::{NotWritten, Single};
 pub use space::free_bytes;
 pub use verify::Report;
 

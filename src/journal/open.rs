@@ -4,12 +4,12 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::queue::Queue;
 use super::record::{self, Key};
-use super::shared::{Clock, Damages, Ids, Shared};
+use super::shared::{Clock, Ids, Shared};
 use super::{Damage, Error, OpenOptions, RecordName, names, schema, space};
 use crate::model::LogId;
 
@@ -37,30 +37,13 @@ pub(super) fn open(options: &OpenOptions) -> Result<Opened, Error> {
     let database = dir.join(schema::FILE_NAME);
     rewrite_log(&database).map_err(in_directory)?;
     let connection = schema::open_writer(&database, options.page_bytes)?;
-    checkpoint_whole(&connection)?;
-    let (log, ids, clock) = begin_life(&connection, options.id_block)?;
-    // SQLite does not notice a write-ahead log that lost its tail: the reservation must not be in it alone.
-    checkpoint(&connection).map_err(Error::sqlite(MOVE))?;
+    let life = begin(&connection, options.id_block, || *uuid::Uuid::new_v4().as_bytes())?;
     sync(&database).map_err(in_directory)?;
     sync(dir).map_err(in_directory)?;
     schema::set_level(&connection, options.durability)?;
-    let shared = Shared {
-        queue: Queue::new(options.queue_batches_max, options.queue_bytes_max),
-        ids,
-        clock,
-        space: 0.into(),
-        free_bytes: space::free_bytes(dir).map_err(in_directory)?.into(),
-        wal_pages: 0.into(),
-        transactions: 0.into(),
-        batches: 0.into(),
-        fatal: tokio::sync::watch::Sender::new(None),
-        damages: Damages::default(),
-        database,
-        reserve_bytes: options.reserve_bytes,
-        #[cfg(test)]
-        pages_max: 0.into(),
-        _lock: lock,
-    };
+    let log = life.log;
+    let shared = Shared::new(options, database, life, Some(lock));
+    shared.free_bytes.store(space::free_bytes(dir).map_err(in_directory)?, Ordering::Relaxed);
     Ok(Opened { connection, shared: Arc::new(shared), log })
 }
 
@@ -84,6 +67,26 @@ fn rewrite_log(database: &Path) -> io::Result<()> {
             }
         }
     }
+}
+
+/// One life of a store: its log, the numbers that this life may give, the retention clock as the last one left it.
+pub(super) struct Life {
+    pub(super) log: LogId,
+    pub(super) ids: Ids,
+    pub(super) clock: Clock,
+}
+
+/// What comes before the first look at a row, on a connection that syncs every commit.
+pub(super) fn begin(
+    connection: &Connection,
+    id_block: u64,
+    new_store: impl FnOnce() -> [u8; 16],
+) -> Result<Life, Error> {
+    checkpoint_whole(connection)?;
+    let life = begin_life(connection, id_block, new_store)?;
+    // SQLite does not notice a write-ahead log that lost its tail: the reservation must not be in it alone.
+    checkpoint(connection).map_err(Error::sqlite(MOVE))?;
+    Ok(life)
 }
 
 /// Its name in the parent directory must be durable too.
@@ -141,12 +144,12 @@ pub(super) fn checkpoint_whole(connection: &Connection) -> Result<(), Error> {
 }
 
 /// The one synced commit: numbers for this life, and for a new store its name.
-fn begin_life(connection: &Connection, id_block: u64) -> Result<(LogId, Ids, Clock), Error> {
+fn begin_life(connection: &Connection, id_block: u64, new_store: impl FnOnce() -> [u8; 16]) -> Result<Life, Error> {
     let action = "begin a new life of the log";
     let transaction = connection.unchecked_transaction().map_err(Error::sqlite(action))?;
     let log = match get_named(&transaction, NAMED_LOG)? {
         Some((store, incarnation)) => LogId { store, incarnation },
-        None if is_empty(&transaction)? => LogId { store: *uuid::Uuid::new_v4().as_bytes(), incarnation: 1 },
+        None if is_empty(&transaction)? => LogId { store: new_store(), incarnation: 1 },
         None => return Err(damaged_name(NAMED_LOG, "it is missing although writes are there").into()),
     };
     let reserved: Option<u64> = get_named(&transaction, NAMED_IDS)?;
@@ -163,7 +166,7 @@ fn begin_life(connection: &Connection, id_block: u64) -> Result<(LogId, Ids, Clo
     record::encode(&mut record, Key::named(NAMED_CLOCK), &clock_ms);
     put(NAMED_CLOCK, &record)?;
     transaction.commit().map_err(Error::sqlite(action))?;
-    Ok((log, Ids::new(start, start + id_block, id_block), Clock::new(clock_ms)))
+    Ok(Life { log, ids: Ids::new(start, start + id_block, id_block), clock: Clock::new(clock_ms) })
 }
 
 pub(super) const PUT_NAMED: &str =

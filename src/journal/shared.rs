@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::open::Lock;
+use super::open::{Life, Lock};
 use super::queue::Queue;
-use super::{Damage, Fatal, RecordName};
+use super::{Damage, Fatal, OpenOptions, RecordName};
 
 /// Broken records kept by name; more are only counted by `verify`.
 const DAMAGES_MAX: usize = 1_000;
@@ -30,7 +30,29 @@ pub(super) struct Shared {
     #[cfg(test)]
     pub(super) pages_max: std::sync::atomic::AtomicU32,
     /// Held as long as any thread of this journal lives.
-    pub(super) _lock: Lock,
+    pub(super) _lock: Option<Lock>,
+}
+
+impl Shared {
+    pub(super) fn new(options: &OpenOptions, database: PathBuf, life: Life, lock: Option<Lock>) -> Self {
+        Self {
+            queue: Queue::new(options.queue_batches_max, options.queue_bytes_max),
+            ids: life.ids,
+            clock: life.clock,
+            space: 0.into(),
+            free_bytes: 0.into(),
+            wal_pages: 0.into(),
+            transactions: 0.into(),
+            batches: 0.into(),
+            fatal: watch::Sender::new(None),
+            damages: Damages::default(),
+            database,
+            reserve_bytes: options.reserve_bytes,
+            #[cfg(test)]
+            pages_max: 0.into(),
+            _lock: lock,
+        }
+    }
 }
 
 /// Hands out numbers from a range whose end is durable before the numbers are.
@@ -62,6 +84,12 @@ impl Ids {
             }
         }
         n
+    }
+
+    /// For one thread that reserves itself: none when the block is used up.
+    pub(super) fn next_of_block(&self) -> Option<u64> {
+        let n = self.next.fetch_add(1, Ordering::Relaxed);
+        (n < self.end.load(Ordering::Acquire)).then_some(n)
     }
 
     #[cold]
@@ -99,6 +127,10 @@ pub(super) struct Clock {
 impl Clock {
     pub(super) fn new(base_ms: u64) -> Self {
         Self { base_ms, started: Instant::now() }
+    }
+    /// As the lives before have left it.
+    pub(super) fn base_ms(&self) -> u64 {
+        self.base_ms
     }
     pub(super) fn now_ms(&self) -> u64 {
         self.base_ms + self.started.elapsed().as_millis() as u64

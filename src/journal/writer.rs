@@ -31,7 +31,7 @@ const LITTLE_LEFT: u32 = 8;
 /// How often a full disk is tried again.
 const FULL_INTERVAL: Duration = Duration::from_millis(500);
 /// The retention clock is written down with a transaction that is due anyway, or alone after a while without one.
-const CLOCK_INTERVAL: Duration = Duration::from_secs(1);
+pub(super) const CLOCK_INTERVAL: Duration = Duration::from_secs(1);
 const CLOCK_IDLE_INTERVAL: Duration = Duration::from_secs(60);
 /// The disk is asked for its room this often, and after so many bytes.
 const SPACE_INTERVAL: Duration = Duration::from_millis(500);
@@ -75,13 +75,7 @@ fn run(
     durability: Durability,
     checkpoint_bytes: u64,
 ) -> Result<(), Fatal> {
-    let wal_pages = Arc::new(AtomicU32::new(0));
-    let pages = wal_pages.clone();
-    let hook = move |_: &mut rusqlite::hooks::Wal, frames: std::ffi::c_int| {
-        pages.store(frames.max(0) as u32, Ordering::Relaxed);
-        Ok(())
-    };
-    connection.wal_hook(Some(hook)).map_err(sqlite("watch the write-ahead log"))?;
+    let wal_pages = watch_log(connection)?;
     let page_bytes: u64 =
         connection.query_row("PRAGMA page_size", [], |row| row.get(0)).map_err(sqlite("read the page size"))?;
     let applier = Applier::new(connection).map_err(fatal)?;
@@ -121,6 +115,55 @@ fn run(
         shared.queue.release(batches, taken.bytes);
         writer.after_commit(taken.bytes)?;
     }
+}
+
+/// Pages in the write-ahead log after the last commit.
+pub(super) fn watch_log(connection: &mut Connection) -> Result<Arc<AtomicU32>, Fatal> {
+    let wal_pages = Arc::new(AtomicU32::new(0));
+    let pages = wal_pages.clone();
+    let hook = move |_: &mut rusqlite::hooks::Wal, frames: std::ffi::c_int| {
+        pages.store(frames.max(0) as u32, Ordering::Relaxed);
+        Ok(())
+    };
+    connection.wal_hook(Some(hook)).map_err(sqlite("watch the write-ahead log"))?;
+    Ok(wal_pages)
+}
+
+/// All of it as one transaction; with the retention clock if it is to be written down.
+pub(super) fn transact(
+    applier: &mut Applier<'_>,
+    works: &[Work],
+    clock_ms: Option<u64>,
+) -> Result<Vec<Committed>, WriteError> {
+    applier.begin()?;
+    let mut committed = Vec::with_capacity(works.len());
+    for work in works {
+        committed.push(match work {
+            Work::Batch { group, ops, .. } => applier.apply(group, ops)?,
+            Work::Named { name, value, .. } => {
+                applier.put_named(name, value)?;
+                Committed::default()
+            }
+        });
+    }
+    if let Some(clock_ms) = clock_ms {
+        applier.put_number(open::NAMED_CLOCK, clock_ms)?;
+    }
+    applier.commit()?;
+    Ok(committed)
+}
+
+/// With an fsync whatever the durability: a number that was handed out may be known elsewhere. A checkpoint must follow before
+/// the first of them is: as at opening, they must not be in the write-ahead log alone.
+pub(super) fn reserve(connection: &Connection, applier: &mut Applier<'_>, end: u64) -> Result<(), WriteError> {
+    schema::set_level(connection, Durability::PowerLoss).map_err(unset)?;
+    applier.begin()?;
+    applier.put_number(open::NAMED_IDS, end)?;
+    applier.commit()
+}
+
+fn unset(error: Error) -> WriteError {
+    WriteError::Fatal(Fatal { action: "reserve numbers for writes", why: error.to_string() })
 }
 
 fn sqlite(action: &'static str) -> impl FnOnce(rusqlite::Error) -> Fatal {
@@ -196,41 +239,18 @@ impl Writer<'_> {
     fn write(&mut self, works: &[Work]) -> Result<Vec<Committed>, WriteError> {
         #[cfg(test)]
         self.apply_pages_max();
-        self.applier.begin()?;
-        let mut committed = Vec::with_capacity(works.len());
-        for work in works {
-            committed.push(match work {
-                Work::Batch { group, ops, .. } => self.applier.apply(group, ops)?,
-                Work::Named { name, value, .. } => {
-                    self.applier.put_named(name, value)?;
-                    Committed::default()
-                }
-            });
-        }
-        if self.clock_written.elapsed() >= CLOCK_INTERVAL {
-            self.applier.put_number(open::NAMED_CLOCK, self.shared.clock.now_ms())?;
+        let clock_ms = (self.clock_written.elapsed() >= CLOCK_INTERVAL).then(|| self.shared.clock.now_ms());
+        let committed = transact(&mut self.applier, works, clock_ms)?;
+        if clock_ms.is_some() {
             self.clock_written = Instant::now();
         }
-        self.applier.commit()?;
         Ok(committed)
     }
 
-    /// With an fsync whatever the durability: a number that was handed out may be known elsewhere.
     fn reserve_ids(&mut self) -> Result<(), Fatal> {
         let Some(end) = self.shared.ids.wanted_end() else { return Ok(()) };
-        let set_level = |level| {
-            schema::set_level(self.connection, level)
-                .map_err(|error| Fatal { action: "reserve numbers for writes", why: error.to_string() })
-        };
-        set_level(Durability::PowerLoss)?;
-        let written = self
-            .applier
-            .begin()
-            .and_then(|()| self.applier.put_number(open::NAMED_IDS, end))
-            .and_then(|()| self.applier.commit());
-        match written {
+        match reserve(self.connection, &mut self.applier, end) {
             Ok(()) => {
-                // As at opening: not in the write-ahead log alone.
                 self.checkpoint()?;
                 self.shared.ids.extend(end);
             }
@@ -241,7 +261,7 @@ impl Writer<'_> {
             }
             Err(WriteError::Fatal(fatal)) => return Err(fatal),
         }
-        set_level(self.durability)
+        schema::set_level(self.connection, self.durability).map_err(|error| fatal(unset(error)))
     }
 
     fn after_commit(&mut self, bytes: usize) -> Result<(), Fatal> {

@@ -33,11 +33,20 @@ enum Command {
         /// Do not stop at the first failure; say one line of each.
         #[arg(long)]
         keep_going: bool,
+        /// What journals lie on: plain maps, or SQLite on a disk that loses power.
+        #[arg(long, value_enum, default_value_t = Disk::Memory)]
+        disk: Disk,
     },
     #[command(flatten)]
     Field(testbed::field::Command),
     #[command(flatten)]
     Bench(testbed::bench::Command),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Disk {
+    Memory,
+    Sqlite,
 }
 
 fn planted(name: &str) -> Result<Planted, String> {
@@ -46,23 +55,33 @@ fn planted(name: &str) -> Result<Planted, String> {
 }
 
 fn main() -> ExitCode {
-    let (seeds, first_seed, trace, sites, bug, keep_going) = match Arguments::parse().command {
-        Command::Sim { seeds, first_seed, trace, sites, bug, keep_going } => {
-            (seeds, first_seed, trace, sites, bug, keep_going)
-        }
+    let options = match Arguments::parse().command {
+        Command::Sim { seeds, first_seed, trace, sites, bug, keep_going, disk } => Options {
+            first_seed,
+            seeds,
+            sites: sites.map(usize::from),
+            planted: bug,
+            trace,
+            keep_going,
+            sqlite: disk == Disk::Sqlite,
+        },
         Command::Field(command) => return testbed::field::run(command),
         Command::Bench(command) => return testbed::bench::run(command),
     };
-    let options = Options { first_seed, seeds, sites: sites.map(usize::from), planted: bug, trace, keep_going };
+    simulate(&options)
+}
+
+fn simulate(options: &Options) -> ExitCode {
     let began = Instant::now();
-    let (stats, failure) = run_seeds(&options, |stats| {
+    let (stats, failure) = run_seeds(options, |stats| {
         if stats.seeds % 1_000 == 0 {
             println!("{} seeds, {:.0} s", stats.seeds, began.elapsed().as_secs_f64());
         }
     });
     summary(&stats, began.elapsed().as_secs_f64());
     // Which faults a shorter run meets is chance.
-    let never = if seeds >= 200 && bug.is_none() { stats.never_met() } else { Vec::new() };
+    let is_complete = options.seeds >= 200 && options.planted.is_none();
+    let never = if is_complete { stats.never_met(options.sqlite) } else { Vec::new() };
     if !never.is_empty() {
         println!("\nnever met, so not tested: {}", never.join(", "));
     }

@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::file::{Durable, Fates, File};
+use crate::file::{Durable, Fates, File, SECTOR_BYTES};
 use crate::locks::{FileLock, Held, Level, Shared};
 use crate::rng::Rng;
 
@@ -164,6 +164,27 @@ impl Disk {
     /// No file can grow.
     pub fn set_full(&self, is_full: bool) {
         self.lock().faults.is_full = is_full;
+    }
+
+    /// Reads the file, writes the same again and syncs it, as a process can that believes no sync of an earlier one. `false`:
+    /// the power went on the way.
+    pub fn rewrite(&self, name: &str) -> bool {
+        let mut handle = match self.open(Some(name), false, false) {
+            Ok(handle) => handle,
+            Err(refused) => return refused == Refused::NotFound,
+        };
+        let rewritten = self.rewrite_all(&handle);
+        self.close(&mut handle);
+        rewritten.is_ok()
+    }
+
+    fn rewrite_all(&self, handle: &Handle) -> Result<(), Refused> {
+        let mut chunk = [0; 8 * SECTOR_BYTES];
+        for offset in (0..self.size(handle)).step_by(chunk.len()) {
+            let length = self.read(handle, offset, &mut chunk)?;
+            self.write(handle, offset, &chunk[..length])?;
+        }
+        self.sync(handle)
     }
 
     /// How long the file is; `None` where there is none.

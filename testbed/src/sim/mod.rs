@@ -10,6 +10,7 @@
 //! `history` is what was seen; `oracle` judges it; `run` runs seeds and shows what failed.
 mod brief;
 mod clients;
+mod disk;
 mod executor;
 mod history;
 mod links;

@@ -117,6 +117,8 @@ pub struct Plan {
     /// After healing a person settles the quarantine with what the services hold.
     pub operator: bool,
     pub control_off: bool,
+    /// The journal is the product's own, in SQLite on a disk that loses power, and not in maps.
+    pub sqlite: bool,
 }
 
 impl Rates {
@@ -153,6 +155,7 @@ impl Plan {
             refused: rng.pick(&[0, 5, 10, 20]),
             operator: rng.chance(500),
             control_off: rng.chance(100),
+            sqlite: false,
             settings,
         }
     }

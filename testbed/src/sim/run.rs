@@ -28,6 +28,8 @@ pub struct Options {
     pub trace: bool,
     /// Goes on after a failure; the first one is shown in full, of the others one line each.
     pub keep_going: bool,
+    /// Over SQLite on a disk that loses power.
+    pub sqlite: bool,
 }
 
 /// A seed that broke a guarantee, with what a person needs to understand it.
@@ -35,6 +37,7 @@ pub struct Options {
 pub struct Failure {
     pub seed: u64,
     pub sites: Option<usize>,
+    pub sqlite: bool,
     pub violations: Vec<String>,
     pub plan: String,
     pub lines: Vec<String>,
@@ -51,7 +54,12 @@ impl fmt::Display for Failure {
             writeln!(f, "{line}")?;
         }
         let sites = self.sites.map(|n| format!(" --sites {n}")).unwrap_or_default();
-        write!(f, "again: cargo run --release -p testbed -- sim --seeds 1 --first-seed {}{sites} --trace", self.seed)
+        let disk = if self.sqlite { " --disk sqlite" } else { "" };
+        write!(
+            f,
+            "again: cargo run --release -p testbed -- sim --seeds 1 --first-seed {}{sites}{disk} --trace",
+            self.seed
+        )
     }
 }
 
@@ -65,7 +73,7 @@ pub fn run_with<M: Machine>(options: &Options, mut progress: impl FnMut(&Stats))
     let mut stats = Stats::default();
     let mut first = None;
     for seed in options.first_seed..options.first_seed + options.seeds {
-        let plan = Plan::draw(seed, options.sites, options.planted);
+        let plan = Plan { sqlite: options.sqlite, ..Plan::draw(seed, options.sites, options.planted) };
         let lines = options.trace.then(Lines::default);
         let run = run_one::<M>(&plan, lines.clone());
         stats.add(&run.stats);
@@ -96,8 +104,8 @@ pub fn run_with<M: Machine>(options: &Options, mut progress: impl FnMut(&Stats))
 
 /// The hash over everything that happened in a seed.
 #[cfg(test)]
-pub(super) fn hash_of<M: Machine>(seed: u64) -> u64 {
-    run_one::<M>(&Plan::draw(seed, None, None), None).hash
+pub(super) fn hash_of<M: Machine>(seed: u64, sqlite: bool) -> u64 {
+    run_one::<M>(&Plan { sqlite, ..Plan::draw(seed, None, None) }, None).hash
 }
 
 /// The first seed that breaks one of these guarantees with the planted error, and nothing without it.
@@ -173,7 +181,14 @@ fn failure(plan: &Plan, options: &Options, run: Run, lines: Lines) -> Failure {
         shown.drain(..shown.len() - SHOWN_LINES);
     }
     let violations = run.violations.iter().map(|v| format!("{}: {}", v.guarantee, v.what)).collect();
-    Failure { seed: plan.seed, sites: options.sites, violations, plan: describe(plan), lines: shown }
+    Failure {
+        seed: plan.seed,
+        sites: options.sites,
+        sqlite: plan.sqlite,
+        violations,
+        plan: describe(plan),
+        lines: shown,
+    }
 }
 
 /// `word` in `line`, not as the beginning of a longer number.

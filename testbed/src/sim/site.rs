@@ -1,14 +1,16 @@
 //! One site: a process with its state machine, its outbox and its disk.
 //!
 //! The executor does what the product's task does: absorb, execute what is ready, hand over the next batch. A process may die
-//! between any two effects; batches that were not reported durable are lost, or the first few of those under way survive.
+//! between any two effects; batches that were not reported durable are lost, or the first few of those under way survive. Over
+//! SQLite it dies in the middle of a transaction or of a start, with or without the power.
 use std::collections::{BTreeMap, VecDeque};
 
-use holdfast::journal::{Memory, Op};
+use holdfast::journal::{Op, Recovered};
 use holdfast::model::WriteId;
 use holdfast::service::{Effect, Event, Now, Outbox, ReqId};
 
 use super::clients::Heard;
+use super::disk::{Death, Disk, Met, Synced};
 use super::history::Name;
 use super::machine::Machine;
 use super::plan::Planted;
@@ -23,7 +25,7 @@ pub(super) struct Site<M> {
     /// Counts processes: what is meant for a dead one reaches nobody.
     pub life: u32,
     pub outbox: Outbox,
-    pub disk: Memory,
+    pub disk: Disk,
     /// Batches handed to the disk, in order; the first `writing` of them are one commit under way.
     pub handed_over: VecDeque<u64>,
     /// The number of the latest batch of this life.
@@ -81,12 +83,12 @@ pub(super) struct Job {
 }
 
 impl<M> Site<M> {
-    pub fn new(site: usize, same_bodies: bool) -> Self {
+    pub fn new(site: usize, same_bodies: bool, disk: Disk) -> Self {
         Site {
             core: None,
             life: 0,
             outbox: Outbox::new(),
-            disk: Memory::new(),
+            disk,
             handed_over: VecDeque::new(),
             batches: 0,
             writing: 0,
@@ -110,6 +112,9 @@ impl<M> Site<M> {
         }
     }
     pub fn fresh_id(&mut self, log: holdfast::model::LogId) -> WriteId {
+        if let Disk::Sqlite(disk) = &self.disk {
+            return disk.next_id();
+        }
         self.next_id += 1;
         WriteId { log, n: self.next_id - 1 }
     }
@@ -134,6 +139,7 @@ impl<M: Machine> World<M> {
         if self.sites[site].core.is_some() {
             return;
         }
+        let Some(recovered) = self.open_disk(site) else { return };
         let offset = self.rng.range(0, 5_000);
         let skipped = self.rng.range(0, 64);
         let node = &mut self.sites[site];
@@ -149,7 +155,6 @@ impl<M: Machine> World<M> {
         node.tick_at_ms = None;
         let life = node.life;
         let settings = self.plan.settings[site].clone();
-        let recovered = self.sites[site].disk.recover(&self.group, settings.limits.lanes);
         self.trace.line(self.now_ms, || format!("site {site} starts life {life}"));
         let (now, mut out) = (self.now(site), Vec::new());
         self.sites[site].core = Some(M::recover(settings, Self::log(site), recovered, now, &mut out));
@@ -158,23 +163,72 @@ impl<M: Machine> World<M> {
         self.after(delay, Ev::HealthCheck { site, life });
     }
 
+    /// `None`: it died on the way, and begins again.
+    fn open_disk(&mut self, site: usize) -> Option<Recovered> {
+        let lanes = self.plan.settings[site].limits.lanes;
+        let node = &mut self.sites[site];
+        let disk = match &mut node.disk {
+            Disk::Memory(memory) => return Some(memory.recover(&self.group, lanes)),
+            Disk::Sqlite(disk) => disk,
+        };
+        let dies = self.chaos && self.rng.chance(150);
+        let dies_at = if dies { Some(self.rng.range(1, 60)) } else { None };
+        let death = disk.draw_death(&mut self.rng);
+        let Some((recovered, met)) = disk.start(dies_at, death) else {
+            self.stats.hit("disk: died while starting");
+            let again = self.rng.range(20, 2_000);
+            self.after(again, Ev::Start { site });
+            return None;
+        };
+        // The retention clock falls back to what was written down.
+        node.lived_ms = disk.clock_base_ms();
+        match met {
+            Met::Nothing => {}
+            Met::Survived => self.stats.hit("fault: batch survived unreported"),
+            Met::Lost => self.stats.hit("fault: batch lost"),
+        }
+        Some(recovered)
+    }
+
     pub fn crash(&mut self, site: usize) {
+        let death = match &self.sites[site].disk {
+            Disk::Memory(_) => Death::Process,
+            Disk::Sqlite(disk) => disk.draw_death(&mut self.rng),
+        };
+        self.die(site, death);
+    }
+
+    /// What becomes of the batches that were handed over.
+    fn lose(&mut self, site: usize, death: Death) {
+        let clock_ms = self.now(site).clock_ms;
+        let writing = self.sites[site].writing;
+        match &mut self.sites[site].disk {
+            Disk::Memory(disk) => {
+                let survive = if writing > 0 { self.rng.range(0, writing as u64) } else { 0 };
+                for _ in 0..survive {
+                    disk.sync_one();
+                    self.stats.hit("fault: batch survived unreported");
+                }
+                if disk.unsynced() > 0 {
+                    self.stats.hit("fault: batch lost");
+                }
+                disk.crash();
+            }
+            Disk::Sqlite(disk) => {
+                disk.crash(writing, clock_ms, death, &mut self.rng);
+                self.stats.hit(if death == Death::Power { "disk: power cut" } else { "disk: process died" });
+            }
+        }
+    }
+
+    fn die(&mut self, site: usize, death: Death) {
         let Some(_) = self.sites[site].core.take() else { return };
         self.trace.line(self.now_ms, || format!("site {site} dies"));
         self.history.crash(site);
         self.history.disturb();
-        let writing = self.sites[site].writing;
-        let survive = if writing > 0 { self.rng.range(0, writing as u64) } else { 0 };
-        for _ in 0..survive {
-            self.sites[site].disk.sync_one();
-            self.stats.hit("fault: batch survived unreported");
-        }
-        if self.sites[site].disk.unsynced() > 0 {
-            self.stats.hit("fault: batch lost");
-        }
+        self.lose(site, death);
         let restart = self.rng.range(20, 4_000);
         let node = &mut self.sites[site];
-        node.disk.crash();
         node.handed_over.clear();
         node.writing = 0;
         node.lived_ms += self.now_ms - node.born_ms;
@@ -270,7 +324,10 @@ impl<M: Machine> World<M> {
     fn hand_over(&mut self, site: usize) {
         let node = &mut self.sites[site];
         while let Some((number, ops)) = node.outbox.next_batch() {
-            node.disk.queue(&self.group, ops);
+            match &mut node.disk {
+                Disk::Memory(disk) => disk.queue(&self.group, ops),
+                Disk::Sqlite(disk) => disk.queue(ops),
+            }
             node.handed_over.push_back(number);
             node.batches = number;
         }
@@ -288,18 +345,17 @@ impl<M: Machine> World<M> {
 
     pub fn synced(&mut self, site: usize) {
         let life = self.sites[site].life;
-        if self.now_ms < self.sites[site].disk_full_until_ms {
-            return self.after(100, Ev::Synced { site, life });
-        }
-        if std::mem::take(&mut self.sites[site].fsync_fails) {
-            // Fail-stop: what of the commit is durable nobody knows.
-            return self.crash(site);
-        }
+        let all_committed = match self.commit(site) {
+            Synced::Durable(committed) => committed,
+            Synced::Full => return self.after(100, Ev::Synced { site, life }),
+            // Fail-stop: what of the commit is durable nobody knows. The machine goes on, with its page cache.
+            Synced::Failed => return self.die(site, Death::Process),
+        };
         let node = &mut self.sites[site];
+        node.writing = 0;
         let mut forgotten = Vec::new();
         let mut last = 0;
-        for _ in 0..std::mem::take(&mut node.writing) {
-            let committed = node.disk.sync_one().expect("a batch is queued for each number");
+        for committed in all_committed {
             forgotten.extend(committed.forgotten_keys);
             last = node.handed_over.pop_front().expect("a number for each batch");
         }
@@ -315,12 +371,37 @@ impl<M: Machine> World<M> {
         }
     }
 
+    /// What was handed over, as one transaction.
+    fn commit(&mut self, site: usize) -> Synced {
+        let clock_ms = self.now(site).clock_ms;
+        let node = &mut self.sites[site];
+        let is_full = self.now_ms < node.disk_full_until_ms;
+        match &mut node.disk {
+            Disk::Memory(_) if is_full => Synced::Full,
+            Disk::Memory(_) if std::mem::take(&mut node.fsync_fails) => Synced::Failed,
+            Disk::Memory(disk) => {
+                let next = || disk.sync_one().expect("a batch is queued for each number");
+                Synced::Durable(std::iter::repeat_with(next).take(node.writing).collect())
+            }
+            Disk::Sqlite(disk) => disk.commit(node.writing, clock_ms, is_full, std::mem::take(&mut node.fsync_fails)),
+        }
+    }
+
     pub fn read(&mut self, site: usize, effect: Effect) {
-        let disk = &self.sites[site].disk;
+        let (disk, group) = (&mut self.sites[site].disk, &self.group);
         let event = match effect {
-            Effect::Find { token, find } => Event::Found { token, rows: disk.find(&self.group, find) },
+            Effect::Find { token, find } => {
+                let rows = match disk {
+                    Disk::Memory(disk) => disk.find(group, find),
+                    Disk::Sqlite(disk) => disk.find(group, find),
+                };
+                Event::Found { token, rows }
+            }
             Effect::ReadSeries { log, from, items_max, bytes_max, for_peer } => {
-                let items = disk.read_series(&self.group, log, from, items_max, bytes_max);
+                let items = match disk {
+                    Disk::Memory(disk) => disk.read_series(group, log, from, items_max, bytes_max),
+                    Disk::Sqlite(disk) => disk.read_series(group, log, from, items_max, bytes_max),
+                };
                 Event::SeriesRead { log, from, items, for_peer }
             }
             other => unreachable!("not a question to the journal: {other:?}"),

@@ -4,8 +4,8 @@ use holdfast::service::{Bug, Core};
 use super::plan::Planted;
 use super::run::{Options, first_to_find, hash_of, run_seeds};
 
-fn passes(first_seed: u64, seeds: u64) {
-    let options = Options { first_seed, seeds, sites: None, planted: None, trace: false, keep_going: false };
+fn passes(first_seed: u64, seeds: u64, sqlite: bool) {
+    let options = Options { first_seed, seeds, sites: None, planted: None, trace: false, keep_going: false, sqlite };
     let (stats, failure) = run_seeds(&options, |_| {});
     if let Some(failure) = failure {
         panic!("{failure}");
@@ -16,20 +16,27 @@ fn passes(first_seed: u64, seeds: u64) {
 // Two halves, so that two cores share the work.
 #[test]
 fn the_first_seeds_keep_every_guarantee() {
-    passes(1, 120);
+    passes(1, 120, false);
 }
 
 #[test]
 fn the_next_seeds_keep_every_guarantee() {
-    passes(121, 120);
+    passes(121, 120, false);
+}
+
+#[test]
+fn over_sqlite_on_a_disk_that_loses_power_every_guarantee_is_kept() {
+    passes(1, 20, true);
 }
 
 #[test]
 fn one_seed_is_one_run() {
-    let hashes: Vec<u64> = (1..=6).map(hash_of::<Core>).collect();
-    let again: Vec<u64> = (1..=6).map(hash_of::<Core>).collect();
-    assert_eq!(hashes, again);
-    assert!(hashes.windows(2).all(|pair| pair[0] != pair[1]), "seeds differ: {hashes:?}");
+    for sqlite in [false, true] {
+        let hashes = || -> Vec<u64> { (1..=6).map(|seed| hash_of::<Core>(seed, sqlite)).collect() };
+        let (first, again) = (hashes(), hashes());
+        assert_eq!(first, again);
+        assert!(first.windows(2).all(|pair| pair[0] != pair[1]), "seeds differ: {first:?}");
+    }
 }
 
 /// Each must show in what it breaks, not merely in a fleet that never comes to rest.

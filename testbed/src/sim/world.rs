@@ -7,11 +7,12 @@ use holdfast::model::{Group, LogId, SiteName, WriteId};
 use holdfast::service::{Effect, Event, Message};
 
 use super::clients::{Client, Heard};
+use super::disk::{Disk, Sqlite};
 use super::history::{History, Name};
 use super::machine::Machine;
 use super::network::Network;
 use super::plan::{Plan, Rates};
-use super::rng::Rng;
+use super::rng::{Rng, mix};
 use super::site::{Job, Site};
 use super::stats::Stats;
 use super::trace::Trace;
@@ -107,9 +108,11 @@ impl<M: Machine> World<M> {
             healed_ms: 0,
             moved: 0,
             faults: 0,
-            sites: (0..sites).map(|site| Site::new(site, plan.settings[site].compare_body)).collect(),
+            sites: (0..sites)
+                .map(|site| Site::new(site, plan.settings[site].compare_body, Self::disk(&plan, site)))
+                .collect(),
             names: plan.settings.iter().map(|s| s.me.clone()).collect(),
-            group: Group { service: "pos".into(), store: String::new() },
+            group: group(),
             network: Network::new(plan.never_linked),
             jobs: Vec::new(),
             clients: plan.clients.iter().cloned().map(Client::new).collect(),
@@ -123,6 +126,14 @@ impl<M: Machine> World<M> {
         };
         world.begin();
         world
+    }
+
+    fn disk(plan: &Plan, site: usize) -> Disk {
+        if !plan.sqlite {
+            return Disk::Memory(holdfast::journal::Memory::new());
+        }
+        let seed = mix(plan.seed ^ mix(site as u64 + 1));
+        Disk::Sqlite(Box::new(Sqlite::new(seed, Self::log(site), group(), plan.settings[site].limits.lanes)))
     }
 
     fn begin(&mut self) {
@@ -313,11 +324,31 @@ impl<M: Machine> World<M> {
         reports
     }
 
+    fn finish_disks(&mut self) {
+        for site in &mut self.sites {
+            let Disk::Sqlite(disk) = &mut site.disk else { continue };
+            disk.verify();
+            let fates = disk.fates();
+            for (what, times) in [
+                ("disk: sector lost", fates.lost),
+                ("disk: sector kept", fates.kept),
+                ("disk: sector of an earlier moment", fates.earlier),
+                ("disk: sector torn", fates.torn),
+                ("disk: file shorter", fates.shorter),
+            ] {
+                if times > 0 {
+                    *self.stats.met.entry(what).or_default() += times;
+                }
+            }
+        }
+    }
+
     fn finish(&mut self) {
         self.history.quarantined_at_end = self.quarantined_now();
         for report in self.history.quarantined_at_end.clone() {
             self.history.quarantine(report);
         }
+        self.finish_disks();
         self.stats.simulated_ms = self.now_ms;
         self.stats.writes = self.history.writes.len() as u64;
         self.stats.acknowledged =
@@ -333,6 +364,10 @@ impl<M: Machine> World<M> {
             self.history.broken.push((0, why));
         }
     }
+}
+
+fn group() -> Group {
+    Group { service: "pos".into(), store: String::new() }
 }
 
 /// The number of the client's write in a request's body.
