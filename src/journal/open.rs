@@ -11,6 +11,7 @@ use rusqlite::{Connection, OptionalExtension};
 use super::record::{self, Key};
 use super::shared::{Clock, Ids, Shared};
 use super::{Damage, Error, OpenOptions, RecordName, names, schema, space};
+use crate::mirror::DECISION;
 use crate::model::LogId;
 
 const LOCK_NAME: &str = "holdfast.lock";
@@ -195,7 +196,8 @@ fn is_empty(connection: &Connection) -> Result<bool, Error> {
         .map_err(Error::sqlite("look for writes"))
 }
 
-/// A number in use is never below the reservation, unless that was lost.
+/// A number in use is never below the reservation, unless that was lost. Decisions are not counted: theirs are made of the
+/// numbers of what they decide, and a write that began above them would be taken for one.
 fn highest_own(connection: &Connection, log: LogId) -> Result<u64, Error> {
     let ix: Option<i64> = connection
         .query_row("SELECT ix FROM log WHERE store = ?1 AND incarnation = ?2", (log.store, log.incarnation), |r| {
@@ -205,7 +207,9 @@ fn highest_own(connection: &Connection, log: LogId) -> Result<u64, Error> {
         .map_err(Error::sqlite("look for the own log"))?;
     let Some(ix) = ix else { return Ok(0) };
     let highest: Option<i64> = connection
-        .query_row("SELECT max(id) FROM write WHERE id BETWEEN ?1 AND ?2", names::rows_of_log(ix), |row| row.get(0))
+        .query_row("SELECT max(id) FROM write WHERE id BETWEEN ?1 AND ?2", names::places(ix, 0, DECISION - 1), |row| {
+            row.get(0)
+        })
         .map_err(Error::sqlite("look for the highest own write"))?;
     Ok(highest.map_or(0, names::position_of))
 }

@@ -49,6 +49,20 @@ fn numbers_are_not_used_again_when_the_write_ahead_log_is_lost() {
     assert!(damaged.next_id().n > highest);
 }
 
+/// A decision's number is its write's with one bit more.
+#[test]
+fn a_late_decision_does_not_lift_the_numbers_of_the_next_life() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut journal = Journal::open(&options(&dir)).unwrap();
+    let write = journal.next_id();
+    let decision = WriteId { n: write.n | crate::mirror::DECISION, ..write };
+    let rows = [write, decision].map(|id| Op::Row(Box::new(sending(id))));
+    Store::apply(&mut journal, &group("s"), rows.into());
+    drop(journal);
+    let next = Journal::open(&options(&dir)).unwrap().next_id();
+    assert!(next.n > write.n && next.n < crate::mirror::DECISION, "{next} would be taken for a decision");
+}
+
 #[test]
 fn two_stores_have_different_names() {
     let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
