@@ -22,6 +22,23 @@ pub enum Error {
     NewerSchema { path: PathBuf, found: i64, known: i64 },
     #[error("{} is not a journal of this appliance: {why}", .path.display())]
     NotAJournal { path: PathBuf, why: String },
+    #[error(
+        "{} is missing, but its write-ahead log is there: put the file back. To begin as a new store instead, move the whole data \
+         directory away", .path.display()
+    )]
+    DatabaseMissing { path: PathBuf },
+    #[error("there is no journal at {}", .path.display())]
+    NoJournal { path: PathBuf },
+    #[error(
+        "{} is damaged at frame {frame}: at least {commits} commits behind it cannot be read, and were reported as durable. \
+         Keep a copy of the data directory. To go on without them: truncate -s {whole_bytes} {}; \
+         where another site knows of them, this one then takes no writes and says so", .path.display(), .path.display()
+    )]
+    WriteAheadLog { path: PathBuf, frame: usize, commits: usize, whole_bytes: u64 },
+    #[error(
+        "{} is the journal of site {found:?}, and this is site {expected:?}: a data directory belongs to one site", .path.display()
+    )]
+    OtherSite { path: PathBuf, found: String, expected: String },
     #[error("SQLite did not take {setting}: expected {expected}, it says {found}")]
     Setting { setting: &'static str, expected: String, found: String },
     #[error(transparent)]

@@ -51,6 +51,12 @@ impl Journal {
         Ok(Self { inner: Arc::new(Inner { shared, log, readers, writer }) })
     }
 
+    /// As [`Journal::open`], for somebody who only wants to look: nothing is made where there is none.
+    pub fn open_existing(options: &OpenOptions) -> Result<Self, Error> {
+        open::exists(options)?;
+        Self::open(options)
+    }
+
     /// The log of this store: its own writes.
     pub fn log(&self) -> LogId {
         self.inner.log

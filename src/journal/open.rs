@@ -9,18 +9,26 @@ use rusqlite::{Connection, OptionalExtension};
 use super::queue::Queue;
 use super::record::{self, Key};
 use super::shared::{Clock, Damages, Ids, Shared};
-use super::{Damage, Error, OpenOptions, RecordName, names, schema, space};
+use super::{Damage, Durability, Error, OpenOptions, RecordName, names, schema, space, wal};
 use crate::model::LogId;
 
 const LOCK_NAME: &str = "holdfast.lock";
 pub(super) const NAMED_LOG: &str = "log";
 pub(super) const NAMED_IDS: &str = "ids";
 pub(super) const NAMED_CLOCK: &str = "clock";
+const NAMED_SITE: &str = "site";
 
 pub(super) struct Opened {
     pub(super) connection: Connection,
     pub(super) shared: Arc<Shared>,
     pub(super) log: LogId,
+}
+
+/// Whether there is anything to open.
+pub(super) fn exists(options: &OpenOptions) -> Result<(), Error> {
+    let path = options.data_dir.join(schema::FILE_NAME);
+    let log = options.data_dir.join(format!("{}-wal", schema::FILE_NAME));
+    if path.exists() || log.exists() { Ok(()) } else { Err(Error::NoJournal { path }) }
 }
 
 /// What must have happened before a recovered row may be acted upon (`notes/simulation.md` §3): the write-ahead log that an
@@ -31,9 +39,11 @@ pub(super) fn open(options: &OpenOptions) -> Result<Opened, Error> {
     create_directory(dir).map_err(in_directory)?;
     let lock = lock(dir)?;
     let database = dir.join(schema::FILE_NAME);
+    look_at_files(&database, options.durability)?;
     let connection = schema::open_writer(&database, options.page_bytes)?;
+    check_site(&connection, &database, options.site.as_deref())?;
     checkpoint_whole(&connection)?;
-    let (log, ids, clock) = begin_life(&connection, options.id_block)?;
+    let (log, ids, clock) = begin_life(&connection, options)?;
     // SQLite does not notice a write-ahead log that lost its tail: the reservation must not be in it alone.
     checkpoint(&connection).map_err(Error::sqlite(MOVE))?;
     sync(&database).map_err(in_directory)?;
@@ -57,6 +67,38 @@ pub(super) fn open(options: &OpenOptions) -> Result<Opened, Error> {
         _lock: lock,
     };
     Ok(Opened { connection, shared: Arc::new(shared), log })
+}
+
+/// Before SQLite does: it would take what is missing or broken for the end of the log, and begin there.
+fn look_at_files(database: &Path, durability: Durability) -> Result<(), Error> {
+    let in_directory = |source: io::Error| Error::Directory { dir: database.parent().unwrap_or(database).to_owned(), source };
+    let log = database.with_file_name(format!("{}-wal", schema::FILE_NAME));
+    let length = |path: &Path| path.metadata().map_or(0, |metadata| metadata.len());
+    // The database is written and synced before there is a log of it.
+    if length(database) == 0 && length(&log) > 0 {
+        return Err(Error::DatabaseMissing { path: database.to_owned() });
+    }
+    // Without a sync at each commit a loss of power may leave any part of it, as promised.
+    if durability == Durability::ProcessCrash {
+        return Ok(());
+    }
+    match wal::broken(&log).map_err(in_directory)? {
+        None => Ok(()),
+        Some(wal::Broken { frame, commits, whole_bytes }) => {
+            Err(Error::WriteAheadLog { path: log, frame, commits, whole_bytes })
+        }
+    }
+}
+
+/// Two sites that act as one log would give two writes one name.
+fn check_site(connection: &Connection, database: &Path, site: Option<&str>) -> Result<(), Error> {
+    let found: Option<String> = get_named(connection, NAMED_SITE)?;
+    match (found, site) {
+        (Some(found), Some(expected)) if found != expected => {
+            Err(Error::OtherSite { path: database.to_owned(), found, expected: expected.to_owned() })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Its name in the parent directory must be durable too.
@@ -114,8 +156,8 @@ pub(super) fn checkpoint_whole(connection: &Connection) -> Result<(), Error> {
 }
 
 /// The one synced commit: numbers for this life, and for a new store its name.
-fn begin_life(connection: &Connection, id_block: u64) -> Result<(LogId, Ids, Clock), Error> {
-    let action = "begin a new life of the log";
+fn begin_life(connection: &Connection, options: &OpenOptions) -> Result<(LogId, Ids, Clock), Error> {
+    let (action, id_block) = ("begin a new life of the log", options.id_block);
     let transaction = connection.unchecked_transaction().map_err(Error::sqlite(action))?;
     let log = match get_named(&transaction, NAMED_LOG)? {
         Some((store, incarnation)) => LogId { store, incarnation },
@@ -135,6 +177,10 @@ fn begin_life(connection: &Connection, id_block: u64) -> Result<(LogId, Ids, Clo
     put(NAMED_IDS, &record)?;
     record::encode(&mut record, Key::named(NAMED_CLOCK), &clock_ms);
     put(NAMED_CLOCK, &record)?;
+    if let Some(site) = &options.site {
+        record::encode(&mut record, Key::named(NAMED_SITE), site);
+        put(NAMED_SITE, &record)?;
+    }
     transaction.commit().map_err(Error::sqlite(action))?;
     Ok((log, Ids::new(start, start + id_block, id_block), Clock::new(clock_ms)))
 }

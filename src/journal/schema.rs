@@ -1,10 +1,11 @@
 //! Opening the database: settings that the promises rest on, read back, and migrations.
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use super::{Durability, Error};
+use super::{Damage, Durability, Error, RecordName};
 
 pub(super) const FILE_NAME: &str = "holdfast.db";
 /// "HFJL": tells a journal from any other SQLite file.
@@ -28,6 +29,7 @@ pub(super) fn open_writer(path: &Path, page_bytes: u32) -> Result<Connection, Er
     set(&connection, "wal_autocheckpoint", 0, "0")?;
     set(&connection, "journal_size_limit", 64 << 20, &(64 << 20).to_string())?;
     migrate(&connection)?;
+    check_tables(&connection)?;
     Ok(connection)
 }
 
@@ -122,4 +124,25 @@ fn migrate(connection: &Connection) -> Result<(), Error> {
         connection.execute_batch(&step).map_err(Error::sqlite("bring the schema up to date"))?;
     }
     Ok(())
+}
+
+/// The text of each table and index is as it was made: with another one rows are still found, but not all of them, or not by what they
+/// should be.
+fn check_tables(connection: &Connection) -> Result<(), Error> {
+    let failed = || Error::sqlite("compare the schema");
+    let right = Connection::open_in_memory().map_err(failed())?;
+    right.execute_batch(&MIGRATIONS.concat()).map_err(failed())?;
+    let tables = |of: &Connection| {
+        let mut read = of.prepare("SELECT name, type, tbl_name, sql FROM sqlite_schema")?;
+        let tables = read.query_map([], |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?, row.get(3)?))))?;
+        tables.collect::<rusqlite::Result<BTreeMap<String, (String, String, Option<String>)>>>()
+    };
+    let (found, right) = (tables(connection).map_err(failed())?, tables(&right).map_err(failed())?);
+    match right.iter().find(|(name, table)| found.get(*name) != Some(*table)) {
+        Some((name, _)) => {
+            let why = format!("the definition of {name} is not as it was written");
+            Err(Damage { record: RecordName::Database, why }.into())
+        }
+        None => Ok(()),
+    }
 }

@@ -78,10 +78,19 @@ impl Snapshot<'_> {
     }
 
     fn names_of_series(&self, report: &mut Report) -> rusqlite::Result<()> {
-        let nameless = "SELECT count(*) FROM write WHERE grp NOT IN (SELECT ix FROM grp) OR (id >> 44) NOT IN (SELECT ix FROM log)";
-        let nameless: u64 = self.transaction.query_row(nameless, [], |row| row.get(0))?;
-        if nameless > 0 {
-            report.check(damage(RecordName::Database, format!("{nameless} rows are of a log or group without a name")));
+        for (what, nameless) in [
+            ("rows", "write WHERE grp NOT IN (SELECT ix FROM grp) OR (id >> 44) NOT IN (SELECT ix FROM log)"),
+            ("quarantined writes", "quarantine WHERE grp NOT IN (SELECT ix FROM grp)"),
+            ("stop records", "stopped WHERE grp NOT IN (SELECT ix FROM grp)"),
+            ("series", "series WHERE grp NOT IN (SELECT ix FROM grp) OR log NOT IN (SELECT ix FROM log)"),
+            ("positions", "place WHERE (at >> 44) NOT IN (SELECT ix FROM series)"),
+        ] {
+            let count = format!("SELECT count(*) FROM {nameless}");
+            let nameless: u64 = self.transaction.query_row(&count, [], |row| row.get(0))?;
+            if nameless > 0 {
+                let why = format!("{nameless} {what} are of a log or group without a name");
+                report.check(damage(RecordName::Database, why));
+            }
         }
         Ok(())
     }

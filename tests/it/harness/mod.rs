@@ -12,6 +12,7 @@ pub mod relay;
 pub mod scene;
 pub mod service;
 pub mod site;
+pub mod tills;
 pub mod upstream;
 pub mod wait;
 
@@ -21,5 +22,6 @@ pub use relay::{Line, Relay};
 pub use scene::{Scene, Three, Two};
 pub use service::Service;
 pub use site::{Appliance, Site};
+pub use tills::{Receipts, Till, judge};
 pub use upstream::{Act, Cut, Gate, Upstream};
 pub use wait::{SOON, holds_for, wait_for};
