@@ -30,11 +30,10 @@ pub enum Error {
     #[error("there is no journal at {}", .path.display())]
     NoJournal { path: PathBuf },
     #[error(
-        "{} is damaged at frame {frame}: at least {commits} commits behind it cannot be read, and were reported as durable. \
-         Keep a copy of the data directory. To go on without them: truncate -s {whole_bytes} {}; \
-         where another site knows of them, this one then takes no writes and says so", .path.display(), .path.display()
+        "{} {why}. They were durable, and what they say of writes that were applied or acknowledged is lost: going on would apply some \
+         again. Put the file back, or begin anew as after a lost disk", .path.display()
     )]
-    WriteAheadLog { path: PathBuf, frame: usize, commits: usize, whole_bytes: u64 },
+    WriteAheadLog { path: PathBuf, why: String },
     #[error(
         "{} is the journal of site {found:?}, and this is site {expected:?}: a data directory belongs to one site", .path.display()
     )]

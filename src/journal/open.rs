@@ -71,7 +71,8 @@ pub(super) fn open(options: &OpenOptions) -> Result<Opened, Error> {
 
 /// Before SQLite does: it would take what is missing or broken for the end of the log, and begin there.
 fn look_at_files(database: &Path, durability: Durability) -> Result<(), Error> {
-    let in_directory = |source: io::Error| Error::Directory { dir: database.parent().unwrap_or(database).to_owned(), source };
+    let in_directory =
+        |source: io::Error| Error::Directory { dir: database.parent().unwrap_or(database).to_owned(), source };
     let log = database.with_file_name(format!("{}-wal", schema::FILE_NAME));
     let length = |path: &Path| path.metadata().map_or(0, |metadata| metadata.len());
     // The database is written and synced before there is a log of it.
@@ -82,11 +83,9 @@ fn look_at_files(database: &Path, durability: Durability) -> Result<(), Error> {
     if durability == Durability::ProcessCrash {
         return Ok(());
     }
-    match wal::broken(&log).map_err(in_directory)? {
+    match wal::broken(&log, &database.with_file_name(format!("{}-shm", schema::FILE_NAME))).map_err(in_directory)? {
         None => Ok(()),
-        Some(wal::Broken { frame, commits, whole_bytes }) => {
-            Err(Error::WriteAheadLog { path: log, frame, commits, whole_bytes })
-        }
+        Some(broken) => Err(Error::WriteAheadLog { path: log, why: broken.to_string() }),
     }
 }
 

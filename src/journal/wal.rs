@@ -1,9 +1,13 @@
-//! Damage in the write-ahead log that SQLite would not tell.
+//! Damage of the write-ahead log that SQLite would not tell.
 //!
-//! SQLite reads its frames up to the first whose checksum is wrong and takes all behind it for what a crash tore, without a word. With a
-//! sync at each commit a crash tears the last transaction only: a later commit that more frames follow was synced, so it was reported
-//! durable. Those frames are told from older ones by the salts of the log, and from what a failed commit left by their checksums, each of
-//! which rests on the one before.
+//! SQLite reads its frames up to the first whose checksum is wrong and takes all behind it for what a crash tore; a log that is missing is
+//! an empty one. Both without a word, and what was applied or acknowledged would be forgotten. What tells damage from a crash, where each
+//! commit is synced:
+//!
+//! - A crash tears the last transaction only. A commit that more frames follow was synced. They are told from older frames by the salts of
+//!   the log, and from what a failed commit left by their checksums, each of which rests on the one before.
+//! - The index beside the log (`-shm`) says how many frames it has, and is told so after their sync. It need not be there, or be of this
+//!   log; where it is, the frames must be too.
 use std::io;
 use std::path::Path;
 
@@ -12,23 +16,59 @@ const FRAME_HEADER_BYTES: usize = 24;
 /// The last bit says in which order the checksum reads its words.
 const MAGIC: u32 = 0x377f_0682;
 
-/// What stands behind the first broken frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Broken {
-    /// Counted from 1.
-    pub(super) frame: usize,
-    /// Behind it, for certain durable before. There may be more.
-    pub(super) commits: usize,
-    /// Of the log up to the last commit before the broken frame.
-    pub(super) whole_bytes: u64,
+pub(super) enum Broken {
+    /// Commits that were durable stand behind a broken frame (counted from 1): at least so many.
+    Frame { frame: usize, commits: usize },
+    /// Shorter than it was. Zero: it is gone.
+    Short { frames: usize, had: usize },
+}
+
+impl std::fmt::Display for Broken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Broken::Frame { frame, commits } => {
+                write!(f, "is damaged at frame {frame}: at least {commits} commits behind it cannot be read")
+            }
+            Broken::Short { frames: 0, had } => write!(f, "is missing: it had {had} frames"),
+            Broken::Short { frames, had } => write!(f, "was cut short: {frames} of {had} frames are there"),
+        }
+    }
 }
 
 /// `None`: nothing is wrong, or nothing that a crash could not have done.
-pub(super) fn broken(path: &Path) -> io::Result<Option<Broken>> {
-    match std::fs::read(path) {
-        Ok(bytes) => Ok(Log::new(&bytes).and_then(|log| log.broken())),
+pub(super) fn broken(log: &Path, index: &Path) -> io::Result<Option<Broken>> {
+    let read = |path: &Path| match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
+    };
+    // Only its first page is needed; it is small.
+    let index = read(index)?.and_then(|bytes| Index::new(&bytes));
+    Ok(match (read(log)?, index) {
+        (None, Some(Index { frames, .. })) if frames > 0 => Some(Broken::Short { frames: 0, had: frames }),
+        (None, _) => None,
+        (Some(bytes), index) => Log::new(&bytes).and_then(|log| log.broken().or_else(|| log.short(index?))),
+    })
+}
+
+/// What SQLite says of a log in the memory that its connections share.
+struct Index {
+    frames: usize,
+    salts: [u8; 8],
+}
+
+impl Index {
+    const BYTES: usize = 48;
+
+    /// Two copies of it, the second written first, each with a checksum: else somebody died while it wrote.
+    fn new(bytes: &[u8]) -> Option<Self> {
+        let (first, second) = bytes.get(..2 * Self::BYTES)?.split_at(Self::BYTES);
+        let native = |at: usize| u32::from_ne_bytes(first[at..at + 4].try_into().expect("four bytes"));
+        let sum = sum(cfg!(target_endian = "big"), (0, 0), &first[..40]);
+        let is_whole = first == second && first[12] == 1 && sum == (native(40), native(44));
+        let salts = first[32..40].try_into().expect("eight bytes");
+        is_whole.then_some(Self { frames: native(16) as usize, salts })
     }
 }
 
@@ -37,6 +77,19 @@ fn word(bytes: &[u8], at: usize) -> u32 {
 }
 
 type Sum = (u32, u32);
+
+/// SQLite's running checksum. The length is a multiple of 8.
+fn sum(big_endian: bool, (mut a, mut b): Sum, bytes: &[u8]) -> Sum {
+    let read = |four: &[u8]| {
+        let four = four.try_into().expect("four bytes");
+        if big_endian { u32::from_be_bytes(four) } else { u32::from_le_bytes(four) }
+    };
+    for pair in bytes.chunks_exact(8) {
+        a = a.wrapping_add(read(&pair[..4])).wrapping_add(b);
+        b = b.wrapping_add(read(&pair[4..])).wrapping_add(a);
+    }
+    (a, b)
+}
 
 struct Log<'b> {
     bytes: &'b [u8],
@@ -49,22 +102,10 @@ impl<'b> Log<'b> {
         if bytes.len() < HEADER_BYTES || word(bytes, 0) & !1 != MAGIC {
             return None;
         }
-        let log = Self { bytes, frame_bytes: FRAME_HEADER_BYTES + word(bytes, 8) as usize, big_endian: bytes[3] & 1 == 1 };
+        let log =
+            Self { bytes, frame_bytes: FRAME_HEADER_BYTES + word(bytes, 8) as usize, big_endian: bytes[3] & 1 == 1 };
         // A broken header makes SQLite drop everything. Whether a crash tore it or not cannot be told.
-        (log.sum((0, 0), &bytes[..24]) == (word(bytes, 24), word(bytes, 28))).then_some(log)
-    }
-
-    /// SQLite's running checksum. The length is a multiple of 8.
-    fn sum(&self, (mut a, mut b): Sum, bytes: &[u8]) -> Sum {
-        let read = |four: &[u8]| {
-            let four = four.try_into().expect("four bytes");
-            if self.big_endian { u32::from_be_bytes(four) } else { u32::from_le_bytes(four) }
-        };
-        for pair in bytes.chunks_exact(8) {
-            a = a.wrapping_add(read(&pair[..4])).wrapping_add(b);
-            b = b.wrapping_add(read(&pair[4..])).wrapping_add(a);
-        }
-        (a, b)
+        (sum(log.big_endian, (0, 0), &bytes[..24]) == (word(bytes, 24), word(bytes, 28))).then_some(log)
     }
 
     fn frame(&self, n: usize) -> Option<&'b [u8]> {
@@ -80,7 +121,8 @@ impl<'b> Log<'b> {
     /// Of this log, and its bytes follow from the frame before.
     fn is_whole(&self, n: usize) -> bool {
         self.frame(n).is_some_and(|frame| {
-            let sum = self.sum(self.sum(self.said(n), &frame[..8]), &frame[FRAME_HEADER_BYTES..]);
+            let head = sum(self.big_endian, self.said(n), &frame[..8]);
+            let sum = sum(self.big_endian, head, &frame[FRAME_HEADER_BYTES..]);
             frame[8..16] == self.bytes[16..24] && sum == self.said(n + 1)
         })
     }
@@ -96,9 +138,15 @@ impl<'b> Log<'b> {
         let end = (again..count).find(|n| !self.is_whole(*n)).unwrap_or(count);
         // One more frame behind a commit: it was synced.
         let commits = (again..end - 1).filter(|n| self.is_commit(*n)).count();
-        let whole = (0..broken).rev().find(|n| self.is_commit(*n)).map_or(0, |n| n + 1);
-        let whole_bytes = (HEADER_BYTES + whole * self.frame_bytes) as u64;
-        (commits > 0).then_some(Broken { frame: broken + 1, commits, whole_bytes })
+        (commits > 0).then_some(Broken::Frame { frame: broken + 1, commits })
+    }
+
+    fn short(&self, index: Index) -> Option<Broken> {
+        if index.salts != self.bytes[16..24] {
+            return None;
+        }
+        let frames = (0..index.frames).find(|n| !self.is_whole(*n))?;
+        Some(Broken::Short { frames, had: index.frames })
     }
 }
 
@@ -108,15 +156,21 @@ mod tests {
 
     /// A log of twenty small commits; the database that it belongs to is not closed in order.
     fn log() -> Vec<u8> {
+        log_and_index().0
+    }
+
+    fn log_and_index() -> (Vec<u8>, Vec<u8>) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.db");
         let database = rusqlite::Connection::open(&path).unwrap();
         database.pragma_update(None, "journal_mode", "wal").unwrap();
-        database.execute_batch("PRAGMA wal_autocheckpoint = 0; CREATE TABLE t (a INTEGER PRIMARY KEY, b BLOB)").unwrap();
+        database
+            .execute_batch("PRAGMA wal_autocheckpoint = 0; CREATE TABLE t (a INTEGER PRIMARY KEY, b BLOB)")
+            .unwrap();
         for n in 0..20 {
             database.execute("INSERT INTO t (b) VALUES (randomblob(?1))", [n * 300]).unwrap();
         }
-        std::fs::read(dir.path().join("a.db-wal")).unwrap()
+        ["a.db-wal", "a.db-shm"].map(|file| std::fs::read(dir.path().join(file)).unwrap()).into()
     }
 
     fn judge(bytes: &[u8]) -> Option<Broken> {
@@ -155,9 +209,44 @@ mod tests {
             let mut flipped = log.clone();
             flipped[at] ^= 1 << (at % 8);
             let found = judge(&flipped).unwrap_or_else(|| panic!("byte {at} of {}", log.len()));
-            assert_eq!(found.frame, (at - HEADER_BYTES) / frame_bytes + 1);
-            assert!(found.whole_bytes <= at as u64 && judge(&flipped[..found.whole_bytes as usize]).is_none());
+            let broken = (at - HEADER_BYTES) / frame_bytes + 1;
+            assert!(matches!(found, Broken::Frame { frame, .. } if frame == broken), "byte {at}: {found}");
         }
+    }
+
+    fn judge_files(log: Option<&[u8]>, index: &[u8]) -> Option<Broken> {
+        let dir = tempfile::tempdir().unwrap();
+        let [a, b] = ["log", "index"].map(|file| dir.path().join(file));
+        log.into_iter().for_each(|log| std::fs::write(&a, log).unwrap());
+        std::fs::write(&b, index).unwrap();
+        broken(&a, &b).unwrap()
+    }
+
+    #[test]
+    fn a_log_that_is_shorter_than_its_index_says_is_found() {
+        let (log, index) = log_and_index();
+        let parsed = Log::new(&log).unwrap();
+        let (frame_bytes, had) = (parsed.frame_bytes, Index::new(&index).unwrap().frames);
+        assert_eq!(had, (log.len() - HEADER_BYTES) / frame_bytes);
+        assert_eq!(judge_files(Some(&log), &index), None);
+        assert_eq!(judge_files(None, &index), Some(Broken::Short { frames: 0, had }));
+        for frames in 0..had {
+            for more in [0, 512, frame_bytes - 1] {
+                let length = HEADER_BYTES + frames * frame_bytes + more;
+                assert_eq!(judge_files(Some(&log[..length]), &index), Some(Broken::Short { frames, had }));
+            }
+        }
+        // Of another log, half written, or lost: it says nothing.
+        let mut other = log.clone();
+        other[16] ^= 1;
+        let mut half = index.clone();
+        half[16] ^= 1;
+        for (log, index) in
+            [(&other[..], &index[..]), (&log[..5000], &half), (&log[..5000], &index[..3]), (&[], &index)]
+        {
+            assert_eq!(judge_files(Some(log), index), None);
+        }
+        assert_eq!(judge_files(None, &[]), None);
     }
 
     #[test]
@@ -172,7 +261,7 @@ mod tests {
         let at = HEADER_BYTES + (last + 1) * frame_bytes;
         let (page, said) = (vec![7; frame_bytes - FRAME_HEADER_BYTES], parsed.said(last + 1));
         let head = [1_u32.to_be_bytes(), 9_u32.to_be_bytes()].concat();
-        let sum = parsed.sum(parsed.sum(said, &head), &page);
+        let sum = sum(parsed.big_endian, sum(parsed.big_endian, said, &head), &page);
         let salts = log[16..24].to_vec();
         let written = [&head[..], &salts, &sum.0.to_be_bytes(), &sum.1.to_be_bytes(), &page].concat();
         assert!(count > last + 3, "frames are left behind it");

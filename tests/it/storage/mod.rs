@@ -1,11 +1,15 @@
 //! What happens to the disk of a site: under a running appliance, or while it is stopped. Each time what clients were told and what the
 //! services applied is judged; the appliance goes on, or stops or refuses with an error that names what is wrong.
 mod files;
+mod flips;
+mod injected;
+mod mounts;
+mod replay;
 
 use std::path::Path;
 
 use crate::harness::process::{Ended, holdfast, run};
-use crate::harness::{Appliance, Receipts, Service, Till, Two};
+use crate::harness::{Appliance, Receipts, Service, Site, Till, Two, judge};
 
 /// `holdfast journal verify` of a site that is not running.
 fn verify(folder: &Path) -> Ended {
@@ -29,8 +33,14 @@ struct UnderWrites {
 impl UnderWrites {
     #[track_caller]
     fn start() -> Self {
+        Self::on(|site| site)
+    }
+
+    /// With a disk of its own for a site.
+    #[track_caller]
+    fn on(disk: impl Fn(Site) -> Site) -> Self {
         let durable = "durability = \"power-loss\"\nreserve = \"1MiB\"";
-        let two = Two::spawn(|site| site.section("store", durable), |_, service| patient(service));
+        let two = Two::spawn(|site| disk(site.section("store", durable)), |_, service| patient(service));
         two.wait_together();
         let (till, office) = (Till::open("till", two.store.at()), Till::open("office", two.cloud.at()));
         let all = Self { two, till, office };
@@ -42,6 +52,16 @@ impl UnderWrites {
     fn wait(&self, more: usize) {
         self.till.wait(more);
         self.office.wait(more);
+    }
+
+    /// The store, which has ended, comes back; the tills go on, and everything that anybody was told is judged.
+    #[track_caller]
+    fn goes_on(mut self) {
+        self.two.store.restart();
+        self.two.wait_together();
+        self.wait(5);
+        let (two, store, cloud) = self.rest();
+        judge(&two, &store, &cloud);
     }
 
     /// No more writes; everything is at both sites.
