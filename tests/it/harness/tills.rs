@@ -10,7 +10,8 @@ use super::{Call, SOON, Told, Two, Upstream, wait_for};
 
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// One write after the other in one lane, each under a key of its own, which is asked again until it has succeeded.
+/// One write after the other in one lane, each under a key of its own, which is asked again until it has succeeded. At most some hundred a
+/// second: the journal is what is tested.
 pub struct Till {
     name: String,
     stop: Arc<AtomicBool>,
@@ -67,6 +68,7 @@ fn ring_up(name: &str, at: SocketAddr, stop: &AtomicBool, told: &Mutex<Vec<(Stri
             match sale(&key, name).send(at) {
                 Ok(answer) if answer.status < 300 => {
                     told.lock().unwrap().push((key, answer));
+                    std::thread::sleep(PAUSE / 4);
                     break;
                 }
                 _ if stopped => return Some(key),

@@ -185,18 +185,12 @@ fn start(sample: &mut Sample, what: &str) -> Option<String> {
     });
     if let Some(status) = sample.scene.store.process.ended() {
         let right = status.code() == Some(74);
-        eprintln!("   refused: {what}");
         return (!right).then(|| format!("{what}: start ended with {status}"));
     }
-    let mut refused = 0;
     let mut wrong = None;
     for (n, (call, first)) in sample.told.iter().enumerate().step_by(5) {
-        let Some(again) = sample.scene.store.try_tell(call) else {
-            refused += 1;
-            continue;
-        };
+        let Some(again) = sample.scene.store.try_tell(call) else { continue };
         let same = again.status == first.status && again.body == first.body;
-        refused += usize::from(again.status >= 400);
         if sample.scene.service.times_applied(&format!("k{n}")) != 1 || !(same || again.status >= 400) {
             wrong.get_or_insert(format!(
                 "{what}: k{n} applied again or answered otherwise: {} {}",
@@ -205,7 +199,6 @@ fn start(sample: &mut Sample, what: &str) -> Option<String> {
             ));
         }
     }
-    eprintln!("   {refused} refused: {what}");
     sample.scene.store.kill();
     wrong
 }

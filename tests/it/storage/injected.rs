@@ -31,15 +31,41 @@ impl Injected {
     }
 }
 
+/// Whether the threads of a process, or it has ended, are being traced.
+fn is_traced(process: u32) -> bool {
+    let Ok(tasks) = std::fs::read_dir(format!("/proc/{process}/task")) else { return true };
+    tasks.flatten().all(|task| {
+        let status = std::fs::read_to_string(task.path().join("status")).unwrap_or_default();
+        status.lines().any(|line| line.strip_prefix("TracerPid:").is_some_and(|id| id.trim() != "0"))
+    })
+}
+
+/// Tries on something else: root, or a system that lets one trace what one did not start.
 fn can_inject(what: &str) -> bool {
-    let tried = Command::new("strace").args(["-f", "-o", "/dev/null", "true"]).stderr(Stdio::null()).status();
-    let why = match tried {
-        Ok(status) if status.success() => return true,
-        Ok(_) => "strace may not trace here".to_owned(),
-        Err(error) => format!("strace cannot be started ({error}; Debian: strace)"),
-    };
-    skipped(what, &why);
-    false
+    let mut victim = Command::new("sleep").arg("60").spawn().unwrap();
+    let traced = Command::new("strace")
+        .args(["-qq", "-o", "/dev/null", "-p", &victim.id().to_string()])
+        .stderr(Stdio::null())
+        .spawn();
+    let why = traced.map_or_else(
+        |error| Some(format!("strace cannot be started ({error}; Debian: strace)")),
+        |mut strace| {
+            let mut ended = None;
+            wait_for("strace begins or gives up", SOON, || {
+                ended = strace.try_wait().unwrap();
+                ended.is_some() || is_traced(victim.id())
+            });
+            let _ = strace.kill();
+            let _ = strace.wait();
+            ended.map(|_| "strace may not trace here".to_owned())
+        },
+    );
+    let _ = victim.kill();
+    let _ = victim.wait();
+    if let Some(why) = &why {
+        skipped(what, why);
+    }
+    why.is_none()
 }
 
 /// From now on: `how` as strace has it, e.g. `fsync:error=EIO:when=3`, for one file of the data directory.
@@ -53,14 +79,8 @@ fn inject(into: &Appliance, file: &str, how: &str) -> Injected {
     command.arg("-o").arg(&calls).args(["-p", &into.process.id().to_string()]);
     let strace = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let injected = Injected { strace, calls };
-    let threads = format!("/proc/{}/task", into.process.id());
-    wait_for("every thread is traced", SOON, || {
-        let Ok(tasks) = std::fs::read_dir(&threads) else { return true };
-        tasks.flatten().all(|task| {
-            let status = std::fs::read_to_string(task.path().join("status")).unwrap_or_default();
-            status.lines().any(|line| line.strip_prefix("TracerPid:").is_some_and(|id| id.trim() != "0"))
-        })
-    });
+    let traced = into.process.id();
+    wait_for("every thread is traced", SOON, || is_traced(traced));
     injected
 }
 
