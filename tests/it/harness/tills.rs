@@ -3,7 +3,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::ledger::{self, same_answer};
 use super::{Call, SOON, Told, Two, Upstream, wait_for};
@@ -16,15 +16,13 @@ pub struct Till {
     name: String,
     stop: Arc<AtomicBool>,
     told: Arc<Mutex<Vec<(String, Told)>>>,
-    thread: Option<JoinHandle<Option<String>>>,
+    thread: Option<JoinHandle<()>>,
 }
 
 /// What one till knows when it is closed.
 pub struct Receipts {
     /// Successes, in order.
     pub told: Vec<(String, Told)>,
-    /// Sent, and never answered with a success.
-    pub open: Option<String>,
 }
 
 impl Till {
@@ -45,8 +43,8 @@ impl Till {
 
     pub fn close(mut self) -> Receipts {
         self.stop.store(true, SeqCst);
-        let open = self.thread.take().expect("closed once").join().expect("a till does not panic");
-        Receipts { told: std::mem::take(&mut *self.told.lock().unwrap()), open }
+        self.thread.take().expect("closed once").join().expect("a till does not panic");
+        Receipts { told: std::mem::take(&mut *self.told.lock().unwrap()) }
     }
 }
 
@@ -60,7 +58,7 @@ pub fn sale(key: &str, lane: &str) -> Call {
     Call::post("/tx/sale").key(key).lane(lane).body(format!("sale {key}")).patience(Duration::from_secs(5))
 }
 
-fn ring_up(name: &str, at: SocketAddr, stop: &AtomicBool, told: &Mutex<Vec<(String, Told)>>) -> Option<String> {
+fn ring_up(name: &str, at: SocketAddr, stop: &AtomicBool, told: &Mutex<Vec<(String, Told)>>) {
     for n in 0.. {
         let key = format!("{name}-{n}");
         loop {
@@ -71,15 +69,15 @@ fn ring_up(name: &str, at: SocketAddr, stop: &AtomicBool, told: &Mutex<Vec<(Stri
                     std::thread::sleep(PAUSE / 4);
                     break;
                 }
-                _ if stopped => return Some(key),
+                // It may have been done, or not.
+                _ if stopped => return,
                 _ => std::thread::sleep(PAUSE),
             }
         }
         if stop.load(SeqCst) {
-            return None;
+            return;
         }
     }
-    None
 }
 
 impl Receipts {
@@ -90,15 +88,16 @@ impl Receipts {
     /// Nothing that was acknowledged is missing at this replica (G1), and it was applied in the till's order (G3).
     #[track_caller]
     pub fn wait_applied_in_order(&self, at: &Upstream) {
+        let deadline = Instant::now() + SOON;
         let missing = || {
             let applied: std::collections::BTreeSet<String> = at.applied_keys().into_iter().collect();
             self.keys().into_iter().filter(|key| !applied.contains(*key)).map(str::to_owned).collect::<Vec<_>>()
         };
-        let mut left = Vec::new();
-        wait_for_or_say("every acknowledged write is applied", || {
+        let mut left = missing();
+        while !left.is_empty() && Instant::now() < deadline {
+            std::thread::sleep(PAUSE);
             left = missing();
-            left.is_empty()
-        });
+        }
         assert!(left.is_empty(), "G1: acknowledged and not applied: {left:?}");
         ledger::in_order(at, &self.keys());
     }
@@ -112,16 +111,25 @@ impl Receipts {
     }
 }
 
-fn wait_for_or_say(_what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = std::time::Instant::now() + SOON;
-    while !condition() && std::time::Instant::now() < deadline {
-        std::thread::sleep(PAUSE);
+/// What operators would see at both sites, where a test fails while it lives.
+pub struct Shown<'t>(pub &'t Two);
+
+impl Drop for Shown<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for site in [&self.0.store, &self.0.cloud] {
+                for path in ["/status", "/quarantine"] {
+                    eprintln!("--- {path} of {}: {}", site.site.name, site.try_api(path).unwrap_or_default());
+                }
+            }
+        }
     }
 }
 
 /// After healing: every acknowledged write once at both replicas, in order, the same answers, nobody asks a person.
 #[track_caller]
 pub fn judge(two: &Two, store: &Receipts, cloud: &Receipts) {
+    let _shown = Shown(two);
     for receipts in [store, cloud] {
         for service in two.services() {
             receipts.wait_applied_in_order(service);

@@ -99,7 +99,7 @@ fn without_its_index_a_lost_write_ahead_log_is_noticed_by_what_the_other_site_kn
         let told = (0..20)
             .map(|n| format!("till-{n}"))
             .map(|key| (key.clone(), two.store.tell(&sale(&key, "till")).expect(201)));
-        let store = Receipts { told: told.collect(), open: None };
+        let store = Receipts { told: told.collect() };
         two.wait_equal(20);
         two.wait_settled();
         two.store.kill();
@@ -110,7 +110,7 @@ fn without_its_index_a_lost_write_ahead_log_is_noticed_by_what_the_other_site_kn
             "half" => std::fs::File::options().write(true).open(&log).unwrap().set_len(length / 2).unwrap(),
             _ => std::fs::remove_file(&log).unwrap(),
         }
-        takes_no_writes_because(&mut two, ANOTHER_PAST, (&store, &Receipts { told: Vec::new(), open: None }));
+        takes_no_writes_because(&mut two, ANOTHER_PAST, (&store, &Receipts { told: Vec::new() }));
     }
 }
 

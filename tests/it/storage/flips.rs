@@ -23,7 +23,7 @@ struct Sample {
 
 fn write(n: usize) -> Call {
     // Some need pages of their own, beside that of their row.
-    let length = if n % 9 == 0 { 6_000 } else { 100 + n };
+    let length = if n.is_multiple_of(9) { 6_000 } else { 100 + n };
     Call::post("/tx/sale")
         .key(&format!("k{n}"))
         .lane(&format!("lane{}", n % 7))
@@ -78,8 +78,8 @@ fn pages(bytes: &[u8]) -> BTreeMap<&'static str, Vec<std::ops::Range<usize>>> {
         trunk = number(bytes, at);
     }
     let mut kinds: BTreeMap<_, Vec<_>> = BTreeMap::new();
-    kinds.insert("header", vec![0..100]);
-    kinds.insert("schema", vec![100..size]);
+    kinds.entry("header").or_default().push(0..100);
+    kinds.entry("schema").or_default().push(100..size);
     for page in 2..=bytes.len() / size {
         let range = (page - 1) * size..page * size;
         let kind = match bytes[range.start] {

@@ -26,8 +26,8 @@ impl Drop for Injected {
 impl Injected {
     /// So often it was done.
     fn count(&self) -> usize {
-        std::fs::read_to_string(&self.calls).unwrap_or_default().matches("(INJECTED)").count()
-            + std::fs::read_to_string(&self.calls).unwrap_or_default().matches("(DELAYED)").count()
+        let calls = std::fs::read_to_string(&self.calls).unwrap_or_default();
+        calls.matches("(INJECTED)").count() + calls.matches("(DELAYED)").count()
     }
 }
 
@@ -117,7 +117,7 @@ fn a_checkpoint_that_cannot_be_synced_ends_the_process_and_nothing_acknowledged_
     if !can_inject("a failing fsync of the database") {
         return;
     }
-    let mut all = UnderWrites::start();
+    let all = UnderWrites::start();
     // Enough to be moved when there is nothing else to do.
     all.till.wait(70);
     let injected = inject(&all.two.store, DATABASE, "fsync:error=EIO:when=1+");

@@ -9,6 +9,7 @@ mod replay;
 use std::path::Path;
 
 use crate::harness::process::{Ended, holdfast, run};
+use crate::harness::tills::Shown;
 use crate::harness::{Appliance, Receipts, Service, Site, Till, Two, judge};
 
 /// `holdfast journal verify` of a site that is not running.
@@ -68,10 +69,12 @@ impl UnderWrites {
     #[track_caller]
     fn rest(self) -> (Two, Receipts, Receipts) {
         let Self { two, till, office } = self;
+        let shown = Shown(&two);
         let (store, cloud) = (till.close(), office.close());
         for receipts in [&store, &cloud] {
             two.services().into_iter().for_each(|service| receipts.wait_applied_in_order(service));
         }
+        drop(shown);
         (two, store, cloud)
     }
 }

@@ -26,11 +26,19 @@ impl Disk {
         Ok(disk)
     }
 
+    /// By a loop device of its own each time: a copy of the mount that another process has, in a mount namespace that it made meanwhile,
+    /// keeps the former one, and with it the file system that has lost its power.
     fn mount(&self) -> Result<(), String> {
-        let mounted =
-            Command::new("mount").args(["-o", "loop,errors=remount-ro"]).arg(&self.image).arg(&self.at).output();
-        let mounted = mounted.map_err(|error| error.to_string())?;
-        if mounted.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&mounted.stderr).into_owned()) }
+        let run = |command: &mut Command| -> Result<String, String> {
+            let ended = command.output().map_err(|error| error.to_string())?;
+            let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).trim().to_owned();
+            if ended.status.success() { Ok(text(ended.stdout)) } else { Err(text(ended.stderr)) }
+        };
+        let device = run(Command::new("losetup").args(["--find", "--show"]).arg(&self.image))?;
+        let mounted = run(Command::new("mount").args(["-o", "errors=remount-ro", &device]).arg(&self.at));
+        // While it is mounted that only means: goes with it.
+        run(Command::new("losetup").args(["--detach", &device]))?;
+        mounted.map(drop)
     }
 
     /// Loses everything that was not synced, at once, as a loss of power would.
