@@ -10,7 +10,7 @@ const LANES: usize = 32;
 const KILLS: usize = 12;
 
 #[test]
-fn catching_up_that_is_killed_again_and_again_ends_equal_and_does_nothing_twice() {
+fn catching_up_that_is_interrupted_again_and_again_ends_equal_and_does_nothing_twice() {
     let mut two = Two::with(patient);
     two.cut();
     let lane = |n: usize| format!("lane-{}", n % LANES);
