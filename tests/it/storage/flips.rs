@@ -175,6 +175,29 @@ fn a_flipped_bit_in_any_kind_of_page_is_named_or_changes_nothing() {
     assert!(wrong.is_empty(), "{} flips:\n{}", wrong.len(), wrong.join("\n"));
 }
 
+/// It would be taken for a new one, and its write be done again.
+#[test]
+fn a_key_that_its_index_has_lost_is_named() {
+    let sample = Sample::make();
+    let database = rusqlite::Connection::open(sample.database()).unwrap();
+    let key: i64 =
+        database.query_row("SELECT key FROM write ORDER BY id LIMIT 1 OFFSET 7", [], |row| row.get(0)).unwrap();
+    drop(database);
+    let leaves = &pages(&sample.bytes)["index leaf"];
+    let find = |range: &std::ops::Range<usize>| {
+        sample.bytes[range.clone()].windows(8).position(|bytes| bytes == key.to_be_bytes()).map(|at| range.start + at)
+    };
+    let at = leaves.iter().find_map(find).expect("the key is in its index");
+    sample.flip(at + 3, 2);
+    let ended = verify(sample.scene.store.site.folder());
+    assert_eq!(ended.code, Some(74), "{ended:?}");
+    assert!(ended.err.contains("missing from index write_key"), "{}", ended.err);
+    sample.flip(at + 3, 2);
+    let ended = sample.scene.store.site.run_to_end();
+    assert_eq!(ended.code, Some(74), "{ended:?}");
+    assert!(ended.err.contains("index write_key does not fit its table"), "{}", ended.err);
+}
+
 /// Refuses and says why, or serves without doing anything twice.
 fn start(sample: &mut Sample, what: &str) -> Option<String> {
     sample.scene.store.spawn_again(&[]);
