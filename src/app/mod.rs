@@ -89,7 +89,8 @@ fn abort_on_panic() {
 /// Opens a site's journal for `holdfast journal`; the site must not be running.
 pub fn open_journal(config: &Config) -> Result<Journal, AppError> {
     let dir = config.data_dir.display().to_string();
-    Journal::open(&resolve::journal(config)).map_err(|source| AppError::Journal { dir, source: Box::new(source) })
+    Journal::open_existing(&resolve::journal(config))
+        .map_err(|source| AppError::Journal { dir, source: Box::new(source) })
 }
 
 async fn serve(config: Config) -> Result<(), AppError> {

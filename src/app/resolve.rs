@@ -28,6 +28,7 @@ const LARGE_ANSWERS_BYTES: usize = 64 << 20;
 
 pub(super) fn journal(config: &Config) -> OpenOptions {
     OpenOptions {
+        site: Some(config.site.to_string()),
         durability: match config.store.durability {
             Durability::PowerLoss => crate::journal::Durability::PowerLoss,
             Durability::ProcessCrash => crate::journal::Durability::ProcessCrash,

@@ -44,11 +44,23 @@ impl Journal {
     /// Opens or makes the journal of a data directory and does what must be done after any restart before a recovered row
     /// may be acted upon. Blocks; call it once at start.
     pub fn open(options: &OpenOptions) -> Result<Self, Error> {
-        let opened = open::open(options)?;
+        Self::start(open::open(options)?, options, true)
+    }
+
+    fn start(opened: open::Opened, options: &OpenOptions, in_service: bool) -> Result<Self, Error> {
+        if in_service {
+            super::schema::check_indexes(&opened.connection)?;
+        }
         let readers = Pool::start(&opened, options)?;
         let (shared, log) = (opened.shared.clone(), opened.log);
         let writer = std::sync::Mutex::new(Some(super::writer::start(opened, options)?));
         Ok(Self { inner: Arc::new(Inner { shared, log, readers, writer }) })
+    }
+
+    /// As [`Journal::open`], for somebody who only wants to look: nothing is made where there is none, and more damage is looked over.
+    pub fn open_existing(options: &OpenOptions) -> Result<Self, Error> {
+        open::exists(options)?;
+        Self::start(open::open(options)?, options, false)
     }
 
     /// The log of this store: its own writes.

@@ -14,7 +14,7 @@
 //! The way of a batch: [`Journal::commit`] → `queue` (bounded) → `writer` (one thread, one transaction for all that waits) →
 //! `apply` (ops to rows) → `record` (bytes and CRC32) → commit, fsync → `done`. Look-ups go through `pool` to `reader`s with
 //! connections of their own, and `checkpoint` moves the write-ahead log into the database beside the commits. `open` does what
-//! must be done after any restart before a recovered row may be acted upon.
+//! must be done after any restart before a recovered row may be acted upon; `wal` finds damage that SQLite would not tell.
 mod apply;
 mod checkpoint;
 mod error;
@@ -37,6 +37,7 @@ mod standing;
 #[cfg(test)]
 mod tests;
 mod verify;
+mod wal;
 mod writer;
 
 use std::collections::BTreeMap;

@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::record::{self, Key};
 use super::shared::{Clock, Ids, Shared};
-use super::{Damage, Error, OpenOptions, RecordName, names, schema, space};
+use super::{Damage, Durability, Error, OpenOptions, RecordName, names, schema, space, wal};
 use crate::mirror::DECISION;
 use crate::model::LogId;
 
@@ -20,11 +20,19 @@ const REWRITE_BYTES: usize = 1 << 20;
 pub(super) const NAMED_LOG: &str = "log";
 pub(super) const NAMED_IDS: &str = "ids";
 pub(super) const NAMED_CLOCK: &str = "clock";
+const NAMED_SITE: &str = "site";
 
 pub(super) struct Opened {
     pub(super) connection: Connection,
     pub(super) shared: Arc<Shared>,
     pub(super) log: LogId,
+}
+
+/// Whether there is anything to open.
+pub(super) fn exists(options: &OpenOptions) -> Result<(), Error> {
+    let path = options.data_dir.join(schema::FILE_NAME);
+    let log = options.data_dir.join(format!("{}-wal", schema::FILE_NAME));
+    if path.exists() || log.exists() { Ok(()) } else { Err(Error::NoJournal { path }) }
 }
 
 /// What must have happened before a recovered row may be acted upon (`notes/simulation.md` §3): the write-ahead log that an
@@ -36,9 +44,11 @@ pub(super) fn open(options: &OpenOptions) -> Result<Opened, Error> {
     create_directory(dir).map_err(in_directory)?;
     let lock = lock(dir)?;
     let database = dir.join(schema::FILE_NAME);
+    look_at_files(&database, options.durability)?;
     rewrite_log(&database).map_err(in_directory)?;
     let connection = schema::open_writer(&database, options.page_bytes)?;
-    let life = begin(&connection, options.id_block, || *uuid::Uuid::new_v4().as_bytes())?;
+    check_site(&connection, &database, options.site.as_deref())?;
+    let life = begin(&connection, options, || *uuid::Uuid::new_v4().as_bytes())?;
     sync(&database).map_err(in_directory)?;
     sync(dir).map_err(in_directory)?;
     schema::set_level(&connection, options.durability)?;
@@ -46,6 +56,37 @@ pub(super) fn open(options: &OpenOptions) -> Result<Opened, Error> {
     let shared = Shared::new(options, database, life, Some(lock));
     shared.free_bytes.store(space::free_bytes(dir).map_err(in_directory)?, Ordering::Relaxed);
     Ok(Opened { connection, shared: Arc::new(shared), log })
+}
+
+/// Before SQLite does: it would take what is missing or broken for the end of the log, and begin there.
+fn look_at_files(database: &Path, durability: Durability) -> Result<(), Error> {
+    let in_directory =
+        |source: io::Error| Error::Directory { dir: database.parent().unwrap_or(database).to_owned(), source };
+    let log = database.with_file_name(format!("{}-wal", schema::FILE_NAME));
+    let length = |path: &Path| path.metadata().map_or(0, |metadata| metadata.len());
+    // The database is written and synced before there is a log of it.
+    if length(database) == 0 && length(&log) > 0 {
+        return Err(Error::DatabaseMissing { path: database.to_owned() });
+    }
+    // Without a sync at each commit a loss of power may leave any part of it, as promised.
+    if durability == Durability::ProcessCrash {
+        return Ok(());
+    }
+    match wal::broken(&log, &database.with_file_name(format!("{}-shm", schema::FILE_NAME))).map_err(in_directory)? {
+        None => Ok(()),
+        Some(broken) => Err(Error::WriteAheadLog { path: log, why: broken.to_string() }),
+    }
+}
+
+/// Two sites that act as one log would give two writes one name.
+fn check_site(connection: &Connection, database: &Path, site: Option<&str>) -> Result<(), Error> {
+    let found: Option<String> = get_named(connection, NAMED_SITE)?;
+    match (found, site) {
+        (Some(found), Some(expected)) if found != expected => {
+            Err(Error::OtherSite { path: database.to_owned(), found, expected: expected.to_owned() })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Makes durable what is read of the write-ahead log.
@@ -80,11 +121,11 @@ pub(super) struct Life {
 /// What comes before the first look at a row, on a connection that syncs every commit.
 pub(super) fn begin(
     connection: &Connection,
-    id_block: u64,
+    options: &OpenOptions,
     new_store: impl FnOnce() -> [u8; 16],
 ) -> Result<Life, Error> {
     checkpoint_whole(connection)?;
-    let life = begin_life(connection, id_block, new_store)?;
+    let life = begin_life(connection, options, new_store)?;
     // SQLite does not notice a write-ahead log that lost its tail: the reservation must not be in it alone.
     checkpoint(connection).map_err(Error::sqlite(MOVE))?;
     Ok(life)
@@ -145,8 +186,12 @@ pub(super) fn checkpoint_whole(connection: &Connection) -> Result<(), Error> {
 }
 
 /// The one synced commit: numbers for this life, and for a new store its name.
-fn begin_life(connection: &Connection, id_block: u64, new_store: impl FnOnce() -> [u8; 16]) -> Result<Life, Error> {
-    let action = "begin a new life of the log";
+fn begin_life(
+    connection: &Connection,
+    options: &OpenOptions,
+    new_store: impl FnOnce() -> [u8; 16],
+) -> Result<Life, Error> {
+    let (action, id_block) = ("begin a new life of the log", options.id_block);
     let transaction = connection.unchecked_transaction().map_err(Error::sqlite(action))?;
     let log = match get_named(&transaction, NAMED_LOG)? {
         Some((store, incarnation)) => LogId { store, incarnation },
@@ -166,6 +211,10 @@ fn begin_life(connection: &Connection, id_block: u64, new_store: impl FnOnce() -
     put(NAMED_IDS, &record)?;
     record::encode(&mut record, Key::named(NAMED_CLOCK), &clock_ms);
     put(NAMED_CLOCK, &record)?;
+    if let Some(site) = &options.site {
+        record::encode(&mut record, Key::named(NAMED_SITE), site);
+        put(NAMED_SITE, &record)?;
+    }
     transaction.commit().map_err(Error::sqlite(action))?;
     Ok(Life { log, ids: Ids::new(start, start + id_block, id_block), clock: Clock::new(clock_ms) })
 }

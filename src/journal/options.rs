@@ -16,6 +16,8 @@ pub enum Durability {
 pub struct OpenOptions {
     /// Made when it does not exist. One process at a time may use it.
     pub data_dir: PathBuf,
+    /// Whose journal it is. The first one named is written down, and no other site takes the directory. `None`: whoever's.
+    pub site: Option<String>,
     pub durability: Durability,
     /// With less free space than this [`super::Journal::space`] says [`Space::Reserve`]; the journal itself writes on.
     pub reserve_bytes: u64,
@@ -38,6 +40,7 @@ impl OpenOptions {
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         Self {
             data_dir: data_dir.into(),
+            site: None,
             durability: Durability::PowerLoss,
             reserve_bytes: 512 << 20,
             readers: 2,

@@ -1,10 +1,11 @@
 //! Opening the database: settings that the promises rest on, read back, and migrations.
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use super::{Durability, Error};
+use super::{Damage, Durability, Error, RecordName};
 
 pub(super) const FILE_NAME: &str = "holdfast.db";
 /// "HFJL": tells a journal from any other SQLite file.
@@ -28,6 +29,7 @@ pub(super) fn open_writer(path: &Path, page_bytes: u32) -> Result<Connection, Er
     set(&connection, "wal_autocheckpoint", 0, "0")?;
     set(&connection, "journal_size_limit", 64 << 20, &(64 << 20).to_string())?;
     migrate(&connection)?;
+    check_tables(&connection)?;
     Ok(connection)
 }
 
@@ -120,6 +122,61 @@ fn migrate(connection: &Connection) -> Result<(), Error> {
             step + 1
         );
         connection.execute_batch(&step).map_err(Error::sqlite("bring the schema up to date"))?;
+    }
+    Ok(())
+}
+
+/// The text of each table and index is as it was made: with another one rows are still found, but not all of them, or not by what they
+/// should be.
+fn check_tables(connection: &Connection) -> Result<(), Error> {
+    let failed = || Error::sqlite("compare the schema");
+    let right = Connection::open_in_memory().map_err(failed())?;
+    right.execute_batch(&MIGRATIONS.concat()).map_err(failed())?;
+    let tables = |of: &Connection| {
+        let mut read = of.prepare("SELECT name, type, tbl_name, sql FROM sqlite_schema")?;
+        let tables = read.query_map([], |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?, row.get(3)?))))?;
+        tables.collect::<rusqlite::Result<BTreeMap<String, (String, String, Option<String>)>>>()
+    };
+    let (found, right) = (tables(connection).map_err(failed())?, tables(&right).map_err(failed())?);
+    match right.iter().find(|(name, table)| found.get(*name) != Some(*table)) {
+        Some((name, _)) => {
+            let why = format!("the definition of {name} is not as it was written");
+            Err(Damage { record: RecordName::Database, why }.into())
+        }
+        None => Ok(()),
+    }
+}
+
+/// Of a larger database it would hold up the start for seconds.
+const CHECKED_BYTES_MAX: i64 = 256 << 20;
+
+/// By these indexes keys and open writes are found, and what they have lost is not there for anybody: a key would be taken for a new one.
+/// Sums of both sides tell; which entry it is, `verify` says.
+pub(super) fn check_indexes(connection: &Connection) -> Result<(), Error> {
+    let failed = || Error::sqlite("compare indexes with their tables");
+    let bytes: i64 = connection
+        .query_row("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size", [], |row| row.get(0))
+        .map_err(failed())?;
+    if bytes > CHECKED_BYTES_MAX {
+        return Ok(());
+    }
+    // In one statement, so of one moment. Every changed bit changes its remainder by a prime.
+    let sums = "SELECT t.keys, t.open, \
+                (SELECT ifnull(sum((grp * 31 + key % 1000003) % 1000003), 0) || '/' || count(*) \
+                 FROM write INDEXED BY write_key WHERE key IS NOT NULL), \
+                (SELECT ifnull(sum((grp * 31 + id) % 1000003), 0) || '/' || count(*) \
+                 FROM write INDEXED BY write_open WHERE standing = 1) \
+                FROM (SELECT ifnull(sum((grp * 31 + key % 1000003) % 1000003), 0) || '/' || count(key) AS keys, \
+                      ifnull(sum(iif(standing = 1, (grp * 31 + id) % 1000003, 0)), 0) || '/' \
+                      || ifnull(sum(standing = 1), 0) AS open FROM write NOT INDEXED) t";
+    let read = |row: &rusqlite::Row<'_>| Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?]);
+    let [keys, open, indexed_keys, indexed_open]: [String; 4] =
+        connection.query_row(sums, [], read).map_err(failed())?;
+    for (name, table, index) in [("write_key", keys, indexed_keys), ("write_open", open, indexed_open)] {
+        if table != index {
+            let why = format!("index {name} does not fit its table; `journal verify` names the rows");
+            return Err(Damage { record: RecordName::Database, why }.into());
+        }
     }
     Ok(())
 }

@@ -56,7 +56,7 @@ impl Single {
     pub fn open(database: &str, options: &OpenOptions, store: [u8; 16]) -> Result<Self, Error> {
         let database = PathBuf::from(database);
         let mut connection = schema::open_writer(&database, options.page_bytes)?;
-        let life = open::begin(&connection, options.id_block, || store)?;
+        let life = open::begin(&connection, options, || store)?;
         schema::set_level(&connection, options.durability)?;
         let log = life.log;
         let failed = |fatal: Fatal| Error::Failed(fatal);

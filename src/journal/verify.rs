@@ -30,6 +30,11 @@ impl Report {
             self.damages.push(damage);
         }
     }
+    fn step(&mut self, what: &str, result: rusqlite::Result<()>) {
+        if let Err(error) = result {
+            self.add(Damage { record: RecordName::Database, why: format!("its {what} cannot be read: {error}") });
+        }
+    }
     fn check<T>(&mut self, checked: Result<T, Damage>) -> Option<T> {
         checked.map_err(|damage| self.add(damage)).ok()
     }
@@ -39,23 +44,25 @@ impl Reader {
     pub(super) fn verify(&mut self) -> Result<Report, Error> {
         let snapshot = self.snapshot()?;
         let mut report = Report::default();
-        let failed = || Error::sqlite("verify the journal");
-        snapshot.pages(&mut report).map_err(failed())?;
-        snapshot.names_of_series(&mut report).map_err(failed())?;
+        // A step that SQLite cannot carry out is a damage like any other: the next one may find more.
+        let pages = snapshot.pages(&mut report);
+        report.step("pages", pages);
+        let names = snapshot.names_of_series(&mut report);
+        report.step("names", names);
         let mut groups: Vec<_> = snapshot.names.groups().collect();
         groups.sort_by_key(|(_, name)| name.ix);
         for (group, name) in groups {
-            snapshot.rows(name, &mut report).map_err(failed())?;
-            snapshot.quarantine(name, &mut report).map_err(failed())?;
-            let metas = super::apply::read_metas(&snapshot.transaction, name, snapshot.names).map_err(failed())?;
-            for (ix, meta) in metas {
-                if let Some(meta) = report.check(meta) {
-                    snapshot.positions(group, name, ix, &meta, &mut report).map_err(failed())?;
-                }
-            }
+            let rows = snapshot.rows(name, &mut report);
+            report.step("rows", rows);
+            let quarantine = snapshot.quarantine(name, &mut report);
+            report.step("quarantine", quarantine);
+            let series = snapshot.series_of(group, name, &mut report);
+            report.step("series", series);
         }
-        snapshot.requests(&mut report).map_err(failed())?;
-        snapshot.small_records(&mut report).map_err(failed())?;
+        let requests = snapshot.requests(&mut report);
+        report.step("requests", requests);
+        let small = snapshot.small_records(&mut report);
+        report.step("small records", small);
         Ok(report)
     }
 }
@@ -65,6 +72,15 @@ fn damage(record: RecordName, why: impl Into<String>) -> Result<(), Damage> {
 }
 
 impl Snapshot<'_> {
+    fn series_of(&self, group: &Group, name: GroupName, report: &mut Report) -> rusqlite::Result<()> {
+        for (ix, meta) in super::apply::read_metas(&self.transaction, name, self.names)? {
+            if let Some(meta) = report.check(meta) {
+                self.positions(group, name, ix, &meta, report)?;
+            }
+        }
+        Ok(())
+    }
+
     /// What SQLite itself can find: damaged pages and indexes that do not fit their tables.
     fn pages(&self, report: &mut Report) -> rusqlite::Result<()> {
         let mut check = self.transaction.prepare("PRAGMA integrity_check(100)")?;
@@ -78,10 +94,19 @@ impl Snapshot<'_> {
     }
 
     fn names_of_series(&self, report: &mut Report) -> rusqlite::Result<()> {
-        let nameless = "SELECT count(*) FROM write WHERE grp NOT IN (SELECT ix FROM grp) OR (id >> 44) NOT IN (SELECT ix FROM log)";
-        let nameless: u64 = self.transaction.query_row(nameless, [], |row| row.get(0))?;
-        if nameless > 0 {
-            report.check(damage(RecordName::Database, format!("{nameless} rows are of a log or group without a name")));
+        for (what, nameless) in [
+            ("rows", "write WHERE grp NOT IN (SELECT ix FROM grp) OR (id >> 44) NOT IN (SELECT ix FROM log)"),
+            ("quarantined writes", "quarantine WHERE grp NOT IN (SELECT ix FROM grp)"),
+            ("stop records", "stopped WHERE grp NOT IN (SELECT ix FROM grp)"),
+            ("series", "series WHERE grp NOT IN (SELECT ix FROM grp) OR log NOT IN (SELECT ix FROM log)"),
+            ("positions", "place WHERE (at >> 44) NOT IN (SELECT ix FROM series)"),
+        ] {
+            let count = format!("SELECT count(*) FROM {nameless}");
+            let nameless: u64 = self.transaction.query_row(&count, [], |row| row.get(0))?;
+            if nameless > 0 {
+                let why = format!("{nameless} {what} are of a log or group without a name");
+                report.check(damage(RecordName::Database, why));
+            }
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! A wall clock that jumps. Order and lifetimes never depend on it.
 use std::path::PathBuf;
 
-use crate::harness::{Call, Service, Site, Upstream, ledger, wait_for};
+use crate::harness::{Call, Service, Site, Upstream, ledger, skipped, wait_for};
 
 fn libfaketime() -> Option<PathBuf> {
     let places =
@@ -12,8 +12,7 @@ fn libfaketime() -> Option<PathBuf> {
 #[test]
 fn an_hour_back_changes_nothing() {
     let Some(library) = libfaketime() else {
-        eprintln!("SKIPPED: libfaketime is not installed, so no clock can jump");
-        return;
+        return skipped("a clock that jumps", "libfaketime is not installed");
     };
     let service = Upstream::start();
     let folder = tempfile::tempdir().unwrap();

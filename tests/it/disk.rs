@@ -2,7 +2,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::harness::{Call, SOON, Scene, wait_for};
+use crate::harness::{Call, SOON, Scene, skipped, wait_for};
 
 #[test]
 fn below_the_reserve_writes_are_refused_and_reads_go_on() {
@@ -43,8 +43,7 @@ fn a_full_disk_loses_nothing_and_writes_go_on_when_there_is_room() {
     };
     let scene = Scene::with(site, |tx| tx.set("health", "{ path = \"/health\", interval = \"200ms\" }"));
     let Some(Tmpfs(folder)) = &mounted else {
-        eprintln!("SKIPPED: no tmpfs can be mounted here, so no disk can be filled");
-        return;
+        return skipped("a full disk", "no tmpfs can be mounted here");
     };
     scene.store.tell(&Call::post("/tx/sale").key("before")).expect(201);
     // Somebody else takes the room.

@@ -16,6 +16,7 @@ mod keys;
 mod kill;
 mod peers;
 mod requests;
+mod storage;
 mod three_sites;
 mod two_sites;
 mod upstream;

@@ -107,6 +107,43 @@ fn other_files_are_not_taken_for_a_journal() {
 }
 
 #[test]
+fn the_journal_of_another_site_is_refused_and_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let of = |site: &str| OpenOptions { site: Some(site.to_owned()), ..options(&dir) };
+    let log = Journal::open(&of("store")).unwrap().log();
+    let before = std::fs::read(dir.path().join("holdfast.db")).unwrap();
+    let error = Journal::open(&of("cloud")).err().unwrap().to_string();
+    assert!(error.contains("is the journal of site \"store\", and this is site \"cloud\""), "{error}");
+    assert_eq!(std::fs::read(dir.path().join("holdfast.db")).unwrap(), before);
+    assert_eq!(Journal::open(&of("store")).unwrap().log(), log);
+}
+
+#[test]
+fn half_a_journal_is_not_a_new_one() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(
+        matches!(Journal::open_existing(&options(&dir)), Err(Error::NoJournal { .. })),
+        "nothing is made by looking"
+    );
+    assert!(!dir.path().join("holdfast.db").exists());
+    std::fs::write(dir.path().join("holdfast.db-wal"), b"the rest of it").unwrap();
+    assert!(matches!(Journal::open(&options(&dir)), Err(Error::DatabaseMissing { .. })));
+}
+
+#[test]
+fn another_definition_of_a_table_is_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(Journal::open(&options(&dir)).unwrap());
+    let database = rusqlite::Connection::open(dir.path().join("holdfast.db")).unwrap();
+    let change = "PRAGMA writable_schema = 1; \
+                  UPDATE sqlite_schema SET sql = replace(sql, 'standing = 1', 'standing = 3') WHERE name = 'write_open'";
+    database.execute_batch(change).unwrap();
+    drop(database);
+    let error = Journal::open(&options(&dir)).err().unwrap().to_string();
+    assert!(error.contains("the definition of write_open"), "{error}");
+}
+
+#[test]
 fn a_directory_that_cannot_be_made_is_named() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("file"), b"").unwrap();

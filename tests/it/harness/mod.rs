@@ -12,6 +12,8 @@ pub mod relay;
 pub mod scene;
 pub mod service;
 pub mod site;
+pub mod skip;
+pub mod tills;
 pub mod upstream;
 pub mod wait;
 
@@ -21,5 +23,7 @@ pub use relay::{Line, Relay};
 pub use scene::{Scene, Three, Two};
 pub use service::Service;
 pub use site::{Appliance, Site};
+pub use skip::{is_root, skipped};
+pub use tills::{Receipts, Till, judge};
 pub use upstream::{Act, Cut, Gate, Upstream};
 pub use wait::{SOON, holds_for, wait_for};

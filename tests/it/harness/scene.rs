@@ -99,6 +99,18 @@ impl Two {
     pub fn services(&self) -> [&Upstream; 2] {
         [&self.at_store, &self.at_cloud]
     }
+    /// Each knows that the other has decided everything.
+    #[track_caller]
+    pub fn wait_settled(&self) {
+        wait_for("nothing is owed to the other site", SOON, || {
+            [&self.store, &self.cloud].iter().all(|site| {
+                let status = site.try_api("/status").unwrap_or_default();
+                let group = &status["groups"][0];
+                let peers = group["peers"].as_array().cloned().unwrap_or_default();
+                group["open_writes"] == 0 && peers.iter().all(|p| p["not_decided"] == 0 && p["not_received"] == 0)
+            })
+        });
+    }
     /// G2 and G5: as many writes at both, the same ones, each once.
     #[track_caller]
     pub fn wait_equal(&self, writes: usize) {

@@ -49,7 +49,6 @@ impl Service {
         self.set("answer", &format!("{{ order = {order}, after = \"5s\" }}"))
     }
     /// Gives up soon on everything: for clients that ask again until they know.
-    #[cfg(feature = "failpoints")]
     pub fn hasty(mut self) -> Self {
         for (key, value) in &mut self.keys {
             if key == "answer" {
