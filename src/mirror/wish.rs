@@ -3,7 +3,7 @@ use crate::journal::{Fate, Here, Origin, QuarantineReason};
 use crate::model::{Outcome, Problem, SiteName, Verdict, WriteId};
 use crate::service::core::{Core, Cx, Work};
 use crate::service::write::{Role, Stage};
-use crate::service::{Effect, Find, Found, Looking, Message, Reply, Wish, WishWord};
+use crate::service::{Bug, Effect, Find, Found, Looking, Message, Reply, Wish, WishWord};
 
 /// In [`Core::named`]: its position is stored here.
 const FOUND: u64 = u64::MAX;
@@ -29,6 +29,9 @@ impl Core {
         self.persist(cx, id);
         self.wake_write_at(now + self.settings.answer_after_ms, id);
         self.send_wish(cx, id);
+        if self.bug(Bug::LaneFreeDuringWish) {
+            self.release_lane(id);
+        }
     }
 
     fn send_wish(&mut self, cx: &mut Cx, id: WriteId) {

@@ -157,7 +157,8 @@ impl Core {
     /// comes after the one comes after the other (G3).
     pub(crate) fn decide_skipped(&mut self, cx: &mut Cx, item: Arc<Item>) {
         let repeats = item.outcome.repeats.filter(|_| item.outcome.verdict == Verdict::Duplicate);
-        if let Some(first) = repeats.filter(|first| !self.is_decided(*first)) {
+        let waits = !self.bug(Bug::CopyDecidedAlone);
+        if let Some(first) = repeats.filter(|first| waits && !self.is_decided(*first)) {
             self.copies_waiting.entry(first).or_default().push(item);
             if !self.live.contains_key(&first) {
                 self.find(cx, Find::Id(first), Looking::Dependency(first));
@@ -228,13 +229,8 @@ impl Core {
             // Whether it was applied here nobody knows yet; what others decided says nothing about this replica.
             (_, Some(Fate::Quarantined(_))) => self.decision_done(cx, &item),
             (true, _) => {
-                let method = item.request.as_ref().map_or("", |r| r.method.as_str());
-                let passed = self.lane_memory.passed(item.facts.lane, old.log, old_position);
                 self.follow(&item);
-                if passed && matches!(method, "PUT" | "PATCH" | "DELETE") {
-                    let detail = "decided late; this replica has applied later writes of its lane".to_owned();
-                    self.quarantine_shadow(cx, item.id, QuarantineReason::LateDecision, detail, 0);
-                }
+                self.stand_back_if_late(cx, item.id, (old, old_position));
             }
             (false, Some(Fate::Applied)) => {
                 let detail = "applied at this replica, decided void by its origin".to_owned();

@@ -262,7 +262,12 @@ impl Core {
 
     fn has_expired(&self, cx: &Cx, row: &Row) -> bool {
         let old = row.settled_clock_ms + self.settings.key_ttl_ms < cx.now.clock_ms;
-        old && row.is_final() && row.position.is_some_and(|(p, _)| p <= self.decided_by_all(row.id.log))
+        let owed_ignored = self.bug(Bug::KeyExpiresWhileOwed);
+        // With an open problem it is kept, however old (§9.7): a person may still say that it was applied.
+        let is_open = self.quarantined.contains_key(&row.id) && !self.bug(Bug::KeyExpiresWhileOpen);
+        old && row.is_final()
+            && !is_open
+            && row.position.is_some_and(|(p, _)| p <= self.decided_by_all(row.id.log) || owed_ignored)
     }
 
     /// A second copy of a write in flight waits; there are not too many of them.

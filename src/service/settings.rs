@@ -98,6 +98,22 @@ pub enum Bug {
     DropAtFullWindow,
     /// A shadow that its service failed counts as applied.
     OtherClassIgnored,
+    /// The next write of a lane does not wait for the one that another site was asked to decide.
+    LaneFreeDuringWish,
+    /// A key is free when its time is over, although another site has not decided its write.
+    KeyExpiresWhileOwed,
+    /// A key is free when its time is over, although nobody knows what became of its write.
+    KeyExpiresWhileOpen,
+    /// A decision that comes late is applied over later writes of its lane.
+    LatePutApplied,
+    /// A key that its origin released is taken for new, although this replica may have applied its write.
+    ReleasedKeyIsNew,
+    /// A copy counts as decided before what it repeats is.
+    CopyDecidedAlone,
+    /// What a probe finds counts while a later try may still work.
+    ProbeBelievedBesideTry,
+    /// What its origin settled as not to be followed is sent again.
+    UnfollowedSentAgain,
 }
 
 impl Settings {

@@ -221,7 +221,11 @@ impl<M: Machine> World<M> {
         // Nobody waits for the old try any more.
         self.clients[client].attempt += 1;
         let attempt = self.clients[client].attempt;
-        let delay = self.rng.range(5, 1_000);
+        let mut delay = self.rng.range(5, 1_000);
+        if self.plan.short_ttl && self.rng.chance(500) {
+            self.stats.hit("client: retried when its key's time was over");
+            delay += self.plan.settings[0].key_ttl_ms;
+        }
         self.after(delay, Ev::ClientRetry { client, attempt });
     }
 

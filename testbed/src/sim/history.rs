@@ -8,6 +8,9 @@ pub type Name = u32;
 /// Everything that is recorded gets the next moment: a total order over all sites.
 pub type Moment = u64;
 
+/// A request is taken up by its site within this time, or its client was told something.
+const LOOKS_WITHIN_MS: u64 = 20_000;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
     Post,
@@ -35,6 +38,7 @@ impl Method {
 pub struct Submission {
     pub site: usize,
     pub at: Moment,
+    pub at_ms: u64,
     /// The appliance got it: it was up.
     pub arrived: bool,
     /// It carried `Holdfast-Seen` with all that the client was told, and `stale = "refuse"`.
@@ -95,6 +99,7 @@ pub struct Attempt {
     pub shadow: bool,
     /// When the machine wanted it: `after` is fixed at this moment.
     pub wanted: Moment,
+    pub wanted_ms: u64,
     /// When the machine learned of a clean success.
     pub known: Option<Moment>,
 }
@@ -103,6 +108,8 @@ pub struct Attempt {
 pub struct Application {
     pub name: Name,
     pub attempt: usize,
+    pub at: Moment,
+    pub at_ms: u64,
 }
 
 /// A write that stands in quarantine at the end, or stood there once.
@@ -119,6 +126,11 @@ pub struct History {
     /// The service honours `Idempotency-Key` itself.
     pub idempotent: bool,
     pub quarantines_concurrent: bool,
+    /// What was applied last in each lane is remembered for all lanes.
+    pub remembers_lanes: bool,
+    pub key_ttl_ms: u64,
+    /// Of the world's clock, for what is promised in time.
+    pub now_ms: u64,
     pub replicates_all: bool,
     moment: Moment,
     pub writes: BTreeMap<Name, Write>,
@@ -149,9 +161,9 @@ impl History {
     }
 
     pub fn submit(&mut self, name: Name, site: usize, bound: bool) -> usize {
-        let at = self.next();
+        let (at, at_ms) = (self.next(), self.now_ms);
         let submissions = &mut self.write(name).submissions;
-        submissions.push(Submission { site, at, arrived: false, bound });
+        submissions.push(Submission { site, at, at_ms, arrived: false, bound });
         submissions.len() - 1
     }
 
@@ -169,13 +181,13 @@ impl History {
 
     pub fn want(&mut self, name: Name, site: usize, shadow: bool) -> usize {
         let wanted = self.next();
-        self.attempts.push(Attempt { name, site, shadow, wanted, known: None });
+        self.attempts.push(Attempt { name, site, shadow, wanted, wanted_ms: self.now_ms, known: None });
         self.attempts.len() - 1
     }
 
     pub fn apply(&mut self, site: usize, name: Name, attempt: usize) {
-        self.next();
-        self.applied[site].push(Application { name, attempt });
+        let (at, at_ms) = (self.next(), self.now_ms);
+        self.applied[site].push(Application { name, attempt, at, at_ms });
     }
 
     pub fn quarantine(&mut self, report: Report) {
@@ -191,6 +203,14 @@ impl History {
     pub fn crash(&mut self, site: usize) {
         let at = self.next();
         self.crashes[site].push(at);
+    }
+
+    /// A client sent it again when its key may have been free.
+    pub fn asked_after_expiry(&self, name: Name) -> bool {
+        let submissions = &self.writes[&name].submissions;
+        let first_ms = submissions.first().map_or(0, |s| s.at_ms);
+        // It may take a while until the site looks at it.
+        submissions.last().is_some_and(|last| last.at_ms + LOOKS_WITHIN_MS >= first_ms + self.key_ttl_ms)
     }
 
     pub fn write(&mut self, name: Name) -> &mut Write {

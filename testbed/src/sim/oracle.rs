@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast::journal::QuarantineReason;
 
-use super::history::{Application, History, Moment, Name, Report, Said};
+use super::history::{Application, History, Method, Moment, Name, Report, Said};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
@@ -31,6 +31,8 @@ pub fn judge(history: &History) -> Vec<Violation> {
     order_of_receipts(history, &mut found);
     order_of_deciders(history, &mut found);
     order_of_lanes(history, &mut found);
+    lanes_everywhere(history, &mut found);
+    late_decisions(history, &mut found);
     same_answer(history, &mut found);
     converges(history, &mut found);
     honest(history, &mut found);
@@ -80,10 +82,14 @@ fn reused(history: &History, name: Name) -> Option<Name> {
 
 /// G2: a replica applies a write at most once; idempotent methods may come again before their outcome is known.
 fn nothing_twice(history: &History, found: &mut Vec<Violation>) {
+    let renewed = renewals(history);
     for (site, log) in history.applied.iter().enumerate() {
         let mut before: BTreeMap<Name, Vec<&Application>> = BTreeMap::new();
         for application in log {
             let earlier = before.entry(application.name).or_default();
+            let renewals = renewed.get(&application.name).map_or(&[][..], Vec::as_slice);
+            // What was applied before the key was free again was another write.
+            earlier.retain(|e| !renewals.iter().any(|&at| e.at < at && at <= application.at));
             if !earlier.is_empty() && !may_repeat(history, site, application, earlier) {
                 let what = format!("write {} was applied {} times at site {site}", application.name, earlier.len() + 1);
                 found.push(Violation { guarantee: "G2", writes: vec![application.name], what });
@@ -91,6 +97,33 @@ fn nothing_twice(history: &History, found: &mut Vec<Violation>) {
             earlier.push(application);
         }
     }
+}
+
+/// Moments at which a client's write was applied anew because its key's time was over and every replica had it (§9.7).
+fn renewals(history: &History) -> BTreeMap<Name, Vec<Moment>> {
+    let mut all: BTreeMap<Name, Vec<(&Application, usize)>> = BTreeMap::new();
+    for (site, log) in history.applied.iter().enumerate() {
+        log.iter().for_each(|application| all.entry(application.name).or_default().push((application, site)));
+    }
+    all.retain(|name, applications| applications.len() > 1 && history.asked_after_expiry(*name));
+    let mut renewed = BTreeMap::new();
+    for (name, mut applications) in all {
+        applications.sort_by_key(|(application, _)| application.at);
+        let (mut since_ms, mut having) = (applications[0].0.at_ms, BTreeMap::new());
+        for (application, site) in applications {
+            let attempt = &history.attempts[application.attempt];
+            let parked = history.quarantined_once.keys().any(|report| report.name == name);
+            let everywhere = parked || having.values().filter(|&&at| at < attempt.wanted).count() == history.sites;
+            let is_over = attempt.wanted_ms >= since_ms + history.key_ttl_ms;
+            if having.contains_key(&site) && everywhere && is_over {
+                renewed.entry(name).or_insert_with(Vec::new).push(application.at);
+                since_ms = application.at_ms;
+                having.clear();
+            }
+            having.insert(site, application.at);
+        }
+    }
+    renewed
 }
 
 fn may_repeat(history: &History, site: usize, again: &Application, earlier: &[&Application]) -> bool {
@@ -119,9 +152,11 @@ fn places(log: &[Application]) -> Places {
     places
 }
 
-/// Writes whose order is not promised: once undecided where they were decided, or quarantined anywhere.
+/// Writes whose order is not promised: once undecided where they were decided, quarantined anywhere, or asked for again when
+/// their key's time was over.
 fn unordered(history: &History) -> BTreeSet<Name> {
     let mut names: BTreeSet<Name> = history.quarantined_once.keys().map(|report| report.name).collect();
+    names.extend(history.writes.keys().filter(|name| history.asked_after_expiry(**name)));
     for attempt in history.attempts.iter().filter(|attempt| !attempt.shadow) {
         if history.writes[&attempt.name].touched.contains(&attempt.site) {
             names.insert(attempt.name);
@@ -249,6 +284,80 @@ fn order_of_lanes(history: &History, found: &mut Vec<Violation>) {
     }
 }
 
+/// G3: writes of one lane that one site took keep one order at every replica, whoever decides them.
+fn lanes_everywhere(history: &History, found: &mut Vec<Violation>) {
+    let unordered = unordered(history);
+    let taken_at = |name: Name| {
+        let write = &history.writes[&name];
+        let site = write.submissions.first()?.site;
+        let alone = write.submissions.iter().all(|s| s.site == site) && !unordered.contains(&name);
+        alone.then_some((site, write.lane))
+    };
+    let Some((first, others)) = history.applied.split_first() else { return };
+    let mut order: BTreeMap<Name, usize> = BTreeMap::new();
+    first.iter().enumerate().for_each(|(place, application)| {
+        order.entry(application.name).or_insert(place);
+    });
+    for (site, log) in others.iter().enumerate() {
+        let mut last: BTreeMap<(usize, u64), (usize, Name)> = BTreeMap::new();
+        let mut seen = BTreeSet::new();
+        for application in log.iter().filter(|a| seen.insert(a.name)) {
+            let name = application.name;
+            let (Some(lane), Some(&place)) = (taken_at(name), order.get(&name)) else { continue };
+            match last.insert(lane, (place, name)) {
+                Some((before, other)) if before > place => {
+                    let what = format!(
+                        "writes of one lane, taken at one site: write {name} before write {other} at site 0, after it at site {}",
+                        site + 1
+                    );
+                    found.push(Violation { guarantee: "G3", writes: vec![name, other], what });
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// A write that was passed undecided, and decided later, is not applied over what its site took for the lane after that.
+fn late_decisions(history: &History, found: &mut Vec<Violation>) {
+    let passed = |name: Name, site: usize| {
+        let report = Report { site, name, reason: QuarantineReason::UnknownOutcome };
+        let at = *history.quarantined_once.get(&report)?;
+        let write = &history.writes[&name];
+        write.submissions.iter().all(|s| s.site == site && s.at < at).then_some(at)
+    };
+    let mut first_tries: BTreeMap<(usize, Name), usize> = BTreeMap::new();
+    for (index, attempt) in history.attempts.iter().enumerate() {
+        first_tries.entry((attempt.site, attempt.name)).or_insert(index);
+    }
+    for (replica, log) in history.applied.iter().enumerate().filter(|_| history.remembers_lanes) {
+        // By lane and the site that took it: the newest write that this replica has applied.
+        let mut newest: BTreeMap<(u64, usize), (Moment, Name)> = BTreeMap::new();
+        for application in log {
+            let write = &history.writes[&application.name];
+            let Some(first) = write.submissions.first() else { continue };
+            let key = (write.lane, first.site);
+            let parked = Report { site: replica, name: application.name, reason: QuarantineReason::LateDecision };
+            // A person may order it after it was parked, or after it was tried here.
+            let first_try = first_tries[&(replica, application.name)] == application.attempt;
+            let by_rule = first_try && !history.quarantined_once.contains_key(&parked);
+            let overwrites = by_rule && write.method != Method::Post && history.attempts[application.attempt].shadow;
+            if overwrites
+                && let Some(at) = passed(application.name, first.site)
+                && let Some(&(_, newer)) = newest.get(&key).filter(|(sent, _)| *sent > at)
+            {
+                let name = application.name;
+                let what = format!("decided late: write {name} was applied over write {newer} at site {replica}");
+                found.push(Violation { guarantee: "G3", writes: vec![name, newer], what });
+            }
+            let newer = newest.get(&key).is_none_or(|(sent, _)| *sent < first.at);
+            if newer && write.submissions.iter().all(|s| s.site == first.site) {
+                newest.insert(key, (first.at, application.name));
+            }
+        }
+    }
+}
+
 type Tries = BTreeMap<(usize, u64), Vec<(Moment, Name, Option<Moment>)>>;
 
 fn by_site_and_lane(history: &History) -> Tries {
@@ -269,6 +378,9 @@ fn same_answer(history: &History, found: &mut Vec<Violation>) {
             // The record is certainly at hand at the site that told it, as long as no other site was asked before.
             let alone = write.submissions.iter().filter(|s| s.at <= told.at).all(|s| s.site == first.site);
             let late = sent.at > first.at;
+            if history.asked_after_expiry(name) {
+                continue;
+            }
             let differs = match (&told.said, &first.said) {
                 (Said::Answer { status, body, .. }, Said::Answer { status: s, body: b, .. }) => {
                     (status, body) != (s, b)
@@ -293,7 +405,9 @@ fn same_answer(history: &History, found: &mut Vec<Violation>) {
 fn another_request(history: &History, name: Name, site: usize, answered: Moment, found: &mut Vec<Violation>) {
     let key = history.writes[&name].key;
     for (&other, write) in history.writes.range(name + 1..).filter(|(_, write)| write.key == key) {
-        let only_here = write.submissions.iter().all(|s| s.site == site && s.at > answered);
+        let first_ms = history.writes[&name].submissions[0].at_ms;
+        let in_time = |at_ms: u64| at_ms < first_ms + history.key_ttl_ms;
+        let only_here = write.submissions.iter().all(|s| s.site == site && s.at > answered && in_time(s.at_ms));
         let answered = write.told.iter().any(|told| matches!(told.said, Said::Answer { .. } | Said::Queued));
         if only_here && answered {
             let what = format!("write {other} used the key of write {name} with another request and was answered");
@@ -365,7 +479,7 @@ fn forgotten_promise(history: &History, report: &Report, since: Moment, found: &
         write.told.iter().any(|told| told.at < since && told.said.is_success() && by(&told.said))
     };
     let one_site = write.submissions.iter().all(|s| s.site == write.submissions[0].site);
-    if unknown && one_site && told_by(report.site) {
+    if unknown && one_site && told_by(report.site) && !history.asked_after_expiry(report.name) {
         let what = format!("write {} was acknowledged, and its decider says {:?}", report.name, report.reason);
         found.push(Violation { guarantee: "G1", writes: vec![report.name], what });
     }

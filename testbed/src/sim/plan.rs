@@ -4,6 +4,8 @@ use holdfast::service::{Bug, Limits, OnConcurrent, OnDivergence, OnUnreachable, 
 
 use super::rng::Rng;
 
+pub const LANES_MAX: u64 = 6;
+
 /// Deliberate errors that prove the oracle: the first two in the simulator's executor, the others in the product's code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Planted {
@@ -15,7 +17,7 @@ pub enum Planted {
 }
 
 impl Planted {
-    pub const ALL: [(&'static str, Planted); 18] = [
+    pub const ALL: [(&'static str, Planted); 26] = [
         ("answer-before-commit", Planted::AnswerBeforeCommit),
         ("confirm-before-durable", Planted::ConfirmBeforeDurable),
         ("resend-unknown", Planted::InCore(Bug::ResendUnknown)),
@@ -34,6 +36,14 @@ impl Planted {
         ("drop-at-full-window", Planted::InCore(Bug::DropAtFullWindow)),
         ("other-class-ignored", Planted::InCore(Bug::OtherClassIgnored)),
         ("number-reused", Planted::NumberReused),
+        ("lane-free-during-wish", Planted::InCore(Bug::LaneFreeDuringWish)),
+        ("key-expires-while-owed", Planted::InCore(Bug::KeyExpiresWhileOwed)),
+        ("key-expires-while-open", Planted::InCore(Bug::KeyExpiresWhileOpen)),
+        ("late-put-applied", Planted::InCore(Bug::LatePutApplied)),
+        ("released-key-is-new", Planted::InCore(Bug::ReleasedKeyIsNew)),
+        ("copy-decided-alone", Planted::InCore(Bug::CopyDecidedAlone)),
+        ("probe-believed-beside-try", Planted::InCore(Bug::ProbeBelievedBesideTry)),
+        ("unfollowed-sent-again", Planted::InCore(Bug::UnfollowedSentAgain)),
     ];
 
     pub fn named(name: &str) -> Option<Planted> {
@@ -119,6 +129,8 @@ pub struct Plan {
     pub control_off: bool,
     /// The journal is the product's own, in SQLite on a disk that loses power, and not in maps.
     pub sqlite: bool,
+    /// Keys live for seconds, and clients ask again after that.
+    pub short_ttl: bool,
 }
 
 impl Rates {
@@ -136,9 +148,16 @@ impl Plan {
         let mut rng = Rng::new(seed);
         let sites = sites.unwrap_or_else(|| rng.pick(&[2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 4, 5, 6, 7]));
         let settings = draw_settings(&mut rng, sites, planted);
-        let lanes = rng.range(3, 6);
+        let lanes = rng.range(3, LANES_MAX);
         let clients = (0..rng.range(4, 9)).map(|n| draw_client(&mut rng, n, lanes, sites, &settings[0])).collect();
         let longest = settings[0].longest_request_ms + settings[0].hold_ms;
+        let mut settings = settings;
+        let mut extra = Rng::new(seed ^ 0x7E1A_5E1F_0CA1_0CA1);
+        let short_ttl = extra.chance(150);
+        if short_ttl {
+            let key_ttl_ms = extra.range(2_000, 8_000);
+            settings.iter_mut().for_each(|s| s.key_ttl_ms = key_ttl_ms);
+        }
         Plan {
             seed,
             clients,
@@ -156,6 +175,7 @@ impl Plan {
             operator: rng.chance(500),
             control_off: rng.chance(100),
             sqlite: false,
+            short_ttl,
             settings,
         }
     }

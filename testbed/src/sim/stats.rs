@@ -156,6 +156,7 @@ pub const SOMETIMES: &[&str] = &[
     "service: refused",
     "client: retried at the same site",
     "client: retried elsewhere",
+    "client: retried when its key's time was over",
     "client: hung up",
     "client: roamed",
     "client: reused a key",

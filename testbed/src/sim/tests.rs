@@ -52,6 +52,11 @@ fn every_planted_error_is_found() {
                 Bug::FingerprintProves | Bug::CopiesDespiteDigest | Bug::DropAtFullWindow => &["G1", "G5"],
                 Bug::OtherClassIgnored | Bug::RevokedWishKept => &["G1", "G2", "G5"],
                 Bug::RefusalFollowed => &["honesty"],
+                Bug::KeyExpiresWhileOwed | Bug::KeyExpiresWhileOpen => &["G2"],
+                Bug::LatePutApplied => &["decided late"],
+                Bug::LaneFreeDuringWish => &["one lane"],
+                Bug::ReleasedKeyIsNew | Bug::ProbeBelievedBesideTry | Bug::UnfollowedSentAgain => &["G"],
+                Bug::CopyDecidedAlone => &["G3"],
                 Bug::IgnoreAfter
                 | Bug::AfterAtAccept
                 | Bug::DeciderDoesNotWait

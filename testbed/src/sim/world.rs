@@ -11,7 +11,7 @@ use super::disk::{Disk, Sqlite};
 use super::history::{History, Name};
 use super::machine::Machine;
 use super::network::Network;
-use super::plan::{Plan, Rates};
+use super::plan::{LANES_MAX, Plan, Rates};
 use super::rng::{Rng, mix};
 use super::site::{Job, Site};
 use super::stats::Stats;
@@ -97,6 +97,8 @@ impl<M: Machine> World<M> {
         let mut history = History::new(sites);
         history.replicates_all = plan.settings[0].replicate_all;
         history.idempotent = plan.settings[0].idempotent;
+        history.remembers_lanes = plan.settings[0].limits.lanes as u64 >= LANES_MAX;
+        history.key_ttl_ms = plan.settings[0].key_ttl_ms;
         history.quarantines_concurrent = plan.settings[0].on_concurrent == holdfast::service::OnConcurrent::Quarantine;
         let mut world = World {
             rates: plan.rates.clone(),
@@ -159,7 +161,7 @@ impl<M: Machine> World<M> {
                 (self.now_ms, self.healed_ms) = (at_ms, at_ms);
                 self.heal();
             }
-            self.now_ms = at_ms;
+            (self.now_ms, self.history.now_ms) = (at_ms, at_ms);
             self.stats.events += 1;
             self.trace.mix(at_ms ^ sequence.rotate_left(40));
             if self.stats.events > EVENTS_MAX {

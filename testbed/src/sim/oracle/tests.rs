@@ -4,6 +4,8 @@ use super::*;
 
 fn history(sites: usize, lanes: &[u64]) -> History {
     let mut history = History::new(sites);
+    history.key_ttl_ms = u64::MAX / 2;
+    history.remembers_lanes = true;
     for (n, &lane) in lanes.iter().enumerate() {
         let name = n as Name + 1;
         let write = Write {
@@ -138,7 +140,7 @@ fn writes_that_overlapped_may_go_either_way() {
     for write in h.writes.values_mut() {
         write.lane = 1;
     }
-    assert_eq!(guarantees(&h), ["lanes"], "in one lane they may not overlap");
+    assert_eq!(guarantees(&h), ["lanes", "G3"], "in one lane they may not overlap");
 }
 
 #[test]
@@ -204,4 +206,56 @@ fn replicas_that_differ_break_g5_even_when_nobody_was_told() {
     h.submit(1, 0, false);
     applied(&mut h, 1, 0, false);
     assert_eq!(guarantees(&h), ["G5"]);
+}
+
+#[test]
+fn one_lane_of_one_site_has_one_order_whoever_decides() {
+    let mut h = history(3, &[1, 1]);
+    (1..=2).for_each(|name| {
+        h.submit(name, 0, false);
+    });
+    applied(&mut h, 1, 1, false);
+    applied(&mut h, 2, 2, false);
+    applied(&mut h, 1, 0, true);
+    applied(&mut h, 2, 0, true);
+    applied(&mut h, 2, 1, true);
+    applied(&mut h, 1, 2, true);
+    assert_eq!(guarantees(&h), ["G3"]);
+    h.write(2).lane = 2;
+    assert_eq!(judge(&h), []);
+}
+
+#[test]
+fn a_late_decision_is_not_applied_over_what_came_after() {
+    let mut h = history(2, &[1, 1]);
+    h.write(1).method = Method::Put;
+    h.submit(1, 0, false);
+    applied(&mut h, 1, 0, false);
+    h.write(1).touched.insert(0);
+    h.quarantine(Report { site: 0, name: 1, reason: QuarantineReason::UnknownOutcome });
+    written(&mut h, 2, 0);
+    applied(&mut h, 2, 1, true);
+    applied(&mut h, 1, 1, true);
+    assert_eq!(guarantees(&h), ["G3"]);
+    h.write(1).method = Method::Post;
+    assert_eq!(judge(&h), []);
+}
+
+#[test]
+fn a_key_may_be_used_again_only_when_its_time_is_over_and_every_replica_has_its_write() {
+    let at = |now_ms: u64, everywhere: bool| {
+        let mut h = history(2, &[1]);
+        h.key_ttl_ms = 60_000;
+        written(&mut h, 1, 0);
+        if everywhere {
+            applied(&mut h, 1, 1, true);
+        }
+        h.now_ms = now_ms;
+        written(&mut h, 1, 0);
+        applied(&mut h, 1, 1, true);
+        guarantees(&h)
+    };
+    assert_eq!(at(60_000, true), [""; 0]);
+    assert_eq!(at(30_000, true), ["G2"]);
+    assert_eq!(at(60_000, false), ["G2"], "it was owed");
 }
