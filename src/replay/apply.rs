@@ -245,8 +245,7 @@ impl Core {
             let same = row.facts.key == Some(key) && same_request;
             // Applied here although its origin settled it otherwise and released the key: what came next of that key is it.
             let contrary = row.here == Here::Decided(Fate::Quarantined(QuarantineReason::Contrary));
-            let released = is_released(&row) && !self.bug(Bug::ReleasedKeyIsNew);
-            if (row.id.log == write.id.log && !contrary && !released) || row.id == write.id || !same {
+            if (row.id.log == write.id.log && !contrary && !is_released(&row)) || row.id == write.id || !same {
                 continue;
             }
             if comes_knowingly_after(write, &row) {

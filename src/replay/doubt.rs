@@ -59,7 +59,7 @@ impl Core {
         let now = cx.ms();
         let healthy = self.healthy;
         let Some(write) = self.live.get_mut(&id) else { return };
-        let unfollowed = write.is_unfollowed() && !self.settings.has_bug(Bug::UnfollowedSentAgain);
+        let unfollowed = write.is_unfollowed();
         let Stage::Unknown(doubt) = &mut write.stage else { return };
         let is_idempotent = self.settings.idempotent || write.request.as_ref().is_some_and(|r| r.is_idempotent());
         let can_resend = is_idempotent && !unfollowed;
@@ -96,7 +96,6 @@ impl Core {
     /// The service was asked whether it has the write.
     pub(crate) fn probed(&mut self, cx: &mut Cx, id: WriteId, attempt: u32, result: ProbeResult) {
         let has_early_bug = self.bug(Bug::ProbeBelievedEarly);
-        let beside_try = self.bug(Bug::ProbeBelievedBesideTry);
         // What it says of an earlier try it may have seen before this one.
         let Some(write) = self.live.get_mut(&id).filter(|write| write.attempts == attempt) else { return };
         if write.stage == Stage::Judging {
@@ -108,7 +107,7 @@ impl Core {
         let believed_early = has_early_bug && cx.ms() >= doubt.fence_until_ms;
         match result {
             // An earlier try was applied, and a later one may still be about to do it again, over what came next of its lane.
-            ProbeResult::Applied(_) if write.attempts > 1 && cx.ms() < doubt.fence_until_ms && !beside_try => {}
+            ProbeResult::Applied(_) if write.attempts > 1 && cx.ms() < doubt.fence_until_ms => {}
             ProbeResult::Applied(answer) => self.turned_out_applied(cx, id, answer),
             // Looked at before the fence ended, the service may have done it since.
             ProbeResult::NotFound if asked_ms.is_some_and(|at| at >= doubt.fence_until_ms) || believed_early => {

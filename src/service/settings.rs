@@ -106,14 +106,8 @@ pub enum Bug {
     KeyExpiresWhileOpen,
     /// A decision that comes late is applied over later writes of its lane.
     LatePutApplied,
-    /// A key that its origin released is taken for new, although this replica may have applied its write.
-    ReleasedKeyIsNew,
     /// A copy counts as decided before what it repeats is.
     CopyDecidedAlone,
-    /// What a probe finds counts while a later try may still work.
-    ProbeBelievedBesideTry,
-    /// What its origin settled as not to be followed is sent again.
-    UnfollowedSentAgain,
 }
 
 impl Settings {

@@ -3,7 +3,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{Parser, Subcommand};
-use testbed::sim::{Options, Planted, Stats, run_seeds};
+use testbed::sim::{Keep, Options, Planted, Stats, run_seeds};
 
 #[derive(Parser)]
 #[command(about = "Everything that tries to break Holdfast")]
@@ -30,6 +30,9 @@ enum Command {
         /// Plant an error that must be found.
         #[arg(long, value_parser = planted)]
         bug: Option<Planted>,
+        /// Only these parts of the plan, as a failure prints them.
+        #[arg(long, default_value = "")]
+        keep: Keep,
         /// Do not stop at the first failure; say one line of each.
         #[arg(long)]
         keep_going: bool,
@@ -56,11 +59,12 @@ fn planted(name: &str) -> Result<Planted, String> {
 
 fn main() -> ExitCode {
     let options = match Arguments::parse().command {
-        Command::Sim { seeds, first_seed, trace, sites, bug, keep_going, disk } => Options {
+        Command::Sim { seeds, first_seed, trace, sites, bug, keep, keep_going, disk } => Options {
             first_seed,
             seeds,
             sites: sites.map(usize::from),
             planted: bug,
+            keep,
             trace,
             keep_going,
             sqlite: disk == Disk::Sqlite,

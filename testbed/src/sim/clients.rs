@@ -8,8 +8,8 @@ use holdfast::service::{Event, NewWrite};
 
 use super::history::{Method, Name, Said, Write};
 use super::machine::Machine;
-use super::plan::ClientPlan;
-use super::rng::mix;
+use super::plan::{CLIENTS_MAX, ClientPlan};
+use super::rng::{Rng, mix};
 use super::site::Waiting;
 use super::upstream::refuses;
 use super::world::{Ev, World};
@@ -21,6 +21,8 @@ pub(super) struct Client {
     pub current: Option<Current>,
     /// Counts tries over all writes: answers to older ones reach nobody.
     attempt: u32,
+    /// Writes begun, or left out.
+    ordinal: Name,
     last_key: Option<Name>,
     /// Successes that it was told of, with what they rest on.
     successes: Vec<Name>,
@@ -50,6 +52,7 @@ impl Client {
             seen: After::new(),
             current: None,
             attempt: 0,
+            ordinal: 0,
             last_key: None,
             successes: Vec::new(),
         }
@@ -61,21 +64,31 @@ impl<M: Machine> World<M> {
         if !self.chaos || self.clients[client].current.is_some() {
             return;
         }
-        let name = self.next_name;
-        self.next_name += 1;
+        self.clients[client].ordinal += 1;
+        let name = self.clients[client].ordinal * CLIENTS_MAX + client as Name;
         let plan = self.clients[client].plan.clone();
-        let method = if self.rng.chance(plan.idempotent_methods) {
-            self.rng.pick(&[Method::Put, Method::Delete])
+        let mut script = self.plan.script(name);
+        if !self.plan.keep.has_write(name) {
+            return self.think(client, &mut script);
+        }
+        let method = if script.chance(plan.idempotent_methods) {
+            script.pick(&[Method::Put, Method::Delete])
         } else {
-            self.rng.pick(&[Method::Post, Method::Post, Method::Patch])
+            script.pick(&[Method::Post, Method::Post, Method::Patch])
         };
-        let key = if self.rng.chance(plan.keyless) {
+        let key = if script.chance(plan.keyless) {
             None
-        } else if let Some(last) = self.clients[client].last_key.filter(|_| self.rng.chance(plan.reuses_key)) {
+        } else if let Some(last) = self.clients[client].last_key.filter(|_| script.chance(plan.reuses_key)) {
             self.stats.hit("client: reused a key");
             Some(last)
         } else {
             Some(name)
+        };
+        let site = if script.chance(plan.roams) {
+            self.stats.hit("client: roamed");
+            script.below(self.sites.len() as u64) as usize
+        } else {
+            self.clients[client].site
         };
         let write = Write {
             client,
@@ -89,12 +102,6 @@ impl<M: Machine> World<M> {
             turned_away: false,
         };
         self.history.writes.insert(name, write);
-        let site = if self.rng.chance(plan.roams) {
-            self.stats.hit("client: roamed");
-            self.rng.below(self.sites.len() as u64) as usize
-        } else {
-            self.clients[client].site
-        };
         let state = &mut self.clients[client];
         state.site = site;
         state.last_key = key.or(state.last_key);
@@ -267,8 +274,13 @@ impl<M: Machine> World<M> {
         }
         self.clients[client].current = None;
         self.clients[client].attempt += 1;
+        let mut script = self.plan.script(self.clients[client].ordinal * CLIENTS_MAX + client as Name);
+        self.think(client, &mut script);
+    }
+
+    fn think(&mut self, client: usize, script: &mut Rng) {
         let think = self.clients[client].plan.think_ms;
-        let delay = 1 + self.rng.range(think / 2, think * 3 / 2);
+        let delay = 1 + script.range(think / 2, think * 3 / 2);
         self.after(delay, Ev::ClientNext { client });
     }
 }

@@ -7,12 +7,14 @@
 //!
 //! `plan` draws what a seed is about; `world` is the clock and the queue of events; `site` is a process with its disk and
 //! `executor` what becomes of its effects; `links`, `network`, `upstream`, `clients`, `nemesis` and `person` are what it meets;
-//! `history` is what was seen; `oracle` judges it; `run` runs seeds and shows what failed.
+//! `history` is what was seen; `oracle` judges it; `run` runs seeds and shows what failed; `shrink` makes that smaller,
+//! and `keep` names the parts of a plan that are left.
 mod brief;
 mod clients;
 mod disk;
 mod executor;
 mod history;
+mod keep;
 mod links;
 mod machine;
 mod nemesis;
@@ -22,6 +24,7 @@ mod person;
 mod plan;
 mod rng;
 mod run;
+mod shrink;
 mod site;
 mod stats;
 mod trace;
@@ -31,6 +34,7 @@ mod world;
 #[cfg(test)]
 mod tests;
 
+pub use keep::Keep;
 pub use machine::Machine;
 pub use plan::Planted;
 pub use run::{Failure, Options, run_seeds, run_with};

@@ -1,10 +1,11 @@
 //! What goes wrong, when, and when it is mended. It keeps to the fault model: disks that are reported durable stay so, and a
 //! service never works on a request for longer than its declared longest request.
 use super::machine::Machine;
-use super::plan::Rates;
+use super::plan::{CHAOS_MAX_MS, Rates};
+use super::rng::Rng;
 use super::world::{Ev, Mend, World};
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
     Partition,
     OneWay,
@@ -19,6 +20,41 @@ pub(super) enum Fault {
     Pause,
     ClockJump,
     ControlCut,
+}
+
+/// One fault, drawn before the run. It meets its site only when that one is up.
+#[derive(Clone, Debug)]
+pub struct PlannedFault {
+    pub at_ms: u64,
+    pub(super) fault: Fault,
+    pub site: usize,
+    pub other: usize,
+    pub lasts_ms: u64,
+    /// Where its details are drawn from.
+    details: u64,
+}
+
+impl PlannedFault {
+    pub fn describe(&self) -> String {
+        let (name, lasts) = (self.fault.name().trim_start_matches("fault: "), self.lasts_ms);
+        let at = self.at_ms as f64 / 1_000.0;
+        format!("{at:>9.3} {name} at site {}, the other site {}, lasting {lasts} ms", self.site, self.other)
+    }
+}
+
+/// All faults that a run may meet, whatever else happens in it.
+pub(super) fn draw_faults(mut rng: Rng, rates: &Rates, nemesis_ms: u64, sites: usize) -> Vec<PlannedFault> {
+    let mut faults = Vec::new();
+    let mut at_ms = rng.range(500, 2_000);
+    while at_ms < CHAOS_MAX_MS {
+        let fault = draw(rates, rng.next());
+        let site = rng.below(sites as u64) as usize;
+        let other = (site + 1 + rng.below(sites as u64 - 1) as usize) % sites;
+        let (lasts_ms, details) = (rng.range(100, 10_000), rng.next());
+        faults.extend(fault.map(|fault| PlannedFault { at_ms, fault, site, other, lasts_ms, details }));
+        at_ms += rng.range(100, nemesis_ms);
+    }
+    faults
 }
 
 fn draw(rates: &Rates, pick: u64) -> Option<Fault> {
@@ -72,21 +108,19 @@ pub(super) fn weights(rates: &Rates) -> [(u64, Fault); 13] {
 }
 
 impl<M: Machine> World<M> {
-    pub fn nemesis(&mut self) {
+    pub fn nemesis(&mut self, number: usize) {
         if !self.chaos {
             return;
         }
-        let again = self.rng.range(100, self.plan.nemesis_ms);
-        self.after(again, Ev::Nemesis);
-        let Some(fault) = draw(&self.rates, self.rng.next()) else { return };
-        let sites = self.sites.len() as u64;
-        let site = self.rng.below(sites) as usize;
-        let other = (site + 1 + self.rng.below(sites - 1) as usize) % sites as usize;
-        let lasts = self.rng.range(100, 10_000);
-        if self.sites[site].core.is_none() {
+        self.expect_fault(number + 1);
+        let PlannedFault { fault, site, other, lasts_ms: lasts, details, .. } = self.plan.faults[number];
+        let exist = site.max(other) < self.sites.len();
+        if !exist || self.sites[site].core.is_none() || !self.plan.keep.has_fault(number) {
             return;
         }
+        self.met.push(number);
         self.meets(fault.name(), site);
+        let rng = &mut Rng::new(details);
         match fault {
             Fault::Partition => self.cut_lines(&[(site, other), (other, site)], lasts),
             Fault::OneWay => self.cut_lines(&[(site, other)], lasts),
@@ -95,9 +129,15 @@ impl<M: Machine> World<M> {
                 let lines: Vec<_> = others.flat_map(|o| [(site, o), (o, site)]).collect();
                 self.cut_lines(&lines, lasts);
             }
-            Fault::Flap => self.flap(site, other),
+            Fault::Flap => self.flap(rng, site, other),
             Fault::Kill => self.crash(site),
-            _ => self.trouble(fault, site, lasts),
+            _ => self.trouble(rng, fault, site, lasts),
+        }
+    }
+
+    pub fn expect_fault(&mut self, number: usize) {
+        if let Some(fault) = self.plan.faults.get(number) {
+            self.after(fault.at_ms.saturating_sub(self.now_ms), Ev::Nemesis { number });
         }
     }
 
@@ -125,18 +165,18 @@ impl<M: Machine> World<M> {
         }
     }
 
-    fn flap(&mut self, site: usize, other: usize) {
+    fn flap(&mut self, rng: &mut Rng, site: usize, other: usize) {
         self.history.disturb();
         let mut at = 0;
-        for _ in 0..self.rng.range(3, 8) {
-            at += self.rng.range(10, 1_500);
+        for _ in 0..rng.range(3, 8) {
+            at += rng.range(10, 1_500);
             self.after(at, Ev::Mend { mend: Mend::CutLine(site, other) });
-            at += self.rng.range(10, 1_500);
+            at += rng.range(10, 1_500);
             self.after(at, Ev::Mend { mend: Mend::Line(site, other) });
         }
     }
 
-    fn trouble(&mut self, fault: Fault, site: usize, lasts: u64) {
+    fn trouble(&mut self, rng: &mut Rng, fault: Fault, site: usize, lasts: u64) {
         let until = self.now_ms + lasts;
         match fault {
             Fault::ServiceDown => {
@@ -166,7 +206,7 @@ impl<M: Machine> World<M> {
                 self.excuse(site, until + 2_000);
             }
             Fault::ClockJump => {
-                let jump = self.rng.range(0, 400_000_000) as i64 - 200_000_000;
+                let jump = rng.range(0, 400_000_000) as i64 - 200_000_000;
                 self.sites[site].wall_offset_ms += jump;
             }
             _ => {

@@ -2,7 +2,10 @@
 use holdfast::model::SiteName;
 use holdfast::service::{Bug, Limits, OnConcurrent, OnDivergence, OnUnreachable, Settings, WhenDown};
 
-use super::rng::Rng;
+use super::history::Name;
+use super::keep::Keep;
+use super::nemesis::{PlannedFault, draw_faults};
+use super::rng::{Rng, mix};
 
 pub const LANES_MAX: u64 = 6;
 
@@ -17,7 +20,7 @@ pub enum Planted {
 }
 
 impl Planted {
-    pub const ALL: [(&'static str, Planted); 26] = [
+    pub const ALL: [(&'static str, Planted); 23] = [
         ("answer-before-commit", Planted::AnswerBeforeCommit),
         ("confirm-before-durable", Planted::ConfirmBeforeDurable),
         ("resend-unknown", Planted::InCore(Bug::ResendUnknown)),
@@ -40,15 +43,26 @@ impl Planted {
         ("key-expires-while-owed", Planted::InCore(Bug::KeyExpiresWhileOwed)),
         ("key-expires-while-open", Planted::InCore(Bug::KeyExpiresWhileOpen)),
         ("late-put-applied", Planted::InCore(Bug::LatePutApplied)),
-        ("released-key-is-new", Planted::InCore(Bug::ReleasedKeyIsNew)),
         ("copy-decided-alone", Planted::InCore(Bug::CopyDecidedAlone)),
-        ("probe-believed-beside-try", Planted::InCore(Bug::ProbeBelievedBesideTry)),
-        ("unfollowed-sent-again", Planted::InCore(Bug::UnfollowedSentAgain)),
     ];
+
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(_, planted)| *planted == self).expect("all are listed").0
+    }
 
     pub fn named(name: &str) -> Option<Planted> {
         Self::ALL.iter().find(|(known, _)| *known == name).map(|(_, planted)| *planted)
     }
+}
+
+/// A name is the number of a write among those of its client, times this, and the client's number.
+pub const CLIENTS_MAX: Name = 10;
+
+/// Chaos lasts until there were enough writes and faults, and no longer than this.
+pub const CHAOS_MAX_MS: u64 = 600_000;
+
+pub fn client_of(name: Name) -> Name {
+    name % CLIENTS_MAX
 }
 
 #[derive(Clone, Debug)]
@@ -131,9 +145,34 @@ pub struct Plan {
     pub sqlite: bool,
     /// Keys live for seconds, and clients ask again after that.
     pub short_ttl: bool,
+    /// In order of time.
+    pub faults: Vec<PlannedFault>,
+    /// Of all this, what a run takes.
+    pub keep: Keep,
 }
 
 impl Rates {
+    /// What is drawn for each message, answer or effect, by name.
+    pub fn small(&mut self) -> [(&'static str, &mut u64); 15] {
+        [
+            ("message_loss", &mut self.message_loss),
+            ("message_repeat", &mut self.message_repeat),
+            ("message_reorder", &mut self.message_reorder),
+            ("hint_loss", &mut self.hint_loss),
+            ("hint_late", &mut self.hint_late),
+            ("hint_repeat", &mut self.hint_repeat),
+            ("kill_between_effects", &mut self.kill_between_effects),
+            ("hang_up_before", &mut self.hang_up_before),
+            ("hang_up_after", &mut self.hang_up_after),
+            ("answer_500", &mut self.answer_500),
+            ("answer_50x", &mut self.answer_50x),
+            ("answer_429", &mut self.answer_429),
+            ("slow_answer", &mut self.slow_answer),
+            ("client_answer_loss", &mut self.client_answer_loss),
+            ("client_hang_up", &mut self.client_hang_up),
+        ]
+    }
+
     /// Every seed has faults.
     fn at_least_some(mut self) -> Self {
         if super::nemesis::weights(&self).iter().all(|(weight, _)| *weight == 0) {
@@ -144,7 +183,7 @@ impl Rates {
 }
 
 impl Plan {
-    pub fn draw(seed: u64, sites: Option<usize>, planted: Option<Planted>) -> Plan {
+    pub fn draw(seed: u64, sites: Option<usize>, planted: Option<Planted>, keep: &Keep) -> Plan {
         let mut rng = Rng::new(seed);
         let sites = sites.unwrap_or_else(|| rng.pick(&[2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 4, 5, 6, 7]));
         let settings = draw_settings(&mut rng, sites, planted);
@@ -158,7 +197,7 @@ impl Plan {
             let key_ttl_ms = extra.range(2_000, 8_000);
             settings.iter_mut().for_each(|s| s.key_ttl_ms = key_ttl_ms);
         }
-        Plan {
+        let mut plan = Plan {
             seed,
             clients,
             rates: draw_rates(&mut rng).at_least_some(),
@@ -177,7 +216,38 @@ impl Plan {
             sqlite: false,
             short_ttl,
             settings,
+            faults: Vec::new(),
+            keep: keep.clone(),
+        };
+        plan.faults = draw_faults(Rng::new(mix(seed ^ 0xFA17)), &plan.rates, plan.nemesis_ms, sites);
+        plan.take_only_what_is_kept();
+        plan
+    }
+
+    fn take_only_what_is_kept(&mut self) {
+        for (name, rate) in self.rates.small() {
+            if self.keep.without.contains(name) {
+                *rate = 0;
+            }
         }
+        let Some(sites) = self.keep.sites.filter(|&kept| kept < self.sites()) else { return };
+        self.settings.truncate(sites.max(2));
+        let sites = self.sites();
+        let names: Vec<SiteName> = self.settings.iter().map(|s| s.me.clone()).collect();
+        for settings in &mut self.settings {
+            settings.replicas.retain(|site| names.contains(site));
+            settings.order.retain(|site| names.contains(site));
+            if settings.order.is_empty() {
+                settings.order.push(settings.me.clone());
+            }
+        }
+        self.clients.iter_mut().for_each(|client| client.home %= sites);
+        self.never_linked = self.never_linked.filter(|&(a, b)| a < sites && b < sites);
+    }
+
+    /// What a client's write is drawn from, whatever happens around it.
+    pub fn script(&self, name: Name) -> Rng {
+        Rng::new(mix(self.seed ^ 0xC11E) ^ mix(u64::from(name)))
     }
 
     pub fn sites(&self) -> usize {

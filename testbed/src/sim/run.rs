@@ -1,15 +1,18 @@
 //! Runs seeds, judges them, and says how to see a failure again.
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::sync::Once;
 
 use holdfast::service::Core;
 
 use super::history::Name;
+use super::keep::Keep;
 use super::machine::Machine;
 use super::oracle::{Violation, judge};
-use super::plan::{Plan, Planted};
+use super::plan::{CLIENTS_MAX, Plan, Planted};
+use super::shrink::{Parts, kind, shrink};
 use super::stats::Stats;
 use super::trace::{Lines, Trace};
 use super::world::World;
@@ -24,6 +27,8 @@ pub struct Options {
     pub seeds: u64,
     pub sites: Option<usize>,
     pub planted: Option<Planted>,
+    /// Of each plan only this.
+    pub keep: Keep,
     /// Prints everything, not only what concerns the writes of a violation.
     pub trace: bool,
     /// Goes on after a failure; the first one is shown in full, of the others one line each.
@@ -36,11 +41,15 @@ pub struct Options {
 #[derive(Debug)]
 pub struct Failure {
     pub seed: u64,
-    pub sites: Option<usize>,
-    pub sqlite: bool,
     pub violations: Vec<String>,
     pub plan: String,
     pub lines: Vec<String>,
+    /// What of the plan is needed to fail in this way, as far as it was found, and the faults that are left.
+    pub keep: Keep,
+    pub faults: Vec<String>,
+    /// Writes of clients in the run that is shown.
+    pub writes: usize,
+    again: String,
 }
 
 impl fmt::Display for Failure {
@@ -50,16 +59,15 @@ impl fmt::Display for Failure {
             writeln!(f, "  {violation}")?;
         }
         writeln!(f, "configuration: {}", self.plan)?;
-        for line in &self.lines {
-            writeln!(f, "{line}")?;
+        writeln!(f, "{} writes, and these faults:", self.writes)?;
+        self.faults.iter().try_for_each(|fault| writeln!(f, "{fault}"))?;
+        writeln!(f, "what became of the writes concerned:")?;
+        self.lines.iter().try_for_each(|line| writeln!(f, "{line}"))?;
+        write!(f, "again, as shown: {}", self.again)?;
+        if self.keep != Keep::default() {
+            write!(f, " --keep {}", self.keep)?;
         }
-        let sites = self.sites.map(|n| format!(" --sites {n}")).unwrap_or_default();
-        let disk = if self.sqlite { " --disk sqlite" } else { "" };
-        write!(
-            f,
-            "again: cargo run --release -p testbed -- sim --seeds 1 --first-seed {}{sites}{disk} --trace",
-            self.seed
-        )
+        write!(f, "\nthe whole seed, with everything: {} --trace", self.again)
     }
 }
 
@@ -73,28 +81,23 @@ pub fn run_with<M: Machine>(options: &Options, mut progress: impl FnMut(&Stats))
     let mut stats = Stats::default();
     let mut first = None;
     for seed in options.first_seed..options.first_seed + options.seeds {
-        let plan = Plan { sqlite: options.sqlite, ..Plan::draw(seed, options.sites, options.planted) };
+        let plan = drawn(options, seed, &options.keep);
         let lines = options.trace.then(Lines::default);
         let run = run_one::<M>(&plan, lines.clone());
         stats.add(&run.stats);
-        if !run.violations.is_empty() || options.trace {
-            let lines = lines.unwrap_or_else(|| {
-                // Once more with a trace: the same seed is the same run.
-                let lines = Lines::default();
-                run_one::<M>(&plan, Some(lines.clone()));
-                lines
-            });
-            if let Some(violation) = run.violations.first() {
-                if options.keep_going {
-                    println!("seed {seed}: {}: {}", violation.guarantee, violation.what);
-                }
-                let failure = failure(&plan, options, run, lines);
-                first.get_or_insert(Box::new(failure));
-                if !options.keep_going {
-                    break;
-                }
-                continue;
+        if let Some(violation) = run.violations.first() {
+            if options.keep_going {
+                println!("seed {seed}: {}: {}", violation.guarantee, violation.what);
             }
+            if first.is_none() {
+                first = Some(Box::new(explain::<M>(plan, options, run, lines)));
+            }
+            if !options.keep_going {
+                break;
+            }
+            continue;
+        }
+        if let Some(lines) = lines {
             lines.take().iter().for_each(|line| println!("{}", shorten(line, plan.sites())));
         }
         progress(&stats);
@@ -102,17 +105,51 @@ pub fn run_with<M: Machine>(options: &Options, mut progress: impl FnMut(&Stats))
     (stats, first)
 }
 
+fn drawn(options: &Options, seed: u64, keep: &Keep) -> Plan {
+    Plan { sqlite: options.sqlite, ..Plan::draw(seed, options.sites, options.planted, keep) }
+}
+
+/// Makes a failure as small as it gets, unless it is asked for as it is, and says what a person needs.
+fn explain<M: Machine>(mut plan: Plan, options: &Options, mut run: Run, lines: Option<Lines>) -> Failure {
+    if !options.trace && options.keep == Keep::default() {
+        let way = run.ways().swap_remove(0);
+        let small_faults = plan.rates.small().into_iter().filter(|(_, rate)| **rate > 0);
+        let small_faults = small_faults.map(|(name, _)| name.to_owned()).collect();
+        let parts = Parts {
+            sites: plan.sites(),
+            end_ms: run.end_ms,
+            small_faults,
+            faults: run.met.iter().map(|&number| number as u64).collect(),
+            writes: run.names.clone(),
+        };
+        let draw = |keep: &Keep| drawn(options, plan.seed, keep);
+        let (keep, _) = shrink(parts, &mut |keep| run_one::<M>(&draw(keep), None).ways().contains(&way));
+        let smaller = draw(&keep);
+        let again = run_one::<M>(&smaller, None);
+        if again.ways().contains(&way) {
+            (plan, run) = (smaller, again);
+        }
+    }
+    let lines = lines.unwrap_or_else(|| {
+        // Once more with a trace: the same plan is the same run.
+        let lines = Lines::default();
+        run_one::<M>(&plan, Some(lines.clone()));
+        lines
+    });
+    failure(&plan, options, run, lines)
+}
+
 /// The hash over everything that happened in a seed.
 #[cfg(test)]
 pub(super) fn hash_of<M: Machine>(seed: u64, sqlite: bool) -> u64 {
-    run_one::<M>(&Plan { sqlite, ..Plan::draw(seed, None, None) }, None).hash
+    run_one::<M>(&Plan { sqlite, ..Plan::draw(seed, None, None, &Keep::default()) }, None).hash
 }
 
 /// The first seed that breaks one of these guarantees with the planted error, and nothing without it.
 #[cfg(test)]
 pub(super) fn first_to_find(planted: Planted, seeds: u64, expected: &[&str]) -> Option<(u64, String)> {
     (1..=seeds).find_map(|seed| {
-        let violations = |planted| run_one::<Core>(&Plan::draw(seed, None, planted), None).violations;
+        let violations = |planted| run_one::<Core>(&Plan::draw(seed, None, planted, &Keep::default()), None).violations;
         let says = |v: &Violation| expected.iter().any(|e| format!("{}: {}", v.guarantee, v.what).contains(e));
         let violation = violations(Some(planted)).into_iter().find(says)?;
         violations(None).is_empty().then(|| (seed, format!("{}: {}", violation.guarantee, violation.what)))
@@ -124,13 +161,25 @@ struct Run {
     violations: Vec<Violation>,
     /// All ids of the writes that a violation concerns, as the trace shows them.
     words: Vec<String>,
+    /// Planned faults that it met, and clients' writes.
+    met: Vec<usize>,
+    names: Vec<Name>,
+    /// When chaos ended, or the run did.
+    end_ms: u64,
     #[cfg_attr(not(test), allow(dead_code))]
     hash: u64,
 }
 
+impl Run {
+    fn ways(&self) -> Vec<String> {
+        self.violations.iter().map(|v| kind(v.guarantee, &v.what)).collect()
+    }
+}
+
 fn run_one<M: Machine>(plan: &Plan, lines: Option<Lines>) -> Run {
     quiet_panics();
-    let trace = Trace::new(lines);
+    let reached_ms = Rc::new(Cell::new(0));
+    let trace = Trace::new(lines, reached_ms.clone());
     let result = catch_unwind(AssertUnwindSafe(|| {
         let mut world = World::<M>::new(plan.clone(), trace);
         world.run();
@@ -138,13 +187,21 @@ fn run_one<M: Machine>(plan: &Plan, lines: Option<Lines>) -> Run {
         let concerned: Vec<Name> = violations.iter().flat_map(|v| v.writes.iter().copied()).take(6).collect();
         let ids = world.ids.iter().filter(|(_, name)| concerned.contains(name)).map(|(id, _)| id.to_string());
         let words = ids.chain(concerned.iter().map(|name| format!("w{name} "))).collect();
-        Run { stats: world.stats.clone(), violations, words, hash: world.trace.hash() }
+        let names = world.history.writes.keys().copied().collect();
+        let end_ms = world.chaos_end_ms.unwrap_or(world.now_ms);
+        let hash = world.trace.hash();
+        Run { stats: world.stats.clone(), violations, words, met: world.met.clone(), names, end_ms, hash }
     }));
     result.unwrap_or_else(|_| {
         let what = LAST_PANIC.with(|last| last.borrow_mut().take()).unwrap_or_else(|| "panicked".into());
         let violation = Violation { guarantee: "panic", writes: Vec::new(), what };
         let stats = Stats { seeds: 1, ..Stats::default() };
-        Run { stats, violations: vec![violation], words: Vec::new(), hash: 0 }
+        let end_ms = reached_ms.get() + 1;
+        let faults = plan.faults.iter().take_while(|fault| fault.at_ms <= end_ms).count();
+        let met = (0..faults).filter(|&number| plan.keep.has_fault(number)).collect();
+        // Which writes there were, nobody is left to say.
+        let names = (CLIENTS_MAX..10_000 * CLIENTS_MAX).filter(|&name| plan.keep.has_write(name)).collect();
+        Run { stats, violations: vec![violation], words: Vec::new(), met, names, end_ms, hash: 0 }
     })
 }
 
@@ -181,13 +238,21 @@ fn failure(plan: &Plan, options: &Options, run: Run, lines: Lines) -> Failure {
         shown.drain(..shown.len() - SHOWN_LINES);
     }
     let violations = run.violations.iter().map(|v| format!("{}: {}", v.guarantee, v.what)).collect();
+    let mut again = format!("cargo run --release -p testbed -- sim --seeds 1 --first-seed {}", plan.seed);
+    again.extend(options.sites.map(|n| format!(" --sites {n}")));
+    again.extend(options.planted.map(|planted| format!(" --bug {}", planted.name())));
+    if plan.sqlite {
+        again.push_str(" --disk sqlite");
+    }
     Failure {
         seed: plan.seed,
-        sites: options.sites,
-        sqlite: plan.sqlite,
         violations,
         plan: describe(plan),
         lines: shown,
+        keep: plan.keep.clone(),
+        faults: run.met.iter().map(|&number| plan.faults[number].describe()).collect(),
+        writes: run.names.len(),
+        again,
     }
 }
 

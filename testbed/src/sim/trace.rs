@@ -1,5 +1,5 @@
 //! Two things under one name: a hash over everything that happened, always on, and lines for people, on demand.
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt::Write as _;
 use std::rc::Rc;
 
@@ -16,11 +16,16 @@ impl Lines {
 pub struct Trace {
     hash: u64,
     lines: Option<Lines>,
+    /// How far the run has come, also when a state machine panics.
+    reached_ms: Rc<Cell<u64>>,
 }
 
 impl Trace {
-    pub fn new(lines: Option<Lines>) -> Self {
-        Self { hash: 0xCBF2_9CE4_8422_2325, lines }
+    pub fn new(lines: Option<Lines>, reached_ms: Rc<Cell<u64>>) -> Self {
+        Self { hash: 0xCBF2_9CE4_8422_2325, lines, reached_ms }
+    }
+    pub fn passes(&self, now_ms: u64) {
+        self.reached_ms.set(now_ms);
     }
     pub fn mix(&mut self, value: u64) {
         self.hash = (self.hash ^ value).wrapping_mul(0x0100_0000_01B3).rotate_left(23);

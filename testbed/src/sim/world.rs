@@ -11,7 +11,7 @@ use super::disk::{Disk, Sqlite};
 use super::history::{History, Name};
 use super::machine::Machine;
 use super::network::Network;
-use super::plan::{LANES_MAX, Plan, Rates};
+use super::plan::{CHAOS_MAX_MS, LANES_MAX, Plan, Rates};
 use super::rng::{Rng, mix};
 use super::site::{Job, Site};
 use super::stats::Stats;
@@ -20,9 +20,8 @@ use super::trace::Trace;
 /// More events than this in one seed are a storm: two machines that answer each other for ever.
 const EVENTS_MAX: u64 = 3_000_000;
 
-const WRITES_MIN: Name = 300;
+const WRITES_MIN: usize = 300;
 const FAULTS_MIN: u64 = 10;
-const CHAOS_MAX_MS: u64 = 600_000;
 
 pub(super) enum Ev {
     Start { site: usize },
@@ -45,7 +44,7 @@ pub(super) enum Ev {
     ClientReads { client: usize, site: usize },
     ClientRetry { client: usize, attempt: u32 },
     ReplyDue { site: usize, life: u32, req: u64, asked_ms: u64 },
-    Nemesis,
+    Nemesis { number: usize },
     Mend { mend: Mend },
     Operator,
     CheckQuiet,
@@ -73,6 +72,7 @@ pub(super) struct World<M> {
     pub chaos: bool,
     /// When everything healed, or the last write was applied after that.
     healed_ms: u64,
+    pub chaos_end_ms: Option<u64>,
     /// Applications so far.
     moved: usize,
     /// Met so far; chaos lasts until there were enough.
@@ -83,7 +83,8 @@ pub(super) struct World<M> {
     pub network: Network,
     pub jobs: Vec<Job>,
     pub clients: Vec<Client>,
-    pub next_name: Name,
+    /// Planned faults that it met, by number.
+    pub met: Vec<usize>,
     pub ids: BTreeMap<WriteId, Name>,
     pub history: History,
     pub stats: Stats,
@@ -108,6 +109,7 @@ impl<M: Machine> World<M> {
             sequence: 0,
             chaos: true,
             healed_ms: 0,
+            chaos_end_ms: None,
             moved: 0,
             faults: 0,
             sites: (0..sites)
@@ -118,7 +120,7 @@ impl<M: Machine> World<M> {
             network: Network::new(plan.never_linked),
             jobs: Vec::new(),
             clients: plan.clients.iter().cloned().map(Client::new).collect(),
-            next_name: 1,
+            met: Vec::new(),
             ids: BTreeMap::new(),
             history,
             stats: Stats { seeds: 1, ..Stats::default() },
@@ -150,15 +152,15 @@ impl<M: Machine> World<M> {
             let delay = self.rng.range(100, 2_000);
             self.after(delay, Ev::ClientNext { client });
         }
-        let delay = self.rng.range(500, 2_000);
-        self.after(delay, Ev::Nemesis);
+        self.expect_fault(0);
     }
 
     /// Runs to the end. The oracle has not spoken yet: the history is complete.
     pub fn run(&mut self) {
         while let Some(((at_ms, sequence), event)) = self.queue.pop_first() {
-            if self.chaos && at_ms >= self.plan.chaos_ms && self.has_seen_enough(at_ms) {
-                (self.now_ms, self.healed_ms) = (at_ms, at_ms);
+            self.trace.passes(at_ms);
+            if self.chaos && self.is_chaos_over(at_ms) {
+                (self.now_ms, self.healed_ms, self.chaos_end_ms) = (at_ms, at_ms, Some(at_ms));
                 self.heal();
             }
             (self.now_ms, self.history.now_ms) = (at_ms, at_ms);
@@ -188,8 +190,12 @@ impl<M: Machine> World<M> {
     }
 
     /// A seed has at least so many writes and faults.
-    fn has_seen_enough(&self, now_ms: u64) -> bool {
-        (self.next_name > WRITES_MIN && self.faults >= FAULTS_MIN) || now_ms >= CHAOS_MAX_MS
+    fn is_chaos_over(&self, now_ms: u64) -> bool {
+        if let Some(end_ms) = self.plan.keep.end_ms {
+            return now_ms >= end_ms;
+        }
+        let enough = self.history.writes.len() >= WRITES_MIN && self.faults >= FAULTS_MIN;
+        now_ms >= self.plan.chaos_ms && (enough || now_ms >= CHAOS_MAX_MS)
     }
 
     fn break_off(&mut self, why: String) {
@@ -265,7 +271,7 @@ impl<M: Machine> World<M> {
             Ev::ClientReads { client, site } => self.client_reads(client, site),
             Ev::ClientRetry { client, attempt } => self.client_retry(client, attempt),
             Ev::ReplyDue { site, life, req, asked_ms } => self.reply_due(site, life, req, asked_ms),
-            Ev::Nemesis => self.nemesis(),
+            Ev::Nemesis { number } => self.nemesis(number),
             Ev::Mend { mend } => self.mend(mend),
             Ev::Operator => self.operator(),
             Ev::CheckQuiet => unreachable!("looked at before"),
