@@ -371,6 +371,63 @@ mod tests {
         disk.commit(1, n, false, sync_fails)
     }
 
+    /// What is found of a write after a bit of the database has changed must be what was written, or an error, or nothing; and
+    /// when it is not what was written, something says so.
+    #[test]
+    fn a_flipped_bit_of_the_database_is_named_and_wrong_content_is_never_handed_out() {
+        let (mut named, mut nothing_changed) = (0, 0);
+        for seed in 0..400 {
+            let (mut disk, mut rng) = (disk(seed % 4), Rng::new(seed));
+            disk.start(None, Death::Process).expect("the power is on");
+            for n in 1..6 {
+                assert!(matches!(commit(&mut disk, n, false), Synced::Durable(_)));
+            }
+            // The next start moves everything into the database.
+            disk.crash(0, 6, Death::Process, &mut rng);
+            disk.start(None, Death::Process).expect("the power is on");
+            disk.crash(0, 6, Death::Process, &mut rng);
+            let length = disk.disk.length(FILE).expect("it is there");
+            let (offset, bit) = (rng.below(length), rng.below(8) as u8);
+            disk.disk.flip(FILE, offset, bit);
+            if is_named(&disk) {
+                named += 1;
+            } else {
+                nothing_changed += 1;
+            }
+        }
+        assert!(named > 200 && nothing_changed > 5, "named {named}, nothing changed {nothing_changed}");
+    }
+
+    fn is_named(disk: &Sqlite) -> bool {
+        let Ok(mut journal) = Single::open(&disk.vfs.uri(FILE), &disk.options, disk.own.store) else { return true };
+        let expected = disk.durable.recover(&disk.group, disk.lanes).open;
+        let Ok(recovered) = journal.recover(&disk.group, disk.lanes) else { return true };
+        let mut differs = false;
+        let mut compare = |wanted: &Found, found: &[Found]| match found {
+            [] => differs = true,
+            [found] => {
+                assert_eq!(found.row, wanted.row, "wrong content");
+                assert!(found.request.is_none() || found.request == wanted.request, "a wrong request");
+                differs |= found.request.is_none();
+            }
+            more => panic!("one write, found as {more:?}"),
+        };
+        for wanted in &expected {
+            let same: Vec<Found> =
+                recovered.open.iter().filter(|found| found.row.id == wanted.row.id).cloned().collect();
+            compare(wanted, &same);
+            for find in [Find::Id(wanted.row.id), Find::Key(wanted.row.facts.key.expect("each has one"))] {
+                match journal.find(&disk.group, find) {
+                    Ok(found) => compare(wanted, &found),
+                    Err(_) => return true,
+                }
+            }
+        }
+        let named = journal.verify().map_or(true, |report| !report.is_whole()) || !journal.damages().is_empty();
+        assert!(named || !differs, "something is missing and nothing says so");
+        named
+    }
+
     /// The kernel takes for written what a failed fsync has left: the next process must not build on it before it is.
     #[test]
     fn after_an_fsync_error_a_start_that_loses_power_at_any_step_keeps_whole_transactions() {
