@@ -45,7 +45,7 @@ impl Core {
         }
     }
 
-    fn missing_for(&self, write: &Write) -> Option<Dependency> {
+    pub(crate) fn missing_for(&self, write: &Write) -> Option<Dependency> {
         let ignore = self.bug(Bug::IgnoreAfter) && write.role == Role::Shadow;
         if ignore { None } else { self.first_missing(write.comes_after()) }
     }

@@ -36,4 +36,4 @@ pub use message::{Cursor, Known, Message, Page, Status, Wish, WishWord};
 pub use outbox::Outbox;
 pub use settings::{Bug, Limits, OnConcurrent, OnDivergence, OnUnreachable, Settings, WhenDown};
 pub use task::{Clock, Outside, Task};
-pub use view::{CursorView, PeerView, SeriesView, View, WaitView};
+pub use view::{CursorView, NextView, PeerView, SeriesView, View, WaitView};

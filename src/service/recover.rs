@@ -209,7 +209,13 @@ impl Core {
             series: self
                 .series
                 .values()
-                .map(|s| SeriesView { log: s.log, site: s.site.clone(), received: s.received, decided: s.decided })
+                .map(|s| SeriesView {
+                    log: s.log,
+                    site: s.site.clone(),
+                    received: s.received,
+                    decided: s.decided,
+                    next: self.next_of(s),
+                })
                 .collect(),
             peers: peers.collect(),
             cursors: self

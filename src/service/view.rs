@@ -2,7 +2,10 @@
 use std::collections::BTreeMap;
 
 use crate::journal::Quarantined;
+use crate::mirror::Series;
 use crate::model::{LogId, SiteName, WriteId};
+use crate::service::core::Core;
+use crate::service::write::{Stage, Write};
 
 #[derive(Clone, Debug, Default, serde::Serialize)]
 pub struct View {
@@ -44,6 +47,16 @@ pub struct SeriesView {
     pub site: SiteName,
     pub received: u64,
     pub decided: u64,
+    /// What holds up this series, if it is taken up already.
+    pub next: Option<NextView>,
+}
+
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct NextView {
+    pub write: WriteId,
+    pub stage: &'static str,
+    /// What it waits for: another write, its lane, a place at the service.
+    pub on: Option<String>,
 }
 
 #[derive(Clone, Debug, serde::Serialize)]
@@ -63,4 +76,32 @@ pub struct CursorView {
     pub log: LogId,
     pub received: u64,
     pub decided: u64,
+}
+
+impl Core {
+    pub(crate) fn next_of(&self, series: &Series) -> Option<NextView> {
+        let next = |write: &&Write| write.position.is_some_and(|(position, _)| position == series.decided + 1);
+        let mut of_log =
+            self.live.range(first_of(series.log)..).map(|(_, write)| write).take_while(|w| w.id.log == series.log);
+        let write = of_log.find(next)?;
+        Some(NextView { write: write.id, stage: write.stage_name(), on: self.waits_on(write) })
+    }
+
+    fn waits_on(&self, write: &Write) -> Option<String> {
+        if write.stage != Stage::Waiting {
+            return None;
+        }
+        if let Some(dependency) = self.missing_for(write) {
+            return Some(dependency.to_string());
+        }
+        match self.lanes.get(&write.facts.lane).and_then(|lane| lane.here).filter(|id| *id != write.id) {
+            Some(other) => Some(format!("its lane, which {other} has")),
+            None if self.shadows_waiting.contains(&write.id) => Some("a place at the service".to_owned()),
+            None => None,
+        }
+    }
+}
+
+fn first_of(log: LogId) -> WriteId {
+    WriteId { log, n: 0 }
 }
