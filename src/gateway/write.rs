@@ -117,7 +117,7 @@ fn facts(context: &Context<'_>, target: &Target, head: &Head, key: Option<&str>,
         digest,
         original_ms: time::wall_ms(),
         traceparent: map.get(TRACEPARENT).and_then(|v| v.to_str().ok()).map(str::to_owned),
-        renews: false,
+        renews: Vec::new(),
     }
 }
 

@@ -158,7 +158,7 @@ mod tests {
             digest: Digest([0; 32]),
             original_ms: 0,
             traceparent: None,
-            renews: false,
+            renews: Vec::new(),
         };
         let outcome = Outcome {
             verdict: Verdict::Applied,

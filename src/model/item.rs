@@ -15,9 +15,8 @@ pub struct Facts {
     /// Wall clock of the origin at acceptance, milliseconds since 1970. For display and `Holdfast-Original-Time` only.
     pub original_ms: u64,
     pub traceparent: Option<String>,
-    /// The key was used before, and its time was over at the origin when this write came (§9.7): a new write, not a copy of
-    /// what `after` covers (§7).
-    pub renews: bool,
+    /// Earlier writes of the key whose time was over at the origin when this one came (§9.7): of these it is no copy (§7).
+    pub renews: Vec<WriteId>,
 }
 
 /// How a write was settled.

@@ -228,7 +228,7 @@ impl Core {
     }
 
     /// Writes with the same key and digest from different logs are one write, if one of them is applied or unknown at this
-    /// replica (§7) and the other was not decided in its knowledge.
+    /// replica (§7) and the other does not renew it.
     fn copy_of(&self, write: &Write, rows: &[Found]) -> Copy {
         let key = write.facts.key.expect("only writes with a key have copies");
         if self.bug(Bug::FingerprintProves)
@@ -239,23 +239,23 @@ impl Core {
         }
         let live = self.keys.live(&key).iter().filter_map(|id| self.live.get(id)).map(|w| (w.row(), Some(w)));
         let stored = rows.iter().filter(|f| !self.live.contains_key(&f.row.id)).map(|f| (f.row.clone(), None));
+        let rows: Vec<(Row, Option<&Write>)> = live.chain(stored).collect();
         let mut found = Copy::None;
-        for (row, live) in live.chain(stored) {
+        for (row, live) in &rows {
             let same_request = row.facts.digest == write.facts.digest || self.bug(Bug::CopiesDespiteDigest);
             let same = row.facts.key == Some(key) && same_request;
             // Applied here although its origin settled it otherwise and released the key: what came next of that key is it.
             let contrary = row.here == Here::Decided(Fate::Quarantined(QuarantineReason::Contrary));
-            if (row.id.log == write.id.log && !contrary && !is_released(&row)) || row.id == write.id || !same {
+            if (row.id.log == write.id.log && !contrary && !is_released(row)) || row.id == write.id || !same {
                 continue;
             }
-            if comes_knowingly_after(write, &row) {
+            if renews(write, row.id, rows.iter().map(|(row, _)| row)) {
                 continue;
             }
-
             match &row.here {
-                Here::Decided(Fate::Applied) => return Copy::Of(row.id, row.outcome),
+                Here::Decided(Fate::Applied) => return Copy::Of(row.id, row.outcome.clone()),
                 Here::Decided(Fate::Quarantined(reason)) if may_have_applied(*reason) => {
-                    found = Copy::Of(row.id, row.outcome);
+                    found = Copy::Of(row.id, row.outcome.clone());
                 }
                 Here::Sending { .. } if live.is_some() => return Copy::Wait(row.id),
                 _ => {}
@@ -358,14 +358,13 @@ impl Core {
     }
 }
 
-/// Its origin knew the other one and its time was over: the key was used again (§7). To have decided the other one is no such
-/// knowledge: it may stand in quarantine there, or be undecided.
-fn comes_knowingly_after(write: &Write, other: &Row) -> bool {
-    let after = match &write.outcome {
-        Some(outcome) => &outcome.after,
-        None => &write.must,
-    };
-    write.facts.renews && other.position.is_some_and(|(p, _)| after.position(other.id.log) >= p)
+/// The time of the other one was over when this one was accepted: the key was used again (§7). That its decider had decided the
+/// other one proves no such thing: it may have come while this one waited. Where copies were one write, of which this replica
+/// applied one and the origin knew the other, both are meant.
+fn renews<'r>(write: &Write, other: WriteId, mut rows: impl Iterator<Item = &'r Row>) -> bool {
+    let renewed = &write.facts.renews;
+    let is_copy = |row: &Row| row.here == Here::Decided(Fate::Duplicate(other)) && renewed.contains(&row.id);
+    !renewed.is_empty() && (renewed.contains(&other) || rows.any(is_copy))
 }
 
 /// Another site's position that is stored and untouched.

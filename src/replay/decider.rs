@@ -140,7 +140,7 @@ impl Core {
             digest: Digest([0; 32]),
             original_ms: 0,
             traceparent: None,
-            renews: false,
+            renews: Vec::new(),
         };
         let mut write = Write::new(id, facts, None, Role::Wish, cx.ms());
         write.wish = Some(WishHeld { from, attempt, void: true, owed_word: None });

@@ -165,7 +165,7 @@ impl Core {
             KeyState::New => {
                 let expired = |f: &&Found| f.row.facts.key == Some(key) && self.has_expired(cx, &f.row);
                 let mut write = write;
-                write.facts.renews = rows.iter().any(|f| expired(&f));
+                write.facts.renews = rows.iter().filter(expired).map(|f| f.row.id).collect();
                 // The journal was asked because of a neighbour in the filter, or of an expired row: the ring comes next.
                 return match self.ring.get(&key) {
                     Some(p) if !asked && p.origin != self.settings.me && !self.is_known(p.id, &rows) => {

@@ -57,7 +57,7 @@ pub fn item(log: LogId, position: u64, body_bytes: usize) -> Item {
         digest: Digest([0; 32]),
         original_ms: 0,
         traceparent: None,
-        renews: false,
+        renews: Vec::new(),
     };
     let outcome = Outcome {
         verdict: Verdict::Applied,

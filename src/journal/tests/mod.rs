@@ -112,7 +112,7 @@ pub(super) fn sending(id: WriteId) -> Row {
         digest: Digest([7; 32]),
         original_ms: id.n,
         traceparent: None,
-        renews: false,
+        renews: Vec::new(),
     };
     Row {
         id,

@@ -34,7 +34,7 @@ fn page(n: u8, from: u64, items: usize) -> Message {
             digest: crate::model::Digest([0; 32]),
             original_ms: 0,
             traceparent: None,
-            renews: false,
+            renews: Vec::new(),
         },
         outcome: crate::model::Outcome {
             verdict: crate::model::Verdict::Applied,

@@ -39,7 +39,7 @@ pub fn facts() -> Facts {
         digest: Digest([8; 32]),
         original_ms: 1_700_000_000_000,
         traceparent: Some("00-a-b-01".into()),
-        renews: false,
+        renews: Vec::new(),
     }
 }
 pub fn after() -> After {
@@ -107,7 +107,7 @@ pub fn wish(body: usize) -> Message {
     Message::Wish(Box::new(Wish {
         id: id(1),
         attempt: 2,
-        facts: facts(),
+        facts: Facts { renews: vec![id(3)], ..facts() },
         must: after(),
         request: Arc::new(request(body)),
         pages: vec![page(1, 1)],

@@ -167,7 +167,7 @@ impl<M: Machine> World<M> {
             digest: Digest(digest),
             original_ms: wall_ms,
             traceparent: None,
-            renews: false,
+            renews: Vec::new(),
         };
         let request = Arc::new(Request {
             method: known.method.text().into(),

@@ -340,7 +340,7 @@ mod tests {
             digest: Digest([n as u8; 32]),
             original_ms: n,
             traceparent: None,
-            renews: false,
+            renews: Vec::new(),
         };
         let row = Row {
             id,

@@ -326,6 +326,7 @@ fn late_decisions(history: &History, found: &mut Vec<Violation>) {
         let write = &history.writes[&name];
         write.submissions.iter().all(|s| s.site == site && s.at < at).then_some(at)
     };
+    let parked: BTreeSet<_> = history.quarantined_once.keys().map(|report| (report.site, report.name)).collect();
     let mut first_tries: BTreeMap<(usize, Name), usize> = BTreeMap::new();
     for (index, attempt) in history.attempts.iter().enumerate() {
         first_tries.entry((attempt.site, attempt.name)).or_insert(index);
@@ -337,10 +338,9 @@ fn late_decisions(history: &History, found: &mut Vec<Violation>) {
             let write = &history.writes[&application.name];
             let Some(first) = write.submissions.first() else { continue };
             let key = (write.lane, first.site);
-            let parked = Report { site: replica, name: application.name, reason: QuarantineReason::LateDecision };
-            // A person may order it after it was parked, or after it was tried here.
+            // A person may order it after it was parked, for whatever reason, or after it was tried here.
             let first_try = first_tries[&(replica, application.name)] == application.attempt;
-            let by_rule = first_try && !history.quarantined_once.contains_key(&parked);
+            let by_rule = first_try && !parked.contains(&(replica, application.name));
             let overwrites = by_rule && write.method != Method::Post && history.attempts[application.attempt].shadow;
             if overwrites
                 && let Some(at) = passed(application.name, first.site)
