@@ -83,6 +83,21 @@ impl Process {
         let _ = self.child.wait();
     }
 
+    /// SIGSTOP, and waits until every thread stands: what is under way in the kernel comes to its end first.
+    #[track_caller]
+    pub fn freeze(&self) {
+        self.signal("STOP");
+        let tasks = format!("/proc/{}/task", self.id());
+        let stands = |task: std::io::Result<std::fs::DirEntry>| {
+            let stat = task.and_then(|task| std::fs::read_to_string(task.path().join("stat")));
+            // The name before it may hold anything.
+            stat.is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T')))
+        };
+        wait_for(&format!("{} stands", self.name), SOON, || {
+            std::fs::read_dir(&tasks).is_ok_and(|mut all| all.all(stands))
+        });
+    }
+
     pub fn signal(&self, signal: &str) {
         let id = self.id().to_string();
         assert!(Command::new("kill").args(["-s", signal, &id]).status().expect("kill runs").success());

@@ -194,6 +194,10 @@ impl Appliance {
     pub fn kill(&mut self) {
         self.process.kill();
     }
+    #[track_caller]
+    pub fn freeze(&self) {
+        self.process.freeze();
+    }
     /// As it was left, on the same ports. It must have ended.
     #[track_caller]
     pub fn restart(&mut self) {
