@@ -207,10 +207,14 @@ impl History {
 
     /// A client sent it again when its key may have been free.
     pub fn asked_after_expiry(&self, name: Name) -> bool {
-        let submissions = &self.writes[&name].submissions;
-        let first_ms = submissions.first().map_or(0, |s| s.at_ms);
-        // It may take a while until the site looks at it.
-        submissions.last().is_some_and(|last| last.at_ms + LOOKS_WITHIN_MS >= first_ms + self.key_ttl_ms)
+        let last = self.writes[&name].submissions.last();
+        last.is_some_and(|last| self.may_look_after_expiry(name, last.at_ms))
+    }
+
+    /// What was sent then may be looked at by a site when the key of `name` is free.
+    pub fn may_look_after_expiry(&self, name: Name, at_ms: u64) -> bool {
+        let first_ms = self.writes[&name].submissions.first().map_or(0, |s| s.at_ms);
+        at_ms + LOOKS_WITHIN_MS >= first_ms + self.key_ttl_ms
     }
 
     pub fn write(&mut self, name: Name) -> &mut Write {

@@ -405,8 +405,7 @@ fn same_answer(history: &History, found: &mut Vec<Violation>) {
 fn another_request(history: &History, name: Name, site: usize, answered: Moment, found: &mut Vec<Violation>) {
     let key = history.writes[&name].key;
     for (&other, write) in history.writes.range(name + 1..).filter(|(_, write)| write.key == key) {
-        let first_ms = history.writes[&name].submissions[0].at_ms;
-        let in_time = |at_ms: u64| at_ms < first_ms + history.key_ttl_ms;
+        let in_time = |at_ms: u64| !history.may_look_after_expiry(name, at_ms);
         let only_here = write.submissions.iter().all(|s| s.site == site && s.at > answered && in_time(s.at_ms));
         let answered = write.told.iter().any(|told| matches!(told.said, Said::Answer { .. } | Said::Queued));
         if only_here && answered {
