@@ -98,6 +98,11 @@ impl Core {
         let has_early_bug = self.bug(Bug::ProbeBelievedEarly);
         // What it says of an earlier try it may have seen before this one.
         let Some(write) = self.live.get_mut(&id).filter(|write| write.attempts == attempt) else { return };
+        let result = match result {
+            // It is asked by the key, and finds the earlier write that this one renews.
+            ProbeResult::Applied(_) if !write.facts.renews.is_empty() => ProbeResult::Nothing,
+            result => result,
+        };
         if write.stage == Stage::Judging {
             return self.judged(cx, id, result);
         }
