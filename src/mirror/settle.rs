@@ -242,19 +242,6 @@ impl Core {
         };
         self.append_own(cx, id);
         self.after_settling(cx, id);
-        self.stand_back_if_late(cx, id, (old.id, old_position));
         self.evict_if_final(id);
-    }
-
-    /// A decision that comes after later writes of its lane were applied here is concurrent with them (§3, "Settled late"):
-    /// what may overwrite them waits for a person. At its origin as at any other replica that follows.
-    pub(crate) fn stand_back_if_late(&mut self, cx: &mut Cx, id: WriteId, (old, old_position): (WriteId, u64)) {
-        let Some(write) = self.live.get(&id).filter(|write| write.stage == Stage::Waiting) else { return };
-        let method = write.request.as_ref().map_or("", |request| request.method.as_str());
-        let passed = self.lane_memory.passed(write.facts.lane, old.log, old_position);
-        if passed && matches!(method, "PUT" | "PATCH" | "DELETE") && !self.bug(Bug::LatePutApplied) {
-            let detail = "decided late; this replica has applied later writes of its lane".to_owned();
-            self.quarantine_shadow(cx, id, QuarantineReason::LateDecision, detail, 0);
-        }
     }
 }

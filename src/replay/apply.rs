@@ -307,6 +307,11 @@ impl Core {
                 return self.quarantine_shadow(cx, id, QuarantineReason::ConcurrentWrites, detail, 0);
             }
         }
+        if self.is_overtaken(write) {
+            let detail = "decided late; this replica has applied later writes of its lane".to_owned();
+            self.free_place(write.facts.lane, id);
+            return self.quarantine_shadow(cx, id, QuarantineReason::LateDecision, detail, 0);
+        }
         let Some(write) = self.live.get_mut(&id) else { return };
         let Some(request) = write.request.clone() else {
             let (lane, detail) = (write.facts.lane, "its request is missing from the journal".to_owned());
@@ -342,6 +347,19 @@ impl Core {
     }
 
     /// The lane's place at this replica is free again, if this write had it.
+    /// A decision that comes after later writes of its lane were applied here is concurrent with them (§3, "Settled late"): what
+    /// may overwrite them waits for a person, at its origin as elsewhere. Looked at when it is sent: they may be applied while it
+    /// waits for what it comes after.
+    fn is_overtaken(&self, write: &Write) -> bool {
+        let (Role::Shadow, 0, Some((old, position))) = (write.role, write.attempts, write.decides) else {
+            return false;
+        };
+        let method = write.request.as_ref().map_or("", |request| request.method.as_str());
+        matches!(method, "PUT" | "PATCH" | "DELETE")
+            && self.lane_memory.passed(write.facts.lane, old.log, position)
+            && !self.bug(Bug::LatePutApplied)
+    }
+
     pub(crate) fn free_place(&mut self, lane: Lane, id: WriteId) {
         if let Some(state) = self.lanes.get_mut(&lane) {
             if state.here == Some(id) {

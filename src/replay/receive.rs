@@ -205,7 +205,7 @@ impl Core {
 
     /// A late decision about an earlier position (§3, "Settled late"). `row` is the old write's, where it is not live.
     pub(crate) fn take_decision(&mut self, cx: &mut Cx, item: Arc<Item>, row: Option<Found>) {
-        let Some((old, old_position)) = item.decides else { return };
+        let Some((old, _)) = item.decides else { return };
         let decided = self.series.get(&item.id.log).is_some_and(|s| s.is_decided(item.position));
         if decided || self.live.contains_key(&item.id) {
             // Taken up meanwhile: it was asked for twice.
@@ -230,7 +230,6 @@ impl Core {
             (_, Some(Fate::Quarantined(_))) => self.decision_done(cx, &item),
             (true, _) => {
                 self.follow(&item);
-                self.stand_back_if_late(cx, item.id, (old, old_position));
             }
             (false, Some(Fate::Applied)) => {
                 let detail = "applied at this replica, decided void by its origin".to_owned();
