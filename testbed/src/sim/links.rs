@@ -77,6 +77,8 @@ impl<M: Machine> World<M> {
             let overtakes = self.rng.chance(rates.2);
             let mut delay = self.plan.latency_ms + self.rng.range(0, self.plan.latency_ms);
             if overtakes {
+                // A page that comes after later ones is asked for again, a while later.
+                self.history.disturb();
                 self.stats.hit("fault: message reordered");
                 delay += self.rng.range(0, 1_000);
             }
