@@ -157,8 +157,7 @@ impl Core {
     /// comes after the one comes after the other (G3).
     pub(crate) fn decide_skipped(&mut self, cx: &mut Cx, item: Arc<Item>) {
         let repeats = item.outcome.repeats.filter(|_| item.outcome.verdict == Verdict::Duplicate);
-        let waits = !self.bug(Bug::CopyDecidedAlone);
-        if let Some(first) = repeats.filter(|first| waits && !self.is_decided(*first)) {
+        if let Some(first) = repeats.filter(|first| !self.is_decided(*first)) {
             self.copies_waiting.entry(first).or_default().push(item);
             if !self.live.contains_key(&first) {
                 self.find(cx, Find::Id(first), Looking::Dependency(first));

@@ -106,8 +106,6 @@ pub enum Bug {
     KeyExpiresWhileOpen,
     /// A decision that comes late is applied over later writes of its lane.
     LatePutApplied,
-    /// A copy counts as decided before what it repeats is.
-    CopyDecidedAlone,
 }
 
 impl Settings {

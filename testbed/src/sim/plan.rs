@@ -20,7 +20,7 @@ pub enum Planted {
 }
 
 impl Planted {
-    pub const ALL: [(&'static str, Planted); 23] = [
+    pub const ALL: [(&'static str, Planted); 22] = [
         ("answer-before-commit", Planted::AnswerBeforeCommit),
         ("confirm-before-durable", Planted::ConfirmBeforeDurable),
         ("resend-unknown", Planted::InCore(Bug::ResendUnknown)),
@@ -43,7 +43,6 @@ impl Planted {
         ("key-expires-while-owed", Planted::InCore(Bug::KeyExpiresWhileOwed)),
         ("key-expires-while-open", Planted::InCore(Bug::KeyExpiresWhileOpen)),
         ("late-put-applied", Planted::InCore(Bug::LatePutApplied)),
-        ("copy-decided-alone", Planted::InCore(Bug::CopyDecidedAlone)),
     ];
 
     pub fn name(self) -> &'static str {

@@ -65,7 +65,6 @@ fn every_planted_error_is_found() {
                 Bug::KeyExpiresWhileOwed | Bug::KeyExpiresWhileOpen => &["G2"],
                 Bug::LatePutApplied => &["decided late"],
                 Bug::LaneFreeDuringWish => &["one lane"],
-                Bug::CopyDecidedAlone => &["G3"],
                 Bug::IgnoreAfter
                 | Bug::AfterAtAccept
                 | Bug::DeciderDoesNotWait
