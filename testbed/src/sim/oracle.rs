@@ -123,15 +123,18 @@ fn renewals(history: &History) -> BTreeMap<Name, Vec<Moment>> {
     let mut renewed = BTreeMap::new();
     for (name, mut applications) in all {
         applications.sort_by_key(|(application, _)| application.at);
-        let (mut since_ms, mut having) = (applications[0].0.at_ms, BTreeMap::new());
+        let submissions = &history.writes[&name].submissions;
+        let (mut since, mut having) = (applications[0].0, BTreeMap::new());
         for (application, site) in applications {
             let attempt = &history.attempts[application.attempt];
             let parked = history.quarantined_once.keys().any(|report| report.name == name);
             let everywhere = parked || having.values().filter(|&&at| at < attempt.wanted).count() == history.sites;
-            let is_over = attempt.wanted_ms >= since_ms + history.key_ttl_ms;
-            if having.contains_key(&site) && everywhere && is_over {
+            let is_over = attempt.wanted_ms >= since.at_ms + history.key_ttl_ms;
+            // Else it is the same write once more, by a rule.
+            let asked = submissions.iter().any(|s| since.at < s.at && s.at < attempt.wanted);
+            if having.contains_key(&site) && everywhere && is_over && asked {
                 renewed.entry(name).or_insert_with(Vec::new).push(application.at);
-                since_ms = application.at_ms;
+                since = application;
                 having.clear();
             }
             having.insert(site, application.at);
