@@ -176,7 +176,10 @@ impl Core {
     /// The origin settles an outcome only when it has stored what it comes after (§4).
     fn try_pending(&mut self, cx: &mut Cx, id: WriteId) {
         let Some((_, outcome)) = self.live.get(&id).and_then(|w| w.pending.clone()) else { return };
-        let stored = |&(log, position): &(_, u64)| self.series.get(&log).is_some_and(|s| s.received >= position);
+        // What this site made with an earlier store it may never take.
+        let stored = |&(log, position): &(_, u64)| {
+            self.past.contains(&log) || self.series.get(&log).is_some_and(|s| s.received >= position)
+        };
         if !outcome.after.positions().iter().all(stored) {
             return;
         }

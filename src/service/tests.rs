@@ -1,8 +1,8 @@
 //! What takes more than the simulator's world: single events, and what the machine says.
-use super::testing::settings;
+use super::testing::{answer, item, request, settings};
 use super::*;
 use crate::journal::{Memory, Op};
-use crate::model::{Chain, Group, LogId, SiteName};
+use crate::model::{After, Chain, Group, LogId, Outcome, SiteName, WriteId};
 
 const NOW: Now = Now { mono_ms: 1_000, wall_ms: 1_000, clock_ms: 1_000 };
 
@@ -19,7 +19,9 @@ fn handle(core: &mut Core, event: Event) -> Vec<Effect> {
 fn linked_core() -> Core {
     let group = Group { service: "pos".into(), store: String::new() };
     let recovered = Memory::new().recover(&group, 64);
-    let mut core = Core::recover(settings("a", &["a", "b"]), log(1), recovered, NOW, &mut Vec::new());
+    let order = vec![SiteName::new("a"), SiteName::new("b")];
+    let settings = Settings { order, ..settings("a", &["a", "b"]) };
+    let mut core = Core::recover(settings, log(1), recovered, NOW, &mut Vec::new());
     handle(&mut core, Event::Health { healthy: true });
     handle(&mut core, Event::LinkUp { peer: SiteName::new("b") });
     core
@@ -68,4 +70,22 @@ fn a_store_that_others_know_more_of_takes_no_more_writes() {
     let said = handle(&mut core, status(log(1), 1));
     assert!(said.iter().any(|effect| matches!(effect, Effect::Note(Note::Fork { .. }))));
     assert!(core.view(NOW).stopped.is_some_and(|why| why.contains("another past")));
+}
+
+/// The other site decides meanwhile, and what it answers comes after what this site made with its earlier store.
+#[test]
+fn a_new_store_with_a_past_answers_what_the_other_site_decides() {
+    let (mut core, past, id) = (linked_core(), log(9), WriteId { log: log(1), n: 1 });
+    handle(&mut core, status(past, 1));
+    let facts = item(log(1), 1, 0).facts;
+    let write = NewWrite { facts, request: request("POST", "/sales"), seen: After::new(), refuse_stale: false };
+    let said = handle(&mut core, Event::Submit { req: ReqId(1), id, write });
+    let wished = |effect: &Effect| matches!(effect, Effect::Send { message: Message::Wish(wish), .. } if wish.id == id);
+    assert!(said.iter().any(wished), "this replica has stopped: {said:?}");
+    let mut outcome = Outcome { answer: Some(answer(201)), ..item(log(1), 1, 0).outcome };
+    outcome.after.raise(past, 3);
+    let word = Message::Word { id, attempt: 1, word: WishWord::Done { outcome, pages: Vec::new() } };
+    let said = handle(&mut core, Event::Message { from: SiteName::new("b"), message: word });
+    let answered = |effect: &Effect| matches!(effect, Effect::Reply { req: ReqId(1), reply: Reply::Answer { .. } });
+    assert!(said.iter().any(answered), "{said:?}");
 }
