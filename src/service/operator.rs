@@ -175,27 +175,28 @@ impl Core {
             }
             Class::Success(_) => self.rewrite_fate(cx, id, Some(found), Fate::Applied),
             Class::Refused(answer) | Class::NotExecuted(answer) | Class::MayHaveApplied(answer) => {
-                let reason = QuarantineReason::UnknownOutcome;
-                let detail = format!("sent again by order; the service answered {}", answer.status);
-                self.set_stage(id, Stage::Decided(Fate::Quarantined(reason)));
-                self.quarantine(cx, id, reason, detail, answer.status);
-                self.persist(cx, id);
-                self.evict_if_final(id);
+                self.ordered_in_vain(cx, id, &format!("the service answered {}", answer.status), answer.status);
             }
-            Class::NeverSent { why } | Class::Unknown { why } => {
-                let reason = QuarantineReason::UnknownOutcome;
-                self.set_stage(id, Stage::Decided(Fate::Quarantined(reason)));
-                self.quarantine(cx, id, reason, format!("sent again by order; {why}"), 0);
-                self.persist(cx, id);
-                self.evict_if_final(id);
-            }
+            Class::NeverSent { why } | Class::Unknown { why } => self.ordered_in_vain(cx, id, &why, 0),
         }
+    }
+
+    /// Nobody knows more than before.
+    fn ordered_in_vain(&mut self, cx: &mut Cx, id: WriteId, why: &str, status: u16) {
+        let reason = QuarantineReason::UnknownOutcome;
+        self.set_stage(id, Stage::Decided(Fate::Quarantined(reason)));
+        self.quarantine(cx, id, reason, format!("sent again by order; {why}"), status);
+        self.persist(cx, id);
+        // Its origin's decision may have come meanwhile, and waits for this.
+        self.decided_id(id);
+        self.evict_if_final(id);
     }
 
     /// A person ordered it to be sent, but a copy of it is applied here: that one stands for both.
     pub(crate) fn ordered_is_copy(&mut self, cx: &mut Cx, id: WriteId, of: WriteId) {
         self.set_stage(id, Stage::Decided(Fate::Duplicate(of)));
         self.persist(cx, id);
+        self.decided_id(id);
         let Some(write) = self.live.get(&id) else { return };
         let found = Found { row: write.row(), request: write.request.clone() };
         if write.origin == Origin::Settled {
