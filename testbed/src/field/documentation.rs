@@ -16,7 +16,9 @@ fn the_fault_model_names_only_what_exists() {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
     let page = std::fs::read_to_string(root.join("docs/fault-model.md")).unwrap();
     let mut text = String::new();
-    ["src", "tests", "testbed/src"].iter().for_each(|folder| sources(&root.join(folder), &mut text));
+    ["src", "tests", "testbed/src", "testbed/powerloss"]
+        .iter()
+        .for_each(|folder| sources(&root.join(folder), &mut text));
     let mut checked = 0;
     // Every second piece stands between two marks.
     for name in page.split('`').skip(1).step_by(2) {

@@ -120,21 +120,22 @@ fn renewals(history: &History) -> BTreeMap<Name, Vec<Moment>> {
         log.iter().for_each(|application| all.entry(application.name).or_default().push((application, site)));
     }
     all.retain(|name, applications| applications.len() > 1 && history.asked_after_expiry(*name));
-    let mut renewed = BTreeMap::new();
+    let mut renewed: BTreeMap<Name, Vec<Moment>> = BTreeMap::new();
     for (name, mut applications) in all {
         applications.sort_by_key(|(application, _)| application.at);
         let submissions = &history.writes[&name].submissions;
-        let (mut since, mut having) = (applications[0].0, BTreeMap::new());
+        let (mut since_ms, mut having) = (applications[0].0.at_ms, BTreeMap::new());
         for (application, site) in applications {
             let attempt = &history.attempts[application.attempt];
             let parked = history.quarantined_once.keys().any(|report| report.name == name);
             let everywhere = parked || having.values().filter(|&&at| at < attempt.wanted).count() == history.sites;
-            let is_over = attempt.wanted_ms >= since.at_ms + history.key_ttl_ms;
-            // Else it is the same write once more, by a rule.
-            let asked = submissions.iter().any(|s| since.at < s.at && s.at < attempt.wanted);
+            let is_over = attempt.wanted_ms >= since_ms + history.key_ttl_ms;
+            // Else it is the same write once more, by a rule. What was sent first may be looked at last.
+            let before = renewed.get(&name).map_or(0, Vec::len);
+            let asked = submissions.iter().filter(|s| s.at < attempt.wanted).count() > before + 1;
             if having.contains_key(&site) && everywhere && is_over && asked {
-                renewed.entry(name).or_insert_with(Vec::new).push(application.at);
-                since = application;
+                renewed.entry(name).or_default().push(application.at);
+                since_ms = application.at_ms;
                 having.clear();
             }
             having.insert(site, application.at);
