@@ -222,10 +222,11 @@ impl Write {
         self.position.is_some() && self.outcome.as_ref().is_some_and(|outcome| outcome.verdict != Verdict::Applied)
     }
 
-    /// As [`Row::awaits_decision`].
+    /// As [`Row::awaits_decision`]; also while a person's order is carried out, which may make the decision: what names the write
+    /// must not be applied before it (G3).
     pub fn awaits_decision(&self) -> bool {
-        let skipped = matches!(self.stage, Stage::Idle | Stage::Decided(Fate::Skipped));
-        skipped && self.outcome.as_ref().is_some_and(|outcome| outcome.verdict == Verdict::Undecided)
+        let decided = matches!(&self.stage, Stage::Decided(fate) if *fate != Fate::Skipped);
+        !decided && self.outcome.as_ref().is_some_and(|outcome| outcome.verdict == Verdict::Undecided)
     }
 
     /// Nothing was sent anywhere: it can be given up without anybody noticing.
