@@ -68,6 +68,12 @@ fn can_inject(what: &str) -> bool {
     why.is_none()
 }
 
+/// A child that nobody has waited for yet is there, as a zombie.
+fn has_ended(process: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    stat.rsplit(')').next().is_none_or(|rest| matches!(rest.trim_start().chars().next(), None | Some('Z' | 'X')))
+}
+
 /// From now on: `how` as strace has it, e.g. `fsync:error=EIO:when=3`, for one file of the data directory.
 #[track_caller]
 fn inject(into: &Appliance, file: &str, how: &str) -> Injected {
@@ -80,7 +86,8 @@ fn inject(into: &Appliance, file: &str, how: &str) -> Injected {
     let strace = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let injected = Injected { strace, calls };
     let traced = into.process.id();
-    wait_for("every thread is traced", SOON, || is_traced(traced));
+    // What is injected may have ended it before anybody looks.
+    wait_for("every thread is traced", SOON, || is_traced(traced) || has_ended(traced));
     injected
 }
 
