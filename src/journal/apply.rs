@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Statement};
 use super::names::{self, GroupName, NUMBER_MAX, Names};
 use super::record::{self, Key, Table};
 use super::standing::Standing;
-use super::{Committed, FORGET_ROWS_MAX, Fatal, Op, Quarantined, Row, SeriesMeta, open};
+use super::{Age, Committed, FORGET_ROWS_MAX, Fatal, Op, Quarantined, Row, SeriesMeta, open};
 use crate::model::{Group, LogId, Request, WriteId};
 
 /// Why a transaction was not written. It was rolled back in both cases, as far as anyone can know.
@@ -163,6 +163,7 @@ impl<'c> Applier<'c> {
                     self.forget_cancelled(group, *older_than_ms, &mut committed)?
                 }
                 Op::Stopped(why) => self.stopped(group, why.as_deref())?,
+                Op::Age(age) => self.age(group, age)?,
             }
         }
         Ok(committed)
@@ -255,6 +256,12 @@ impl<'c> Applier<'c> {
         record::encode(&mut self.record, Key::stopped(group.tag), why);
         let sql =
             "INSERT INTO stopped (grp, body) VALUES (?1, ?2) ON CONFLICT (grp) DO UPDATE SET body = excluded.body";
+        self.execute(sql, (group.ix, &self.record))
+    }
+
+    fn age(&mut self, group: GroupName, age: &Age) -> Result<(), WriteError> {
+        record::encode(&mut self.record, Key::age(group.tag), age);
+        let sql = "INSERT INTO age (grp, body) VALUES (?1, ?2) ON CONFLICT (grp) DO UPDATE SET body = excluded.body";
         self.execute(sql, (group.ix, &self.record))
     }
 

@@ -79,6 +79,7 @@ pub enum RecordName {
     Series { group: Group, log: LogId },
     Position { group: Group, log: LogId, position: u64 },
     Stopped(Group),
+    Age(Group),
     Named(String),
     Database,
 }
@@ -94,6 +95,7 @@ impl std::fmt::Display for RecordName {
                 write!(f, "position {position} in series {log} of {group}")
             }
             RecordName::Stopped(group) => write!(f, "stop record of {group}"),
+            RecordName::Age(group) => write!(f, "age record of {group}"),
             RecordName::Named(name) => write!(f, "named value {name:?}"),
             RecordName::Database => f.write_str("database"),
         }

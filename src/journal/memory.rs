@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::standing::Standing;
-use super::{Committed, FORGET_ROWS_MAX, Here, LANE_SCAN_FACTOR, Op, Quarantined, Recovered, Row, SeriesMeta};
+use super::{Age, Committed, FORGET_ROWS_MAX, Here, LANE_SCAN_FACTOR, Op, Quarantined, Recovered, Row, SeriesMeta};
 use crate::model::{Group, Item, LogId, Request, WriteId};
 use crate::service::{Find, Found};
 
@@ -14,6 +14,7 @@ use crate::service::{Find, Found};
 pub struct Memory {
     groups: BTreeMap<Group, Shelf>,
     unsynced: std::collections::VecDeque<(Group, Vec<Op>)>,
+    place: u64,
 }
 
 /// The durable state of one group.
@@ -25,6 +26,7 @@ struct Shelf {
     series: BTreeMap<LogId, SeriesMeta>,
     quarantined: BTreeMap<WriteId, Quarantined>,
     stopped: Option<String>,
+    age: Age,
 }
 
 impl Memory {
@@ -54,6 +56,11 @@ impl Memory {
         Some(self.shelf(&group).apply(&ops))
     }
 
+    /// As if its file had been copied there.
+    pub fn move_to(&mut self, place: u64) {
+        self.place = place;
+    }
+
     /// Loses what was not synced.
     pub fn crash(&mut self) {
         self.unsynced.clear();
@@ -61,7 +68,8 @@ impl Memory {
 
     /// Everything a group's state machine needs to begin again. `lanes_max` bounds [`Recovered::lanes`].
     pub fn recover(&self, group: &Group, lanes_max: usize) -> Recovered {
-        self.groups.get(group).map(|shelf| shelf.recover(lanes_max)).unwrap_or_default()
+        let recovered = self.groups.get(group).map(|shelf| shelf.recover(lanes_max)).unwrap_or_default();
+        Recovered { place: self.place, ..recovered }
     }
 
     /// All rows that match, in order of their ids, with requests.
@@ -125,6 +133,7 @@ impl Shelf {
                 }
                 Op::ForgetCancelled { older_than_ms } => self.forget_cancelled(*older_than_ms, &mut committed),
                 Op::Stopped(why) => self.stopped = why.clone(),
+                Op::Age(age) => self.age = age.clone(),
             }
         }
         committed
@@ -223,6 +232,8 @@ impl Shelf {
             lanes: self.lanes(lanes_max),
             quarantined: self.quarantined.values().cloned().collect(),
             stopped: self.stopped.clone(),
+            age: self.age.clone(),
+            place: 0,
         }
     }
 

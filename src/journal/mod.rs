@@ -49,7 +49,7 @@ pub use names::NUMBER_MAX;
 pub use options::{Durability, OpenOptions, Space};
 pub use people::{Filter, ListState, Listed, Shown, Stats};
 pub use queue::{Done, Refusal};
-pub use row::{Fate, Here, Op, Origin, QuarantineReason, Quarantined, Row, SeriesMeta, WishHeld};
+pub use row::{Age, Fate, Here, Op, Origin, QuarantineReason, Quarantined, Row, SeriesMeta, WishHeld};
 pub use single::{NotWritten, Single};
 pub use space::free_bytes;
 pub use verify::Report;
@@ -71,6 +71,9 @@ pub struct Recovered {
     pub lanes: Vec<(Lane, LogId, u64)>,
     pub quarantined: Vec<Quarantined>,
     pub stopped: Option<String>,
+    pub age: Age,
+    /// Where the store lies now: another number than in [`Age::place`] means that its file was copied there. 0: cannot be told.
+    pub place: u64,
 }
 
 /// What a durable batch has done besides what was asked for in so many words.

@@ -10,8 +10,8 @@ use super::record::{self, Key, Table};
 use super::shared::Shared;
 use super::standing::Standing;
 use super::{
-    Damage, Error, Here, LANE_SCAN_FACTOR, QuarantineReason, Quarantined, RecordName, Recovered, Row, SeriesMeta, open,
-    schema,
+    Age, Damage, Error, Here, LANE_SCAN_FACTOR, QuarantineReason, Quarantined, RecordName, Recovered, Row, SeriesMeta,
+    open, schema,
 };
 use crate::model::{Group, Item, KeyHash, Lane, LogId, Request, WriteId};
 use crate::service::{Find, Found};
@@ -55,7 +55,10 @@ impl Reader {
 
     pub(super) fn recover(&mut self, group: &Group, lanes_max: usize) -> Result<Recovered, Error> {
         let snapshot = self.snapshot()?;
-        snapshot.names.group(group).map_or(Ok(Recovered::default()), |name| snapshot.recover(group, name, lanes_max))
+        match snapshot.names.group(group) {
+            Some(name) => snapshot.recover(group, name, lanes_max),
+            None => Ok(Recovered { place: snapshot.shared.place, ..Recovered::default() }),
+        }
     }
 
     pub(super) fn find(&mut self, group: &Group, find: Find) -> Result<Vec<Found>, Error> {
@@ -243,6 +246,8 @@ impl Snapshot<'_> {
             lanes: self.lanes(&series, lanes_max).map_err(failed())?,
             quarantined: quarantined.into_values().collect(),
             stopped: self.stopped(name)?,
+            age: self.age(group, name)?,
+            place: self.shared.place,
             series: series.into_iter().map(|(_, meta)| meta).collect(),
         })
     }
@@ -381,6 +386,21 @@ impl Snapshot<'_> {
             record::decode(Key::stopped(group.tag), &body)
                 .unwrap_or_else(|why| format!("the stop record is damaged: {why}"))
         }))
+    }
+
+    /// Without knowing what it has said, a store must not say anything: an error, not a guess.
+    fn age(&self, group: &Group, name: GroupName) -> Result<Age, Error> {
+        let body: Option<Vec<u8>> = self
+            .transaction
+            .query_row("SELECT body FROM age WHERE grp = ?1", [name.ix], |row| row.get(0))
+            .optional()
+            .map_err(Error::sqlite("read the age of the store"))?;
+        let Some(body) = body else { return Ok(Age::default()) };
+        record::decode(Key::age(name.tag), &body).map_err(|why| {
+            let damage = Damage { record: RecordName::Age(group.clone()), why };
+            self.report(&damage);
+            damage.into()
+        })
     }
 }
 

@@ -25,6 +25,7 @@ pub(super) enum Table {
     Quarantine = 4,
     Stopped = 5,
     Named = 6,
+    Age = 7,
 }
 
 /// Stands for a group or a name in the key of a record.
@@ -65,6 +66,9 @@ impl Key {
     }
     pub(super) fn stopped(tag: Tag) -> Self {
         Self { table: Table::Stopped, tag, id: NO_ID }
+    }
+    pub(super) fn age(tag: Tag) -> Self {
+        Self { table: Table::Age, tag, id: NO_ID }
     }
     pub(super) fn named(name: &str) -> Self {
         Self { table: Table::Named, tag: Tag::of_name(name), id: NO_ID }

@@ -144,6 +144,24 @@ pub struct Quarantined {
     pub status: u16,
 }
 
+/// What tells whether this store was put back to an older copy of itself (§12): see `service/restored.rs`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, SchemaRead, SchemaWrite)]
+pub struct Age {
+    /// Where the store lay when it was written ([`super::Recovered::place`]); 0 when that is not known.
+    pub place: u64,
+    /// No life of this store has said a status with this number or a higher one.
+    pub said_below: u64,
+    /// The highest number of a status heard of each store of each site, over all its lives, latest stores last; may lag behind
+    /// by a block.
+    pub heard: Vec<(SiteName, LogId, u64)>,
+}
+
+impl Age {
+    /// No file lies there: written when a peer has told that this store is stale, so that no later start takes it for current.
+    pub const NOWHERE: u64 = 1;
+    pub const PLACES_FROM: u64 = 2;
+}
+
 /// One change of the durable state of a group. All ops of one handled event go into one transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Op {
@@ -167,6 +185,7 @@ pub enum Op {
     },
     /// Stops or resumes following at this replica, with the reason shown to a person.
     Stopped(Option<String>),
+    Age(Age),
 }
 
 impl Op {
@@ -181,6 +200,7 @@ impl Op {
             }
             Op::Quarantine(quarantined) => 128 + quarantined.detail.len(),
             Op::Stopped(why) => 64 + why.as_ref().map_or(0, String::len),
+            Op::Age(age) => 64 + 64 * age.heard.len(),
             Op::Series(_) | Op::Release(_) | Op::Forget { .. } | Op::ForgetCancelled { .. } => 128,
         }
     }

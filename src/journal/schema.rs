@@ -12,7 +12,7 @@ pub(super) const FILE_NAME: &str = "holdfast.db";
 const APPLICATION_ID: i64 = 0x4846_4a4c;
 const BUSY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 /// One entry per schema version, each a step from the one before.
-const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql")];
 
 /// The one connection that writes and checkpoints.
 pub(super) fn open_writer(path: &Path, page_bytes: u32) -> Result<Connection, Error> {

@@ -1,15 +1,17 @@
 //! What the handles, the writer and the readers share.
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
+use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
 use super::open::{Life, Lock};
 use super::queue::Queue;
-use super::{Damage, Fatal, OpenOptions, RecordName};
+use super::{Age, Damage, Fatal, OpenOptions, RecordName};
 
 /// Broken records kept by name; more are only counted by `verify`.
 const DAMAGES_MAX: usize = 1_000;
@@ -26,6 +28,8 @@ pub(super) struct Shared {
     pub(super) fatal: watch::Sender<Option<Fatal>>,
     pub(super) damages: Damages,
     pub(super) database: PathBuf,
+    /// Of the database's file ([`super::Recovered::place`]).
+    pub(super) place: u64,
     pub(super) reserve_bytes: u64,
     #[cfg(test)]
     pub(super) pages_max: std::sync::atomic::AtomicU32,
@@ -46,6 +50,7 @@ impl Shared {
             batches: 0.into(),
             fatal: watch::Sender::new(None),
             damages: Damages::default(),
+            place: place_of(&database),
             database,
             reserve_bytes: options.reserve_bytes,
             #[cfg(test)]
@@ -53,6 +58,16 @@ impl Shared {
             _lock: lock,
         }
     }
+}
+
+/// The file's own number and the moment at which it was made: both stay as long as it is only moved within a disk, and no copy
+/// has them. 0 where the file system does not tell.
+fn place_of(file: &Path) -> u64 {
+    let Ok(metadata) = file.metadata() else { return 0 };
+    let made = metadata.created().ok().and_then(|made| made.duration_since(UNIX_EPOCH).ok());
+    let made_ns = made.map_or(0, |made| made.as_nanos());
+    let hash = Sha256::new().chain_update(metadata.ino().to_le_bytes()).chain_update(made_ns.to_le_bytes()).finalize();
+    u64::from_le_bytes(hash[..8].try_into().expect("SHA-256 has 32 bytes")).max(Age::PLACES_FROM)
 }
 
 /// Hands out numbers from a range whose end is durable before the numbers are.

@@ -3,7 +3,7 @@ use super::names::{self, GroupName, NUMBER_MAX};
 use super::reader::{Reader, Snapshot};
 use super::record::{self, Key, Table};
 use super::standing::Standing;
-use super::{Damage, Error, Quarantined, RecordName, Row, SeriesMeta};
+use super::{Age, Damage, Error, Quarantined, RecordName, Row, SeriesMeta};
 use crate::model::{Chain, Group, Item};
 
 /// Broken records that a report names; all are counted.
@@ -98,6 +98,7 @@ impl Snapshot<'_> {
             ("rows", "write WHERE grp NOT IN (SELECT ix FROM grp) OR (id >> 44) NOT IN (SELECT ix FROM log)"),
             ("quarantined writes", "quarantine WHERE grp NOT IN (SELECT ix FROM grp)"),
             ("stop records", "stopped WHERE grp NOT IN (SELECT ix FROM grp)"),
+            ("age records", "age WHERE grp NOT IN (SELECT ix FROM grp)"),
             ("series", "series WHERE grp NOT IN (SELECT ix FROM grp) OR log NOT IN (SELECT ix FROM log)"),
             ("positions", "place WHERE (at >> 44) NOT IN (SELECT ix FROM series)"),
         ] {
@@ -258,6 +259,15 @@ impl Snapshot<'_> {
             if let Some((group, name)) = self.names.groups().find(|(_, name)| name.ix == ix) {
                 let read = record::decode::<String>(Key::stopped(name.tag), row.get_ref(1)?.as_blob()?);
                 report.check(read.map_err(|why| Damage { record: RecordName::Stopped(group.clone()), why }));
+            }
+        }
+        let mut read = self.transaction.prepare("SELECT grp, body FROM age")?;
+        let mut rows = read.query([])?;
+        while let Some(row) = rows.next()? {
+            let ix: i64 = row.get(0)?;
+            if let Some((group, name)) = self.names.groups().find(|(_, name)| name.ix == ix) {
+                let read = record::decode::<Age>(Key::age(name.tag), row.get_ref(1)?.as_blob()?);
+                report.check(read.map_err(|why| Damage { record: RecordName::Age(group.clone()), why }));
             }
         }
         let mut read = self.transaction.prepare("SELECT name, body FROM named")?;

@@ -85,7 +85,7 @@ impl Default for Limits {
         Self {
             connect: Duration::from_secs(5),
             redial_first: Duration::from_millis(250),
-            redial_max: Duration::from_secs(15),
+            redial_max: Duration::from_secs(5),
             redial_refused: Duration::from_secs(30),
             beat: Duration::from_secs(1),
             dead_after: Duration::from_secs(3),

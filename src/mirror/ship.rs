@@ -97,6 +97,8 @@ impl Core {
             return;
         }
         peer.status_count = status.count;
+        self.compare_ages(cx, &from, &status);
+        let Some(peer) = self.peers.get_mut(&from) else { return };
         (peer.healthy, peer.lag_ms) = (status.healthy, status.lag_ms);
         let mut logs = Vec::new();
         for line in status.cursors {
@@ -116,6 +118,7 @@ impl Core {
         for log in logs {
             self.ship_to(cx, &from, log);
         }
+        self.has_spoken(cx, &from);
     }
 
     fn peer_cursor(&mut self, cx: &mut Cx, from: &SiteName, line: Cursor) {
@@ -155,16 +158,6 @@ impl Core {
             sent: cursor.sent.max(line.received),
             ..*cursor
         };
-    }
-
-    /// This store was restored from a copy, or its directory copied: positions it gives now were given before, and what it
-    /// accepts would never arrive (G1). It takes no more.
-    fn stop_for_fork(&mut self, cx: &mut Cx, peer: &SiteName) {
-        self.forked = true;
-        let why = format!(
-            "{peer} knows another past of this site's own log: data_dir was restored from a copy, or is in use twice"
-        );
-        self.stop(cx, why);
     }
 
     /// This store is new, and a peer has writes of this site's earlier one: what the service here holds of them nobody knows.
@@ -212,17 +205,21 @@ impl Core {
     }
 
     pub(crate) fn say_status_to(&mut self, cx: &mut Cx, to: SiteName) {
-        self.statuses_said += 1;
+        let count = self.next_status(cx);
+        let held = self.is_held();
         let cursors = self.series.values().map(|s| Cursor {
             log: s.log,
             site: s.site.clone(),
             received: s.received,
             chain: s.chain,
             decided: s.decided,
-            want: s.log != self.own && self.source_of(s).is_some_and(|source| *source == to),
+            want: !held && s.log != self.own && self.source_of(s).is_some_and(|source| *source == to),
         });
         let status = Status {
-            count: self.statuses_said,
+            count,
+            log: self.own,
+            counts: !held,
+            heard: self.heard_of(&to),
             healthy: self.healthy && self.stopped.is_none(),
             lag_ms: self.lag_ms(cx.ms()),
             cursors: cursors.collect(),
@@ -230,14 +227,14 @@ impl Core {
         cx.out.push(Effect::Send { to, message: Message::Status(status) });
     }
 
-    /// Where a series is fetched: from its origin, else from the connected peer that has most of it.
+    /// Where a series is fetched: from the connected peer that has most of it; from its origin, unless that was put back to an
+    /// older copy.
     fn source_of(&self, series: &Series) -> Option<&SiteName> {
-        if let Some((site, _)) = self.peers.get_key_value(&series.site).filter(|(_, p)| p.linked) {
-            return Some(site);
-        }
-        let received = |p: &crate::service::peer::Peer| p.cursors.get(&series.log).map_or(0, |c| c.received);
+        let rank = |site: &SiteName, peer: &crate::service::peer::Peer| {
+            (peer.cursors.get(&series.log).map_or(0, |c| c.received), *site == series.site)
+        };
         let linked = self.peers.iter().filter(|(_, p)| p.linked);
-        linked.max_by(|(a, p), (b, q)| received(p).cmp(&received(q)).then(b.cmp(a))).map(|(site, _)| site)
+        linked.max_by(|(a, p), (b, q)| rank(a, p).cmp(&rank(b, q)).then(b.cmp(a))).map(|(site, _)| site)
     }
 
     /// All other replicas have decided so much of a series.

@@ -47,9 +47,9 @@ impl Blocked {
         self.waiting.contains_key(&Dependency::Id(id))
     }
 
-    /// Who waits for what, for people.
+    /// Who waits for what, for people: what is named by its id first, it often holds up all the others.
     pub fn iter(&self) -> impl Iterator<Item = (WriteId, Dependency)> + '_ {
-        self.waiting.iter().flat_map(|(&on, waiting)| waiting.iter().map(move |&id| (id, on)))
+        self.waiting.iter().rev().flat_map(|(&on, waiting)| waiting.iter().map(move |&id| (id, on)))
     }
 }
 

@@ -544,6 +544,10 @@ impl Core {
     /// Deletes what is decided everywhere and old enough (§3.7).
     pub(crate) fn clean(&mut self, cx: &mut Cx) {
         const CLEAN_EVERY_MS: u64 = 60_000;
+        self.at(cx.ms() + CLEAN_EVERY_MS, Timer::Clean);
+        if self.is_held() {
+            return;
+        }
         let keep_ms = self.settings.retain_ms.max(self.settings.key_ttl_ms);
         if let Some(older_than_ms) = cx.now.clock_ms.checked_sub(keep_ms) {
             let logs: Vec<_> = self.series.keys().copied().collect();
@@ -555,6 +559,5 @@ impl Core {
             }
             cx.persist(Op::ForgetCancelled { older_than_ms });
         }
-        self.at(cx.ms() + CLEAN_EVERY_MS, Timer::Clean);
     }
 }

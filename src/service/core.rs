@@ -5,11 +5,12 @@ use std::sync::Arc;
 use super::accept::{Asking, Looking};
 use super::chooser::Chooser;
 use super::peer::Peer;
+use super::restored::Hold;
 use super::write::{Stage, Write};
 use super::{Bug, Effect, Event, Note, Now, Reply, ReqId, Settings};
 use crate::dedup::Ring;
 use crate::idempotency::KeyTable;
-use crate::journal::{Op, Quarantined};
+use crate::journal::{Age, Op, Quarantined};
 use crate::mirror::Series;
 use crate::model::{After, Item, KeyHash, Lane, LogId, SiteName, WriteId};
 use crate::replay::{Blocked, LaneMemory, LaneState};
@@ -134,6 +135,12 @@ pub struct Core {
     pub(crate) past: BTreeSet<LogId>,
     /// A peer knows another past of the own log: nothing more is accepted.
     pub(crate) forked: bool,
+    /// What this store knows of its own age, and of others'.
+    pub(crate) age: Age,
+    /// Where it lies now ([`crate::journal::Recovered::place`]).
+    pub(crate) place: u64,
+    /// Nothing is done here: it is an older copy, or may be one.
+    pub(crate) hold: Option<Hold>,
     /// Divergences in a row.
     pub(crate) divergences: u32,
     pub(crate) chooser: Chooser,
@@ -156,6 +163,19 @@ impl Core {
     /// Learns one thing. Everything pushed to `out` by one call is one transaction and what follows from it.
     pub fn handle(&mut self, now: Now, event: Event, out: &mut Vec<Effect>) {
         let cx = &mut Cx { now, out };
+        if self.is_held() {
+            self.handle_held(cx, event);
+        } else {
+            self.learn(cx, event);
+        }
+        self.fire_timers(cx);
+        self.work_off(cx);
+        if self.status_due {
+            self.say_status_soon(cx);
+        }
+    }
+
+    fn learn(&mut self, cx: &mut Cx, event: Event) {
         match event {
             Event::Submit { req, id, write } => self.submit(cx, req, id, write),
             Event::AwaitSeen { req, seen, deadline_ms } => self.await_seen(cx, req, seen, deadline_ms),
@@ -171,11 +191,6 @@ impl Core {
             Event::Fingerprint(fingerprint) => self.hinted(fingerprint),
             Event::Operator { req, id, operation } => self.operate(cx, req, id, operation),
             Event::Tick => {}
-        }
-        self.fire_timers(cx);
-        self.work_off(cx);
-        if self.status_due {
-            self.say_status_soon(cx);
         }
     }
 

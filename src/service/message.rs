@@ -22,8 +22,14 @@ pub struct Cursor {
 /// Said when a link comes up, when something changed, and now and then.
 #[derive(Clone, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
 pub struct Status {
-    /// Counts what the sender has said in this life: an older one that was overtaken says nothing.
+    /// Counts what the sender has said: an older one that was overtaken says nothing.
     pub count: u64,
+    /// The sender's own log.
+    pub log: LogId,
+    /// No life of that log's store uses `count` again: to be remembered (§12).
+    pub counts: bool,
+    /// The highest number that the sender has heard of each store of the receiver, over all its lives.
+    pub heard: Vec<(LogId, u64)>,
     /// The sender's replica can decide: healthy and not stopped.
     pub healthy: bool,
     /// Age of the oldest write that the sender's replica has received and not decided, milliseconds.

@@ -18,6 +18,7 @@ mod outbox;
 pub(crate) mod outcome;
 pub(crate) mod peer;
 mod recover;
+mod restored;
 mod settings;
 mod task;
 #[cfg(test)]

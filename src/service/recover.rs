@@ -55,6 +55,10 @@ impl Core {
             stopped: recovered.stopped,
             past: BTreeSet::new(),
             forked: false,
+            statuses_said: recovered.age.said_below,
+            age: recovered.age,
+            place: recovered.place,
+            hold: None,
             divergences: 0,
             chooser: Chooser::new(settings.order.clone(), settings.lag_ms),
             shadows_here: BTreeSet::new(),
@@ -65,7 +69,6 @@ impl Core {
             concurrent: 0,
             status_due: false,
             next_status_ms: now.mono_ms,
-            statuses_said: 0,
             settings,
         };
         let cx = &mut Cx { now, out };
@@ -82,18 +85,24 @@ impl Core {
         for (lane, log, position) in recovered.lanes.into_iter().rev() {
             core.lane_memory.applied(lane, WriteId { log, n: 0 }, Some(position));
         }
-        // In order of acceptance, so that queued writes and lanes keep it.
-        let mut open = recovered.open;
-        open.sort_by_key(|found| found.row.id);
-        for found in open {
-            core.recover_write(cx, found);
+        let open = core.consider_age(cx, recovered.open);
+        if !core.is_held() {
+            core.begin(cx, open);
         }
-        let logs: Vec<LogId> = core.series.keys().copied().collect();
-        core.work.extend(logs.into_iter().map(Work::Load));
         core.at(now.mono_ms, Timer::Status);
         core.at(now.mono_ms, Timer::Clean);
         core.work_off(cx);
         core
+    }
+
+    /// Takes up what the journal holds open.
+    pub(crate) fn begin(&mut self, cx: &mut Cx, mut open: Vec<super::Found>) {
+        // In order of acceptance, so that queued writes and lanes keep it.
+        open.sort_by_key(|found| found.row.id);
+        for found in open {
+            self.recover_write(cx, found);
+        }
+        self.work.extend(self.series.keys().map(|log| Work::Load(*log)));
     }
 
     fn recover_write(&mut self, cx: &mut Cx, found: super::Found) {

@@ -106,6 +106,8 @@ pub enum Bug {
     KeyExpiresWhileOpen,
     /// A decision that comes late is applied over later writes of its lane.
     LatePutApplied,
+    /// A store that was put back to an older copy goes on as if nothing had happened, and gives numbers again.
+    NumberReusedAfterRestore,
 }
 
 impl Settings {

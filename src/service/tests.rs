@@ -1,7 +1,7 @@
 //! What takes more than the simulator's world: single events, and what the machine says.
 use super::testing::{answer, item, request, settings};
 use super::*;
-use crate::journal::{Memory, Op};
+use crate::journal::{Age, Memory, Op};
 use crate::model::{After, Chain, Group, LogId, Outcome, SiteName, WriteId};
 
 const NOW: Now = Now { mono_ms: 1_000, wall_ms: 1_000, clock_ms: 1_000 };
@@ -31,7 +31,8 @@ fn linked_core() -> Core {
 fn status(of: LogId, count: u64) -> Event {
     let cursor =
         Cursor { log: of, site: SiteName::new("a"), received: 3, chain: Chain([3; 8]), decided: 3, want: false };
-    let status = Status { count, healthy: true, lag_ms: 0, cursors: vec![cursor] };
+    let status =
+        Status { count, log: log(2), counts: true, heard: Vec::new(), healthy: true, lag_ms: 0, cursors: vec![cursor] };
     Event::Message { from: SiteName::new("b"), message: Message::Status(status) }
 }
 
@@ -69,7 +70,7 @@ fn a_store_that_others_know_more_of_takes_no_more_writes() {
     let mut core = linked_core();
     let said = handle(&mut core, status(log(1), 1));
     assert!(said.iter().any(|effect| matches!(effect, Effect::Note(Note::Fork { .. }))));
-    assert!(core.view(NOW).stopped.is_some_and(|why| why.contains("another past")));
+    assert!(core.view(NOW).stopped.is_some_and(|why| why.contains("knows a later past")));
 }
 
 /// The other site decides meanwhile, and what it answers comes after what this site made with its earlier store.
@@ -88,4 +89,103 @@ fn a_new_store_with_a_past_answers_what_the_other_site_decides() {
     let said = handle(&mut core, Event::Message { from: SiteName::new("b"), message: word });
     let answered = |effect: &Effect| matches!(effect, Effect::Reply { req: ReqId(1), reply: Reply::Answer { .. } });
     assert!(said.iter().any(answered), "{said:?}");
+}
+
+/// A store that lay at place 5 when it was written, has said statuses below 33, and lies at `place` now.
+fn moved_core(place: u64) -> Core {
+    let group = Group { service: "pos".into(), store: String::new() };
+    let mut memory = Memory::new();
+    memory.apply(&group, &[Op::Age(Age { place: 5, said_below: 33, heard: Vec::new() })]);
+    memory.move_to(place);
+    let settings = Settings { order: vec![SiteName::new("a")], ..settings("a", &["a", "b", "c"]) };
+    let mut core = Core::recover(settings, log(1), memory.recover(&group, 64), NOW, &mut Vec::new());
+    handle(&mut core, Event::Health { healthy: true });
+    for peer in ["b", "c"] {
+        handle(&mut core, Event::LinkUp { peer: SiteName::new(peer) });
+    }
+    core
+}
+
+fn speaks(from: &str, heard: u64) -> Event {
+    let (log, heard) = (log(2), vec![(log(1), heard)]);
+    let status = Status { count: 1, log, counts: true, heard, healthy: true, lag_ms: 0, cursors: Vec::new() };
+    Event::Message { from: SiteName::new(from), message: Message::Status(status) }
+}
+
+fn is_taken(core: &mut Core, n: u64) -> bool {
+    let id = WriteId { log: log(1), n };
+    let write = NewWrite {
+        facts: item(log(1), 1, 0).facts,
+        request: request("POST", "/sales"),
+        seen: After::new(),
+        refuse_stale: false,
+    };
+    let said = handle(core, Event::Submit { req: ReqId(n), id, write });
+    let refused = |effect: &Effect| {
+        matches!(effect, Effect::Reply { reply: Reply::Problem { problem: crate::model::Problem::StoreDown, .. }, .. })
+    };
+    assert!(said.iter().any(|effect| refused(effect) || matches!(effect, Effect::Attempt(_))), "{said:?}");
+    !said.iter().any(refused)
+}
+
+#[test]
+fn a_copy_does_nothing_before_all_others_have_spoken() {
+    let mut core = moved_core(6);
+    assert!(!is_taken(&mut core, 1), "it may be an old one");
+    handle(&mut core, speaks("b", 32));
+    assert!(!is_taken(&mut core, 2), "c may know more");
+    let said = handle(&mut core, speaks("c", 0));
+    assert!(said.iter().any(|effect| matches!(effect, Effect::Persist(Op::Age(age)) if age.place == 6)));
+    assert!(is_taken(&mut core, 3) && core.view(NOW).stopped.is_none());
+    assert!(is_taken(&mut moved_core(5), 1), "where it was");
+}
+
+#[test]
+fn a_copy_of_which_others_have_heard_more_is_stale_for_good() {
+    let mut core = moved_core(6);
+    handle(&mut core, speaks("c", 0));
+    let said = handle(&mut core, speaks("b", 33));
+    assert!(said.iter().any(|effect| matches!(effect, Effect::Persist(Op::Age(age)) if age.place == Age::NOWHERE)));
+    handle(&mut core, speaks("b", 33));
+    assert!(!is_taken(&mut core, 1));
+    let resume = Event::Operator { req: ReqId(9), id: None, operation: Operation::Resume };
+    let said = handle(&mut core, resume);
+    assert!(
+        said.iter().any(|effect| matches!(effect, Effect::Reply { reply: Reply::Rejected { .. }, .. })),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn a_person_may_say_that_a_copy_is_the_latest() {
+    let mut core = moved_core(6);
+    let resume = Event::Operator { req: ReqId(9), id: None, operation: Operation::Resume };
+    assert!(handle(&mut core, resume).contains(&Effect::Reply { req: ReqId(9), reply: Reply::Done }));
+    assert!(is_taken(&mut core, 1));
+    // They remember more after all.
+    handle(&mut core, speaks("b", 99));
+    assert!(core.view(NOW).stopped.is_some_and(|why| why.contains("knows a later past")));
+    assert!(!is_taken(&mut core, 2));
+}
+
+#[test]
+fn what_peers_remember_of_this_site_is_below_what_it_has_reserved() {
+    let mut core = moved_core(5);
+    // What it has said until now has reserved the first.
+    let mut reserved = 33 + 2 * 16;
+    for n in 1..200 {
+        let now = Now { mono_ms: 1_000 + n * 600, ..NOW };
+        let mut said = Vec::new();
+        core.handle(now, Event::Tick, &mut said);
+        for effect in said {
+            match effect {
+                Effect::Persist(Op::Age(age)) => reserved = age.said_below,
+                Effect::Send { message: Message::Status(status), .. } => {
+                    assert!(status.counts && status.count < reserved, "{} of {reserved}", status.count);
+                }
+                _ => {}
+            }
+        }
+    }
+    assert!(reserved > 200);
 }

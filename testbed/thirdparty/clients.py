@@ -98,7 +98,8 @@ class Client(threading.Thread):
             self.shared.count(write.phase, self.site, write.method, status, headers)
             if write.first is None:
                 write.first = status
-            again = again_later(status, answer)
+            # Healed is the line; the link over it takes some seconds more.
+            again = again_later(status, answer) or (is_busy(status, answer) and write.phase == "healing")
             if not again or time.monotonic() > until:
                 break
             time.sleep(min(float(headers.get("Retry-After", 1)), 0.5))
@@ -165,7 +166,7 @@ class Client(threading.Thread):
         while True:
             status, headers, answer = self.send(site, write.method, write.path, write.body, write.key)
             self.shared.count_retry(write.phase, site == self.site, status, headers)
-            again = again_later(status, answer)
+            again = again_later(status, answer) or (is_busy(status, answer) and write.phase == "healing")
             if not again or time.monotonic() > until:
                 break
             time.sleep(min(float(headers.get("Retry-After", 1)), 0.5))

@@ -228,6 +228,24 @@ fn a_stop_is_kept_until_it_is_lifted() {
 }
 
 #[test]
+fn the_age_that_was_written_last_is_kept() {
+    on_both(|store| {
+        let g = group("s");
+        assert_eq!(store.recover(&g, 1).age, Age::default());
+        for said_below in [17, 33] {
+            let age = Age {
+                place: 5,
+                said_below,
+                heard: vec![(SiteName::new("b"), log(2), 4), (SiteName::new("c"), log(1), 8)],
+            };
+            store.apply(&g, vec![Op::Age(age.clone())]);
+            assert_eq!(store.recover(&g, 1).age, age);
+        }
+        assert_eq!(store.recover(&group("other"), 1).age, Age::default());
+    });
+}
+
+#[test]
 fn the_memory_loses_a_suffix_of_whole_batches_in_a_crash() {
     let (g, mut memory) = (group("s"), Memory::new());
     for n in 1..=3 {

@@ -13,6 +13,7 @@ fn damaged(change: &str) -> (tempfile::TempDir, Journal) {
         Op::Row(Box::new(sending(id(log(1), 9)))),
         Op::Quarantine(quarantined),
         Op::Stopped(Some("why".into())),
+        Op::Age(Age { place: 5, said_below: 17, heard: Vec::new() }),
     ]);
     Store::apply(&mut journal, &group("s"), ops);
     assert!(block_on(journal.verify()).unwrap().is_whole(), "{:?}", block_on(journal.verify()));
@@ -87,8 +88,8 @@ fn a_record_in_another_ones_place_is_broken_because_the_crc_covers_the_key() {
     let (_dir, journal) = damaged("UPDATE grp SET service = 'other'");
     assert_eq!(
         broken(&journal).len(),
-        4 + 4 + 1 + 1 + 1,
-        "rows, requests, quarantine, series and stop are of another group"
+        4 + 4 + 1 + 1 + 1 + 1,
+        "rows, requests, quarantine, series, stop and age are of another group"
     );
 }
 
@@ -143,6 +144,14 @@ fn what_is_quarantined_or_stopped_stays_so_when_its_record_breaks() {
     assert_eq!(recovered.quarantined[0].reason, QuarantineReason::Damaged);
     assert!(recovered.stopped.unwrap().contains("damaged"));
     assert_eq!(broken(&journal), [RecordName::Quarantined(id(log(1), 2)), RecordName::Stopped(group("s"))]);
+}
+
+#[test]
+fn with_a_broken_age_nothing_is_begun() {
+    let (_dir, journal) = damaged(&bend("age", ""));
+    let error = journal.recover(&group("s"), 9).unwrap_err();
+    assert!(error.to_string().contains("age record of s"), "{error}");
+    assert_eq!(broken(&journal), [RecordName::Age(group("s"))]);
 }
 
 #[test]

@@ -15,6 +15,7 @@ enum Action {
     Forget { log: u8, up_to: u8, older_than: u8 },
     ForgetCancelled { older_than: u8 },
     Stop { on: bool },
+    Age { said_below: u8 },
 }
 
 fn action() -> impl Strategy<Value = Action> {
@@ -30,6 +31,7 @@ fn action() -> impl Strategy<Value = Action> {
         1 => (0..2u8, 0..9u8, any::<u8>()).prop_map(|(log, up_to, older_than)| Action::Forget { log, up_to, older_than }),
         1 => any::<u8>().prop_map(|older_than| Action::ForgetCancelled { older_than }),
         1 => any::<bool>().prop_map(|on| Action::Stop { on }),
+        1 => any::<u8>().prop_map(|said_below| Action::Age { said_below }),
     ]
 }
 
@@ -109,6 +111,7 @@ fn op(action: &Action, group: usize, positions: &mut Positions) -> Op {
         }
         Action::ForgetCancelled { older_than } => Op::ForgetCancelled { older_than_ms: older_than.into() },
         Action::Stop { on } => Op::Stopped(on.then(|| "why".into())),
+        Action::Age { said_below } => Op::Age(Age { place: 5, said_below: said_below.into(), heard: Vec::new() }),
     }
 }
 

@@ -91,8 +91,45 @@ fn a_newer_schema_is_refused_and_left_alone() {
     rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let before = std::fs::read(&path).unwrap();
     let error = Journal::open(&options(&dir)).err().unwrap();
-    assert!(error.to_string().contains("schema version 99, this binary knows versions up to 1"), "{error}");
+    assert!(error.to_string().contains("schema version 99, this binary knows versions up to 2"), "{error}");
     assert_eq!(std::fs::read(&path).unwrap(), before);
+}
+
+#[test]
+fn a_journal_of_the_first_schema_is_brought_up_to_date_and_keeps_what_it_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut journal = Journal::open(&options(&dir)).unwrap();
+    Store::apply(&mut journal, &group("s"), vec![Op::Row(Box::new(sending(id(log(1), 1))))]);
+    drop(journal);
+    let database = rusqlite::Connection::open(dir.path().join("holdfast.db")).unwrap();
+    database.execute_batch("DROP TABLE age; PRAGMA user_version = 1;").unwrap();
+    drop(database);
+    let mut journal = Journal::open(&options(&dir)).unwrap();
+    let recovered = journal.recover(&group("s"), 1).unwrap();
+    assert_eq!((recovered.open.len(), recovered.age), (1, Age::default()));
+    let age = Age { place: 7, said_below: 17, heard: vec![(SiteName::new("b"), log(2), 3)] };
+    Store::apply(&mut journal, &group("s"), vec![Op::Age(age.clone())]);
+    assert_eq!(journal.recover(&group("s"), 1).unwrap().age, age);
+}
+
+#[test]
+fn a_copy_lies_in_another_place_and_what_was_renamed_does_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = |data: &std::path::Path| {
+        let options = OpenOptions { data_dir: data.to_owned(), ..options(&dir) };
+        Journal::open(&options).unwrap().recover(&group("s"), 1).unwrap().place
+    };
+    let (first, renamed, copy) = (dir.path().join("a"), dir.path().join("b"), dir.path().join("c"));
+    let there = place(&first);
+    assert!(there >= Age::PLACES_FROM && place(&first) == there);
+    std::fs::rename(&first, &renamed).unwrap();
+    assert_eq!(place(&renamed), there);
+    std::fs::create_dir(&copy).unwrap();
+    std::fs::copy(renamed.join("holdfast.db"), copy.join("holdfast.db")).unwrap();
+    assert_ne!(place(&copy), there);
+    // Over the one that was there, in the same file: only others can tell.
+    std::fs::copy(copy.join("holdfast.db"), renamed.join("holdfast.db")).unwrap();
+    assert_eq!(place(&renamed), there);
 }
 
 #[test]

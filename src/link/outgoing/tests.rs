@@ -20,7 +20,15 @@ fn status(lag_ms: u64, wants: &[(u8, u64, bool)]) -> Message {
         decided: 0,
         want,
     };
-    Message::Status(Status { count: 7, healthy: true, lag_ms, cursors: wants.iter().map(cursor).collect() })
+    Message::Status(Status {
+        count: 7,
+        log: log(9),
+        counts: true,
+        heard: Vec::new(),
+        healthy: true,
+        lag_ms,
+        cursors: wants.iter().map(cursor).collect(),
+    })
 }
 /// A page over as many positions as it pretends; the items do not matter here.
 fn page(n: u8, from: u64, items: usize) -> Message {

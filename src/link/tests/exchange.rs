@@ -10,7 +10,15 @@ use crate::wire::samples::{SAMPLES, log, page};
 
 fn wanting(log: LogId, received: u64) -> Message {
     let cursor = Cursor { log, site: site("store-042"), received, chain: Chain::default(), decided: 0, want: true };
-    Message::Status(Status { count: 7, healthy: true, lag_ms: 0, cursors: vec![cursor] })
+    Message::Status(Status {
+        count: 7,
+        log,
+        counts: true,
+        heard: vec![],
+        healthy: true,
+        lag_ms: 0,
+        cursors: vec![cursor],
+    })
 }
 fn page_from(from: u64) -> Page {
     let mut page = page(1, 300);
@@ -64,7 +72,18 @@ async fn the_dialling_side_fetches_the_pages_that_it_wants() {
     }
     assert_eq!((cloud.state("store-042").dropped, store.state("cloud").refused), (0, 0));
     // Nothing is fetched any more once it is not wanted; the page waits, bounded.
-    store.send("cloud", Message::Status(Status { count: 7, healthy: true, lag_ms: 0, cursors: vec![] }));
+    store.send(
+        "cloud",
+        Message::Status(Status {
+            count: 7,
+            log: log(),
+            counts: true,
+            heard: vec![],
+            healthy: true,
+            lag_ms: 0,
+            cursors: vec![],
+        }),
+    );
     cloud.message().await;
     // A read on the same connection comes after the end of the fetch that was parked there.
     for _ in 0..2 {

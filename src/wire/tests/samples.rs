@@ -101,7 +101,15 @@ pub fn status() -> Message {
         decided: 8,
         want: true,
     };
-    Message::Status(Status { count: 7, healthy: true, lag_ms: 12, cursors: vec![cursor] })
+    Message::Status(Status {
+        count: 7,
+        log: log(),
+        counts: true,
+        heard: vec![(log(), 5)],
+        healthy: true,
+        lag_ms: 12,
+        cursors: vec![cursor],
+    })
 }
 pub fn wish(body: usize) -> Message {
     Message::Wish(Box::new(Wish {

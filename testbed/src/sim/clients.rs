@@ -144,7 +144,8 @@ impl<M: Machine> World<M> {
         self.history.write(name).submissions[submission].arrived = true;
         let id = self.sites[site].fresh_id(Self::log(site));
         let req = self.sites[site].fresh_req();
-        self.ids.insert(id, name);
+        // A store that is an older copy is handed numbers that it gave before, and takes nothing.
+        self.ids.entry(id).or_insert(name);
         let (life, wall_ms) = (self.sites[site].life, self.now(site).wall_ms);
         let waiting = Waiting { client, attempt, name, submission };
         self.sites[site].waiting.insert(req.0, waiting);

@@ -247,7 +247,8 @@ impl<M: Machine> World<M> {
                     self.history.quarantine(Report { site, name, reason });
                 }
             }
-            // Nobody was restored from a copy, and nobody speaks another language, in this world.
+            // Nobody else was restored from a copy, and nobody speaks another language, in this world.
+            Note::Fork { .. } if self.history.gone.is_some() => {}
             Note::Fork { peer, log } => {
                 self.history.broken.push((0, format!("site {site} sees a fork of {log} at {peer}")));
             }

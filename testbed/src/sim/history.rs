@@ -120,6 +120,14 @@ pub struct Report {
     pub reason: QuarantineReason,
 }
 
+/// A site whose store was put back to an older copy: it takes and applies nothing any more.
+#[derive(Clone, Copy, Debug)]
+pub struct Gone {
+    pub site: usize,
+    pub copied: Moment,
+    pub back: Moment,
+}
+
 #[derive(Clone, Debug, Default)]
 pub struct History {
     pub sites: usize,
@@ -146,6 +154,9 @@ pub struct History {
     pub disturbed: Option<Moment>,
     /// Writes that a reader had seen, at sites that served it as fresh without having them.
     pub stale_reads: Vec<(Name, usize)>,
+    pub gone: Option<Gone>,
+    /// At the end another site waits for what only the store that is gone knew.
+    pub hindered: bool,
     /// Errors that need no judge: asserts of the world itself.
     pub broken: Vec<(Name, String)>,
 }
@@ -153,6 +164,19 @@ pub struct History {
 impl History {
     pub fn new(sites: usize) -> Self {
         Self { sites, applied: vec![Vec::new(); sites], crashes: vec![Vec::new(); sites], ..Self::default() }
+    }
+
+    pub fn is_gone(&self, site: usize) -> bool {
+        self.gone.is_some_and(|gone| gone.site == site)
+    }
+
+    /// It was taken at the site whose store is gone, and the copy that came back knows nothing of its outcome: a disk that was
+    /// lost before a peer confirmed receipt loses what only it had.
+    pub fn went_with_the_store(&self, name: Name) -> bool {
+        let Some(Gone { site, copied, back }) = self.gone else { return false };
+        let write = &self.writes[&name];
+        let taken = write.submissions.iter().any(|s| s.site == site && s.at < back);
+        taken && !write.told.iter().any(|told| told.site == site && told.at < copied && told.said.is_success())
     }
 
     pub fn next(&mut self) -> Moment {

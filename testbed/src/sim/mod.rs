@@ -22,6 +22,7 @@ mod network;
 mod oracle;
 mod person;
 mod plan;
+mod restore;
 mod rng;
 mod run;
 mod shrink;

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast::journal::QuarantineReason;
 
-use super::history::{Application, History, Method, Moment, Name, Report, Said};
+use super::history::{Application, History, Method, Moment, Name, Report, Said, Write};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
@@ -43,9 +43,11 @@ pub fn judge(history: &History) -> Vec<Violation> {
 pub fn first_difference(history: &History, quarantined: &BTreeSet<Report>) -> Option<(Name, usize)> {
     let excused: BTreeSet<Name> = quarantined.iter().map(|report| report.name).collect();
     let sets: Vec<BTreeSet<Name>> = history.applied.iter().map(|log| log.iter().map(|a| a.name).collect()).collect();
-    let union: BTreeSet<Name> = sets.iter().flatten().copied().collect();
-    let missing = |name: Name| (0..sets.len()).find(|&site| !sets[site].contains(&name)).map(|site| (name, site));
-    union.difference(&excused).find_map(|&name| missing(name))
+    let there = || (0..sets.len()).filter(|&site| !history.is_gone(site));
+    let union: BTreeSet<Name> = there().flat_map(|site| &sets[site]).copied().collect();
+    let missing = |name: Name| there().find(|&site| !sets[site].contains(&name)).map(|site| (name, site));
+    let excused_too = |name: &&Name| history.hindered || history.went_with_the_store(**name);
+    union.difference(&excused).filter(|name| !excused_too(name)).find_map(|&name| missing(name))
 }
 
 /// G1: an acknowledged success is applied at every replica, or in quarantine.
@@ -61,11 +63,12 @@ fn nothing_lost(history: &History, found: &mut Vec<Violation>) {
             && !write.refused_by_rule
             && write.touched.is_empty()
             && reused(history, name).is_none();
-        if !(promised || owed) || quarantined.contains(&name) {
+        let gone = history.hindered || history.went_with_the_store(name);
+        if !(promised || owed) || quarantined.contains(&name) || gone {
             continue;
         }
         for (site, set) in sets.iter().enumerate() {
-            if !set.contains(&name) {
+            if !set.contains(&name) && !history.is_gone(site) {
                 let told = if promised { "acknowledged" } else { "queued" };
                 let what = format!("write {name} was {told} and is not applied at site {site}, nor in quarantine");
                 found.push(Violation { guarantee: "G1", writes: vec![name], what });
@@ -128,10 +131,17 @@ fn renewals(history: &History) -> BTreeMap<Name, Vec<Moment>> {
         for (application, site) in applications {
             let attempt = &history.attempts[application.attempt];
             let parked = history.quarantined_once.keys().any(|report| report.name == name);
-            let everywhere = parked || having.values().filter(|&&at| at < attempt.wanted).count() == history.sites;
+            let everywhere = parked || {
+                let has = |site: usize| having.get(&site).is_some_and(|&at| at < attempt.wanted);
+                (0..history.sites).all(|site| has(site) || history.is_gone(site))
+            };
             let is_over = attempt.wanted_ms >= since_ms + history.key_ttl_ms;
             // Else it is the same write once more, by a rule. What was sent first may be looked at last.
             let before = renewed.get(&name).map_or(0, Vec::len);
+            if having.contains_key(&site) && is_another_try(history, &history.writes[&name], site, application) {
+                having.insert(site, application.at);
+                continue;
+            }
             let asked = submissions.iter().filter(|s| s.at < attempt.wanted).count() > before + 1;
             if having.contains_key(&site) && everywhere && is_over && asked {
                 renewed.entry(name).or_default().push(application.at);
@@ -142,6 +152,14 @@ fn renewals(history: &History) -> BTreeMap<Name, Vec<Moment>> {
         }
     }
     renewed
+}
+
+/// An idempotent method is tried again here, because no try before it was answered.
+fn is_another_try(history: &History, write: &Write, site: usize, again: &Application) -> bool {
+    let wanted = history.attempts[again.attempt].wanted;
+    let before = history.applied[site].iter().rev().find(|a| a.name == again.name && a.at < again.at);
+    let known = before.and_then(|a| history.attempts[a.attempt].known).is_some_and(|at| at < wanted);
+    write.method.is_idempotent() && !known
 }
 
 fn may_repeat(history: &History, site: usize, again: &Application, earlier: &[&Application]) -> bool {
@@ -369,7 +387,11 @@ fn late_decisions(history: &History, found: &mut Vec<Violation>) {
                 found.push(Violation { guarantee: "G3", writes: vec![name, newer], what });
             }
             let newer = newest.get(&key).is_none_or(|(sent, _)| *sent < first.at);
-            if newer && write.submissions.iter().all(|s| s.site == first.site) {
+            // What it applied and never heard of, the machine cannot know.
+            if newer
+                && history.attempts[application.attempt].known.is_some()
+                && write.submissions.iter().all(|s| s.site == first.site)
+            {
                 newest.insert(key, (first.at, application.name));
             }
         }
@@ -403,8 +425,8 @@ fn same_answer(history: &History, found: &mut Vec<Violation>) {
                 (Said::Answer { status, body, .. }, Said::Answer { status: s, body: b, .. }) => {
                     (status, body) != (s, b)
                 }
-                (Said::Queued, _) | (Said::Problem("reply: outcome-unknown"), _) => late,
-                (Said::Problem("reply: key-reused"), _) => true,
+                // Sent before the first was told, it may have been looked at when another write still had the key.
+                (Said::Queued | Said::Problem("reply: outcome-unknown" | "reply: key-reused"), _) => late,
                 _ => false,
             };
             if alone && told.site == first.site && differs {

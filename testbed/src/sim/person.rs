@@ -11,7 +11,8 @@ impl<M: Machine> World<M> {
     /// Has the services' own records at hand: resumes what stopped and settles what one site can settle.
     pub fn operator(&mut self) {
         self.after(3_000, Ev::Operator);
-        for site in 0..self.sites.len() {
+        // At a store that is an older copy there is nothing to be resumed.
+        for site in (0..self.sites.len()).filter(|&site| !self.history.is_gone(site)).collect::<Vec<_>>() {
             let Some(core) = &self.sites[site].core else { continue };
             let view = core.view();
             if view.stopped.is_some() {

@@ -20,7 +20,7 @@ pub enum Planted {
 }
 
 impl Planted {
-    pub const ALL: [(&'static str, Planted); 22] = [
+    pub const ALL: [(&'static str, Planted); 23] = [
         ("answer-before-commit", Planted::AnswerBeforeCommit),
         ("confirm-before-durable", Planted::ConfirmBeforeDurable),
         ("resend-unknown", Planted::InCore(Bug::ResendUnknown)),
@@ -43,6 +43,7 @@ impl Planted {
         ("key-expires-while-owed", Planted::InCore(Bug::KeyExpiresWhileOwed)),
         ("key-expires-while-open", Planted::InCore(Bug::KeyExpiresWhileOpen)),
         ("late-put-applied", Planted::InCore(Bug::LatePutApplied)),
+        ("number-reused-after-restore", Planted::InCore(Bug::NumberReusedAfterRestore)),
     ];
 
     pub fn name(self) -> &'static str {
@@ -118,6 +119,25 @@ pub struct Rates {
     pub control_cut: u64,
 }
 
+/// How a store comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Back {
+    /// As it was some time ago; the service as it is.
+    Older,
+    /// Both as they were some time ago.
+    OlderWithService,
+    /// As it is, in another place.
+    Moved,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Restore {
+    pub site: usize,
+    pub copied_ms: u64,
+    pub back_ms: u64,
+    pub back: Back,
+}
+
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub seed: u64,
@@ -144,6 +164,8 @@ pub struct Plan {
     pub sqlite: bool,
     /// Keys live for seconds, and clients ask again after that.
     pub short_ttl: bool,
+    /// A site's store is put back to a copy, or moved.
+    pub restore: Option<Restore>,
     /// In order of time.
     pub faults: Vec<PlannedFault>,
     /// Of all this, what a run takes.
@@ -215,6 +237,7 @@ impl Plan {
             sqlite: false,
             short_ttl,
             settings,
+            restore: draw_restore(Rng::new(mix(seed ^ 0x0C0B_1ED0)), sites),
             faults: Vec::new(),
             keep: keep.clone(),
         };
@@ -229,6 +252,9 @@ impl Plan {
                 *rate = 0;
             }
         }
+        if self.keep.without.contains("restore") {
+            self.restore = None;
+        }
         let Some(sites) = self.keep.sites.filter(|&kept| kept < self.sites()) else { return };
         self.settings.truncate(sites.max(2));
         let sites = self.sites();
@@ -242,6 +268,7 @@ impl Plan {
         }
         self.clients.iter_mut().for_each(|client| client.home %= sites);
         self.never_linked = self.never_linked.filter(|&(a, b)| a < sites && b < sites);
+        self.restore = self.restore.filter(|restore| restore.site < sites);
     }
 
     /// What a client's write is drawn from, whatever happens around it.
@@ -252,6 +279,14 @@ impl Plan {
     pub fn sites(&self) -> usize {
         self.settings.len()
     }
+}
+
+fn draw_restore(mut rng: Rng, sites: usize) -> Option<Restore> {
+    let copied_ms = rng.range(1_000, 8_000);
+    let back_ms = copied_ms + rng.range(1_000, 10_000);
+    let site = rng.below(sites as u64) as usize;
+    let back = rng.pick(&[Back::Older, Back::Older, Back::OlderWithService, Back::Moved]);
+    rng.chance(100).then_some(Restore { site, copied_ms, back_ms, back })
 }
 
 fn draw_settings(rng: &mut Rng, sites: usize, planted: Option<Planted>) -> Vec<Settings> {

@@ -114,7 +114,8 @@ fn explain<M: Machine>(mut plan: Plan, options: &Options, mut run: Run, lines: O
     if !options.trace && options.keep == Keep::default() {
         let way = run.ways().swap_remove(0);
         let small_faults = plan.rates.small().into_iter().filter(|(_, rate)| **rate > 0);
-        let small_faults = small_faults.map(|(name, _)| name.to_owned()).collect();
+        let small_faults = small_faults.map(|(name, _)| name.to_owned());
+        let small_faults = small_faults.chain(plan.restore.map(|_| "restore".to_owned())).collect();
         let parts = Parts {
             sites: plan.sites(),
             end_ms: run.end_ms,

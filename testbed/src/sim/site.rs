@@ -43,7 +43,7 @@ pub(super) struct Site<M> {
     born_ms: u64,
     mono_offset_ms: u64,
     /// Milliseconds in all earlier lives.
-    lived_ms: u64,
+    pub lived_ms: u64,
     pub wall_offset_ms: i64,
     pub paused_until_ms: u64,
     /// Until then the disk or the process was too slow to keep promises about time.
@@ -221,7 +221,7 @@ impl<M: Machine> World<M> {
         }
     }
 
-    fn die(&mut self, site: usize, death: Death) {
+    pub fn die(&mut self, site: usize, death: Death) {
         let Some(_) = self.sites[site].core.take() else { return };
         self.trace.line(self.now_ms, || format!("site {site} dies"));
         self.history.crash(site);

@@ -64,6 +64,7 @@ fn every_planted_error_is_found() {
                 Bug::RefusalFollowed => &["honesty"],
                 Bug::KeyExpiresWhileOwed | Bug::KeyExpiresWhileOpen => &["G2"],
                 Bug::LatePutApplied => &["decided late"],
+                Bug::NumberReusedAfterRestore => &["G2", "fork", "panic"],
                 Bug::LaneFreeDuringWish => &["one lane"],
                 Bug::IgnoreAfter
                 | Bug::AfterAtAccept

@@ -29,7 +29,7 @@ impl Mood {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Upstream {
     pub down: bool,
     pub slow: bool,
@@ -48,6 +48,11 @@ pub struct Served {
 impl Upstream {
     pub fn new(same_bodies: bool) -> Self {
         Self { same_bodies, ..Self::default() }
+    }
+
+    /// Its records are as they were; that it is down, or slow, is of now.
+    pub fn put_back(&mut self, earlier: Upstream) {
+        *self = Upstream { down: self.down, slow: self.slow, ..earlier };
     }
 
     pub fn mood(&self, rng: &mut Rng, rates: &Rates, unexecuted: &[u16]) -> Mood {

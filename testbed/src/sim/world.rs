@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use holdfast::dedup::Fingerprint;
 use holdfast::model::{Group, LogId, SiteName, WriteId};
-use holdfast::service::{Effect, Event, Message};
+use holdfast::service::{Effect, Event, Message, View};
 
 use super::clients::{Client, Heard};
 use super::disk::{Disk, Sqlite};
@@ -12,6 +12,7 @@ use super::history::{History, Name};
 use super::machine::Machine;
 use super::network::Network;
 use super::plan::{CHAOS_MAX_MS, LANES_MAX, Plan, Rates};
+use super::restore::{Copy, PLACE};
 use super::rng::{Rng, mix};
 use super::site::{Job, Site};
 use super::stats::Stats;
@@ -47,6 +48,8 @@ pub(super) enum Ev {
     Nemesis { number: usize },
     Mend { mend: Mend },
     Operator,
+    CopyStore,
+    PutBack,
     CheckQuiet,
 }
 
@@ -86,6 +89,8 @@ pub(super) struct World<M> {
     /// Planned faults that it met, by number.
     pub met: Vec<usize>,
     pub ids: BTreeMap<WriteId, Name>,
+    /// Of the store that is to be put back.
+    pub copy: Option<Copy>,
     pub history: History,
     pub stats: Stats,
     pub trace: Trace,
@@ -122,6 +127,7 @@ impl<M: Machine> World<M> {
             clients: plan.clients.iter().cloned().map(Client::new).collect(),
             met: Vec::new(),
             ids: BTreeMap::new(),
+            copy: None,
             history,
             stats: Stats { seeds: 1, ..Stats::default() },
             trace,
@@ -134,7 +140,9 @@ impl<M: Machine> World<M> {
 
     fn disk(plan: &Plan, site: usize) -> Disk {
         if !plan.sqlite {
-            return Disk::Memory(holdfast::journal::Memory::new());
+            let mut memory = holdfast::journal::Memory::new();
+            memory.move_to(PLACE);
+            return Disk::Memory(memory);
         }
         let seed = mix(plan.seed ^ mix(site as u64 + 1));
         Disk::Sqlite(Box::new(Sqlite::new(seed, Self::log(site), group(), plan.settings[site].limits.lanes)))
@@ -153,6 +161,7 @@ impl<M: Machine> World<M> {
             self.after(delay, Ev::ClientNext { client });
         }
         self.expect_fault(0);
+        self.expect_restore();
     }
 
     /// Runs to the end. The oracle has not spoken yet: the history is complete.
@@ -274,6 +283,8 @@ impl<M: Machine> World<M> {
             Ev::Nemesis { number } => self.nemesis(number),
             Ev::Mend { mend } => self.mend(mend),
             Ev::Operator => self.operator(),
+            Ev::CopyStore => self.copy_store(),
+            Ev::PutBack => self.put_back(),
             Ev::CheckQuiet => unreachable!("looked at before"),
         }
     }
@@ -305,6 +316,15 @@ impl<M: Machine> World<M> {
         for (n, site) in self.sites.iter().enumerate() {
             let Some(core) = &site.core else { return Some(format!("site {n} is down")) };
             let view = core.view();
+            if self.history.is_gone(n) {
+                if view.stopped.is_none() {
+                    return Some(format!("site {n} has not noticed that its store is an older copy"));
+                }
+                continue;
+            }
+            if self.history.gone.is_some() && view.stopped.is_none() && self.may_stay_open(n, &view) {
+                continue;
+            }
             if view.open_writes > 0 || view.queued > 0 || view.stopped.is_some() {
                 let (open, queued) = (view.open_writes, view.queued);
                 let waits: Vec<String> = view.waits.iter().map(|w| format!("{} for {}", w.write, w.on)).collect();
@@ -316,8 +336,17 @@ impl<M: Machine> World<M> {
                 ));
             }
         }
+        if self.is_hindered() {
+            return None;
+        }
         super::oracle::first_difference(&self.history, &self.quarantined_now())
             .map(|(name, site)| format!("write {name} is not at site {site}"))
+    }
+
+    /// What the store that is gone should have settled, and what comes after that.
+    fn may_stay_open(&self, site: usize, view: &View) -> bool {
+        let is_settled = |stage: &&str| matches!(*stage, "wish-decided" | "decided");
+        self.waits_for_what_is_gone(site) || (view.queued == 0 && view.stages.keys().all(|stage| is_settled(&stage)))
     }
 
     fn quarantined_now(&self) -> std::collections::BTreeSet<super::history::Report> {
@@ -352,6 +381,7 @@ impl<M: Machine> World<M> {
     }
 
     fn finish(&mut self) {
+        self.history.hindered = self.is_hindered();
         self.history.quarantined_at_end = self.quarantined_now();
         for report in self.history.quarantined_at_end.clone() {
             self.history.quarantine(report);

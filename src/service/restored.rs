@@ -1,0 +1,205 @@
+//! Whether this store was put back to an older copy of itself (§12).
+//!
+//! A store cannot know what it has forgotten; two things tell it. Its file lies elsewhere than when it was written: it is a copy,
+//! perhaps of now, perhaps of last week. And others remember: every status has a number that no life of this store uses again
+//! (reserved durably, in blocks), and peers say the highest that they have heard. One that was never reserved here was said by a
+//! later store of this site: this one is *stale*.
+//!
+//! A copy does nothing with what it holds before every other replica has spoken, or a person. A stale store accepts, applies and
+//! answers nothing, and gives no number (G2): all of it may have been done before. It goes on handing out the pages that it has,
+//! which may be the only ones (G1).
+use std::collections::BTreeSet;
+
+use super::core::{Core, Cx};
+use super::{Bug, Event, Found, Message, Note, Operation, Reply, ReqId, Status};
+use crate::journal::{Age, Op};
+use crate::model::{LogId, Problem, SiteName};
+
+/// Numbers of statuses that are reserved at once. A copy that is younger than so many statuses is not told from its original.
+const BLOCK: u64 = 16;
+/// Stores of one site that are remembered.
+const STORES_MAX: usize = 8;
+
+/// Why nothing is done at this site.
+pub(crate) enum Hold {
+    /// Its file was copied. These sites have not spoken yet; with what waits for them.
+    Copied {
+        silent: BTreeSet<SiteName>,
+        open: Vec<Found>,
+        stopped: Option<String>,
+    },
+    Stale,
+}
+
+impl Core {
+    /// What the journal says of the store's age, before anything else is looked at. Returns what may be begun with at once.
+    pub(crate) fn consider_age(&mut self, cx: &mut Cx, open: Vec<Found>) -> Vec<Found> {
+        let others = self.settings.replicas.iter().filter(|site| **site != self.settings.me);
+        let silent: BTreeSet<SiteName> = others.cloned().collect();
+        if self.age.place == Age::NOWHERE && !self.bug(Bug::NumberReusedAfterRestore) {
+            self.hold = Some(Hold::Stale);
+            return Vec::new();
+        }
+        let is_copy = self.age.place != 0 && self.place != 0 && self.age.place != self.place;
+        if is_copy && !silent.is_empty() && !self.bug(Bug::NumberReusedAfterRestore) {
+            let why = "data_dir is a copy, perhaps an old one: nothing is taken or applied before all other sites have \
+                       spoken. If it is known to be the latest, resume";
+            cx.note(Note::Stopped { why: why.to_owned() });
+            let stopped = self.stopped.replace(why.to_owned());
+            self.hold = Some(Hold::Copied { silent, open, stopped });
+            return Vec::new();
+        }
+        if self.place != 0 && self.age.place != self.place {
+            self.age.place = self.place;
+            self.persist_age(cx);
+        }
+        open
+    }
+
+    pub(crate) fn is_held(&self) -> bool {
+        self.hold.is_some()
+    }
+
+    /// As [`Core::handle`], while nothing is done here. What is not answered is asked for again by whoever needs it.
+    pub(crate) fn handle_held(&mut self, cx: &mut Cx, event: Event) {
+        match event {
+            Event::Submit { req, .. } => cx.reply(req, Reply::Problem { id: None, problem: Problem::StoreDown }),
+            Event::AwaitSeen { req, seen, deadline_ms } => self.await_seen(cx, req, seen, deadline_ms),
+            Event::SeriesRead { log, from, items, for_peer: Some(peer) } => self.page_read(cx, &peer, log, from, items),
+            Event::Health { healthy } => self.health(cx, healthy),
+            Event::LinkUp { peer } => self.link_up(cx, peer),
+            Event::LinkDown { peer } => self.link_down(cx, peer),
+            Event::Message { from, message: Message::Status(status) } => {
+                self.message(cx, from, Message::Status(status));
+            }
+            Event::Operator { req, id: None, operation: Operation::Resume } => self.resume_held(cx, req),
+            Event::Operator { req, .. } => {
+                let why = self.stopped.clone().unwrap_or_default();
+                cx.reply(req, Reply::Rejected { why });
+            }
+            Event::Fingerprint(fingerprint) => self.hinted(fingerprint),
+            Event::Forgotten { keys } => self.keys.forgotten(&keys),
+            Event::Attempted { .. }
+            | Event::Probed { .. }
+            | Event::Found { .. }
+            | Event::SeriesRead { for_peer: None, .. }
+            | Event::Message { .. }
+            | Event::Tick => {}
+        }
+    }
+
+    /// A person says that the copy is the latest.
+    fn resume_held(&mut self, cx: &mut Cx, req: ReqId) {
+        match self.hold {
+            Some(Hold::Copied { .. }) => {
+                self.release_hold(cx);
+                cx.reply(req, Reply::Done);
+            }
+            _ => {
+                let why = "this store is an older copy: begin anew with an empty data_dir, and give the service the state of \
+                           another site first";
+                cx.reply(req, Reply::Rejected { why: why.to_owned() });
+            }
+        }
+    }
+
+    fn release_hold(&mut self, cx: &mut Cx) {
+        let Some(Hold::Copied { open, stopped, .. }) = self.hold.take() else { return };
+        self.stopped = stopped;
+        self.age.place = self.place;
+        self.persist_age(cx);
+        self.begin(cx, open);
+        self.status_due = true;
+        self.choose(cx);
+    }
+
+    /// The next number of a status. While nothing is done here it counts for this connection only: what a copy says is not what
+    /// its original would be measured by.
+    pub(crate) fn next_status(&mut self, cx: &mut Cx) -> u64 {
+        self.statuses_said += 1;
+        if !self.is_held() && self.statuses_said >= self.age.said_below {
+            self.age.said_below = self.statuses_said + BLOCK;
+            self.persist_age(cx);
+        }
+        self.statuses_said
+    }
+
+    pub(crate) fn heard_of(&self, site: &SiteName) -> Vec<(LogId, u64)> {
+        let of_site = self.age.heard.iter().filter(|(heard, _, _)| heard == site);
+        of_site.map(|&(_, log, number)| (log, number)).collect()
+    }
+
+    /// Compares what a peer remembers of this site with what this store remembers itself.
+    pub(crate) fn compare_ages(&mut self, cx: &mut Cx, from: &SiteName, status: &Status) {
+        let later = |&(log, number): &(LogId, u64)| log == self.own && number >= self.age.said_below;
+        if status.heard.iter().any(later) {
+            self.stop_for_fork(cx, from);
+        }
+        if status.counts {
+            self.hear(cx, from, status.log, status.count);
+        }
+    }
+
+    fn hear(&mut self, cx: &mut Cx, from: &SiteName, log: LogId, number: u64) {
+        let known = self.age.heard.iter_mut().find(|(site, of, _)| site == from && *of == log);
+        let before = known.as_ref().map_or(0, |(_, _, heard)| *heard);
+        if number <= before {
+            return;
+        }
+        match known {
+            Some((_, _, heard)) => *heard = number,
+            None => {
+                self.age.heard.push((from.clone(), log, number));
+                self.forget_earliest_store(from);
+            }
+        }
+        if number / BLOCK > before / BLOCK && !self.is_held() {
+            self.persist_age(cx);
+        }
+    }
+
+    /// G6: a site whose disk is replaced again and again.
+    fn forget_earliest_store(&mut self, site: &SiteName) {
+        let stores = self.age.heard.iter().filter(|(of, _, _)| of == site).count();
+        if stores > STORES_MAX
+            && let Some(earliest) = self.age.heard.iter().position(|(of, _, _)| of == site)
+        {
+            self.age.heard.remove(earliest);
+        }
+    }
+
+    /// A site has spoken, and remembers no more than this store.
+    pub(crate) fn has_spoken(&mut self, cx: &mut Cx, site: &SiteName) {
+        let Some(Hold::Copied { silent, .. }) = &mut self.hold else { return };
+        silent.remove(site);
+        if silent.is_empty() {
+            self.release_hold(cx);
+        }
+    }
+
+    /// This store was restored from a copy, or its directory copied: numbers and positions that it would give now were given
+    /// before, and what it accepts would never arrive (G1). It takes no more; after the next start it does nothing else either.
+    pub(crate) fn stop_for_fork(&mut self, cx: &mut Cx, peer: &SiteName) {
+        if self.bug(Bug::NumberReusedAfterRestore) {
+            return;
+        }
+        self.forked = true;
+        if matches!(self.hold, Some(Hold::Copied { .. })) {
+            self.hold = Some(Hold::Stale);
+            self.stopped = None;
+        }
+        if self.age.place != Age::NOWHERE {
+            self.age.place = Age::NOWHERE;
+            self.persist_age(cx);
+        }
+        let why = format!(
+            "{peer} knows a later past of this site than its own store: data_dir was put back to an older copy, or is in use \
+             twice. It takes and applies nothing; begin anew with an empty data_dir"
+        );
+        self.stop(cx, why);
+    }
+
+    fn persist_age(&self, cx: &mut Cx) {
+        cx.persist(Op::Age(self.age.clone()));
+    }
+}

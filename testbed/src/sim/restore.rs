@@ -1,0 +1,115 @@
+//! A store that was put back to an older copy of itself, alone or with its service; or that was only moved.
+//!
+//! A copy is put back only where every other site that ever speaks with this one remembers, durably, more of it than the copy
+//! does. What nobody has heard nobody can tell: then it is a disk that was lost.
+use holdfast::journal::Memory;
+
+use super::disk::{Death, Disk};
+use super::history::{Gone, Moment};
+use super::machine::Machine;
+use super::plan::{Back, Restore};
+use super::upstream::Upstream;
+use super::world::{Ev, World};
+
+/// What a site held at some moment.
+pub(super) struct Copy {
+    at: Moment,
+    store: Memory,
+    service: Upstream,
+    next_id: u64,
+    lived_ms: u64,
+}
+
+/// Where stores lie in this world, before and after.
+pub(super) const PLACE: u64 = 100;
+const OTHER_PLACE: u64 = 101;
+
+impl<M: Machine> World<M> {
+    pub fn expect_restore(&mut self) {
+        let Some(Restore { copied_ms, back_ms, .. }) = self.plan.restore.filter(|_| !self.plan.sqlite) else { return };
+        self.after(copied_ms, Ev::CopyStore);
+        self.after(back_ms, Ev::PutBack);
+    }
+
+    pub fn copy_store(&mut self) {
+        let Some(Restore { site, .. }) = self.plan.restore else { return };
+        let at = self.history.next();
+        let node = &self.sites[site];
+        let Disk::Memory(memory) = &node.disk else { return };
+        // Of what is under way nothing is in the file.
+        let mut store = memory.clone();
+        store.crash();
+        let lived_ms = self.now(site).clock_ms;
+        let (service, next_id) = (node.upstream.clone(), node.next_id);
+        self.copy = Some(Copy { at, store, service, next_id, lived_ms });
+    }
+
+    pub fn put_back(&mut self) {
+        let (Some(Restore { site, back, .. }), Some(copy)) = (self.plan.restore, self.copy.take()) else { return };
+        if !self.chaos
+            || self.sites[site].core.is_none()
+            || (back != Back::Moved && !self.others_remember_more(site, &copy))
+        {
+            return;
+        }
+        self.trace.line(self.now_ms, || format!("the store of site {site} comes back: {back:?}"));
+        self.meets(
+            match back {
+                Back::Older => "fault: older store put back",
+                Back::OlderWithService => "fault: older store and service put back",
+                Back::Moved => "fault: store moved",
+            },
+            site,
+        );
+        self.die(site, Death::Process);
+        let at = self.history.next();
+        if back != Back::Moved {
+            self.history.gone = Some(Gone { site, copied: copy.at, back: at });
+        }
+        let node = &mut self.sites[site];
+        if back == Back::OlderWithService {
+            node.upstream.put_back(copy.service);
+            self.history.applied[site].retain(|application| application.at < copy.at);
+            self.jobs.iter_mut().filter(|job| job.site == site).for_each(|job| job.served = true);
+        }
+        let Disk::Memory(memory) = &mut node.disk else { return };
+        if back != Back::Moved {
+            *memory = copy.store;
+            (node.next_id, node.lived_ms) = (copy.next_id, copy.lived_ms);
+        }
+        memory.move_to(OTHER_PLACE);
+    }
+
+    fn others_remember_more(&self, site: usize, copy: &Copy) -> bool {
+        let lanes = 0;
+        let said_below = copy.store.recover(&self.group, lanes).age.said_below;
+        let name = &self.names[site];
+        let never = |other: usize| {
+            self.plan.never_linked.is_some_and(|(a, b)| (a, b) == (site, other) || (a, b) == (other, site))
+        };
+        let heard = |other: usize| {
+            let Disk::Memory(memory) = &self.sites[other].disk else { return 0 };
+            let age = memory.recover(&self.group, lanes).age;
+            age.heard.iter().find(|(heard, _, _)| heard == name).map_or(0, |(_, _, number)| *number)
+        };
+        (0..self.sites.len())
+            .filter(|&other| other != site && !never(other))
+            .all(|other| heard(other) >= said_below.max(1))
+    }
+
+    /// What others need was known to the store that is gone, and to nobody else; or two sites spoke through it only.
+    pub fn is_hindered(&self) -> bool {
+        let Some(gone) = self.history.gone else { return false };
+        let apart = self.plan.never_linked.is_some_and(|(a, b)| a != gone.site && b != gone.site);
+        let split = apart && self.sites.len() == 3;
+        split || (0..self.sites.len()).any(|site| self.waits_for_what_is_gone(site))
+    }
+
+    /// What another site waits for was known to the store that is gone, and to nobody else.
+    pub fn waits_for_what_is_gone(&self, site: usize) -> bool {
+        let Some(gone) = self.history.gone else { return false };
+        let log = Self::log(gone.site).to_string();
+        let waits = self.sites[site].core.as_ref().map(|core| core.view().waits).unwrap_or_default();
+        waits.iter().any(|wait| wait.on.contains(&log))
+    }
+}
