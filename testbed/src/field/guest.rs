@@ -1,4 +1,4 @@
-//! What a client of the reservation set does: restaurants are set up, guests reserve and cancel, some cards are declined.
+//! What a client of the reservation set does: restaurants are set up anew, guests reserve and cancel, some cards are declined.
 //!
 //! Clients of one owner share its restaurants, and a restaurant is a lane: its tables go to whoever comes first.
 use bytes::Bytes;
@@ -12,13 +12,13 @@ use super::scenario::Mix;
 const HOUSES: u64 = 3;
 /// How many each table of a house seats.
 const TABLES: [u32; 6] = [2, 2, 4, 4, 6, 8];
-const DAYS: u32 = 30;
+const DAYS: u32 = 60;
 
 #[derive(Debug)]
 pub struct Guest {
     name: String,
     owner: String,
-    /// Sets the restaurants up too.
+    /// Changes the houses' deposits too.
     leads: bool,
     /// Goes also where one pays before one hears whether a table is left.
     pays_first: bool,
@@ -35,10 +35,11 @@ impl Guest {
 
     pub fn next(&mut self, random: &mut fastrand::Rng) -> Draft {
         self.made += 1;
-        if self.leads && self.made <= HOUSES {
-            return self.set_up(self.made - 1, 500);
+        // Everybody begins with a house, so that all are there before most guests come.
+        if self.made == 1 {
+            return self.set_up(random.u64(0..HOUSES), 500);
         }
-        if self.leads && self.made == HOUSES + 1 {
+        if self.leads && self.made == 2 {
             return self.set_up_tavern();
         }
         match random.u32(0..100) {

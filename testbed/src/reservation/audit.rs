@@ -58,3 +58,53 @@ fn list(value: &Value) -> &[Value] {
 fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn set(state: &str, charges: &[(i64, i64)], tables: &[i64]) -> Value {
+        let table = if state == "confirmed" { json!(3) } else { Value::Null };
+        let charge = |(cents, refunded): &(i64, i64)| json!({ "booking": "r1", "cents": cents, "refunded": refunded });
+        json!({
+            "booking": {
+                "bookings": [{ "id": "r1", "key": "k1", "state": state, "cents": 500, "table_no": table, "opened": 1 }],
+                "work": [],
+            },
+            "payments": { "charges": charges.iter().map(charge).collect::<Vec<_>>() },
+            "restaurant": { "seats": tables.iter().map(|n| json!({ "booking": "r1", "table_no": n })).collect::<Vec<_>>() },
+        })
+    }
+
+    fn kinds(set: &Value) -> Vec<Kind> {
+        audit("here", &set.to_string()).into_iter().map(|finding| finding.kind).collect()
+    }
+
+    #[test]
+    fn what_stands_without_a_reservation_or_not_at_all_is_found() {
+        let cases: &[(&str, &[(i64, i64)], &[i64], &[Kind])] = &[
+            ("confirmed", &[(500, 0)], &[3], &[]),
+            ("confirmed", &[(500, 1), (500, 0)], &[3], &[]),
+            ("confirmed", &[(500, 0), (500, 0)], &[3], &[Kind::Duplicate]),
+            ("confirmed", &[(500, 0)], &[3, 4], &[Kind::Duplicate]),
+            ("confirmed", &[(500, 1)], &[3], &[Kind::Lost]),
+            ("confirmed", &[(500, 0)], &[], &[Kind::Lost]),
+            ("unseated", &[(500, 0)], &[], &[]),
+            ("unseated", &[(500, 0)], &[3], &[Kind::Duplicate]),
+            ("cancelled", &[(500, 1)], &[], &[]),
+            ("cancelled", &[(500, 0)], &[], &[Kind::Duplicate]),
+        ];
+        for (state, charges, tables, expected) in cases {
+            assert_eq!(kinds(&set(state, charges, tables)), *expected, "{state} {charges:?} {tables:?}");
+        }
+        let mut stray = set("confirmed", &[(500, 0)], &[3]);
+        stray["booking"]["bookings"] = json!([]);
+        assert_eq!(kinds(&stray), [Kind::OneSided], "charged and seated for nobody");
+        let mut open = set("cancelled", &[], &[]);
+        open["booking"]["work"] = json!([{ "key": "k2", "method": "POST", "path": "/reservations" }]);
+        assert_eq!(kinds(&open), [Kind::OneSided], "begun and never ended");
+        let twice = set("confirmed", &[(500, 0)], &[3]).to_string().replace("\"opened\":1", "\"opened\":2");
+        assert_eq!(audit("here", &twice)[0].kind, Kind::Duplicate);
+    }
+}

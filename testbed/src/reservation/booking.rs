@@ -303,8 +303,15 @@ impl Booking {
             .store
             .run(|db| db.prepare("select n from work order by n")?.query_map([], |row| row.get(0))?.collect())
             .await?;
+        if open.is_empty() {
+            return Ok(());
+        }
+        eprintln!("found {} begun and not ended", open.len());
+        tokio::time::sleep(FENCE).await;
         for n in open {
-            self.settle(n).await;
+            if self.try_settle(n).await.is_err() {
+                self.settle(n).await;
+            }
         }
         Ok(())
     }
