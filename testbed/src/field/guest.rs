@@ -9,10 +9,10 @@ use super::client::Draft;
 use super::scenario::Mix;
 
 /// Restaurants of each owner.
-const HOUSES: u64 = 3;
+const HOUSES: u64 = 5;
 /// How many each table of a house seats.
 const TABLES: [u32; 6] = [2, 2, 4, 4, 6, 8];
-const DAYS: u32 = 60;
+const DAYS: u32 = 20;
 
 #[derive(Debug)]
 pub struct Guest {

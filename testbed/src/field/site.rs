@@ -8,6 +8,7 @@ use holdfast::demo::check::LogLine;
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
+use super::fronted::{self, Fronted};
 use super::http::Connection;
 use super::network::Places;
 use super::process::{Process, last_lines};
@@ -22,32 +23,8 @@ const AWAKE: Duration = Duration::from_millis(40);
 /// Names under which the status counts what is not done yet.
 const PENDING: [&str; 6] = ["open_writes", "queued", "unknown", "not_received", "not_decided", "pending"];
 
-/// A service as the appliance is told of it.
-struct Fronted {
-    name: &'static str,
-    paths: &'static [&'static str],
-    lane: &'static str,
-    more: &'static str,
-}
-
-const RETAIL_TIMES: &str = "longest_request = \"2s\"\n";
-
-/// Lanes: a till's sales in order, a site's ledger in order over all its tills.
-const RETAIL: [Fronted; 4] = [
-    Fronted { name: "transactions", paths: &["/transactions"], lane: "header:x-session-id", more: RETAIL_TIMES },
-    Fronted { name: "ledger", paths: &["/ledger"], lane: "path:2", more: RETAIL_TIMES },
-    Fronted { name: "promotions", paths: &["/promotions"], lane: "path", more: RETAIL_TIMES },
-    Fronted { name: "inventory", paths: &["/inventory"], lane: "path", more: RETAIL_TIMES },
-];
-
-/// One service, for what a restaurant asks for decides what a reservation costs. A problem may leave a charge behind, so every
-/// outcome is followed. Booking looks after what it begun for a while after its own caller has gone.
-const RESERVATION: [Fronted; 1] = [Fronted {
-    name: "reservations",
-    paths: &["/reservations", "/restaurants"],
-    lane: "json:/restaurant",
-    more: "replicate = \"all\"\nlongest_request = \"4s\"\n",
-}];
+/// So long a charge takes after the money has moved, so that a set that is killed dies there too.
+const BANK_MS: &str = "50";
 
 /// What the configuration needs to know of the others.
 #[derive(Clone, Debug)]
@@ -209,11 +186,7 @@ impl Site {
             order.retain(|site| *site != first);
             order.insert(0, first);
         }
-        let fronted = match self.services {
-            Services::Retail => &RETAIL[..],
-            Services::Reservation => &RESERVATION[..],
-        };
-        for Fronted { name, paths, lane, more } in fronted {
+        for Fronted { name, paths, lane, more } in fronted::of(self.services) {
             let paths: Vec<String> = paths.iter().map(|path| format!("{{ path = \"{path}\" }}")).collect();
             let paths = paths.join(", ");
             text.push_str(&format!(
@@ -245,7 +218,8 @@ impl Site {
                 let failed = |source| Error::Program { what: "finding this program".into(), source };
                 let own = std::env::current_exe().map_err(failed)?;
                 let dir = self.folder.display().to_string();
-                self.line(&own, &["reservation", "all", "--listen", &listen, "--dir", &dir, "--exit-with-stdin"])
+                let set = ["reservation", "all", "--listen", &listen, "--dir", &dir];
+                self.line(&own, &[&set[..], &["--bank-ms", BANK_MS, "--exit-with-stdin"]].concat())
             }
         };
         self.service = Some(Process::spawn(&line, &[], &self.folder.join("service.log"))?);

@@ -64,6 +64,9 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    /// State, charges with whether they are refunded, tables, what is found.
+    type Case = (&'static str, &'static [(i64, i64)], &'static [i64], &'static [Kind]);
+
     fn set(state: &str, charges: &[(i64, i64)], tables: &[i64]) -> Value {
         let table = if state == "confirmed" { json!(3) } else { Value::Null };
         let charge = |(cents, refunded): &(i64, i64)| json!({ "booking": "r1", "cents": cents, "refunded": refunded });
@@ -83,7 +86,7 @@ mod tests {
 
     #[test]
     fn what_stands_without_a_reservation_or_not_at_all_is_found() {
-        let cases: &[(&str, &[(i64, i64)], &[i64], &[Kind])] = &[
+        let cases: &[Case] = &[
             ("confirmed", &[(500, 0)], &[3], &[]),
             ("confirmed", &[(500, 1), (500, 0)], &[3], &[]),
             ("confirmed", &[(500, 0), (500, 0)], &[3], &[Kind::Duplicate]),

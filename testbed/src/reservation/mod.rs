@@ -62,6 +62,8 @@ pub enum Part {
         /// Where their databases are.
         #[arg(long)]
         dir: PathBuf,
+        #[command(flatten)]
+        bank: Bank,
     },
     Gateway {
         #[command(flatten)]
@@ -84,6 +86,8 @@ pub enum Part {
     Payments {
         #[command(flatten)]
         own: Own,
+        #[command(flatten)]
+        bank: Bank,
     },
     Restaurant {
         #[command(flatten)]
@@ -97,6 +101,13 @@ pub struct Own {
     listen: SocketAddr,
     #[arg(long)]
     db: PathBuf,
+}
+
+#[derive(clap::Args)]
+pub struct Bank {
+    /// So long a payment takes after the money has moved: time to die in.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..500))]
+    bank_ms: u64,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -133,12 +144,12 @@ pub fn run(command: Command) -> ExitCode {
 
 async fn serve(part: Part, exit_with_stdin: bool) -> Result<(), Error> {
     let running = match part {
-        Part::All { listen, dir } => all(listen, &dir).await?,
+        Part::All { listen, dir, bank } => all(listen, &dir, Duration::from_millis(bank.bank_ms)).await?,
         Part::Gateway { own, booking, payments, restaurant } => {
             gateway(own.listen, &own.db, [booking, payments, restaurant]).await?
         }
         Part::Booking { own, payments, restaurant } => booking(own.listen, &own.db, [payments, restaurant]).await?,
-        Part::Payments { own } => payments(own.listen, &own.db).await?,
+        Part::Payments { own, bank } => payments(own.listen, &own.db, Duration::from_millis(bank.bank_ms)).await?,
         Part::Restaurant { own } => restaurant(own.listen, &own.db).await?,
     };
     let mut out = std::io::stdout();
@@ -161,9 +172,9 @@ async fn serve(part: Part, exit_with_stdin: bool) -> Result<(), Error> {
 }
 
 /// The whole set: three at ports of their own on the loopback, the gateway at `listen`.
-pub async fn all(listen: SocketAddr, dir: &Path) -> Result<Running, Error> {
+pub async fn all(listen: SocketAddr, dir: &Path, bank: Duration) -> Result<Running, Error> {
     let inside = SocketAddr::from(([127, 0, 0, 1], 0));
-    let payments = payments(inside, &dir.join("payments.db")).await?;
+    let payments = payments(inside, &dir.join("payments.db"), bank).await?;
     let restaurant = restaurant(inside, &dir.join("restaurant.db")).await?;
     let booking = booking(inside, &dir.join("booking.db"), [payments.at, restaurant.at]).await?;
     let asked = [booking.at, payments.at, restaurant.at];
@@ -172,8 +183,8 @@ pub async fn all(listen: SocketAddr, dir: &Path) -> Result<Running, Error> {
     Ok(running)
 }
 
-async fn payments(listen: SocketAddr, db: &Path) -> Result<Running, Error> {
-    let service = Payments { store: open(db, payments::SCHEMA)? };
+async fn payments(listen: SocketAddr, db: &Path, bank: Duration) -> Result<Running, Error> {
+    let service = Payments { store: open(db, payments::SCHEMA)?, bank };
     host(listen, service, |own, asked| async move { own.serve(asked).await }).await
 }
 

@@ -81,7 +81,7 @@ pub fn by_key(db: &Connection, collection: &str, key: &str) -> rusqlite::Result<
 /// Rows as objects, columns by name.
 pub fn rows(db: &Connection, select: &str, parameters: impl Params) -> rusqlite::Result<Vec<Value>> {
     let mut statement = db.prepare_cached(select)?;
-    let columns: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+    let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
     let mut found = statement.query(parameters)?;
     let mut values = Vec::new();
     while let Some(row) = found.next()? {

@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use super::*;
 
 const LONG: Duration = Duration::from_secs(60);
+const NONE: Duration = Duration::ZERO;
 
 /// A folder that goes with its test.
 struct Folder(PathBuf);
@@ -78,7 +79,7 @@ async fn audited(at: SocketAddr) -> Vec<Found> {
 #[tokio::test]
 async fn a_reservation_is_a_charge_and_a_table_until_it_is_cancelled() {
     let folder = Folder::new();
-    let set = all(anywhere(), &folder.0).await.unwrap();
+    let set = all(anywhere(), &folder.0, NONE).await.unwrap();
     set_up(set.at, "inn", &[4, 2], true).await;
     let answer = reserve(set.at, "k1", &wish("r1", "inn", 2)).await;
     assert_eq!((answer.status.as_u16(), &answer.headers["location"]), (201, &"/reservations/r1".parse().unwrap()));
@@ -116,7 +117,7 @@ async fn a_reservation_is_a_charge_and_a_table_until_it_is_cancelled() {
 #[tokio::test]
 async fn what_is_refused_is_a_problem_and_leaves_nothing_behind() {
     let folder = Folder::new();
-    let set = all(anywhere(), &folder.0).await.unwrap();
+    let set = all(anywhere(), &folder.0, NONE).await.unwrap();
     set_up(set.at, "inn", &[2], true).await;
     let before = export(set.at).await;
     let mut declined = wish("r1", "inn", 2);
@@ -159,7 +160,7 @@ async fn what_is_refused_is_a_problem_and_leaves_nothing_behind() {
 #[tokio::test]
 async fn a_table_gone_after_the_charge_is_a_problem_that_a_solver_can_end() {
     let folder = Folder::new();
-    let set = all(anywhere(), &folder.0).await.unwrap();
+    let set = all(anywhere(), &folder.0, NONE).await.unwrap();
     set_up(set.at, "tavern", &[4], false).await;
     assert_eq!(reserve(set.at, "k1", &wish("r1", "tavern", 2)).await.status, 201);
     let mut resources = Vec::new();
@@ -193,7 +194,7 @@ async fn a_lost_doubled_or_swapped_write_shows() {
     let mut states = Vec::new();
     for order in [&["a", "b"][..], &["b", "a"], &["a"], &["a", "b", "b"]] {
         let folder = Folder::new();
-        let set = all(anywhere(), &folder.0).await.unwrap();
+        let set = all(anywhere(), &folder.0, NONE).await.unwrap();
         set_up(set.at, "inn", &[2, 2, 2], true).await;
         for id in order {
             assert_eq!(reserve(set.at, id, &wish(id, "inn", 2)).await.status, 201);
@@ -221,7 +222,7 @@ async fn services_that_are_out_of_reach_are_problems_before_and_after_the_charge
     assert_eq!(get(booking_alone.at, "/export").await.1, json!({ "bookings": [], "work": [] }));
 
     // The restaurant goes away while the charge is made.
-    let service = Payments { store: open(&db("payments.db"), payments::SCHEMA).unwrap() };
+    let service = Payments { store: open(&db("payments.db"), payments::SCHEMA).unwrap(), bank: NONE };
     let at = restaurant.at;
     let goes = Arc::new(Mutex::new(Some(restaurant)));
     let payments = host(anywhere(), (service, goes), move |(own, goes), asked| async move {
@@ -249,12 +250,12 @@ async fn services_that_are_out_of_reach_are_problems_before_and_after_the_charge
 #[tokio::test]
 async fn what_was_begun_before_a_crash_is_ended_or_dropped() {
     let folder = Folder::new();
-    let set = all(anywhere(), &folder.0).await.unwrap();
+    let set = all(anywhere(), &folder.0, NONE).await.unwrap();
     set_up(set.at, "inn", &[2, 2, 2], true).await;
     drop(set);
     {
         let inside = anywhere();
-        let payments = payments(inside, &folder.0.join("payments.db")).await.unwrap();
+        let payments = payments(inside, &folder.0.join("payments.db"), NONE).await.unwrap();
         let restaurant = restaurant(inside, &folder.0.join("restaurant.db")).await.unwrap();
         let charge = |id: &str| json!({ "booking": id, "restaurant": "inn", "cents": 1000, "card": "4444" });
         for id in ["paid", "seated"] {
@@ -270,7 +271,7 @@ async fn what_was_begun_before_a_crash_is_ended_or_dropped() {
             db.execute(insert, (id, body)).unwrap();
         }
     }
-    let set = all(anywhere(), &folder.0).await.unwrap();
+    let set = all(anywhere(), &folder.0, NONE).await.unwrap();
     assert_eq!(audited(set.at).await, []);
     for (key, status) in [("begun", 404), ("paid", 200), ("seated", 200)] {
         assert_eq!(get(set.at, &format!("/by-key/{key}")).await.0, status, "{key}");
@@ -286,7 +287,7 @@ async fn a_charge_without_an_answer_is_open_until_it_is_found() {
     let folder = Folder::new();
     let restaurant = restaurant(anywhere(), &folder.0.join("restaurant.db")).await.unwrap();
     set_up(restaurant.at, "inn", &[2], true).await;
-    let service = Payments { store: open(&folder.0.join("payments.db"), payments::SCHEMA).unwrap() };
+    let service = Payments { store: open(&folder.0.join("payments.db"), payments::SCHEMA).unwrap(), bank: NONE };
     let mute = host(anywhere(), service, |own, asked| async move {
         let is_read = asked.method == Method::GET;
         let reply = own.serve(asked).await;
