@@ -26,7 +26,7 @@ pub enum Kind {
     NoCharge,
     /// Charged, and then there was no table. The reservation stands, without one.
     TableGone,
-    /// Charged, and then the restaurant could not be asked. The reservation stands, without a table.
+    /// Charged, and then the restaurant could not be asked. The reservation stands, without a table. No 503: that changes nothing.
     SeatNotAsked,
     Cancelled,
     /// A service further down cannot be reached; nothing was changed.
@@ -51,7 +51,7 @@ impl Kind {
             Kind::NoCharge => (StatusCode::NOT_FOUND, "no-charge", "There is no charge to refund"),
             Kind::TableGone => (StatusCode::CONFLICT, "table-gone", "Charged, but the table is gone"),
             Kind::SeatNotAsked => {
-                (StatusCode::SERVICE_UNAVAILABLE, "seat-not-asked", "Charged, but the restaurant is out of reach")
+                (StatusCode::BAD_GATEWAY, "seat-not-asked", "Charged, but the restaurant is out of reach")
             }
             Kind::Cancelled => (StatusCode::CONFLICT, "cancelled", "The reservation is cancelled already"),
             Kind::NotReachable => (StatusCode::SERVICE_UNAVAILABLE, "not-reachable", "A service is out of reach"),

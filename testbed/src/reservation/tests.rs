@@ -233,7 +233,7 @@ async fn services_that_are_out_of_reach_are_problems_before_and_after_the_charge
     let payments = payments.await.unwrap();
     let booking = booking(anywhere(), &db("b2.db"), [payments.at, at]).await.unwrap();
     let answer = reserve(booking.at, "k2", &wish("r2", "tavern", 2)).await;
-    assert_eq!((answer.status.as_u16(), name_of(&answer).as_str()), (503, "seat-not-asked"));
+    assert_eq!((answer.status.as_u16(), name_of(&answer).as_str()), (502, "seat-not-asked"));
     let resource = &answer.headers[problem::DOWNSTREAM_RESOURCE];
     assert_eq!(resource, "Booking=r2;Restaurant=tavern;Charge=1;Cents=1000");
     assert_eq!(get(booking.at, "/reservations/r2").await.1["state"], "unseated");
