@@ -24,7 +24,7 @@ const AWAKE: Duration = Duration::from_millis(40);
 const PENDING: [&str; 6] = ["open_writes", "queued", "unknown", "not_received", "not_decided", "pending"];
 
 /// So long a charge takes after the money has moved, so that a set that is killed dies there too.
-const BANK_MS: &str = "50";
+const BANK_MS: &str = "40";
 
 /// What the configuration needs to know of the others.
 #[derive(Clone, Debug)]
