@@ -11,7 +11,7 @@ mod catalogue;
 pub mod check;
 mod harness;
 pub mod history;
-mod http;
+pub mod http;
 mod ports;
 pub mod pos;
 mod process;

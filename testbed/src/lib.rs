@@ -2,4 +2,5 @@
 pub mod bench;
 pub mod field;
 pub mod load;
+pub mod reservation;
 pub mod sim;

@@ -1,4 +1,5 @@
-//! `testbed sim`: the fleet under a seed. `run`, `soak`, `net`: the real binary under faults. And the measurements of the appliance.
+//! `testbed sim`: the fleet under a seed. `run`, `soak`, `net`: the real binary under faults. And the measurements of the appliance,
+//! and sample services.
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -44,6 +45,8 @@ enum Command {
     Field(testbed::field::Command),
     #[command(flatten)]
     Bench(testbed::bench::Command),
+    #[command(flatten)]
+    Reservation(testbed::reservation::Command),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
         },
         Command::Field(command) => return testbed::field::run(command),
         Command::Bench(command) => return testbed::bench::run(command),
+        Command::Reservation(command) => return testbed::reservation::run(command),
     };
     simulate(&options)
 }

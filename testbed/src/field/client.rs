@@ -15,6 +15,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::guest::Guest;
 use super::http::{Answer, Connection, request};
 use super::scenario::Mix;
 
@@ -69,6 +70,7 @@ pub struct Client {
     writes: u64,
     sales: u64,
     sale: Option<Sale>,
+    guest: Guest,
 }
 
 /// A sale that is being rung up.
@@ -78,20 +80,21 @@ struct Sale {
     open_cents: i64,
 }
 
-struct Draft {
-    method: Method,
-    path: String,
-    body: Bytes,
-    lane: Option<String>,
+pub struct Draft {
+    pub method: Method,
+    pub path: String,
+    pub body: Bytes,
+    pub lane: Option<String>,
     /// It commutes, so any site may be asked, and now and then an answer is lost.
-    anywhere: bool,
+    pub anywhere: bool,
 }
 
 impl Client {
     pub fn new(place: Place, seed: u64, shared: Arc<Shared>, stop: watch::Receiver<bool>) -> Self {
         let connection = Connection::new(place.home_at);
         let random = fastrand::Rng::with_seed(seed);
-        Self { place, random, connection, shared, stop, writes: 0, sales: 0, sale: None }
+        let guest = Guest::new(&place.till, &place.owner, place.leads, place.mix);
+        Self { place, random, connection, shared, stop, writes: 0, sales: 0, sale: None, guest }
     }
 
     /// Writes until told to stop.
@@ -110,8 +113,10 @@ impl Client {
     }
 
     async fn step(&mut self) {
-        if self.place.mix == Mix::Stock {
-            return self.receive_goods().await;
+        match self.place.mix {
+            Mix::Stock => return self.receive_goods().await,
+            Mix::Guests | Mix::PayFirst => return self.visit().await,
+            Mix::Tills => {}
         }
         match self.random.u32(0..100) {
             0..20 => self.count().await,
@@ -153,6 +158,15 @@ impl Client {
         };
         let open = answer.and_then(|answer| answer.get("open_cents")?.as_i64());
         self.sale = open.filter(|open| *open > 0).map(|open_cents| Sale { open_cents, ..sale });
+    }
+
+    /// The next request of a guest.
+    async fn visit(&mut self) {
+        let draft = self.guest.next(&mut self.random);
+        let restaurant = draft.lane.clone();
+        if let Some(answer) = self.write(draft).await {
+            self.guest.told(restaurant, &answer);
+        }
     }
 
     /// In the ledger of its owner, among the counts of its other clients there.

@@ -11,6 +11,8 @@ mod client;
 mod command;
 #[cfg(test)]
 mod documentation;
+mod fronted;
+mod guest;
 mod hand;
 mod http;
 mod judge;

@@ -12,12 +12,13 @@ use tokio::task::JoinSet;
 
 use super::client::{Client, Place, Shared};
 use super::judge;
-use super::scenario::{LineSpec, Scenario, What};
+use super::scenario::{LineSpec, Scenario, Services, What};
 use super::site::faketime;
 use super::stage::Stage;
 use super::success::Measured;
 use super::timeline::{self, Step};
 use super::{Error, sys};
+use crate::reservation::audit::audit;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -155,7 +156,10 @@ async fn act(stage: &mut Stage, scenario: &Scenario, options: &Options) -> Resul
     }
     let held = stage.held().await?;
     let history = crowd.history();
-    let verdict = judge::judge(&history, &held, stage.hub.as_deref());
+    let mut verdict = judge::judge(&history, &held, stage.hub.as_deref());
+    if scenario.services == Services::Reservation {
+        verdict.findings.extend(held.iter().flat_map(|held| audit(&held.site, &held.export)));
+    }
     let other_answers = crowd.shared.other_answers.load(Relaxed) as usize;
     let measured =
         Measured { recovered, backlog, quiet, quarantine, other_answers, ..judge::measure(&history, &verdict) };

@@ -22,6 +22,9 @@ pub struct Scenario {
     /// Left out by `testbed/scenarios.sh` unless asked for.
     #[serde(default)]
     pub long: bool,
+    /// What stands behind each appliance.
+    #[serde(default)]
+    pub services: Services,
     pub topology: Topology,
     pub load: Load,
     #[serde(default)]
@@ -84,14 +87,37 @@ pub struct LineSpec {
     pub rate: Option<Rate>,
 }
 
+/// The sample services of a site.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Services {
+    /// Transactions, inventory, promotions and a ledger (the Toshiba paper's shop).
+    #[default]
+    Retail,
+    /// Gateway, booking, payments and restaurant (the Essex paper's application).
+    Reservation,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mix {
     /// Sales, counts, deliveries, promotions, as tills make them.
-    #[default]
     Tills,
     /// Deliveries alone: single requests that commute, so that a client may ask any site.
     Stock,
+    /// Reservations, cancellations, restaurants that are set up anew, cards that are declined. What is refused leaves nothing behind.
+    Guests,
+    /// The same, and restaurants that say only after the payment that no table is left: problems that leave a charge behind.
+    PayFirst,
+}
+
+impl Mix {
+    fn is_for(self, services: Services) -> bool {
+        match self {
+            Mix::Tills | Mix::Stock => services == Services::Retail,
+            Mix::Guests | Mix::PayFirst => services == Services::Reservation,
+        }
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -100,8 +126,9 @@ pub struct Load {
     /// Writes a second, all clients together.
     pub rate: f64,
     pub seconds: u64,
+    /// Absent: all that clients of these services do, but for what leaves problems behind.
     #[serde(default)]
-    pub mix: Mix,
+    pub mix: Option<Mix>,
     /// After this a client stops asking.
     #[serde(default = "minute")]
     pub give_up: Span,
@@ -340,7 +367,25 @@ impl Scenario {
         Ok(())
     }
 
+    pub fn mix(&self) -> Mix {
+        self.load.mix.unwrap_or(match self.services {
+            Services::Retail => Mix::Tills,
+            Services::Reservation => Mix::Guests,
+        })
+    }
+
+    fn check_services(&self) -> Result<(), String> {
+        if self.services == Services::Reservation && self.topology.hub.is_some() {
+            return Err("services: the reservation set has no stores; write sites, not a hub".into());
+        }
+        match self.mix().is_for(self.services) {
+            true => Ok(()),
+            false => Err("load: mix: tills and stock are for `services: retail`, guests and pay-first for `services: reservation`".into()),
+        }
+    }
+
     fn check(&self) -> Result<(), String> {
+        self.check_services()?;
         let sites = &self.topology.sites;
         let known = |name: &str| match sites.contains_key(name) {
             true => Ok(()),
@@ -409,6 +454,8 @@ mod tests {
             ("for: 10s, ", "", "needs `for"),
             ("at: 20s", "at: soon", "such as 250ms"),
             ("lost: 0", "lots: 0", "lots"),
+            ("seconds: 60", "seconds: 60, mix: guests", "services: reservation"),
+            ("about: x\n", "about: x\nservices: reservations\n", "reservations"),
             ("\"< 2s\"", "fast", "p99"),
             ("clients: 2", "clients: 0", "no site has clients"),
             ("dials: [cloud]", "dials: [cloud], hub: 3", "hub"),
@@ -432,6 +479,22 @@ mod tests {
         assert_eq!((hub.clients(), hub.topology.sites["store-02"].dials.len()), (6, 1));
         let told = Scenario::parse("hub", &text.replace("stores: 3", "stores: 99")).unwrap_err();
         assert!(told.contains("1 to 40"), "{told}");
+    }
+
+    #[test]
+    fn clients_do_what_the_services_are_for() {
+        let with = |services: &str, load: &str| {
+            let load = format!("seconds: 60{load}");
+            let text = GOOD.replace("about: x\n", &format!("about: x\n{services}")).replace("seconds: 60", &load);
+            Scenario::parse("good", &text)
+        };
+        assert_eq!(with("", "").unwrap().mix(), Mix::Tills);
+        assert_eq!(with("services: reservation\n", "").unwrap().mix(), Mix::Guests);
+        assert_eq!(with("services: reservation\n", ", mix: pay-first").unwrap().mix(), Mix::PayFirst);
+        assert!(with("services: reservation\n", ", mix: tills").is_err());
+        let hub =
+            "about: x\nservices: reservation\ntopology: { hub: cloud, stores: 2 }\nload: { rate: 5, seconds: 5 }\n";
+        assert!(Scenario::parse("hub", hub).unwrap_err().contains("no stores"));
     }
 
     #[test]

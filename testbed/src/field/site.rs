@@ -8,9 +8,11 @@ use holdfast::demo::check::LogLine;
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
+use super::fronted::{self, Fronted};
 use super::http::Connection;
 use super::network::Places;
 use super::process::{Process, last_lines};
+use super::scenario::Services;
 use super::{Error, sys};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -21,9 +23,8 @@ const AWAKE: Duration = Duration::from_millis(40);
 /// Names under which the status counts what is not done yet.
 const PENDING: [&str; 6] = ["open_writes", "queued", "unknown", "not_received", "not_decided", "pending"];
 
-/// The services with their lanes: a till's sales in order, a site's ledger in order over all its tills.
-const SERVICES: [(&str, &str); 4] =
-    [("transactions", "header:x-session-id"), ("ledger", "path:2"), ("promotions", "path"), ("inventory", "path")];
+/// So long a charge takes after the money has moved, so that a set that is killed dies there too.
+const BANK_MS: &str = "40";
 
 /// What the configuration needs to know of the others.
 #[derive(Clone, Debug)]
@@ -51,6 +52,7 @@ pub struct Site {
     binary: PathBuf,
     folder: PathBuf,
     prefix: Vec<String>,
+    services: Services,
     environment: Vec<(String, String)>,
     token: String,
     service: Option<Process>,
@@ -91,13 +93,21 @@ pub fn faketime() -> Option<PathBuf> {
 }
 
 impl Site {
-    pub fn new(name: &str, at: Places, binary: &Path, folder: PathBuf, prefix: Vec<String>) -> Self {
+    pub fn new(
+        name: &str,
+        at: Places,
+        binary: &Path,
+        folder: PathBuf,
+        prefix: Vec<String>,
+        services: Services,
+    ) -> Self {
         Self {
             name: name.to_owned(),
             at,
             binary: binary.to_owned(),
             folder,
             prefix,
+            services,
             environment: Vec::new(),
             token: format!("{:032x}", fastrand::u128(..)),
             service: None,
@@ -176,11 +186,13 @@ impl Site {
             order.retain(|site| *site != first);
             order.insert(0, first);
         }
-        for (service, lane) in SERVICES {
+        for Fronted { name, paths, lane, more } in fronted::of(self.services) {
+            let paths: Vec<String> = paths.iter().map(|path| format!("{{ path = \"{path}\" }}")).collect();
+            let paths = paths.join(", ");
             text.push_str(&format!(
-                "\n[[service]]\nname = \"{service}\"\nmatch = [{{ path = \"/{service}\" }}]\n\
+                "\n[[service]]\nname = \"{name}\"\nmatch = [{paths}]\n\
                  endpoints = [{{ url = \"http://{}\" }}]\nreplicas = {replicas:?}\n{store_from}\
-                 answer = {{ order = {order:?}, after = \"800ms\" }}\nlane = \"{lane}\"\nlongest_request = \"2s\"\n\
+                 answer = {{ order = {order:?}, after = \"800ms\" }}\nlane = \"{lane}\"\n{more}\
                  health = {{ path = \"/health\", interval = \"200ms\", unhealthy = 3, healthy = 1 }}\n\
                  timeout = {{ connect = \"500ms\", try = \"2s\", total = \"5s\" }}\n\
                  outcome = {{ probe = \"GET /by-key/{{key}}\" }}\n",
@@ -190,21 +202,33 @@ impl Site {
         text
     }
 
-    fn line(&self, arguments: &[&str]) -> Vec<String> {
-        let program = self.binary.display().to_string();
+    fn line(&self, program: &Path, arguments: &[&str]) -> Vec<String> {
+        let program = program.display().to_string();
         self.prefix.iter().cloned().chain([program]).chain(arguments.iter().map(|a| (*a).to_owned())).collect()
     }
 
     pub fn start_service(&mut self) -> Result<(), Error> {
-        let (listen, db) = (self.at.service.to_string(), self.folder.join("pos.db").display().to_string());
-        let line = self.line(&["demo-pos", "--listen", &listen, "--db", &db, "--exit-with-stdin"]);
-        self.service = Some(Process::spawn(&line, &[], &self.folder.join("pos.log"))?);
+        let listen = self.at.service.to_string();
+        let line = match self.services {
+            Services::Retail => {
+                let db = self.folder.join("pos.db").display().to_string();
+                self.line(&self.binary, &["demo-pos", "--listen", &listen, "--db", &db, "--exit-with-stdin"])
+            }
+            Services::Reservation => {
+                let failed = |source| Error::Program { what: "finding this program".into(), source };
+                let own = std::env::current_exe().map_err(failed)?;
+                let dir = self.folder.display().to_string();
+                let set = ["reservation", "all", "--listen", &listen, "--dir", &dir];
+                self.line(&own, &[&set[..], &["--bank-ms", BANK_MS, "--exit-with-stdin"]].concat())
+            }
+        };
+        self.service = Some(Process::spawn(&line, &[], &self.folder.join("service.log"))?);
         Ok(())
     }
 
     pub fn start_appliance(&mut self) -> Result<(), Error> {
         let config = self.folder.join("holdfast.toml").display().to_string();
-        let line = self.line(&["run", "--config", &config]);
+        let line = self.line(&self.binary, &["run", "--config", &config]);
         self.appliance = Some(Process::spawn(&line, &self.environment, &self.folder.join("holdfast.log"))?);
         Ok(())
     }
@@ -277,7 +301,7 @@ impl Site {
     }
 
     pub async fn service_ready(&self) -> Result<(), Error> {
-        self.until("service", "pos.log", async || {
+        self.until("service", "service.log", async || {
             let answer = Connection::new(self.at.service).get("/health", None, CALL).await;
             answer.is_some_and(|answer| answer.status.is_success())
         })

@@ -2,7 +2,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::scenario::{Direction, Fault, Load, Mix, Plane, Scenario, Topology};
+use super::scenario::{Direction, Fault, Load, Plane, Scenario, Services, Topology};
 use super::site::faketime;
 use super::success::Success;
 use super::units::{Rate, Share, Size, Span};
@@ -41,12 +41,13 @@ impl Soak {
             first: self.hub_first.then(|| "cloud".to_owned()),
             ..Topology::default()
         };
-        let load = Load { rate: self.rate, seconds, mix: Mix::Tills, give_up: Span(Duration::from_secs(60)) };
+        let load = Load { rate: self.rate, seconds, mix: None, give_up: Span(Duration::from_secs(60)) };
         let mut scenario = Scenario {
             name: "soak".into(),
             about: "random faults".into(),
             seed: self.seed,
             long: true,
+            services: Services::Retail,
             topology,
             load,
             faults,

@@ -91,7 +91,14 @@ impl Stage {
             let folder = scratch.path.join(name);
             std::fs::create_dir(&folder).map_err(|source| Error::File { path: folder.clone(), source })?;
             authority.issue(name, &network.addresses(number), &folder)?;
-            let mut site = Site::new(name, network.places(number), &options.binary, folder, network.prefix(number));
+            let mut site = Site::new(
+                name,
+                network.places(number),
+                &options.binary,
+                folder,
+                network.prefix(number),
+                scenario.services,
+            );
             if let Some(size) = spec.disk {
                 site.give_disk(size.0)?;
             }
@@ -152,7 +159,7 @@ impl Stage {
                     others: others.map(|o| (self.names[o].clone(), self.network.places(o).gateway)).collect(),
                     names_store: at_hub,
                     leads: n == 0,
-                    mix: scenario.load.mix,
+                    mix: scenario.mix(),
                     pace,
                     give_up: scenario.load.give_up.0,
                 });
