@@ -149,10 +149,9 @@ pub struct Quarantined {
 pub struct Age {
     /// Where the store lay when it was written ([`super::Recovered::place`]); 0 when that is not known.
     pub place: u64,
-    /// No life of this store has said a status with this number or a higher one.
+    /// No life of this store has told others of a state with this number or a higher one.
     pub said_below: u64,
-    /// The highest number of a status heard of each store of each site, over all its lives, latest stores last; may lag behind
-    /// by a block.
+    /// The highest number of a state heard of each store of each site, latest stores last; may lag behind by a block.
     pub heard: Vec<(SiteName, LogId, u64)>,
 }
 

@@ -205,7 +205,8 @@ impl Core {
     }
 
     pub(crate) fn say_status_to(&mut self, cx: &mut Cx, to: SiteName) {
-        let count = self.next_status(cx);
+        self.statuses_said += 1;
+        let state = self.state_to_say(cx);
         let held = self.is_held();
         let cursors = self.series.values().map(|s| Cursor {
             log: s.log,
@@ -216,9 +217,9 @@ impl Core {
             want: !held && s.log != self.own && self.source_of(s).is_some_and(|source| *source == to),
         });
         let status = Status {
-            count,
+            count: self.statuses_said,
             log: self.own,
-            counts: !held,
+            state,
             heard: self.heard_of(&to),
             healthy: self.healthy && self.stopped.is_none(),
             lag_ms: self.lag_ms(cx.ms()),

@@ -141,6 +141,9 @@ pub struct Core {
     pub(crate) place: u64,
     /// Nothing is done here: it is an older copy, or may be one.
     pub(crate) hold: Option<Hold>,
+    /// The number of the state that others were told of last, and whether it is another one by now.
+    pub(crate) state: u64,
+    pub(crate) changed: bool,
     /// Divergences in a row.
     pub(crate) divergences: u32,
     pub(crate) chooser: Chooser,
@@ -273,11 +276,13 @@ impl Core {
             }
         }
         cx.persist(Op::Row(Box::new(write.row())));
+        self.changed = true;
     }
 
     pub(crate) fn persist_series(&mut self, cx: &mut Cx, log: LogId) {
         if let Some(series) = self.series.get(&log) {
             cx.persist(Op::Series(series.meta()));
+            self.changed = true;
         }
     }
 

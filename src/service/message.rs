@@ -22,13 +22,13 @@ pub struct Cursor {
 /// Said when a link comes up, when something changed, and now and then.
 #[derive(Clone, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
 pub struct Status {
-    /// Counts what the sender has said: an older one that was overtaken says nothing.
+    /// Counts what the sender has said in this life: an older one that was overtaken says nothing.
     pub count: u64,
     /// The sender's own log.
     pub log: LogId,
-    /// No life of that log's store uses `count` again: to be remembered (§12).
-    pub counts: bool,
-    /// The highest number that the sender has heard of each store of the receiver, over all its lives.
+    /// The state of that log's store, by a number that none of its lives gives to a later state (§12). To be remembered, but for 0.
+    pub state: u64,
+    /// The highest `state` that the sender has heard of each store of the receiver.
     pub heard: Vec<(LogId, u64)>,
     /// The sender's replica can decide: healthy and not stopped.
     pub healthy: bool,

@@ -1,9 +1,9 @@
 //! Whether this store was put back to an older copy of itself (§12).
 //!
 //! A store cannot know what it has forgotten; two things tell it. Its file lies elsewhere than when it was written: it is a copy,
-//! perhaps of now, perhaps of last week. And others remember: every status has a number that no life of this store uses again
-//! (reserved durably, in blocks), and peers say the highest that they have heard. One that was never reserved here was said by a
-//! later store of this site: this one is *stale*.
+//! perhaps of now, perhaps of last week. And others remember: every state that they are told of has a number that no life of this
+//! store gives again (reserved durably, in blocks), and peers say the highest that they have heard. One that was never reserved
+//! here was said by a later store of this site: this one is *stale*.
 //!
 //! A copy does nothing with what it holds before every other replica has spoken, or a person. A stale store accepts, applies and
 //! answers nothing, and gives no number (G2): all of it may have been done before. It goes on handing out the pages that it has,
@@ -15,7 +15,7 @@ use super::{Bug, Event, Found, Message, Note, Operation, Reply, ReqId, Status};
 use crate::journal::{Age, Op};
 use crate::model::{LogId, Problem, SiteName};
 
-/// Numbers of statuses that are reserved at once. A copy that is younger than so many statuses is not told from its original.
+/// Numbers of states that are reserved at once. A copy that is younger than so many is not told from its original.
 const BLOCK: u64 = 16;
 /// Stores of one site that are remembered.
 const STORES_MAX: usize = 8;
@@ -113,15 +113,21 @@ impl Core {
         self.choose(cx);
     }
 
-    /// The next number of a status. While nothing is done here it counts for this connection only: what a copy says is not what
-    /// its original would be measured by.
-    pub(crate) fn next_status(&mut self, cx: &mut Cx) -> u64 {
-        self.statuses_said += 1;
-        if !self.is_held() && self.statuses_said >= self.age.said_below {
-            self.age.said_below = self.statuses_said + BLOCK;
+    /// The number of the state that a status tells of. While nothing is done here there is none: its original is not to be
+    /// measured by what a copy says.
+    pub(crate) fn state_to_say(&mut self, cx: &mut Cx) -> u64 {
+        if self.is_held() {
+            return 0;
+        }
+        // A site at rest says the same number again and again, and writes nothing down for it.
+        if std::mem::take(&mut self.changed) {
+            self.state += 1;
+        }
+        if self.state >= self.age.said_below {
+            self.age.said_below = self.state + BLOCK;
             self.persist_age(cx);
         }
-        self.statuses_said
+        self.state
     }
 
     pub(crate) fn heard_of(&self, site: &SiteName) -> Vec<(LogId, u64)> {
@@ -135,9 +141,7 @@ impl Core {
         if status.heard.iter().any(later) {
             self.stop_for_fork(cx, from);
         }
-        if status.counts {
-            self.hear(cx, from, status.log, status.count);
-        }
+        self.hear(cx, from, status.log, status.state);
     }
 
     fn hear(&mut self, cx: &mut Cx, from: &SiteName, log: LogId, number: u64) {

@@ -23,7 +23,7 @@ fn status(lag_ms: u64, wants: &[(u8, u64, bool)]) -> Message {
     Message::Status(Status {
         count: 7,
         log: log(9),
-        counts: true,
+        state: 1,
         heard: Vec::new(),
         healthy: true,
         lag_ms,

@@ -49,7 +49,7 @@ enum Known {
 }
 #[derive(Encode, Decode)]
 enum Message {
-    Status(u64, Log, bool, Vec<(Log, u64)>, bool, u64, Vec<Cursor>),
+    Status(u64, Log, u64, Vec<(Log, u64)>, bool, u64, Vec<Cursor>),
     Page(Page),
     Wish(Box<Wish>),
     Revoke(Id, u32),

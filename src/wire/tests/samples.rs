@@ -104,7 +104,7 @@ pub fn status() -> Message {
     Message::Status(Status {
         count: 7,
         log: log(),
-        counts: true,
+        state: 6,
         heard: vec![(log(), 5)],
         healthy: true,
         lag_ms: 12,

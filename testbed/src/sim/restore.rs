@@ -105,11 +105,12 @@ impl<M: Machine> World<M> {
         split || (0..self.sites.len()).any(|site| self.waits_for_what_is_gone(site))
     }
 
-    /// What another site waits for was known to the store that is gone, and to nobody else.
+    /// What another site waits for was known to the store that is gone, and to nobody else: a position that it gave, or what
+    /// became of a write that it was asked to decide, which is named by its id.
     pub fn waits_for_what_is_gone(&self, site: usize) -> bool {
         let Some(gone) = self.history.gone else { return false };
         let log = Self::log(gone.site).to_string();
         let waits = self.sites[site].core.as_ref().map(|core| core.view().waits).unwrap_or_default();
-        waits.iter().any(|wait| wait.on.contains(&log))
+        waits.iter().any(|wait| wait.on.contains(&log) || !wait.on.starts_with("position"))
     }
 }

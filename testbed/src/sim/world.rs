@@ -346,7 +346,7 @@ impl<M: Machine> World<M> {
     /// What the store that is gone should have settled, and what comes after that.
     fn may_stay_open(&self, site: usize, view: &View) -> bool {
         let is_settled = |stage: &&str| matches!(*stage, "wish-decided" | "decided");
-        self.waits_for_what_is_gone(site) || (view.queued == 0 && view.stages.keys().all(|stage| is_settled(&stage)))
+        self.waits_for_what_is_gone(site) || (view.queued == 0 && view.stages.keys().all(is_settled))
     }
 
     fn quarantined_now(&self) -> std::collections::BTreeSet<super::history::Report> {
