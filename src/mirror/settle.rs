@@ -40,6 +40,7 @@ impl Core {
             self.quarantine(cx, id, QuarantineReason::MayHaveApplied, detail, outcome.status);
         }
         let followed = outcome.verdict == Verdict::Applied;
+        let waits_for_first = self.first_of_copy(&outcome).is_some();
         let Some(write) = self.live.get_mut(&id) else { return };
         write.position = Some((position, chain));
         write.outcome = Some(outcome);
@@ -51,6 +52,8 @@ impl Core {
         write.stage = match fate {
             Some(fate) => Stage::Decided(fate),
             None if followed => Stage::Waiting,
+            // Over a restart too.
+            None if waits_for_first => Stage::Idle,
             None => Stage::Decided(Fate::Skipped),
         };
         if !decided_here {
@@ -85,7 +88,7 @@ impl Core {
     }
 
     /// What others get: the request where they must apply it, the answer where it is not too large.
-    fn item_of(&self, write: &Write) -> Item {
+    pub(crate) fn item_of(&self, write: &Write) -> Item {
         let mut item = write.row().item(None).expect("the write has a position");
         if item.is_followed() || self.bug(Bug::RefusalFollowed) {
             item.request = write.request.clone();
@@ -116,6 +119,7 @@ impl Core {
                     }
                 }
             }
+            Stage::Idle => self.skip_settled(cx, id),
             _ => self.work.push_back(Work::Look(id)),
         }
         self.release_lane(id);

@@ -41,7 +41,7 @@ impl Core {
                 return cx.out.push(Effect::ReadSeries { log, from, items_max, bytes_max, for_peer });
             }
             let from = cursor.sent;
-            cursor.sent += items.len() as u64;
+            cursor.send(items.len(), cx.ms());
             let page = Page { log, site: series.site.clone(), from, items };
             cx.out.push(Effect::Send { to: to.clone(), message: Message::Page(page) });
         }
@@ -54,7 +54,7 @@ impl Core {
         let Some(cursor) = peer.cursors.get_mut(&log) else { return };
         cursor.reading = false;
         if peer.linked && from == cursor.sent + 1 && !items.is_empty() {
-            cursor.sent += items.len() as u64;
+            cursor.send(items.len(), cx.ms());
             let page = Page { log, site: series.site.clone(), from: from - 1, items };
             cx.out.push(Effect::Send { to: to.clone(), message: Message::Page(page) });
         } else if items.is_empty() {

@@ -280,7 +280,7 @@ impl Core {
                 let detail = format!("settled as {theirs:?} by its origin, this replica answered {}", answer.status);
                 self.quarantine_shadow(cx, id, QuarantineReason::Contrary, detail, answer.status);
             }
-            (_, _) => self.decide_shadow(cx, id, Fate::Skipped),
+            (_, _) => self.skip_settled(cx, id),
         }
     }
 
@@ -397,13 +397,12 @@ impl Core {
             }
             Stage::Sending | Stage::Judging | Stage::Unknown(_) => self.persist(cx, id),
             Stage::Idle | Stage::Waiting | Stage::Checking | Stage::Backoff { .. } => {
-                write.role = Role::Shadow;
-                if item.is_followed() {
-                    self.persist(cx, id);
-                    self.work.push_back(Work::Look(id));
-                } else {
-                    self.decide_shadow(cx, id, Fate::Skipped);
+                if !item.is_followed() {
+                    return self.skip_settled(cx, id);
                 }
+                write.role = Role::Shadow;
+                self.persist(cx, id);
+                self.work.push_back(Work::Look(id));
             }
         }
     }

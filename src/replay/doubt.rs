@@ -122,7 +122,7 @@ impl Core {
                     let worked_until_ms = pass_at_ms.saturating_sub(self.settings.hold_ms);
                     if asked_ms.is_some_and(|at| at >= worked_until_ms) {
                         // Not applied here, and its origin has settled that it shall not be.
-                        self.decide_shadow(cx, id, Fate::Skipped);
+                        self.skip_settled(cx, id);
                     }
                     return;
                 }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use crate::journal::{Fate, Here, NUMBER_MAX, Op, Origin, QuarantineReason, Row};
 use crate::mirror::{Series, decided_by};
-use crate::model::{Item, LogId, SiteName, Verdict, WriteId};
+use crate::model::{Item, LogId, Outcome, SiteName, Verdict, WriteId};
 use crate::service::core::{Core, Cx, Work};
 use crate::service::write::{Role, Stage, Write};
 use crate::service::{Bug, Effect, Find, Found, Looking, Note, Page};
@@ -156,16 +156,39 @@ impl Core {
     /// A position that is not followed. A copy counts as decided when the write that it repeats is: copies are one write, and what
     /// comes after the one comes after the other (G3).
     pub(crate) fn decide_skipped(&mut self, cx: &mut Cx, item: Arc<Item>) {
-        let repeats = item.outcome.repeats.filter(|_| item.outcome.verdict == Verdict::Duplicate);
-        if let Some(first) = repeats.filter(|first| !self.is_decided(*first)) {
+        if let Some(first) = self.first_of_copy(&item.outcome) {
             self.copies_waiting.entry(first).or_default().push(item);
             if !self.live.contains_key(&first) {
                 self.find(cx, Find::Id(first), Looking::Dependency(first));
             }
             return;
         }
+        if self.live.get(&item.id).is_some_and(|write| write.stage == Stage::Idle) {
+            return self.decide_shadow(cx, item.id, Fate::Skipped);
+        }
         self.position_decided(cx, item.id.log, item.position);
         self.decided_id(item.id);
+    }
+
+    /// What a copy repeats, as long as that is not decided here.
+    pub(crate) fn first_of_copy(&self, outcome: &Outcome) -> Option<WriteId> {
+        let repeats = outcome.repeats.filter(|_| outcome.verdict == Verdict::Duplicate);
+        repeats.filter(|first| !self.is_decided(*first))
+    }
+
+    /// A live write that has its position is not to be followed, and is not at this replica (any more).
+    pub(crate) fn skip_settled(&mut self, cx: &mut Cx, id: WriteId) {
+        let Some(write) = self.live.get_mut(&id) else { return };
+        write.role = Role::Shadow;
+        write.stage = Stage::Idle;
+        write.doubtful = false;
+        let lane = write.facts.lane;
+        let item = Arc::new(self.item_of(&self.live[&id]));
+        if self.first_of_copy(&item.outcome).is_some() {
+            self.persist(cx, id);
+            self.free_place(lane, id);
+        }
+        self.decide_skipped(cx, item);
     }
 
     fn follows_refusal(&self, item: &Item) -> bool {

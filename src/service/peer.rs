@@ -18,6 +18,16 @@ pub struct PeerCursor {
     pub progress_ms: u64,
 }
 
+impl PeerCursor {
+    /// So many more items are on their way. Time without progress counts from the first of them.
+    pub fn send(&mut self, items: usize, now_ms: u64) {
+        if self.sent <= self.received {
+            self.progress_ms = now_ms;
+        }
+        self.sent += items as u64;
+    }
+}
+
 #[derive(Debug, Default)]
 pub struct Peer {
     pub linked: bool,

@@ -177,7 +177,7 @@ impl Core {
                 write.stage = Stage::Waiting;
                 self.work.push_back(Work::Look(id));
             } else {
-                self.decide_shadow(cx, id, crate::journal::Fate::Skipped);
+                self.skip_settled(cx, id);
             }
         }
     }

@@ -1,8 +1,8 @@
 //! What takes more than the simulator's world: single events, and what the machine says.
 use super::testing::{answer, item, request, settings};
 use super::*;
-use crate::journal::{Age, Memory, Op};
-use crate::model::{After, Chain, Group, LogId, Outcome, SiteName, WriteId};
+use crate::journal::{Age, Here, Memory, Op, Origin, Row, SeriesMeta};
+use crate::model::{After, Chain, Group, LogId, Outcome, SiteName, Verdict, WriteId};
 
 const NOW: Now = Now { mono_ms: 1_000, wall_ms: 1_000, clock_ms: 1_000 };
 
@@ -194,4 +194,77 @@ fn what_peers_remember_of_this_site_is_below_what_it_has_reserved_and_rest_costs
         }
     }
     assert_eq!(state, 33 + 66);
+}
+
+/// A write of site `b`, and a copy of it that site `b` answered for this one: both have their positions, neither is decided here.
+fn a_copy_and_its_first() -> (Core, Vec<Effect>) {
+    let group = Group { service: "pos".into(), store: String::new() };
+    let (first, copy) = (item(log(2), 1, 0), item(log(1), 1, 0));
+    let outcome = Outcome { verdict: Verdict::Duplicate, repeats: Some(first.id), ..copy.outcome.clone() };
+    let row = |item: &crate::model::Item, origin, outcome| Row {
+        id: item.id,
+        facts: item.facts.clone(),
+        origin,
+        queued: false,
+        owed: Vec::new(),
+        wish: None,
+        here: Here::Untouched,
+        outcome: Some(outcome),
+        position: Some((item.position, item.chain)),
+        decides: None,
+        settled_clock_ms: 1,
+    };
+    let series = |log, site| {
+        Op::Series(SeriesMeta {
+            log,
+            site: SiteName::new(site),
+            received: 1,
+            chain: Chain::default(),
+            decided: 0,
+            forgotten: 0,
+        })
+    };
+    let mut memory = Memory::new();
+    let ops = [
+        Op::Request(first.id, request("POST", "/sales")),
+        Op::Row(Box::new(row(&first, Origin::Foreign, first.outcome.clone()))),
+        Op::Row(Box::new(row(&copy, Origin::Settled, outcome))),
+        series(log(1), "a"),
+        series(log(2), "b"),
+    ];
+    memory.apply(&group, &ops);
+    let mut said = Vec::new();
+    let settings = settings("a", &["a", "b"]);
+    let core = Core::recover(settings, log(1), memory.recover(&group, 64), NOW, &mut said);
+    (core, said)
+}
+
+/// Who has read the copy's answer has read that of the first (G3): found by seed 1114, where the site had restarted in between.
+#[test]
+fn a_copy_waits_for_its_first_over_a_restart() {
+    let (mut core, mut said) = a_copy_and_its_first();
+    let mut seen = After::new();
+    seen.raise(log(1), 1);
+    said.extend(handle(&mut core, Event::AwaitSeen { req: ReqId(1), seen, deadline_ms: 5_000 }));
+    said.extend(handle(&mut core, Event::Health { healthy: true }));
+    let mut first = None;
+    let fresh = Effect::Reply { req: ReqId(1), reply: Reply::Go { fresh: true } };
+    // The journal answers what it is asked.
+    while let Some(effect) = said.pop() {
+        assert_ne!(effect, fresh, "the first is not even sent");
+        match effect {
+            Effect::ReadSeries { log, from, .. } => {
+                let items = vec![std::sync::Arc::new(item(log, from, 0))];
+                said.extend(handle(&mut core, Event::SeriesRead { log, from, items, for_peer: None }));
+            }
+            Effect::Find { token, .. } => said.extend(handle(&mut core, Event::Found { token, rows: Vec::new() })),
+            Effect::Attempt(attempt) => first = Some(attempt),
+            _ => {}
+        }
+    }
+    let Attempt { id, attempt, .. } = first.expect("the first is sent");
+    let result = AttemptResult::Answered(answer(200));
+    let said = handle(&mut core, Event::Attempted { id, attempt, result });
+    assert!(said.contains(&fresh), "{said:?}");
+    assert_eq!(core.view(NOW).open_writes, 0);
 }
