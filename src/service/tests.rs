@@ -4,6 +4,10 @@ use super::*;
 use crate::journal::{Age, Memory, Op};
 use crate::model::{After, Chain, Group, LogId, Outcome, SiteName, WriteId};
 
+mod limits;
+mod receipts;
+mod times;
+
 const NOW: Now = Now { mono_ms: 1_000, wall_ms: 1_000, clock_ms: 1_000 };
 
 fn log(n: u8) -> LogId {
