@@ -54,6 +54,7 @@ def options():
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin none after so long")
     parser.add_argument("--at-least", type=float, default=85, help="percent that must be noticed")
     parser.add_argument("--target", type=pathlib.Path, default=ROOT / "target/mutants", help="Cargo's folder for all builds")
+    parser.add_argument("--scratch", type=pathlib.Path, help="where the clone is; in Cargo's folder unless said")
     parser.add_argument("--overlap", action="store_true", help="simulate one while the next is built: for two idle cores")
     parser.add_argument("--through", default="", help="a command in front of each heavy one, such as a lock")
     return parser.parse_args()
@@ -72,13 +73,17 @@ def limit_memory():
 
 
 class Bench:
-    """A clone of the last commit, and what is built and run in it."""
+    """A clone of the last commit, and what is built and run in it. It is kept: another place would be built from nothing."""
 
-    def __init__(self, scratch, arguments):
-        self.scratch, self.tree, self.target = scratch, scratch / "tree", arguments.target.resolve()
+    def __init__(self, commit, arguments):
+        self.target = arguments.target.resolve()
+        self.scratch = (arguments.scratch or self.target / "scratch").resolve()
+        self.tree = self.scratch / "tree"
         self.through, self.seeds = shlex.split(arguments.through), str(arguments.sim_seeds)
         self.simulation_s = self.tests_s = 3_600
-        subprocess.run(["git", "clone", "--quiet", "--shared", ROOT, self.tree], check=True)
+        if not self.tree.exists():
+            subprocess.run(["git", "clone", "--quiet", "--shared", "--no-checkout", ROOT, self.tree], check=True)
+        subprocess.run(["git", "checkout", "--quiet", "--force", "--detach", commit], cwd=self.tree, check=True)
 
     def check_baseline(self):
         """Without an error all must pass; the time that takes is the measure for those with one."""
@@ -235,10 +240,9 @@ def main():
     title = f"commit {commit}, {len(mutants)} mutants, seed {arguments.seed}, {arguments.sim_seeds} seeds of the simulation"
     results = Results(arguments.results, title)
     print(title, flush=True)
-    with tempfile.TemporaryDirectory(prefix="mutants-") as scratch:
-        bench = Bench(pathlib.Path(scratch), arguments)
-        bench.check_baseline()
-        run(bench, mutants, results, arguments)
+    bench = Bench(commit, arguments)
+    bench.check_baseline()
+    run(bench, mutants, results, arguments)
     return results.percent() < arguments.at_least
 
 
