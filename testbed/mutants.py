@@ -4,9 +4,10 @@
     cargo install cargo-mutants --locked
     testbed/mutants.py --seed 1 --count 200 --results mutants.txt
 
-`cargo mutants` lists the errors; of them `--count` are drawn with `--seed`. Each is put into a clone of the last commit (what is
-not committed is not seen) and judged by the simulation, until the first seed that fails; what survives that, by the unit tests of
-the same modules. Too slow or too much memory counts as noticed. What does not compile does not count: another is drawn.
+`cargo mutants` lists the errors; of them `--count` are drawn with `--seed`. All are woven into one clone of the last commit (what is
+not committed is not seen): each function has a body for each of its errors, and the variable HOLDFAST_MUTANT says which one runs. So
+all is compiled once. Each is judged by the simulation, until the first seed that fails; what survives that, by the unit tests of the
+same modules. Too slow or too much memory counts as noticed. What does not compile does not count: another is drawn.
 
 Results are a line per mutant, with the diff of those that survived. A run goes on where an earlier one with the same file has
 ended. `--survivors FILE` judges only those again that survived in FILE. Exit code 1: fewer than `--at-least` percent were noticed.
@@ -25,7 +26,7 @@ import shlex
 import signal
 import subprocess
 import sys
-import tempfile
+import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -35,8 +36,15 @@ NOT_FILES = [f"src/service/{name}.rs" for name in ("task", "handle", "view", "se
 # Texts, and the switch of the planted errors, which no product build has.
 NOT_NAMES = [r"(Display|Debug) for", r"replace Core::bug "]
 UNIT_TESTS = ["service::", "mirror::", "replay::", "idempotency::", "dedup::"]
-# Optimised a little, a seed takes a fraction of the time and a build hardly longer: only what changed is compiled.
+# Optimised a little, a seed takes a fraction of the time.
 PROFILE = [f"profile.dev.package.{name}.{key}" for name in ("holdfast", "testbed") for key in ("opt-level=1", "debug=false")]
+CHOICE = """//! Which error runs: woven in by testbed/mutants.py.
+pub fn is(number: u32) -> bool {
+    static CHOSEN: std::sync::OnceLock<u32> = std::sync::OnceLock::new();
+    let chosen = || std::env::var("HOLDFAST_MUTANT").ok().and_then(|chosen| chosen.parse().ok()).unwrap_or(0);
+    *CHOSEN.get_or_init(chosen) == number
+}
+"""
 MEMORY_BYTES = 8 << 30
 TIMED_OUT = 124  # coreutils' timeout
 
@@ -55,7 +63,7 @@ def options():
     parser.add_argument("--at-least", type=float, default=85, help="percent that must be noticed")
     parser.add_argument("--target", type=pathlib.Path, default=ROOT / "target/mutants", help="Cargo's folder for all builds")
     parser.add_argument("--scratch", type=pathlib.Path, help="where the clone is; in Cargo's folder unless said")
-    parser.add_argument("--overlap", action="store_true", help="simulate one while the next is built: for two idle cores")
+    parser.add_argument("--jobs", type=int, default=1, help="mutants that are judged at the same time")
     parser.add_argument("--through", default="", help="a command in front of each heavy one, such as a lock")
     return parser.parse_args()
 
@@ -65,104 +73,173 @@ def all_mutants():
     flags += [flag for name in NOT_NAMES for flag in ("--exclude-re", name)]
     command = ["cargo", "mutants", "--list", "--json", "--diff", "--package", "holdfast", *flags]
     mutants = json.loads(subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True).stdout)
-    return sorted(mutants, key=lambda mutant: mutant["name"])
+    # A constant cannot be chosen at run time.
+    return sorted((mutant for mutant in mutants if mutant["function"]), key=lambda mutant: mutant["name"])
 
 
 def limit_memory():
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
 
 
+class Source:
+    """A file with the errors of its functions woven in."""
+
+    def __init__(self, text):
+        self.text = text
+        self.starts = [0]
+        for line in text.splitlines(keepends=True):
+            self.starts.append(self.starts[-1] + len(line))
+
+    def range(self, span):
+        return tuple(self.starts[span[end]["line"] - 1] + span[end]["column"] - 1 for end in ("start", "end"))
+
+    def woven(self, mutants):
+        """`mutants` by number. Functions in functions are bodies of the outer one."""
+        functions = {}
+        for number, mutant in mutants.items():
+            functions.setdefault(self.range(mutant["function"]["span"]), []).append(number)
+        text = self.text
+        outermost = [f for f in functions if not any(o != f and o[0] <= f[0] and f[1] <= o[1] for o in functions)]
+        for function in sorted(outermost, reverse=True):
+            inside = [number for f, numbers in functions.items() if function[0] <= f[0] and f[1] <= function[1] for number in numbers]
+            begin, end = self.body(function, mutants[functions[function][0]])
+            branches = [f"if crate::mutants::is({number}) {{\n{self.mutated(mutants[number], begin, end)}\n}} else " for number in inside]
+            text = text[:begin] + "\n" + "".join(branches) + "{\n" + self.text[begin:end] + "\n}\n" + text[end:]
+        return text
+
+    def body(self, function, mutant):
+        name = mutant["function"]["function_name"].split("::")[-1]
+        signature = re.compile(rf"\bfn\s+{re.escape(name)}\b").search(self.text, *function)
+        assert signature and self.text[function[1] - 1] == "}", mutant["name"]
+        return self.text.index("{", signature.end()) + 1, function[1] - 1
+
+    def mutated(self, mutant, begin, end):
+        first, last = self.range(mutant["span"])
+        assert begin <= first <= last <= end, mutant["name"]
+        return self.text[begin:first] + mutant["replacement"] + self.text[last:end]
+
+
 class Bench:
-    """A clone of the last commit, and what is built and run in it. It is kept: another place would be built from nothing."""
+    """A clone of the last commit, and what is built and run in it. It is kept: at another place all would be built from nothing."""
 
     def __init__(self, commit, arguments):
         self.target = arguments.target.resolve()
-        self.scratch = (arguments.scratch or self.target / "scratch").resolve()
-        self.tree = self.scratch / "tree"
+        self.tree = (arguments.scratch or self.target / "scratch").resolve() / "tree"
         self.through, self.seeds = shlex.split(arguments.through), str(arguments.sim_seeds)
+        self.simulator = self.tests = None
         self.simulation_s = self.tests_s = 3_600
         if not self.tree.exists():
             subprocess.run(["git", "clone", "--quiet", "--shared", "--no-checkout", ROOT, self.tree], check=True)
         subprocess.run(["git", "checkout", "--quiet", "--force", "--detach", commit], cwd=self.tree, check=True)
 
+    def weave(self, mutants):
+        """Builds with all of these, by number; returns the numbers of those that do not compile."""
+        (self.tree / "src/mutants.rs").write_text(CHOICE)
+        library = self.tree / "src/lib.rs"
+        library.write_text(library.read_text() + "pub mod mutants;\n")
+        sources = {file: Source((self.tree / file).read_text()) for file in {mutant["file"] for mutant in mutants.values()}}
+        left, bad = dict(mutants), set()
+        for file in sources:
+            self.write(file, sources[file], left)
+        builds = [("build", PROFILE, ["--package", "testbed", "--bin", "testbed"]), ("test", [], ["--package", "holdfast", "--lib", "--no-run"])]
+        binaries = []
+        for build in builds:
+            while True:
+                errors, binary = self.cargo(*build)
+                if not errors:
+                    binaries.append(binary)
+                    break
+                found = {self.number_at(file, line) for file, line in errors}
+                print(f"{len(found)} do not compile", flush=True)
+                for number in found:
+                    del left[number]
+                for file in {mutants[number]["file"] for number in found}:
+                    self.write(file, sources[file], left)
+                bad |= found
+        self.simulator, self.tests = binaries
+        return bad
+
+    def write(self, file, source, mutants):
+        (self.tree / file).write_text(source.woven({number: m for number, m in mutants.items() if m["file"] == file}))
+
+    def number_at(self, file, line):
+        for text in reversed((self.tree / file).read_text().splitlines()[:line]):
+            branch = re.search(r"if crate::mutants::is\((\d+)\) \{$", text)
+            if branch:
+                return int(branch[1])
+            if text == "} else {":
+                break
+        raise SystemExit(f"an error in no mutant: {file}:{line}")
+
+    def cargo(self, verb, profile, arguments):
+        """Where there are errors, and the binary that was built."""
+        flags = [flag for setting in profile for flag in ("--config", setting)]
+        command = [*self.through, "cargo", verb, *flags, "--locked", "--target-dir", self.target, "--message-format", "json", *arguments]
+        run = subprocess.run(command, cwd=self.tree, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        errors, binary = set(), None
+        for line in filter(lambda line: line.startswith("{"), run.stdout.splitlines()):
+            told = json.loads(line)
+            if told["reason"] == "compiler-message" and told["message"]["level"] == "error":
+                errors |= {(span["file_name"], span["line_start"]) for span in told["message"]["spans"] if span["is_primary"]}
+            binary = told.get("executable") or binary
+        if run.returncode and not errors:
+            raise SystemExit(f"cargo {verb} failed:\n{run.stderr}")
+        return errors, binary
+
     def check_baseline(self):
         """Without an error all must pass; the time that takes is the measure for those with one."""
-        binary = self.build()
-        began = time.monotonic()
-        verdict, by = self.simulate(binary) if binary else (UNBUILDABLE, "")
-        self.simulation_s = time.monotonic() - began
-        if verdict == SURVIVED:
-            self.judge_by_tests()
+        for judge, kind in ((self.simulate, "simulation_s"), (self.run_tests, "tests_s")):
             began = time.monotonic()
-            verdict, by = self.judge_by_tests()
-            self.tests_s = time.monotonic() - began
-        if verdict != SURVIVED:
-            raise SystemExit(f"the commit itself fails: {verdict}: {by}")
+            verdict, by = judge(0)
+            if verdict != SURVIVED:
+                raise SystemExit(f"the commit itself fails: {verdict}: {by}")
+            setattr(self, kind, time.monotonic() - began)
         print(f"without an error: {self.seeds} seeds take {self.simulation_s:.0f} s, unit tests {self.tests_s:.0f} s", flush=True)
 
-    def put(self, mutant, *flags):
-        """The mutator's own labels are not paths."""
-        lines = mutant["diff"].splitlines(keepends=True)
-        lines[:2] = [f"--- a/{mutant['file']}\n", f"+++ b/{mutant['file']}\n"]
-        subprocess.run(["git", "apply", *flags, "-"], cwd=self.tree, input="".join(lines).encode(), check=True)
+    def judge(self, number):
+        began = time.monotonic()
+        verdict, by = self.simulate(number)
+        if verdict == SURVIVED:
+            verdict, by = self.run_tests(number)
+        return verdict, by, time.monotonic() - began
 
-    def with_mutant(self, mutant, what):
-        self.put(mutant)
-        try:
-            return what()
-        finally:
-            self.put(mutant, "--reverse")
-
-    def cargo(self, verb, *arguments, limit_s=3_600, preexec_fn=None):
-        profile = [flag for setting in PROFILE for flag in ("--config", setting)]
-        command = [*self.through, "timeout", str(int(limit_s)), "cargo", verb, *profile, "--locked", "--target-dir", self.target]
-        return subprocess.run([*command, *arguments], cwd=self.tree, preexec_fn=preexec_fn, stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
-
-    def build(self):
-        """The simulator, where the next build does not touch it; nothing if it does not compile."""
-        if self.cargo("build", "--package", "testbed", "--bin", "testbed").returncode:
-            return None
-        with tempfile.NamedTemporaryFile(dir=self.scratch, prefix="testbed-", delete=False) as binary:
-            binary.write((self.target / "debug/testbed").read_bytes())
-        os.chmod(binary.name, 0o755)
-        return pathlib.Path(binary.name)
-
-    def simulate(self, binary):
+    def simulate(self, number):
         """Ends at the first line about a seed: what follows only makes the failure small."""
+        command = [self.simulator, "sim", "--keep-going", "--seeds", self.seeds]
         limit_s = int(3 * self.simulation_s + 20)
+        code, lines = self.run(number, limit_s, command, until=re.compile(r"seed \d+: "))
+        if code == TIMED_OUT:
+            return TIME, f"the simulation did not end in {limit_s} s"
+        return (SIMULATION, lines[-1] if lines else f"ended with {code}") if code else (SURVIVED, "")
+
+    def run_tests(self, number):
+        limit_s = int(10 * self.tests_s + 20)
+        code, lines = self.run(number, limit_s, [self.tests, *UNIT_TESTS])
+        if code == TIMED_OUT:
+            return TIME, f"the unit tests did not end in {limit_s} s"
+        failed = re.findall(r"^test (\S+) \.\.\. FAILED$", "\n".join(lines), re.MULTILINE)
+        return (TESTS, " ".join(failed) or f"ended with {code}") if code else (SURVIVED, "")
+
+    def run(self, number, limit_s, command, until=None):
         # In the foreground: all of it is one process group.
-        command = [*self.through, "timeout", "--foreground", str(limit_s), binary, "sim", "--keep-going", "--seeds", self.seeds]
-        last = ""
-        with subprocess.Popen(command, preexec_fn=limit_memory, start_new_session=True, stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace") as process:
+        command = [*self.through, "timeout", "--foreground", str(limit_s), *command]
+        lines = []
+        with subprocess.Popen(command, cwd=self.tree, env={**os.environ, "HOLDFAST_MUTANT": str(number)}, preexec_fn=limit_memory,
+                              start_new_session=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              text=True, errors="replace") as process:
             for line in process.stdout:
-                last = line.strip() or last
-                if re.match(r"seed \d+: ", line):
+                lines += [line.rstrip()] if line.strip() else []
+                if until and until.match(line):
                     os.killpg(process.pid, signal.SIGTERM)
                     break
-        binary.unlink()
-        if process.returncode == TIMED_OUT:
-            return TIME, f"the simulation did not end in {limit_s} s"
-        return (SIMULATION, last) if process.returncode else (SURVIVED, "")
-
-    def judge_by_tests(self):
-        tests = ["--package", "holdfast", "--lib"]
-        if self.cargo("test", *tests, "--no-run").returncode:
-            return UNBUILDABLE, "only with the testbed's features does it compile"
-        limit_s = int(10 * self.tests_s + 20)
-        run = self.cargo("test", *tests, "--", *UNIT_TESTS, limit_s=limit_s, preexec_fn=limit_memory)
-        if run.returncode == TIMED_OUT:
-            return TIME, f"the unit tests did not end in {limit_s} s"
-        failed = re.findall(r"^test (\S+) \.\.\. FAILED$", run.stdout, re.MULTILINE)
-        return (TESTS, " ".join(failed) or run.stdout.strip()[-160:]) if run.returncode else (SURVIVED, "")
+        return process.returncode, lines
 
 
 class Results:
     """A file of lines: verdict, seconds, name, by what; under those that survived the diff."""
 
     def __init__(self, path, title):
-        self.path, self.verdicts = path, {}
+        self.path, self.verdicts, self.lock = path, {}, threading.Lock()
         if not path.exists():
             path.write_text(f"# {title}\n")
         lines = path.read_text().splitlines()
@@ -174,14 +251,15 @@ class Results:
                 self.verdicts[name] = verdict
 
     def add(self, mutant, verdict, by, seconds):
-        self.verdicts[mutant["name"]] = verdict
         by = by.replace("\t", " ").replace("\n", " ")[:200]
         text = f"{verdict}\t{seconds:.0f} s\t{mutant['name']}\t{by}\n"
         if verdict == SURVIVED:
             text += "".join(f"    {line}\n" for line in mutant["diff"].splitlines())
-        with self.path.open("a") as file:
-            file.write(text)
-        print(f"{self.judged():4}  {text.splitlines()[0]}", flush=True)
+        with self.lock:
+            self.verdicts[mutant["name"]] = verdict
+            with self.path.open("a") as file:
+                file.write(text)
+            print(f"{self.judged():4}  {text.splitlines()[0]}", flush=True)
 
     def judged(self):
         return sum(verdict != UNBUILDABLE for verdict in self.verdicts.values())
@@ -196,38 +274,6 @@ class Results:
         return percent
 
 
-def run(bench, drawn, results, arguments):
-    began = time.monotonic()
-    pool = concurrent.futures.ThreadPoolExecutor(1)
-    before = None  # is simulated while the next is built
-
-    def finish(mutant, simulation, since):
-        verdict, by = simulation.result()
-        if verdict == SURVIVED:
-            verdict, by = bench.with_mutant(mutant, bench.judge_by_tests)
-        results.add(mutant, verdict, by, time.monotonic() - since)
-
-    for mutant in drawn:
-        if mutant["name"] in results.verdicts:
-            continue
-        if results.judged() + bool(before) >= arguments.count or time.monotonic() - began > 60 * arguments.minutes:
-            break
-        since = time.monotonic()
-        binary = bench.with_mutant(mutant, bench.build)
-        if before:
-            finish(*before)
-            before = None
-        if binary is None:
-            results.add(mutant, UNBUILDABLE, "", time.monotonic() - since)
-            continue
-        before = (mutant, pool.submit(bench.simulate, binary), since)
-        if not arguments.overlap:
-            finish(*before)
-            before = None
-    if before:
-        finish(*before)
-
-
 def main():
     arguments = options()
     os.nice(10)
@@ -235,14 +281,31 @@ def main():
     if arguments.survivors:
         survived = {line.split("\t")[2] for line in arguments.survivors.read_text().splitlines() if line.startswith(SURVIVED)}
         mutants = [mutant for mutant in mutants if mutant["name"] in survived]
+    total = len(mutants)
     random.Random(arguments.seed).shuffle(mutants)
+    # Some more, for those that do not compile.
+    mutants = dict(enumerate(mutants[: arguments.count * 9 // 8 + 5], 1))
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
-    title = f"commit {commit}, {len(mutants)} mutants, seed {arguments.seed}, {arguments.sim_seeds} seeds of the simulation"
+    title = f"commit {commit}, {total} mutants, seed {arguments.seed}, {arguments.sim_seeds} seeds of the simulation"
     results = Results(arguments.results, title)
     print(title, flush=True)
     bench = Bench(commit, arguments)
+    began = time.monotonic()
+    bad = bench.weave(mutants)
+    print(f"built in {time.monotonic() - began:.0f} s", flush=True)
     bench.check_baseline()
-    run(bench, mutants, results, arguments)
+    began = time.monotonic()
+    good = [number for number in mutants if number not in bad][: arguments.count]
+
+    def judge(number):
+        if time.monotonic() - began < 60 * arguments.minutes:
+            results.add(mutants[number], *bench.judge(number))
+
+    for number in bad & set(range(max(good, default=0))):
+        if mutants[number]["name"] not in results.verdicts:
+            results.add(mutants[number], UNBUILDABLE, "", 0)
+    with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
+        list(pool.map(judge, [number for number in good if mutants[number]["name"] not in results.verdicts]))
     return results.percent() < arguments.at_least
 
 
