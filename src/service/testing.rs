@@ -147,25 +147,35 @@ impl Bench {
 
     /// What the event led to, and what the journal's answers led to.
     pub fn handle(&mut self, event: Event) -> Vec<Effect> {
-        let mut effects = Vec::new();
-        self.core.handle(self.now, event, &mut effects);
-        self.persist(&effects);
         let mut all = Vec::new();
-        for effect in effects {
-            let answer = match &effect {
-                Effect::Find { token, find } => {
-                    Some(Event::Found { token: *token, rows: self.journal.find(&self.group, *find) })
-                }
-                Effect::ReadSeries { log, from, items_max, bytes_max, for_peer } => {
-                    let items = self.journal.read_series(&self.group, *log, *from, *items_max, *bytes_max);
-                    Some(Event::SeriesRead { log: *log, from: *from, items, for_peer: for_peer.clone() })
-                }
-                _ => None,
-            };
+        for effect in self.step(event) {
+            let answer = self.journal_says(&effect);
             all.push(effect);
             all.extend(answer.map(|answer| self.handle(answer)).unwrap_or_default());
         }
         all
+    }
+
+    /// What the event led to. The journal is not asked yet.
+    pub fn step(&mut self, event: Event) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.core.handle(self.now, event, &mut effects);
+        self.persist(&effects);
+        effects
+    }
+
+    /// What the journal answers now, where it is asked.
+    pub fn journal_says(&self, effect: &Effect) -> Option<Event> {
+        match effect {
+            Effect::Find { token, find } => {
+                Some(Event::Found { token: *token, rows: self.journal.find(&self.group, *find) })
+            }
+            Effect::ReadSeries { log, from, items_max, bytes_max, for_peer } => {
+                let items = self.journal.read_series(&self.group, *log, *from, *items_max, *bytes_max);
+                Some(Event::SeriesRead { log: *log, from: *from, items, for_peer: for_peer.clone() })
+            }
+            _ => None,
+        }
     }
 
     /// Goes on by so much; whatever is due on the way happens when it is due.

@@ -5,6 +5,7 @@ use crate::journal::{Age, Memory, Op};
 use crate::model::{After, Chain, Group, LogId, Outcome, SiteName, WriteId};
 
 mod limits;
+mod orders;
 mod receipts;
 mod times;
 
