@@ -4,10 +4,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{
-    Attempt, AttemptResult, Core, Effect, Event, Limits, Message, NewWrite, Now, OnConcurrent, OnDivergence,
+    Attempt, AttemptResult, Core, Effect, Event, Find, Limits, Message, NewWrite, Now, OnConcurrent, OnDivergence,
     OnUnreachable, Page, Reply, ReqId, Settings, Status, WhenDown,
 };
-use crate::journal::{Memory, Op};
+use crate::journal::{Memory, Op, Row};
 use crate::model::{
     After, Answer, Chain, Digest, Facts, Group, Item, KeyHash, Lane, LogId, Outcome, Problem, Request, SiteName,
     Verdict, WriteId,
@@ -92,16 +92,24 @@ pub fn new_write(method: &str, lane: u64, key: u8) -> NewWrite {
 
 /// Items from `first` to `last` as their site ships them, each of a lane of its own.
 pub fn page(log: LogId, site: &str, first: u64, last: u64) -> Page {
-    let mut chain = Chain::default();
-    let items = (1..=last).map(|position| {
+    let in_lane = |position| {
         let mut item = item(log, position, 0);
         item.facts.lane = Lane(position);
-        item.chain = Item::chain_over(chain, position, item.id, &item.facts, &item.outcome);
+        item
+    };
+    let all = page_of(log, site, (1..=last).map(in_lane).collect());
+    Page { from: first - 1, items: all.items[first as usize - 1..].to_vec(), ..all }
+}
+
+/// The first items of a series, with the chain over them.
+pub fn page_of(log: LogId, site: &str, items: Vec<Item>) -> Page {
+    let mut chain = Chain::default();
+    let items = items.into_iter().map(|mut item| {
+        item.chain = Item::chain_over(chain, item.position, item.id, &item.facts, &item.outcome);
         chain = item.chain;
         Arc::new(item)
     });
-    let items = items.skip(first as usize - 1).collect();
-    Page { log, site: SiteName::new(site), from: first - 1, items }
+    Page { log, site: SiteName::new(site), from: 0, items: items.collect() }
 }
 
 /// A machine over a journal in maps, where all is durable and found at once. Its own log is [`log`]`(1)`, its clock the test's.
@@ -176,6 +184,11 @@ impl Bench {
             }
             _ => None,
         }
+    }
+
+    /// What the journal holds of a write.
+    pub fn row(&self, id: WriteId) -> Option<Row> {
+        self.journal.find(&self.group, Find::Id(id)).into_iter().next().map(|found| found.row)
     }
 
     /// Goes on by so much; whatever is due on the way happens when it is due.

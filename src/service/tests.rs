@@ -6,8 +6,11 @@ use crate::model::{After, Chain, Group, LogId, Outcome, SiteName, WriteId};
 
 mod limits;
 mod orders;
+mod probes;
+mod reads;
 mod receipts;
 mod times;
+mod wishes;
 
 const NOW: Now = Now { mono_ms: 1_000, wall_ms: 1_000, clock_ms: 1_000 };
 

@@ -1,6 +1,7 @@
 //! What a person orders about a write that no rule can decide, and what must not come of it twice.
 use super::super::testing::*;
 use super::super::*;
+use crate::journal::{Fate, Here};
 use crate::model::{Verdict, WriteId};
 
 /// The first own write is unknown, and its lane has passed it.
@@ -29,12 +30,19 @@ fn is_rejected(effects: &[Effect], req: u64) -> bool {
 
 #[test]
 fn an_order_is_carried_out_once() {
-    for (operation, verdict) in [(Operation::Applied, Verdict::Applied), (Operation::Discard, Verdict::Void)] {
+    let table =
+        [(Operation::Applied, Verdict::Applied, Fate::Applied), (Operation::Discard, Verdict::Void, Fate::Void)];
+    for (operation, verdict, fate) in table {
         let mut bench = with_an_undecided_write();
         let said = bench.handle(order(9, operation));
         assert_eq!(reply_to(&said, 9), Some(&Reply::Done));
         assert_eq!(decisions(&bench), [(own(1), verdict)]);
         assert!(bench.core.quarantined.is_empty());
+        assert_eq!(
+            bench.row(own(1)).expect("it stays").here,
+            Here::Decided(fate),
+            "a person speaks of this replica too"
+        );
         assert!(is_rejected(&bench.handle(order(10, operation)), 10), "it is no longer in quarantine");
         assert_eq!(decisions(&bench).len(), 1);
     }
@@ -103,4 +111,21 @@ fn a_late_word_and_an_order_make_one_decision() {
     bench.hear("b", word());
     assert!(is_rejected(&bench.handle(order(9, Operation::Applied)), 9));
     assert_eq!(decisions(&bench).len(), 1);
+}
+
+#[test]
+fn what_was_sent_by_order_and_a_probe_found_is_decided_by_that() {
+    let mut bench = Bench::new(Settings { has_probe: true, ..settings("a", &["a", "b"]) });
+    bench.submit(new_write("POST", 1, 0));
+    bench.attempted(own(1), 1, broken());
+    bench.handle(Event::Probed { id: own(1), attempt: 1, result: ProbeResult::Nothing });
+    bench.wait(15_000);
+    let said = bench.handle(order(9, Operation::Resend));
+    let attempt = attempts(&said)[0].attempt;
+    bench.attempted(own(1), attempt, broken());
+    bench.wait(10_000);
+    let probe = ProbeResult::Applied(answer(201));
+    bench.handle(Event::Probed { id: own(1), attempt, result: probe });
+    assert_eq!(decisions(&bench), [(own(1), Verdict::Applied)]);
+    assert_eq!(bench.row(own(1)).expect("it stays").here, Here::Decided(Fate::Applied));
 }

@@ -262,3 +262,16 @@ fn a_key_is_free_when_its_time_is_over_and_all_have_decided_its_write() {
     bench.wait(10_000);
     assert!(is_replay(&bench.submit(new_write("POST", 1, 7)), 4), "not older than its time");
 }
+
+/// The filter has given up, so the journal is asked first, and knows nothing.
+#[test]
+fn a_hint_counts_also_where_the_journal_was_asked_first() {
+    let mut bench = with(|s| s.limits.keys = 0);
+    bench.core.keys.stored(KeyHash([9; 16]));
+    hinted(&mut bench, 7);
+    let said = bench.submit(new_write("POST", 1, 7));
+    assert_eq!(first_attempt(&said), None);
+    let token = question(&said).expect("the other site may have it");
+    let said = bench.hear("b", Message::Reply { token, known: Known::Nothing });
+    assert_eq!(first_attempt(&said), Some((own(1), 1)), "not asked again");
+}

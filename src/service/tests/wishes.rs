@@ -1,0 +1,147 @@
+//! Writes that another site is asked to decide: what its words mean, and what a wish comes after.
+use super::super::testing::*;
+use super::super::*;
+use crate::model::{After, Item, Lane, LogId, Outcome, Problem, SiteName, Verdict, WriteId};
+
+/// The other site decides.
+fn bench() -> Bench {
+    let mut settings = settings("a", &["a", "b", "c"]);
+    settings.order = vec![SiteName::new("b"), SiteName::new("a")];
+    Bench::new(settings)
+}
+
+fn wishes(effects: &[Effect]) -> Vec<(&str, u32)> {
+    let wish = |(to, message)| if let &Message::Wish(ref wish) = message { Some((to, wish.attempt)) } else { None };
+    messages(effects).into_iter().filter_map(wish).collect()
+}
+
+fn revokes(effects: &[Effect]) -> usize {
+    messages(effects).iter().filter(|(_, message)| matches!(message, Message::Revoke { .. })).count()
+}
+
+fn word(bench: &mut Bench, word: WishWord) -> Vec<Effect> {
+    bench.hear("b", Message::Word { id: own(1), attempt: 1, word })
+}
+
+fn done(after: After) -> WishWord {
+    let outcome = Outcome { answer: Some(answer(201)), after, ..item(log(1), 1, 0).outcome };
+    WishWord::Done { outcome, pages: Vec::new() }
+}
+
+fn is_answered(effects: &[Effect]) -> bool {
+    matches!(reply_to(effects, 1), Some(Reply::Answer { .. }))
+}
+
+#[test]
+fn a_site_that_does_not_know_is_asked_by_nobody_else() {
+    let mut bench = bench();
+    assert_eq!(wishes(&bench.submit(new_write("POST", 1, 0))), [("b", 1)]);
+    bench.wait(500);
+    let said = word(&mut bench, WishWord::Unknown);
+    assert_eq!(problem_of(&said, 1), Some(&Problem::OutcomeUnknown));
+    bench.wait(5_000);
+    word(&mut bench, WishWord::Unknown);
+    let said = bench.wait(9_999);
+    assert_eq!((revokes(&said), attempts(&said).len()), (0, 0));
+    assert!(bench.core.quarantined.is_empty());
+    bench.wait(1);
+    assert!(bench.core.quarantined.contains_key(&own(1)), "its lane waits no longer than for its own unknown writes");
+}
+
+#[test]
+fn what_a_site_that_does_not_know_finds_out_counts() {
+    let mut bench = bench();
+    bench.submit(new_write("POST", 1, 0));
+    word(&mut bench, WishWord::Unknown);
+    word(&mut bench, done(After::new()));
+    assert!(bench.row(own(1)).is_some_and(|row| row.position.is_some_and(|(position, _)| position == 1)));
+}
+
+#[test]
+fn an_outcome_is_settled_when_all_it_comes_after_is_stored() {
+    let other = WriteId { log: log(3), n: 1 };
+    let (mut by_position, mut by_id) = (After::new(), After::new());
+    by_position.raise(log(3), 1);
+    by_id.add_id(other);
+    for after in [by_position, by_id] {
+        let mut bench = bench();
+        bench.submit(new_write("POST", 1, 0));
+        assert!(!is_answered(&word(&mut bench, done(after.clone()))), "{after:?}");
+        let said = bench.hear("c", Message::Page(page(log(3), "c", 1, 1)));
+        assert!(is_answered(&said), "{after:?}");
+    }
+}
+
+#[test]
+fn an_outcome_that_names_an_own_write_is_settled_at_once() {
+    let mut bench = bench();
+    bench.submit(new_write("POST", 1, 0));
+    let mut after = After::new();
+    after.add_id(own(77));
+    let said = word(&mut bench, done(after));
+    assert!(is_answered(&said), "it was settled here, or cancelled");
+}
+
+#[test]
+fn who_was_given_up_on_is_reminded_now_and_then() {
+    let mut bench = bench();
+    bench.submit(new_write("POST", 1, 0));
+    assert_eq!(revokes(&bench.wait(800)), 1);
+    let mut said = Vec::new();
+    for _ in 0..30 {
+        bench.wait(100);
+        said.push(revokes(&bench.status("b", true, Vec::new())));
+    }
+    assert_eq!(said.iter().sum::<usize>(), 2, "in three seconds: {said:?}");
+}
+
+#[test]
+fn a_wish_is_said_again_over_a_new_connection_and_one_given_up_is_revoked() {
+    for given_up in [false, true] {
+        let mut bench = bench();
+        bench.submit(new_write("POST", 1, 0));
+        bench.wait(if given_up { 800 } else { 100 });
+        bench.handle(Event::LinkDown { peer: SiteName::new("b") });
+        let said = bench.handle(Event::LinkUp { peer: SiteName::new("b") });
+        assert_eq!((wishes(&said).len(), revokes(&said)), if given_up { (0, 1) } else { (1, 0) });
+    }
+}
+
+#[test]
+fn who_cannot_take_it_is_not_asked_again_and_the_next_decides() {
+    for no in [WishWord::NotHere, WishWord::Void] {
+        let mut bench = bench();
+        bench.submit(new_write("POST", 1, 0));
+        let said = word(&mut bench, no);
+        assert_eq!(attempts(&said).iter().map(|a| a.id).collect::<Vec<_>>(), [own(1)]);
+        assert_eq!(wishes(&said), []);
+    }
+}
+
+/// An item that names others by id.
+fn naming(log: LogId, position: u64, ids: &[WriteId]) -> Item {
+    let mut item = item(log, position, 0);
+    item.facts.lane = Lane(100 * u64::from(log.store[0]) + position);
+    ids.iter().for_each(|&id| item.outcome.after.add_id(id));
+    item
+}
+
+/// It is stored here as undecided, and nobody was told of a decision yet.
+#[test]
+fn what_names_an_undecided_write_waits_for_its_decision() {
+    let mut bench = bench();
+    let id = |log, n| WriteId { log, n };
+    let old = id(log(2), 1);
+    let mut undecided = naming(log(2), 1, &[]);
+    undecided.outcome.verdict = Verdict::Undecided;
+    undecided.request = None;
+    bench.hear("b", Message::Page(page_of(log(2), "b", vec![undecided.clone()])));
+    let said = bench.hear("c", Message::Page(page_of(log(3), "c", vec![naming(log(3), 1, &[old])])));
+    assert_eq!(attempts(&said).len(), 0);
+    let mut decision = Item { decides: Some((old, 1)), ..naming(log(2), 2, &[]) };
+    decision.id = id(log(2), 1 | 1 << 40);
+    let said = bench.hear("b", Message::Page(page_of(log(2), "b", vec![undecided, decision.clone()])));
+    assert_eq!(attempts(&said).iter().map(|a| a.id).collect::<Vec<_>>(), [decision.id]);
+    let said = bench.attempted(decision.id, 1, answered(201));
+    assert_eq!(attempts(&said).iter().map(|a| a.id).collect::<Vec<_>>(), [id(log(3), 1)]);
+}
