@@ -208,6 +208,16 @@ impl Bench {
         self.now = Now { mono_ms: mono_ms + ms, wall_ms: wall_ms + ms, clock_ms: clock_ms + ms };
     }
 
+    /// The process ends and begins again; the service is healthy, no link is up.
+    pub fn restart(&mut self) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let settings = self.core.settings.clone();
+        self.core = Core::recover(settings, log(1), self.journal.recover(&self.group, 64), self.now, &mut effects);
+        self.persist(&effects);
+        effects.extend(self.handle(Event::Health { healthy: true }));
+        effects
+    }
+
     /// The next number is the write's and the request's.
     pub fn submit(&mut self, write: NewWrite) -> Vec<Effect> {
         self.last += 1;

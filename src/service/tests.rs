@@ -4,6 +4,8 @@ use super::*;
 use crate::journal::{Age, Memory, Op};
 use crate::model::{After, Chain, Group, LogId, Outcome, SiteName, WriteId};
 
+mod copies;
+mod following;
 mod limits;
 mod orders;
 mod probes;

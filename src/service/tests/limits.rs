@@ -141,3 +141,20 @@ fn a_peer_gets_four_pages_ahead_of_what_it_confirms_and_lost_ones_again() {
     bench.wait(1);
     assert_eq!(pages(&bench.status("b", true, two)), [(2, 2), (4, 2), (6, 2), (8, 2)]);
 }
+
+/// The newest are in memory after a restart neither.
+#[test]
+fn pages_of_what_is_not_in_memory_are_read_from_the_journal() {
+    let mut bench = with(|s| s.limits.page_items = 2);
+    for n in 1..=5 {
+        bench.submit(new_write("POST", n, 0));
+        bench.attempted(own(n), 1, answered(201));
+    }
+    bench.restart();
+    bench.handle(Event::LinkUp { peer: SiteName::new("b") });
+    let nothing = confirmed(&bench, 0);
+    assert_eq!(pages(&bench.status("b", true, nothing)), [(0, 2), (2, 2), (4, 1)]);
+    bench.submit(new_write("POST", 6, 0));
+    let said = bench.attempted(WriteId { n: 6, ..own(6) }, 1, answered(201));
+    assert_eq!(pages(&said), [(5, 1)]);
+}

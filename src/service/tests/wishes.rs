@@ -29,7 +29,7 @@ fn done(after: After) -> WishWord {
 }
 
 fn is_answered(effects: &[Effect]) -> bool {
-    matches!(reply_to(effects, 1), Some(Reply::Answer { .. }))
+    matches!(reply_to(effects, 1), Some(Reply::Answer { served_by, replayed: false, .. }) if served_by.as_str() == "b")
 }
 
 #[test]
@@ -144,4 +144,95 @@ fn what_names_an_undecided_write_waits_for_its_decision() {
     assert_eq!(attempts(&said).iter().map(|a| a.id).collect::<Vec<_>>(), [decision.id]);
     let said = bench.attempted(decision.id, 1, answered(201));
     assert_eq!(attempts(&said).iter().map(|a| a.id).collect::<Vec<_>>(), [id(log(3), 1)]);
+}
+
+/// It was given up there, and nobody else could take it.
+#[test]
+fn what_nobody_could_take_is_decided_when_somebody_can() {
+    let mut bench = bench();
+    bench.handle(Event::Health { healthy: false });
+    bench.submit(new_write("POST", 1, 0));
+    let said = bench.wait(800);
+    assert_eq!((revokes(&said), problem_of(&said, 1)), (1, Some(&Problem::OutcomePending)));
+    bench.status("b", false, Vec::new());
+    let said = bench.handle(Event::Health { healthy: true });
+    assert_eq!(attempts(&said).iter().map(|a| a.id).collect::<Vec<_>>(), [own(1)]);
+}
+
+#[test]
+fn a_wish_given_up_that_nobody_tells_of_is_passed_when_its_time_is_up() {
+    let mut bench = bench();
+    bench.handle(Event::Health { healthy: false });
+    bench.submit(new_write("POST", 1, 0));
+    bench.wait(800 + 14_999);
+    assert!(bench.core.quarantined.is_empty());
+    bench.wait(1);
+    assert!(bench.core.quarantined.contains_key(&own(1)));
+}
+
+/// A new try of a wish that waits here.
+#[test]
+fn the_latest_try_of_a_wish_counts() {
+    let mut bench = bench();
+    let id = WriteId { log: log(2), n: 1 };
+    let wish = |attempt| {
+        let NewWrite { facts, request, .. } = new_write("POST", 1, 0);
+        let mut must = After::new();
+        must.raise(log(3), 1);
+        Message::Wish(Box::new(Wish { id, attempt, facts, must, request, pages: Vec::new() }))
+    };
+    let words = |effects: &[Effect]| -> Vec<(u32, WishWord)> {
+        let word = |m: &Message| {
+            if let Message::Word { attempt, word, .. } = m { Some((*attempt, word.clone())) } else { None }
+        };
+        messages(effects).iter().filter_map(|(_, m)| word(m)).collect()
+    };
+    assert_eq!(words(&bench.hear("b", wish(2))), []);
+    assert_eq!(words(&bench.hear("b", wish(2))), [(2, WishWord::Stored)]);
+    assert_eq!(words(&bench.hear("b", wish(1))), [], "an old one");
+    assert_eq!(words(&bench.hear("c", wish(4))), [], "not its origin");
+    assert_eq!(words(&bench.hear("b", wish(3))), [(3, WishWord::Stored)]);
+    assert_eq!(words(&bench.hear("b", Message::Revoke { id, attempt: 2 })), [], "the third is not revoked");
+    assert_eq!(words(&bench.hear("b", Message::Revoke { id, attempt: 3 })), [(3, WishWord::Void)]);
+    assert_eq!(words(&bench.hear("b", wish(3))), [(3, WishWord::Void)], "for good");
+    bench.hear("b", wish(4));
+    assert_eq!(words(&bench.hear("b", wish(4))), [(4, WishWord::Stored)], "a new try is a new wish");
+}
+
+/// In order of acceptance, each when the one before is settled.
+#[test]
+fn what_was_queued_goes_when_somebody_can_decide() {
+    let mut settings = settings("a", &["a", "b"]);
+    settings.when_down = WhenDown::Queue;
+    let mut bench = Bench::new(settings);
+    bench.handle(Event::Health { healthy: false });
+    for n in 1..=3 {
+        assert_eq!(reply_to(&bench.submit(new_write("POST", n, 0)), n), Some(&Reply::Queued { id: own(n) }));
+    }
+    let mut said = bench.handle(Event::Health { healthy: true });
+    for n in 1..=3 {
+        assert_eq!(attempts(&said).iter().map(|a| a.id).collect::<Vec<_>>(), [own(n)]);
+        said = if n == 2 { bench.submit(new_write("POST", 2, 0)) } else { Vec::new() };
+        assert_eq!(reply_to(&said, 4).is_some(), n == 2, "who comes later waits for those before");
+        said = bench.attempted(own(n), 1, answered(201));
+    }
+    assert_eq!(attempts(&said).iter().map(|a| a.id).collect::<Vec<_>>(), [own(4)]);
+}
+
+/// Sent again when the service says that it did not execute it: its client has a receipt.
+#[test]
+fn a_queued_write_that_was_not_executed_stays_first() {
+    let mut settings = settings("a", &["a", "b"]);
+    settings.when_down = WhenDown::Queue;
+    let mut bench = Bench::new(settings);
+    bench.handle(Event::Health { healthy: false });
+    bench.submit(new_write("POST", 1, 0));
+    bench.submit(new_write("POST", 2, 0));
+    bench.handle(Event::Health { healthy: true });
+    let said = bench.attempted(own(1), 1, answered(429));
+    assert_eq!(attempts(&said).len(), 0);
+    let said = bench.wait(1_000);
+    assert_eq!(attempts(&said).iter().map(|a| (a.id, a.attempt)).collect::<Vec<_>>(), [(own(1), 2)]);
+    bench.attempted(own(1), 2, answered(401));
+    assert!(bench.row(own(1)).is_some_and(|row| row.position.is_some()), "who asks may not: to ask again is in vain");
 }
