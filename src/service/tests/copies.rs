@@ -182,3 +182,25 @@ fn the_origin_tells_what_it_knows_of_a_key() {
     let Known::Recorded { id, status: 201, answer: Some(_), seen, .. } = asks(&mut bench) else { panic!("recorded") };
     assert_eq!((id, seen.position(log(1))), (own(1), 1));
 }
+
+/// Its origin released the key, although this replica may have applied the first: the next of that key is it.
+#[test]
+fn what_comes_next_of_a_released_key_is_not_applied_beside_the_first() {
+    for (verdict, passed) in [(Verdict::NotExecuted, true), (Verdict::NotExecuted, false), (Verdict::Void, true)] {
+        let mut bench = bench();
+        let mut released = keyed(log(2), verdict, 429);
+        let (facts, request) = (released.facts.clone(), request("POST", "/sales"));
+        let must = crate::model::After::new();
+        let wish = Wish { id: first(2), attempt: 1, facts, must, request, pages: Vec::new() };
+        bench.hear("b", Message::Wish(Box::new(wish)));
+        bench.attempted(first(2), 1, broken());
+        bench.wait(if passed { 15_000 } else { 1_000 });
+        released.request = None;
+        let mut next = keyed(log(2), Verdict::Applied, 201);
+        (next.id.n, next.position, next.facts.lane) = (2, 2, Lane(50));
+        let said = bench.hear("b", Message::Page(page_of(log(2), "b", vec![released, next.clone()])));
+        assert_eq!(attempts(&said).len(), 0, "{verdict:?} {passed}");
+        let fate = Here::Decided(Fate::Duplicate(first(2)));
+        assert_eq!(bench.row(next.id).expect("it is stored").here == fate, passed);
+    }
+}

@@ -236,3 +236,66 @@ fn a_queued_write_that_was_not_executed_stays_first() {
     bench.attempted(own(1), 2, answered(401));
     assert!(bench.row(own(1)).is_some_and(|row| row.position.is_some()), "who asks may not: to ask again is in vain");
 }
+
+/// Final before a restart, so that memory does not know it.
+#[test]
+fn an_outcome_that_names_what_only_the_journal_knows_is_settled() {
+    let mut bench = bench();
+    let other = WriteId { log: log(3), n: 1 };
+    bench.hear("c", Message::Page(page(log(3), "c", 1, 1)));
+    bench.attempted(other, 1, answered(201));
+    bench.restart();
+    bench.handle(Event::LinkUp { peer: SiteName::new("b") });
+    let (site, chain) = (SiteName::new("c"), Default::default());
+    bench.status("b", true, vec![Cursor { log: log(3), site, received: 1, chain, decided: 1, want: false }]);
+    assert_eq!(wishes(&bench.submit(new_write("POST", 1, 0))), [("b", 1)]);
+    let mut after = After::new();
+    after.add_id(other);
+    assert!(is_answered(&word(&mut bench, done(after))));
+}
+
+/// To decide it here all the same would put it after what comes after it.
+#[test]
+fn what_another_sites_write_names_as_decided_is_not_decided_here() {
+    let mut bench = bench();
+    bench.submit(new_write("POST", 1, 0));
+    let said = bench.hear("b", Message::Page(page_of(log(2), "b", vec![naming(log(2), 1, &[own(1)])])));
+    assert_eq!(attempts(&said).len(), 0, "it comes after the wish");
+    let said = bench.wait(800);
+    assert_eq!((revokes(&said), attempts(&said).len()), (1, 0));
+    let said = word(&mut bench, done(After::new()));
+    assert!(is_answered(&said));
+    assert_eq!(attempts(&said).iter().map(|a| a.id).collect::<Vec<_>>(), [own(1)], "this replica follows");
+    let said = bench.attempted(own(1), 1, answered(201));
+    assert_eq!(attempts(&said).iter().map(|a| a.id).collect::<Vec<_>>(), [WriteId { log: log(2), n: 1 }]);
+}
+
+#[test]
+fn who_is_given_up_on_may_decide_all_the_same_until_it_says_that_it_does_not() {
+    let mut bench = bench();
+    bench.submit(new_write("POST", 1, 0));
+    let said = bench.wait(800);
+    assert_eq!(attempts(&said).len(), 1, "the next in order");
+    let said = bench.attempted(own(1), 1, never_sent());
+    assert_eq!(problem_of(&said, 1), Some(&Problem::OutcomePending));
+    assert_eq!(bench.row(own(1)).expect("it is owed").owed, [(SiteName::new("b"), 1)]);
+    word(&mut bench, done(After::new()));
+    let row = bench.row(own(1)).expect("it is settled");
+    assert!(row.position.is_some() && row.owed.is_empty(), "the late word counts: this replica never got it");
+}
+
+#[test]
+fn what_names_an_own_undecided_write_waits_for_its_decision() {
+    let mut bench = bench();
+    bench.handle(Event::Health { healthy: false });
+    bench.submit(new_write("POST", 1, 0));
+    bench.wait(20_000);
+    bench.handle(Event::Health { healthy: true });
+    let said = bench.hear("c", Message::Page(page_of(log(3), "c", vec![naming(log(3), 1, &[own(1)])])));
+    assert_eq!(attempts(&said).len(), 0);
+    let said = word(&mut bench, done(After::new()));
+    let decision = WriteId { n: 1 | 1 << 40, ..own(1) };
+    assert_eq!(attempts(&said).iter().map(|a| a.id).collect::<Vec<_>>(), [decision]);
+    let said = bench.attempted(decision, 1, answered(201));
+    assert_eq!(attempts(&said).iter().map(|a| a.id).collect::<Vec<_>>(), [WriteId { log: log(3), n: 1 }]);
+}
