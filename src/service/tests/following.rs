@@ -119,6 +119,7 @@ fn concurrent_writes_of_a_lane_are_told_and_where_wanted_quarantined() {
         let told =
             said.iter().any(|effect| matches!(effect, Effect::Note(Note::Concurrent { id, .. }) if *id == FIRST));
         assert_eq!(told, concurrent);
+        assert_eq!(bench.core.view(bench.now).concurrent, u64::from(concurrent));
         let stays = concurrent && on_concurrent == OnConcurrent::Quarantine;
         assert_eq!(quarantined(&bench, FIRST), stays.then_some(QuarantineReason::ConcurrentWrites));
         let first = attempts(&said)[0].id.n;
@@ -232,4 +233,26 @@ fn a_peer_far_ahead_of_this_site_is_no_better_decider() {
         bench.status("b", true, vec![Cursor { log, site, received: ahead, chain, decided: ahead, want: false }]);
         assert_eq!(bench.core.view(bench.now).decider, Some(SiteName::new(decider)));
     }
+}
+
+/// Its own word would be taken for one that it was not applied.
+#[test]
+fn a_site_that_knows_no_more_than_the_origin_says_nothing() {
+    let wish = |id: WriteId| {
+        let NewWrite { facts, request, .. } = new_write("POST", u64::from(id.log.store[0]), 7);
+        Message::Wish(Box::new(Wish { id, attempt: 1, facts, must: After::new(), request, pages: Vec::new() }))
+    };
+    let words =
+        |effects: &[Effect]| messages(effects).iter().filter(|(_, m)| matches!(m, Message::Word { .. })).count();
+    let mut bench = bench(|_| ());
+    let copied = WriteId { log: log(3), n: 1 };
+    bench.hear("c", wish(copied));
+    bench.attempted(copied, 1, broken());
+    bench.wait(15_000);
+    let said = bench.hear("b", wish(FIRST));
+    assert_eq!((attempts(&said).len(), words(&said)), (0, 1), "a copy of one that nobody knows of");
+    let mut settled = item(log(2), 1, 0);
+    settled.facts = new_write("POST", 2, 7).facts;
+    (settled.outcome.verdict, settled.request) = (Verdict::Undecided, None);
+    assert_eq!(words(&hear(&mut bench, vec![settled])), 0);
 }
