@@ -231,7 +231,10 @@ impl Bench {
 
     pub fn status(&mut self, from: &str, healthy: bool, cursors: Vec<super::Cursor>) -> Vec<Effect> {
         self.statuses += 1;
-        let status = Status { count: self.statuses, healthy, lag_ms: 0, cursors };
+        // Sites and logs are counted alike: `a` has the first.
+        let log = log(from.as_bytes()[0] - b'a' + 1);
+        let count = self.statuses;
+        let status = Status { count, log, state: 1, heard: Vec::new(), healthy, lag_ms: 0, cursors };
         self.hear(from, Message::Status(status))
     }
 

@@ -204,3 +204,16 @@ fn what_comes_next_of_a_released_key_is_not_applied_beside_the_first() {
         assert_eq!(bench.row(next.id).expect("it is stored").here == fate, passed);
     }
 }
+
+#[test]
+fn copies_of_one_that_a_person_says_was_not_applied_are_applied_after_all() {
+    let mut bench = bench();
+    hear(&mut bench, "b", keyed(log(2), Verdict::Applied, 201));
+    bench.attempted(first(2), 1, broken());
+    bench.wait(15_000);
+    assert_eq!(attempts(&hear(&mut bench, "c", keyed(log(3), Verdict::Applied, 201))).len(), 0);
+    let event = Event::Operator { req: ReqId(9), id: Some(first(2)), operation: Operation::Discard };
+    let said = bench.handle(event);
+    assert_eq!(reply_to(&said, 9), Some(&Reply::Done));
+    assert_eq!(attempts(&said).iter().map(|a| a.id).collect::<Vec<_>>(), [first(3)]);
+}

@@ -256,3 +256,17 @@ fn a_site_that_knows_no_more_than_the_origin_says_nothing() {
     (settled.outcome.verdict, settled.request) = (Verdict::Undecided, None);
     assert_eq!(words(&hear(&mut bench, vec![settled])), 0);
 }
+
+#[test]
+fn what_its_origin_settled_otherwise_is_not_sent_again() {
+    let mut bench = bench(|_| ());
+    let mut item = in_lane(item(log(2), 1, 0), 3);
+    let (facts, request) = (item.facts.clone(), request("PUT", "/sales"));
+    let wish = Wish { id: FIRST, attempt: 1, facts, must: After::new(), request, pages: Vec::new() };
+    assert_eq!(attempts(&bench.hear("b", Message::Wish(Box::new(wish)))).len(), 1);
+    bench.attempted(FIRST, 1, broken());
+    (item.outcome.verdict, item.request) = (Verdict::Refused, None);
+    hear(&mut bench, vec![item]);
+    assert_eq!(attempts(&bench.wait(20_000)).len(), 0);
+    assert_eq!(quarantined(&bench, FIRST), Some(QuarantineReason::UnknownOutcome));
+}

@@ -300,3 +300,44 @@ fn what_names_an_own_undecided_write_waits_for_its_decision() {
     let said = bench.attempted(decision, 1, answered(201));
     assert_eq!(attempts(&said).iter().map(|a| a.id).collect::<Vec<_>>(), [WriteId { log: log(3), n: 1 }]);
 }
+
+/// A third has it by then.
+#[test]
+fn what_was_given_up_there_and_is_void_changes_nothing_elsewhere() {
+    let mut settings = settings("a", &["a", "b", "c"]);
+    settings.order = ["b", "c", "a"].map(SiteName::new).to_vec();
+    let mut bench = Bench::new(settings);
+    assert_eq!(wishes(&bench.submit(new_write("POST", 1, 0))), [("b", 1)]);
+    assert_eq!(wishes(&bench.wait(800)), [("c", 2)]);
+    for _ in 0..2 {
+        let said = word(&mut bench, WishWord::Void);
+        assert_eq!((wishes(&said).len(), attempts(&said).len()), (0, 0));
+    }
+}
+
+/// Stored beyond the follower's window, when it was not awaited yet.
+#[test]
+fn what_is_awaited_is_taken_up_beyond_the_window() {
+    let mut settings = settings("a", &["a", "b", "c"]);
+    settings.limits.window_items = 1;
+    let mut bench = Bench::new(settings);
+    let third = WriteId { log: log(3), n: 3 };
+    assert_eq!(attempts(&bench.hear("c", Message::Page(page(log(3), "c", 1, 3)))).len(), 1);
+    let said = bench.hear("b", Message::Page(page_of(log(2), "b", vec![naming(log(2), 1, &[third])])));
+    assert_eq!(attempts(&said).iter().map(|a| a.id).collect::<Vec<_>>(), [third]);
+    let said = bench.attempted(third, 1, answered(201));
+    assert_eq!(attempts(&said).iter().map(|a| a.id).collect::<Vec<_>>(), [WriteId { log: log(2), n: 1 }]);
+}
+
+/// It waits for its place here, after it was given up elsewhere.
+#[test]
+fn what_is_named_as_decided_while_it_waits_here_is_not_sent() {
+    let mut bench = bench();
+    let mut before = naming(log(3), 1, &[]);
+    before.facts.lane = Lane(1);
+    assert_eq!(attempts(&bench.hear("c", Message::Page(page_of(log(3), "c", vec![before.clone()])))).len(), 1);
+    bench.submit(new_write("POST", 1, 0));
+    assert_eq!(attempts(&bench.wait(800)).len(), 0, "its lane's place is taken");
+    bench.hear("b", Message::Page(page_of(log(2), "b", vec![naming(log(2), 1, &[own(1)])])));
+    assert_eq!(attempts(&bench.attempted(before.id, 1, answered(201))).len(), 0);
+}
