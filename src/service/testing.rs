@@ -260,15 +260,20 @@ pub fn broken() -> AttemptResult {
     AttemptResult::Broken { why: "connection reset".into() }
 }
 
-pub fn attempts(effects: &[Effect]) -> Vec<&Attempt> {
-    let of = |effect| if let &Effect::Attempt(ref attempt) = effect { Some(attempt) } else { None };
-    effects.iter().filter_map(of).collect()
+pub fn attempts<'e>(effects: &'e [Effect]) -> Vec<&'e Attempt> {
+    let attempt = |effect: &'e Effect| match effect {
+        Effect::Attempt(attempt) => Some(attempt),
+        _ => None,
+    };
+    effects.iter().filter_map(attempt).collect()
 }
 
-pub fn messages(effects: &[Effect]) -> Vec<(&str, &Message)> {
-    let of =
-        |effect| if let &Effect::Send { ref to, ref message } = effect { Some((to.as_str(), message)) } else { None };
-    effects.iter().filter_map(of).collect()
+pub fn messages<'e>(effects: &'e [Effect]) -> Vec<(&'e str, &'e Message)> {
+    let message = |effect: &'e Effect| match effect {
+        Effect::Send { to, message } => Some((to.as_str(), message)),
+        _ => None,
+    };
+    effects.iter().filter_map(message).collect()
 }
 
 pub fn reply_to(effects: &[Effect], req: u64) -> Option<&Reply> {

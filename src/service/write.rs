@@ -297,7 +297,8 @@ mod tests {
     fn a_write_is_final_when_it_is_settled_positioned_decided_and_owes_nothing() {
         let item = item(log(2), 1, 0);
         let held = WishHeld { from: SiteName::new("b"), attempt: 1, void: false, owed_word: None };
-        let change: [(fn(&mut Write), bool); 6] = [
+        type Change = fn(&mut Write);
+        let changes: [(Change, bool); 6] = [
             (|_| (), true),
             (|write| write.position = None, false),
             (|write| write.stage = Stage::Waiting, false),
@@ -305,7 +306,7 @@ mod tests {
             (|write| write.origin = Origin::Here, false),
             (|write| write.wish.as_mut().expect("it is one").owed_word = write.outcome.clone(), false),
         ];
-        for (number, (change, is_final)) in change.into_iter().enumerate() {
+        for (number, (change, is_final)) in changes.into_iter().enumerate() {
             let mut write = Write::new(item.id, item.facts.clone(), None, Role::Wish, 0);
             write.position = Some((1, Chain::default()));
             write.stage = Stage::Decided(Fate::Applied);

@@ -147,7 +147,7 @@ fn what_was_refused_here_and_applied_elsewhere_diverges_and_what_was_not_execute
         let said = hear(&mut bench, vec![item]);
         assert_eq!(attempts(&said).len(), usize::from(fate.is_none()), "{status} {theirs:?}");
         let here = bench.row(FIRST).expect("it is stored").here;
-        assert_eq!(fate.is_none_or(|fate| here == Here::Decided(fate)), true, "{status} {theirs:?}: {here:?}");
+        assert!(fate.is_none_or(|fate| here == Here::Decided(fate)), "{status} {theirs:?}: {here:?}");
     }
 }
 

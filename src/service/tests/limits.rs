@@ -21,11 +21,11 @@ fn wish(n: u64) -> Message {
 }
 
 fn words(effects: &[Effect]) -> Vec<&WishWord> {
-    let word = |(_, message)| match message {
-        &Message::Word { ref word, .. } => Some(word),
+    let words = messages(effects).into_iter().filter_map(|(_, message)| match message {
+        Message::Word { word, .. } => Some(word),
         _ => None,
-    };
-    messages(effects).into_iter().filter_map(word).collect()
+    });
+    words.collect()
 }
 
 #[test]
@@ -119,11 +119,11 @@ fn confirmed(bench: &Bench, received: u64) -> Vec<Cursor> {
 }
 
 fn pages(effects: &[Effect]) -> Vec<(u64, usize)> {
-    let page = |(_, message)| match message {
-        &Message::Page(ref page) => Some((page.from, page.items.len())),
+    let pages = messages(effects).into_iter().filter_map(|(_, message)| match message {
+        Message::Page(page) => Some((page.from, page.items.len())),
         _ => None,
-    };
-    messages(effects).into_iter().filter_map(page).collect()
+    });
+    pages.collect()
 }
 
 #[test]

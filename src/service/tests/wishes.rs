@@ -11,8 +11,11 @@ fn bench() -> Bench {
 }
 
 fn wishes(effects: &[Effect]) -> Vec<(&str, u32)> {
-    let wish = |(to, message)| if let &Message::Wish(ref wish) = message { Some((to, wish.attempt)) } else { None };
-    messages(effects).into_iter().filter_map(wish).collect()
+    let wishes = messages(effects).into_iter().filter_map(|(to, message)| match message {
+        Message::Wish(wish) => Some((to, wish.attempt)),
+        _ => None,
+    });
+    wishes.collect()
 }
 
 fn revokes(effects: &[Effect]) -> usize {
