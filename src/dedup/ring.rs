@@ -84,4 +84,14 @@ mod tests {
             assert_eq!(ring.get(&KeyHash([n; 16])).map(|f| f.id.n), (n >= 6).then_some(n as u64), "{n}");
         }
     }
+
+    #[test]
+    fn a_ring_holds_one_at_least() {
+        let mut ring = Ring::new(0);
+        assert!(ring.is_empty() && ring.get(&KeyHash([1; 16])).is_none());
+        ring.insert(print(1, 1));
+        assert!(!ring.is_empty() && ring.len() == 1);
+        ring.insert(print(2, 2));
+        assert_eq!([1, 2].map(|n| ring.get(&KeyHash([n; 16])).is_some()), [false, true]);
+    }
 }

@@ -97,4 +97,26 @@ mod tests {
         (3..9).for_each(|n| table.stored(KeyHash([n; 16])));
         assert!(table.may_be_stored(&key), "beyond its limit the filter knows nothing");
     }
+
+    #[test]
+    fn the_filter_holds_as_many_keys_as_its_limit_and_then_none() {
+        let key = |n| KeyHash([n; 16]);
+        let mut table = KeyTable::recover([key(1).short(), key(2).short()], 2);
+        assert!(!table.may_be_stored(&key(9)));
+        table.stored(key(3));
+        assert!(table.may_be_stored(&key(9)));
+        table.forgotten(&[key(1).short(), key(2).short(), key(3).short()]);
+        assert!(table.may_be_stored(&key(9)), "what it gave up it does not know again");
+    }
+
+    #[test]
+    fn a_write_stands_once_under_its_key() {
+        let (key, id) = (KeyHash([1; 16]), WriteId { log: LogId { store: [1; 16], incarnation: 1 }, n: 1 });
+        let mut table = KeyTable::recover([], 3);
+        table.insert(key, id);
+        table.insert(key, id);
+        assert_eq!(table.live(&key), [id]);
+        table.leave_memory(KeyHash([2; 16]), id, false);
+        assert_eq!(table.live(&key), [id], "another key's write has left");
+    }
 }

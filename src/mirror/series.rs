@@ -202,4 +202,52 @@ mod tests {
         assert_eq!(s.lag_ms(1, 2_000), 1_000);
         assert_eq!(s.lag_ms(2, 2_000), 0);
     }
+
+    /// Marks are so far apart, and so many: what is between two has the age of the earlier one.
+    #[test]
+    fn lag_is_exact_to_the_distance_of_two_marks() {
+        let mut s = series();
+        for (position, at) in [(1, 100), (2, 149), (3, 150), (4, 199), (5, 200)] {
+            s.append(item(position), at);
+        }
+        let lags: Vec<u64> = (0..=5).map(|decided| s.lag_ms(decided, 1_000)).collect();
+        assert_eq!(lags, [900, 900, 850, 850, 800, 0]);
+        assert_eq!(s.lag_ms(0, 50), 0, "a clock behind the mark");
+    }
+
+    #[test]
+    fn more_marks_than_the_limit_are_not_kept() {
+        let mut s = series();
+        let count = MARKS_MAX as u64 + 10;
+        (1..=count).for_each(|p| s.append(item(p), p * MARK_EVERY_MS));
+        assert_eq!(s.marks.len(), MARKS_MAX);
+        let oldest = (count - MARKS_MAX as u64 + 1) * MARK_EVERY_MS;
+        assert_eq!(
+            s.lag_ms(0, count * MARK_EVERY_MS),
+            count * MARK_EVERY_MS - oldest,
+            "as old as the oldest that is known"
+        );
+    }
+
+    #[test]
+    fn after_a_restart_what_is_undecided_ages_from_now() {
+        let meta = SeriesMeta { received: 5, decided: 3, ..series().meta() };
+        let s = Series::recover(meta.clone(), 1_000);
+        assert_eq!((s.lag_ms(s.decided, 1_700), s.lag_ms(5, 1_700)), (700, 0));
+        assert_eq!((s.loaded, s.meta()), (3, meta));
+    }
+
+    #[test]
+    fn the_tail_keeps_so_many_bytes_of_the_newest() {
+        let mut s = series();
+        let count = 2 * (TAIL_BYTES_MAX / item(1).weight()) as u64;
+        (1..=count).for_each(|p| s.append(item(p), 0));
+        assert_eq!(s.tail_bytes, s.tail.values().map(|item| item.weight()).sum::<usize>());
+        assert!(s.tail_bytes <= TAIL_BYTES_MAX && s.tail_bytes + item(1).weight() > TAIL_BYTES_MAX);
+        assert!(s.tail_item(count).is_some() && s.tail_item(1).is_none());
+        let first = count + 1 - s.tail.len() as u64;
+        assert!(s.tail_after(first - 2, 9, usize::MAX).is_empty(), "there is a gap");
+        assert_eq!(s.tail_after(first - 1, 9, usize::MAX).len(), 9);
+        assert_eq!(s.tail_after(first - 1, 9, 2 * item(1).weight()).len(), 2);
+    }
 }

@@ -249,3 +249,44 @@ impl Core {
         self.evict_if_final(id);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::testing::{Bench, answer, answered, item, log, new_write, own, settings};
+    use crate::service::{AttemptResult, Settings};
+
+    #[test]
+    fn a_decision_has_the_number_of_its_write_and_a_bit() {
+        let (id, decision) = (own(5), WriteId { log: log(1), n: 5 + (1 << 40) });
+        assert_eq!((decision_of(id), decided_by(decision), decided_by(id)), (decision, id, id));
+        assert_eq!(decision_of(decision), decision);
+        assert!(is_decision(decision) && !is_decision(id));
+    }
+
+    #[test]
+    fn answers_too_large_for_a_page_are_not_shipped() {
+        let large = Arc::new(Answer { body: vec![b'x'; 100].into(), ..Answer::clone(&answer(201)) });
+        let exact = large.weight();
+        for (answer_max, shipped) in [(exact - 1, false), (exact, true), (exact + 1, true)] {
+            let mut bench = Bench::new(Settings { answer_max, ..settings("a", &["a", "b"]) });
+            bench.submit(new_write("POST", 1, 0));
+            bench.attempted(own(1), 1, AttemptResult::Answered(large.clone()));
+            let item = bench.core.series[&log(1)].tail_item(1).expect("it is settled");
+            assert_eq!(item.outcome.answer.is_some(), shipped, "{answer_max}");
+            assert_eq!(item.outcome.status, 201);
+        }
+    }
+
+    #[test]
+    fn only_what_is_followed_is_shipped_with_its_request() {
+        for (status, followed) in [(201, true), (404, false)] {
+            let mut bench = Bench::new(settings("a", &["a", "b"]));
+            bench.submit(new_write("POST", 1, 0));
+            bench.attempted(own(1), 1, answered(status));
+            let shipped = bench.core.series[&log(1)].tail_item(1).expect("it is settled");
+            assert_eq!(shipped.request.is_some(), followed);
+            assert_eq!(shipped.is_followed(), item(log(1), 1, 0).is_followed() && followed);
+        }
+    }
+}

@@ -122,4 +122,57 @@ mod tests {
         assert_eq!(memory.concurrent(Lane(1), id(2, 1), &After::new()), None);
         assert!(memory.concurrent(Lane(3), id(2, 1), &After::new()).is_some());
     }
+
+    /// The first write of a lane is remembered as long as the lane is one of the last.
+    #[test]
+    fn the_lane_used_first_falls_out_first() {
+        let mut memory = LaneMemory::new(2);
+        for lane in [1, 2, 1, 3] {
+            memory.applied(Lane(lane), id(1, lane), Some(lane));
+        }
+        let known = |memory: &LaneMemory, lane| memory.concurrent(Lane(lane), id(2, 1), &After::new()).is_some();
+        assert_eq!([1, 2, 3].map(|lane| known(&memory, lane)), [false, true, true]);
+        assert!(known(
+            &{
+                let mut least = LaneMemory::new(0);
+                least.applied(Lane(9), id(1, 9), None);
+                least
+            },
+            9
+        ));
+    }
+
+    #[test]
+    fn the_last_of_a_log_is_the_one_with_the_highest_position() {
+        let mut memory = LaneMemory::new(8);
+        let last = |memory: &LaneMemory| memory.concurrent(Lane(1), id(2, 1), &After::new());
+        memory.applied(Lane(1), id(1, 10), Some(4));
+        memory.applied(Lane(1), id(1, 9), Some(3));
+        assert_eq!(last(&memory), Some(id(1, 10)), "an earlier position that is applied late");
+        memory.applied(Lane(1), id(1, 11), Some(5));
+        assert_eq!(last(&memory), Some(id(1, 11)));
+        memory.applied(Lane(1), id(1, 12), None);
+        memory.positioned(Lane(1), id(1, 11), 9);
+        let mut after = After::new();
+        after.raise(log(1), 8);
+        assert_eq!(
+            memory.concurrent(Lane(1), id(2, 1), &after),
+            Some(id(1, 12)),
+            "it is not the one that got a position"
+        );
+        memory.positioned(Lane(1), id(1, 12), 8);
+        assert_eq!(memory.concurrent(Lane(1), id(2, 1), &after), None);
+    }
+
+    #[test]
+    fn a_position_is_passed_by_what_came_later_or_from_elsewhere() {
+        let mut memory = LaneMemory::new(8);
+        assert!(!memory.passed(Lane(1), log(1), 4));
+        memory.applied(Lane(1), id(1, 10), Some(4));
+        assert!(!memory.passed(Lane(1), log(1), 4) && memory.passed(Lane(1), log(1), 3));
+        assert!(memory.passed(Lane(1), log(2), 9), "from another log");
+        assert!(!memory.passed(Lane(2), log(1), 3), "another lane");
+        memory.applied(Lane(1), id(1, 11), None);
+        assert!(memory.passed(Lane(1), log(1), 9), "where it stands nobody knows yet");
+    }
 }

@@ -131,6 +131,17 @@ mod tests {
     }
 
     #[test]
+    fn after_a_full_slice_no_page_is_waited_for_before_it_is_durable() {
+        let (sender, receiver) = mpsc::channel(PAGES_MAX);
+        let mut intake = Intake::new(receiver);
+        intake.beside_writes(true);
+        sender.try_send(page(0, SLICE_ITEMS, 100)).unwrap();
+        assert_eq!(positions(&intake.next(0)).len(), SLICE_ITEMS);
+        intake.taken_in(1);
+        assert!(!intake.is_hungry(0) && intake.is_hungry(1));
+    }
+
+    #[test]
     fn short_pages_share_a_slice_and_long_writes_are_taken_alone() {
         let (sender, receiver) = mpsc::channel(PAGES_MAX);
         let mut intake = Intake::new(receiver);

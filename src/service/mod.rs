@@ -22,7 +22,7 @@ mod restored;
 mod settings;
 mod task;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod view;

@@ -99,7 +99,9 @@ mod tests {
         let (first, ops) = outbox.next_batch().unwrap();
         assert_eq!((first, ops.len(), outbox.next_batch()), (1, 1, None));
         outbox.absorb([op(), send(2)], &mut ready);
+        assert_eq!((outbox.last_batch(), outbox.under_way(), outbox.durable_up_to()), (2, 1, 0));
         outbox.durable(first, &mut ready);
+        assert_eq!((outbox.last_batch(), outbox.under_way(), outbox.durable_up_to()), (2, 0, 1));
         assert_eq!(ready, [send(1)]);
         ready.clear();
         let (second, _) = outbox.next_batch().unwrap();

@@ -95,6 +95,7 @@ pub fn is_about_the_caller(status: u16) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Header;
     use crate::service::testing::{answer, request, settings};
 
     fn name(class: Class) -> &'static str {
@@ -154,5 +155,45 @@ mod tests {
             let got = classify(AttemptResult::Answered(answer(status)), &request("POST", "/x"), &settings, false);
             assert_eq!(name(got), want, "{status}");
         }
+    }
+
+    #[test]
+    fn a_service_that_honours_the_key_may_refuse_a_repeated_try() {
+        let settings = Settings { idempotent: true, ..settings("a", &["a", "b"]) };
+        for (status, want) in [(409, "refused"), (201, "success"), (429, "unknown"), (500, "unknown")] {
+            let got = classify(AttemptResult::Answered(answer(status)), &request("POST", "/x"), &settings, true);
+            assert_eq!(name(got), want, "{status}");
+        }
+    }
+
+    #[test]
+    fn grpc_says_in_its_own_status_what_happened() {
+        let header = |name: &str, value: &str| Header { name: name.into(), value: value.as_bytes().to_vec() };
+        let settings = settings("a", &["a", "b"]);
+        let class = |content_type: &str, status: &str| {
+            let headers = vec![header("content-type", content_type)];
+            let request = Request { headers, ..Request::clone(&request("POST", "/pos.Till/Sell")) };
+            let headers = if status.is_empty() { Vec::new() } else { vec![header("grpc-status", status)] };
+            let answer = Arc::new(Answer { headers, ..Answer::clone(&answer(200)) });
+            name(classify(AttemptResult::Answered(answer), &request, &settings, false))
+        };
+        let of = |status: u32| match status {
+            0 => "success",
+            1 | 2 | 4 | 10 | 13 | 14 | 15 => "unknown",
+            7 | 8 | 16 => "not-executed",
+            _ => "refused",
+        };
+        for status in 0..=17 {
+            assert_eq!(class("application/grpc+proto", &status.to_string()), of(status), "{status}");
+        }
+        assert_eq!(class("application/grpc", ""), "success", "where it says nothing, HTTP does");
+        assert_eq!(class("application/grpc", "five"), "success");
+        assert_eq!(class("application/json", "5"), "success", "another service's header");
+    }
+
+    #[test]
+    fn a_refusal_of_who_asks_is_told_from_one_of_what_is_asked() {
+        let about: Vec<u16> = (400..600).filter(|&status| is_about_the_caller(status)).collect();
+        assert_eq!(about, [401, 403, 407, 421]);
     }
 }

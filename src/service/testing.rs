@@ -3,8 +3,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Limits, OnConcurrent, OnDivergence, OnUnreachable, Settings, WhenDown};
-use crate::model::{After, Answer, Digest, Facts, Item, Lane, LogId, Outcome, Request, SiteName, Verdict, WriteId};
+use super::{
+    Attempt, AttemptResult, Core, Effect, Event, Find, Limits, Message, NewWrite, Now, OnConcurrent, OnDivergence,
+    OnUnreachable, Page, Reply, ReqId, Settings, Status, WhenDown,
+};
+use crate::journal::{Memory, Op, Row};
+use crate::model::{
+    After, Answer, Chain, Digest, Facts, Group, Item, KeyHash, Lane, LogId, Outcome, Problem, Request, SiteName,
+    Verdict, WriteId,
+};
 
 pub fn settings(me: &str, replicas: &[&str]) -> Settings {
     Settings {
@@ -70,4 +77,216 @@ pub fn item(log: LogId, position: u64, body_bytes: usize) -> Item {
     let request = Request { body: vec![b'x'; body_bytes].into(), ..Request::clone(&request("POST", "/sales")) };
     let (id, request) = (WriteId { log, n: position }, Some(Arc::new(request)));
     Item { position, chain: Default::default(), id, facts, outcome, decides: None, request }
+}
+
+pub fn log(n: u8) -> LogId {
+    LogId { store: [n; 16], incarnation: 1 }
+}
+
+/// A write of a lane of its own; with a key where `key` is not 0.
+pub fn new_write(method: &str, lane: u64, key: u8) -> NewWrite {
+    let key = (key != 0).then_some(KeyHash([key; 16]));
+    let facts = Facts { lane: Lane(lane), key, ..item(log(1), 1, 0).facts };
+    NewWrite { facts, request: request(method, "/sales"), seen: After::new(), refuse_stale: false }
+}
+
+/// Items from `first` to `last` as their site ships them, each of a lane of its own.
+pub fn page(log: LogId, site: &str, first: u64, last: u64) -> Page {
+    let in_lane = |position| {
+        let mut item = item(log, position, 0);
+        item.facts.lane = Lane(position);
+        item
+    };
+    let all = page_of(log, site, (1..=last).map(in_lane).collect());
+    Page { from: first - 1, items: all.items[first as usize - 1..].to_vec(), ..all }
+}
+
+/// The first items of a series, with the chain over them.
+pub fn page_of(log: LogId, site: &str, items: Vec<Item>) -> Page {
+    let mut chain = Chain::default();
+    let items = items.into_iter().map(|mut item| {
+        item.chain = Item::chain_over(chain, item.position, item.id, &item.facts, &item.outcome);
+        chain = item.chain;
+        Arc::new(item)
+    });
+    Page { log, site: SiteName::new(site), from: 0, items: items.collect() }
+}
+
+/// A machine over a journal in maps, where all is durable and found at once. Its own log is [`log`]`(1)`, its clock the test's.
+pub struct Bench {
+    pub core: Core,
+    pub now: Now,
+    journal: Memory,
+    group: Group,
+    /// Requests and writes have one number.
+    last: u64,
+    statuses: u64,
+}
+
+impl Bench {
+    /// With a healthy service and links to all other replicas, which are healthy too.
+    pub fn new(settings: Settings) -> Self {
+        let group = Group { service: "pos".into(), store: String::new() };
+        let journal = Memory::new();
+        let now = Now { mono_ms: 1_000, wall_ms: 1_000, clock_ms: 1_000 };
+        let mut effects = Vec::new();
+        let peers: Vec<SiteName> = settings.replicas.iter().filter(|site| **site != settings.me).cloned().collect();
+        let core = Core::recover(settings, log(1), journal.recover(&group, 64), now, &mut effects);
+        let mut bench = Self { core, now, journal, group, last: 0, statuses: 0 };
+        bench.persist(&effects);
+        bench.handle(Event::Health { healthy: true });
+        for peer in peers {
+            bench.handle(Event::LinkUp { peer: peer.clone() });
+            bench.status(peer.as_str(), true, Vec::new());
+        }
+        bench
+    }
+
+    fn persist(&mut self, effects: &[Effect]) {
+        let ops = effects.iter().filter_map(|effect| match effect {
+            Effect::Persist(op) => Some(op.clone()),
+            _ => None,
+        });
+        let committed = self.journal.apply(&self.group, &ops.collect::<Vec<Op>>());
+        if !committed.forgotten_keys.is_empty() {
+            self.handle(Event::Forgotten { keys: committed.forgotten_keys.into_iter().collect() });
+        }
+    }
+
+    /// What the event led to, and what the journal's answers led to.
+    pub fn handle(&mut self, event: Event) -> Vec<Effect> {
+        let mut all = Vec::new();
+        for effect in self.step(event) {
+            let answer = self.journal_says(&effect);
+            all.push(effect);
+            all.extend(answer.map(|answer| self.handle(answer)).unwrap_or_default());
+        }
+        all
+    }
+
+    /// What the event led to. The journal is not asked yet.
+    pub fn step(&mut self, event: Event) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.core.handle(self.now, event, &mut effects);
+        self.persist(&effects);
+        effects
+    }
+
+    /// What the journal answers now, where it is asked.
+    pub fn journal_says(&self, effect: &Effect) -> Option<Event> {
+        match effect {
+            Effect::Find { token, find } => {
+                Some(Event::Found { token: *token, rows: self.journal.find(&self.group, *find) })
+            }
+            Effect::ReadSeries { log, from, items_max, bytes_max, for_peer } => {
+                let items = self.journal.read_series(&self.group, *log, *from, *items_max, *bytes_max);
+                Some(Event::SeriesRead { log: *log, from: *from, items, for_peer: for_peer.clone() })
+            }
+            _ => None,
+        }
+    }
+
+    /// What the journal holds of a write.
+    pub fn row(&self, id: WriteId) -> Option<Row> {
+        self.journal.find(&self.group, Find::Id(id)).into_iter().next().map(|found| found.row)
+    }
+
+    /// Goes on by so much; whatever is due on the way happens when it is due.
+    pub fn wait(&mut self, ms: u64) -> Vec<Effect> {
+        let until = self.now.mono_ms + ms;
+        let mut all = Vec::new();
+        while let Some(due) = self.core.deadline().filter(|&due| due <= until) {
+            self.advance(due.saturating_sub(self.now.mono_ms));
+            all.extend(self.handle(Event::Tick));
+        }
+        self.advance(until - self.now.mono_ms);
+        all
+    }
+
+    fn advance(&mut self, ms: u64) {
+        let Now { mono_ms, wall_ms, clock_ms } = self.now;
+        self.now = Now { mono_ms: mono_ms + ms, wall_ms: wall_ms + ms, clock_ms: clock_ms + ms };
+    }
+
+    /// The process ends and begins again; the service is healthy, no link is up.
+    pub fn restart(&mut self) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let settings = self.core.settings.clone();
+        self.core = Core::recover(settings, log(1), self.journal.recover(&self.group, 64), self.now, &mut effects);
+        self.persist(&effects);
+        effects.extend(self.handle(Event::Health { healthy: true }));
+        effects
+    }
+
+    /// The next number is the write's and the request's.
+    pub fn submit(&mut self, write: NewWrite) -> Vec<Effect> {
+        self.last += 1;
+        let (req, id) = (ReqId(self.last), WriteId { log: log(1), n: self.last });
+        self.handle(Event::Submit { req, id, write })
+    }
+
+    pub fn hear(&mut self, from: &str, message: Message) -> Vec<Effect> {
+        self.handle(Event::Message { from: SiteName::new(from), message })
+    }
+
+    pub fn status(&mut self, from: &str, healthy: bool, cursors: Vec<super::Cursor>) -> Vec<Effect> {
+        self.statuses += 1;
+        // Sites and logs are counted alike: `a` has the first.
+        let log = log(from.as_bytes()[0] - b'a' + 1);
+        let count = self.statuses;
+        let status = Status { count, log, state: 1, heard: Vec::new(), healthy, lag_ms: 0, cursors };
+        self.hear(from, Message::Status(status))
+    }
+
+    /// The attempt of an own write, or of another's, ended so.
+    pub fn attempted(&mut self, id: WriteId, attempt: u32, result: AttemptResult) -> Vec<Effect> {
+        self.handle(Event::Attempted { id, attempt, result })
+    }
+}
+
+pub fn own(n: u64) -> WriteId {
+    WriteId { log: log(1), n }
+}
+
+pub fn answered(status: u16) -> AttemptResult {
+    AttemptResult::Answered(answer(status))
+}
+
+pub fn never_sent() -> AttemptResult {
+    AttemptResult::NeverSent { why: "connection refused".into() }
+}
+
+pub fn broken() -> AttemptResult {
+    AttemptResult::Broken { why: "connection reset".into() }
+}
+
+pub fn attempts<'e>(effects: &'e [Effect]) -> Vec<&'e Attempt> {
+    let attempt = |effect: &'e Effect| match effect {
+        Effect::Attempt(attempt) => Some(attempt),
+        _ => None,
+    };
+    effects.iter().filter_map(attempt).collect()
+}
+
+pub fn messages<'e>(effects: &'e [Effect]) -> Vec<(&'e str, &'e Message)> {
+    let message = |effect: &'e Effect| match effect {
+        Effect::Send { to, message } => Some((to.as_str(), message)),
+        _ => None,
+    };
+    effects.iter().filter_map(message).collect()
+}
+
+pub fn reply_to(effects: &[Effect], req: u64) -> Option<&Reply> {
+    effects.iter().find_map(|effect| match effect {
+        Effect::Reply { req: of, reply } if *of == ReqId(req) => Some(reply),
+        _ => None,
+    })
+}
+
+/// The problem that a client was told of, if it was.
+pub fn problem_of(effects: &[Effect], req: u64) -> Option<&Problem> {
+    match reply_to(effects, req)? {
+        Reply::Problem { problem, .. } => Some(problem),
+        _ => None,
+    }
 }

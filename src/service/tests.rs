@@ -4,6 +4,16 @@ use super::*;
 use crate::journal::{Age, Here, Memory, Op, Origin, Row, SeriesMeta};
 use crate::model::{After, Chain, Group, LogId, Outcome, SiteName, Verdict, WriteId};
 
+mod copies;
+mod following;
+mod limits;
+mod orders;
+mod probes;
+mod reads;
+mod receipts;
+mod times;
+mod wishes;
+
 const NOW: Now = Now { mono_ms: 1_000, wall_ms: 1_000, clock_ms: 1_000 };
 
 fn log(n: u8) -> LogId {

@@ -276,3 +276,44 @@ impl Write {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::testing::{item, log, request};
+
+    #[test]
+    fn a_write_weighs_as_much_as_its_request_and_what_is_kept_of_it() {
+        let item = item(log(1), 1, 100);
+        let facts = || item.facts.clone();
+        let without = Write::new(item.id, facts(), None, Role::Own, 0);
+        let with = Write::new(item.id, facts(), item.request.clone(), Role::Own, 0);
+        assert_eq!((without.weight(), with.weight()), (512, 512 + item.request.expect("it has one").weight()));
+        assert!(request("POST", "/").weight() < 512);
+    }
+
+    /// What is owed to its origin keeps it.
+    #[test]
+    fn a_write_is_final_when_it_is_settled_positioned_decided_and_owes_nothing() {
+        let item = item(log(2), 1, 0);
+        let held = WishHeld { from: SiteName::new("b"), attempt: 1, void: false, owed_word: None };
+        type Change = fn(&mut Write);
+        let changes: [(Change, bool); 6] = [
+            (|_| (), true),
+            (|write| write.position = None, false),
+            (|write| write.stage = Stage::Waiting, false),
+            (|write| write.clients.push(ReqId(1)), false),
+            (|write| write.origin = Origin::Here, false),
+            (|write| write.wish.as_mut().expect("it is one").owed_word = write.outcome.clone(), false),
+        ];
+        for (number, (change, is_final)) in changes.into_iter().enumerate() {
+            let mut write = Write::new(item.id, item.facts.clone(), None, Role::Wish, 0);
+            write.position = Some((1, Chain::default()));
+            write.stage = Stage::Decided(Fate::Applied);
+            write.outcome = Some(item.outcome.clone());
+            write.wish = Some(held.clone());
+            change(&mut write);
+            assert_eq!(write.is_final(), is_final, "{number}");
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! What a second request with a key gets (§9), and which writes are one (§7).
+use std::sync::Arc;
+
+use super::super::testing::*;
+use super::super::*;
+use crate::journal::{Fate, Here};
+use crate::model::{Answer, Item, KeyHash, Lane, LogId, Outcome, Problem, Verdict, WriteId};
+
+fn bench() -> Bench {
+    Bench::new(settings("a", &["a", "b", "c"]))
+}
+
+/// Another site's first item, with the key 7, answered so.
+fn keyed(log: LogId, verdict: Verdict, status: u16) -> Item {
+    let mut item = item(log, 1, 0);
+    item.facts.key = Some(KeyHash([7; 16]));
+    item.facts.lane = Lane(u64::from(log.store[0]));
+    item.outcome = Outcome { verdict, status, answer: Some(answer(status)), ..item.outcome };
+    item
+}
+
+fn hear(bench: &mut Bench, site: &str, item: Item) -> Vec<Effect> {
+    bench.hear(site, Message::Page(page_of(item.id.log, site, vec![item])))
+}
+
+fn first(n: u8) -> WriteId {
+    WriteId { log: log(n), n: 1 }
+}
+
+fn replayed(effects: &[Effect], req: u64) -> Option<(WriteId, u16)> {
+    match reply_to(effects, req) {
+        Some(Reply::Answer { id, answer, replayed: true, .. }) => Some((*id, answer.status)),
+        _ => None,
+    }
+}
+
+#[test]
+fn of_several_records_of_a_key_success_wins_and_then_the_lower_log() {
+    let table = [
+        ((Verdict::Applied, 201), (Verdict::Applied, 200), (first(2), 201)),
+        ((Verdict::Refused, 404), (Verdict::Applied, 200), (first(3), 200)),
+        ((Verdict::Applied, 201), (Verdict::Refused, 404), (first(2), 201)),
+        ((Verdict::Duplicate, 404), (Verdict::Applied, 200), (first(3), 200)),
+        ((Verdict::Duplicate, 201), (Verdict::Applied, 200), (first(2), 201)),
+        ((Verdict::Refused, 404), (Verdict::Refused, 409), (first(2), 404)),
+    ];
+    for (of_b, of_c, wins) in table {
+        let mut bench = bench();
+        hear(&mut bench, "c", keyed(log(3), of_c.0, of_c.1));
+        hear(&mut bench, "b", keyed(log(2), of_b.0, of_b.1));
+        assert_eq!(replayed(&bench.submit(new_write("POST", 9, 7)), 1), Some(wins), "{of_b:?} {of_c:?}");
+    }
+}
+
+#[test]
+fn a_key_with_another_request_is_refused() {
+    let mut bench = bench();
+    hear(&mut bench, "b", keyed(log(2), Verdict::Applied, 201));
+    let mut write = new_write("POST", 9, 7);
+    write.facts.digest = crate::model::Digest([1; 32]);
+    assert_eq!(problem_of(&bench.submit(write), 1), Some(&Problem::KeyReused));
+}
+
+#[test]
+fn what_nobody_knows_or_kept_is_told_so() {
+    let mut bench = bench();
+    let mut item = keyed(log(2), Verdict::Undecided, 0);
+    (item.outcome.answer, item.request) = (None, None);
+    hear(&mut bench, "b", item);
+    assert_eq!(problem_of(&bench.submit(new_write("POST", 9, 7)), 1), Some(&Problem::OutcomeUnknown));
+
+    bench.submit(new_write("POST", 1, 8));
+    let large = Arc::new(Answer { omitted: Some(crate::model::Digest([0; 32])), ..Answer::clone(&answer(201)) });
+    let said = bench.attempted(own(2), 1, AttemptResult::Answered(large));
+    assert!(matches!(reply_to(&said, 2), Some(Reply::Answer { replayed: false, .. })), "the first has all of it");
+    assert_eq!(problem_of(&bench.submit(new_write("POST", 1, 8)), 3), Some(&Problem::ReplayUnavailable));
+}
+
+#[test]
+fn what_was_not_executed_leaves_the_key_free() {
+    let mut bench = bench();
+    bench.submit(new_write("POST", 1, 8));
+    bench.attempted(own(1), 1, answered(429));
+    assert_eq!(attempts(&bench.submit(new_write("POST", 1, 8))).len(), 1);
+}
+
+#[test]
+fn who_gets_a_recorded_answer_has_seen_its_write() {
+    let mut bench = bench();
+    bench.submit(new_write("POST", 1, 8));
+    bench.attempted(own(1), 1, answered(201));
+    let said = bench.submit(new_write("POST", 1, 8));
+    assert_eq!(replayed(&said, 2), Some((own(1), 201)));
+    assert!(matches!(reply_to(&said, 2), Some(Reply::Answer { seen, .. }) if seen.position(log(1)) == 1));
+    hear(&mut bench, "b", keyed(log(2), Verdict::Applied, 201));
+    let said = bench.submit(new_write("POST", 1, 7));
+    assert!(
+        matches!(reply_to(&said, 3), Some(Reply::Answer { seen, .. }) if seen.position(log(2)) == 1),
+        "undecided here"
+    );
+}
+
+/// Its row was read before its outcome was there, and it left memory before that was told (G2).
+#[test]
+fn a_look_up_that_is_out_of_date_is_made_again() {
+    let mut bench =
+        Bench::new(Settings { limits: Limits { keys: 0, ..Limits::default() }, ..settings("a", &["a", "b"]) });
+    bench.core.keys.stored(KeyHash([9; 16]));
+    bench.submit(new_write("POST", 1, 7));
+    let write = new_write("POST", 1, 7);
+    let asked = bench.step(Event::Submit { req: ReqId(2), id: own(2), write });
+    let stale: Vec<Event> = asked.iter().filter_map(|effect| bench.journal_says(effect)).collect();
+    assert_eq!(stale.len(), 1);
+    bench.attempted(own(1), 1, answered(201));
+    let said: Vec<Effect> = stale.into_iter().flat_map(|event| bench.handle(event)).collect();
+    assert_eq!(replayed(&said, 2), Some((own(1), 201)));
+}
+
+/// The other site decided the same request meanwhile, and this replica has applied that.
+#[test]
+fn an_own_write_that_is_a_copy_gets_the_first_ones_answer() {
+    let mut bench = bench();
+    bench.submit(new_write("POST", 1, 0));
+    bench.submit(new_write("POST", 1, 7));
+    hear(&mut bench, "b", keyed(log(2), Verdict::Applied, 201));
+    bench.attempted(first(2), 1, answered(201));
+    let said = bench.attempted(own(1), 1, answered(200));
+    assert_eq!(attempts(&said).len(), 0, "it is not sent");
+    assert_eq!(replayed(&said, 2), Some((own(2), 201)));
+    let row = bench.row(own(2)).expect("it is settled");
+    assert_eq!(row.here, Here::Decided(Fate::Duplicate(first(2))));
+    assert_eq!(row.outcome.map(|o| (o.verdict, o.repeats)), Some((Verdict::Duplicate, Some(first(2)))));
+}
+
+#[test]
+fn copies_from_two_sites_are_one_write_unless_one_renews_the_other() {
+    for renews in [false, true] {
+        let mut bench = bench();
+        hear(&mut bench, "b", keyed(log(2), Verdict::Applied, 201));
+        bench.attempted(first(2), 1, answered(201));
+        let mut again = keyed(log(3), Verdict::Applied, 201);
+        again.facts.renews = if renews { vec![first(2)] } else { Vec::new() };
+        assert_eq!(attempts(&hear(&mut bench, "c", again)).len(), usize::from(renews));
+        let fate = Here::Decided(Fate::Duplicate(first(2)));
+        assert_eq!(bench.row(first(3)).is_some_and(|row| row.here == fate), !renews);
+    }
+    let mut bench = bench();
+    hear(&mut bench, "b", keyed(log(2), Verdict::Applied, 201));
+    bench.attempted(first(2), 1, answered(201));
+    let mut other = keyed(log(3), Verdict::Applied, 201);
+    other.facts.digest = crate::model::Digest([1; 32]);
+    assert_eq!(attempts(&hear(&mut bench, "c", other)).len(), 1, "another request");
+}
+
+#[test]
+fn a_copy_of_one_that_is_at_the_service_waits_for_it() {
+    for (result, decided) in [(answered(201), true), (never_sent(), false), (answered(404), true)] {
+        let mut bench =
+            Bench::new(Settings { on_divergence: OnDivergence::Quarantine, ..settings("a", &["a", "b", "c"]) });
+        hear(&mut bench, "b", keyed(log(2), Verdict::Applied, 201));
+        assert_eq!(attempts(&hear(&mut bench, "c", keyed(log(3), Verdict::Applied, 201))).len(), 0);
+        let said = bench.attempted(first(2), 1, result.clone());
+        assert_eq!(attempts(&said).len(), 0, "{result:?}");
+        let fate = Here::Decided(Fate::Duplicate(first(2)));
+        assert_eq!(bench.row(first(3)).is_some_and(|row| row.here == fate), decided, "{result:?}");
+    }
+}
+
+#[test]
+fn the_origin_tells_what_it_knows_of_a_key() {
+    let mut bench = bench();
+    let asks = |bench: &mut Bench| {
+        let said = bench.hear("b", Message::Question { token: 5, key: KeyHash([8; 16]) });
+        let known = |m: &Message| if let Message::Reply { token: 5, known } = m { Some(known.clone()) } else { None };
+        messages(&said).iter().filter(|(to, _)| *to == "b").find_map(|(_, m)| known(m)).expect("it is told")
+    };
+    assert_eq!(asks(&mut bench), Known::Nothing);
+    let digest = new_write("POST", 1, 8).facts.digest;
+    bench.submit(new_write("POST", 1, 8));
+    assert_eq!(asks(&mut bench), Known::InFlight { digest });
+    bench.attempted(own(1), 1, answered(201));
+    let Known::Recorded { id, status: 201, answer: Some(_), seen, .. } = asks(&mut bench) else { panic!("recorded") };
+    assert_eq!((id, seen.position(log(1))), (own(1), 1));
+}
+
+/// Its origin released the key, although this replica may have applied the first: the next of that key is it.
+#[test]
+fn what_comes_next_of_a_released_key_is_not_applied_beside_the_first() {
+    for (verdict, passed) in [(Verdict::NotExecuted, true), (Verdict::NotExecuted, false), (Verdict::Void, true)] {
+        let mut bench = bench();
+        let mut released = keyed(log(2), verdict, 429);
+        let (facts, request) = (released.facts.clone(), request("POST", "/sales"));
+        let must = crate::model::After::new();
+        let wish = Wish { id: first(2), attempt: 1, facts, must, request, pages: Vec::new() };
+        bench.hear("b", Message::Wish(Box::new(wish)));
+        bench.attempted(first(2), 1, broken());
+        bench.wait(if passed { 15_000 } else { 1_000 });
+        released.request = None;
+        let mut next = keyed(log(2), Verdict::Applied, 201);
+        (next.id.n, next.position, next.facts.lane) = (2, 2, Lane(50));
+        let said = bench.hear("b", Message::Page(page_of(log(2), "b", vec![released, next.clone()])));
+        assert_eq!(attempts(&said).len(), 0, "{verdict:?} {passed}");
+        let fate = Here::Decided(Fate::Duplicate(first(2)));
+        assert_eq!(bench.row(next.id).expect("it is stored").here == fate, passed);
+    }
+}
+
+#[test]
+fn copies_of_one_that_a_person_says_was_not_applied_are_applied_after_all() {
+    let mut bench = bench();
+    hear(&mut bench, "b", keyed(log(2), Verdict::Applied, 201));
+    bench.attempted(first(2), 1, broken());
+    bench.wait(15_000);
+    assert_eq!(attempts(&hear(&mut bench, "c", keyed(log(3), Verdict::Applied, 201))).len(), 0);
+    let event = Event::Operator { req: ReqId(9), id: Some(first(2)), operation: Operation::Discard };
+    let said = bench.handle(event);
+    assert_eq!(reply_to(&said, 9), Some(&Reply::Done));
+    assert_eq!(attempts(&said).iter().map(|a| a.id).collect::<Vec<_>>(), [first(3)]);
+}

@@ -1,0 +1,131 @@
+//! What a person orders about a write that no rule can decide, and what must not come of it twice.
+use super::super::testing::*;
+use super::super::*;
+use crate::journal::{Fate, Here};
+use crate::model::{Verdict, WriteId};
+
+/// The first own write is unknown, and its lane has passed it.
+fn with_an_undecided_write() -> Bench {
+    let mut bench = Bench::new(settings("a", &["a", "b"]));
+    bench.submit(new_write("POST", 1, 0));
+    bench.attempted(own(1), 1, broken());
+    bench.wait(15_000);
+    assert!(bench.core.quarantined.contains_key(&own(1)));
+    bench
+}
+
+fn order(req: u64, operation: Operation) -> Event {
+    Event::Operator { req: ReqId(req), id: Some(own(1)), operation }
+}
+
+/// Verdicts of the own series from position 2 on: decisions about the first.
+fn decisions(bench: &Bench) -> Vec<(WriteId, Verdict)> {
+    let items = bench.core.series[&log(1)].tail_after(1, 9, usize::MAX);
+    items.iter().map(|item| (item.decides.expect("of the first").0, item.outcome.verdict)).collect()
+}
+
+fn is_rejected(effects: &[Effect], req: u64) -> bool {
+    matches!(reply_to(effects, req), Some(Reply::Rejected { .. }))
+}
+
+#[test]
+fn an_order_is_carried_out_once() {
+    let table =
+        [(Operation::Applied, Verdict::Applied, Fate::Applied), (Operation::Discard, Verdict::Void, Fate::Void)];
+    for (operation, verdict, fate) in table {
+        let mut bench = with_an_undecided_write();
+        let said = bench.handle(order(9, operation));
+        assert_eq!(reply_to(&said, 9), Some(&Reply::Done));
+        assert_eq!(decisions(&bench), [(own(1), verdict)]);
+        assert!(bench.core.quarantined.is_empty());
+        assert_eq!(
+            bench.row(own(1)).expect("it stays").here,
+            Here::Decided(fate),
+            "a person speaks of this replica too"
+        );
+        assert!(is_rejected(&bench.handle(order(10, operation)), 10), "it is no longer in quarantine");
+        assert_eq!(decisions(&bench).len(), 1);
+    }
+}
+
+/// Both find it in quarantine, and neither finds a decision in the journal.
+#[test]
+fn of_two_orders_at_once_one_makes_the_decision() {
+    let mut bench = with_an_undecided_write();
+    let mut asked: Vec<Effect> =
+        [9, 10].into_iter().flat_map(|req| bench.step(order(req, Operation::Applied))).collect();
+    for _ in 0..2 {
+        let answers: Vec<Event> = asked.iter().filter_map(|effect| bench.journal_says(effect)).collect();
+        assert_eq!(answers.len(), 2);
+        asked = answers.into_iter().flat_map(|answer| bench.step(answer)).collect();
+    }
+    assert_eq!(decisions(&bench), [(own(1), Verdict::Applied)]);
+}
+
+#[test]
+fn what_is_sent_again_by_order_is_decided_by_its_answer() {
+    let mut bench = with_an_undecided_write();
+    let said = bench.handle(order(9, Operation::Resend));
+    assert_eq!(attempts(&said).iter().map(|a| (a.id, a.attempt)).collect::<Vec<_>>(), [(own(1), 2)]);
+    assert!(bench.core.quarantined.is_empty());
+    bench.attempted(own(1), 2, answered(409));
+    assert!(bench.core.quarantined.contains_key(&own(1)), "nobody knows more than before");
+    assert_eq!(decisions(&bench), []);
+    let said = bench.handle(order(10, Operation::Resend));
+    bench.attempted(own(1), attempts(&said)[0].attempt, answered(201));
+    assert_eq!(decisions(&bench), [(own(1), Verdict::Applied)]);
+    assert!(bench.core.quarantined.is_empty());
+}
+
+#[test]
+fn orders_that_make_no_sense_are_rejected() {
+    let mut bench = with_an_undecided_write();
+    assert!(is_rejected(&bench.handle(order(9, Operation::Resume)), 9));
+    for operation in [Operation::Applied, Operation::Resend, Operation::Discard] {
+        let event = Event::Operator { req: ReqId(10), id: None, operation };
+        assert!(is_rejected(&bench.handle(event), 10));
+        let event = Event::Operator { req: ReqId(11), id: Some(own(2)), operation };
+        assert!(is_rejected(&bench.handle(event), 11));
+    }
+    assert!(bench.core.quarantined.contains_key(&own(1)));
+}
+
+/// The other site decided it after this one had given up on it.
+#[test]
+fn a_late_word_and_an_order_make_one_decision() {
+    let mut settings = settings("a", &["a", "b"]);
+    settings.order = vec![crate::model::SiteName::new("b")];
+    let mut bench = Bench::new(settings);
+    bench.submit(new_write("POST", 1, 0));
+    bench.wait(20_000);
+    assert!(bench.core.quarantined.contains_key(&own(1)));
+    let outcome = crate::model::Outcome { answer: Some(answer(201)), ..item(log(1), 1, 0).outcome };
+    let word = || Message::Word {
+        id: own(1),
+        attempt: 1,
+        word: WishWord::Done { outcome: outcome.clone(), pages: Vec::new() },
+    };
+    let said = bench.hear("b", word());
+    assert_eq!(attempts(&said).len(), 1, "this replica follows");
+    assert_eq!(decisions(&bench), [(own(1), Verdict::Applied)]);
+    bench.hear("b", word());
+    assert!(is_rejected(&bench.handle(order(9, Operation::Applied)), 9));
+    assert_eq!(decisions(&bench).len(), 1);
+}
+
+#[test]
+fn what_was_sent_by_order_and_a_probe_found_is_decided_by_that() {
+    let mut bench = Bench::new(Settings { has_probe: true, ..settings("a", &["a", "b"]) });
+    bench.submit(new_write("POST", 1, 0));
+    bench.attempted(own(1), 1, broken());
+    bench.handle(Event::Probed { id: own(1), attempt: 1, result: ProbeResult::Nothing });
+    bench.wait(15_000);
+    let said = bench.handle(order(9, Operation::Resend));
+    let attempt = attempts(&said)[0].attempt;
+    bench.attempted(own(1), attempt, broken());
+    bench.wait(10_000);
+    let probe = ProbeResult::Applied(answer(201));
+    bench.handle(Event::Probed { id: own(1), attempt, result: probe });
+    assert_eq!(decisions(&bench), [(own(1), Verdict::Applied)]);
+    assert_eq!(bench.row(own(1)).expect("it stays").here, Here::Decided(Fate::Applied));
+}

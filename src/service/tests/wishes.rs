@@ -1,0 +1,346 @@
+//! Writes that another site is asked to decide: what its words mean, and what a wish comes after.
+use super::super::testing::*;
+use super::super::*;
+use crate::model::{After, Item, Lane, LogId, Outcome, Problem, SiteName, Verdict, WriteId};
+
+/// The other site decides.
+fn bench() -> Bench {
+    let mut settings = settings("a", &["a", "b", "c"]);
+    settings.order = vec![SiteName::new("b"), SiteName::new("a")];
+    Bench::new(settings)
+}
+
+fn wishes(effects: &[Effect]) -> Vec<(&str, u32)> {
+    let wishes = messages(effects).into_iter().filter_map(|(to, message)| match message {
+        Message::Wish(wish) => Some((to, wish.attempt)),
+        _ => None,
+    });
+    wishes.collect()
+}
+
+fn revokes(effects: &[Effect]) -> usize {
+    messages(effects).iter().filter(|(_, message)| matches!(message, Message::Revoke { .. })).count()
+}
+
+fn word(bench: &mut Bench, word: WishWord) -> Vec<Effect> {
+    bench.hear("b", Message::Word { id: own(1), attempt: 1, word })
+}
+
+fn done(after: After) -> WishWord {
+    let outcome = Outcome { answer: Some(answer(201)), after, ..item(log(1), 1, 0).outcome };
+    WishWord::Done { outcome, pages: Vec::new() }
+}
+
+fn is_answered(effects: &[Effect]) -> bool {
+    matches!(reply_to(effects, 1), Some(Reply::Answer { served_by, replayed: false, .. }) if served_by.as_str() == "b")
+}
+
+#[test]
+fn a_site_that_does_not_know_is_asked_by_nobody_else() {
+    let mut bench = bench();
+    assert_eq!(wishes(&bench.submit(new_write("POST", 1, 0))), [("b", 1)]);
+    bench.wait(500);
+    let said = word(&mut bench, WishWord::Unknown);
+    assert_eq!(problem_of(&said, 1), Some(&Problem::OutcomeUnknown));
+    bench.wait(5_000);
+    word(&mut bench, WishWord::Unknown);
+    let said = bench.wait(9_999);
+    assert_eq!((revokes(&said), attempts(&said).len()), (0, 0));
+    assert!(bench.core.quarantined.is_empty());
+    bench.wait(1);
+    assert!(bench.core.quarantined.contains_key(&own(1)), "its lane waits no longer than for its own unknown writes");
+}
+
+#[test]
+fn what_a_site_that_does_not_know_finds_out_counts() {
+    let mut bench = bench();
+    bench.submit(new_write("POST", 1, 0));
+    word(&mut bench, WishWord::Unknown);
+    let said = word(&mut bench, done(After::new()));
+    assert!(said.contains(&Effect::Note(Note::Settled { verdict: Verdict::Applied, shadow: true })));
+    assert!(bench.row(own(1)).is_some_and(|row| row.position.is_some_and(|(position, _)| position == 1)));
+}
+
+#[test]
+fn an_outcome_is_settled_when_all_it_comes_after_is_stored() {
+    let other = WriteId { log: log(3), n: 1 };
+    let (mut by_position, mut by_id) = (After::new(), After::new());
+    by_position.raise(log(3), 1);
+    by_id.add_id(other);
+    for after in [by_position, by_id] {
+        let mut bench = bench();
+        bench.submit(new_write("POST", 1, 0));
+        assert!(!is_answered(&word(&mut bench, done(after.clone()))), "{after:?}");
+        let said = bench.hear("c", Message::Page(page(log(3), "c", 1, 1)));
+        assert!(is_answered(&said), "{after:?}");
+    }
+}
+
+#[test]
+fn an_outcome_that_names_an_own_write_is_settled_at_once() {
+    let mut bench = bench();
+    bench.submit(new_write("POST", 1, 0));
+    let mut after = After::new();
+    after.add_id(own(77));
+    let said = word(&mut bench, done(after));
+    assert!(is_answered(&said), "it was settled here, or cancelled");
+}
+
+#[test]
+fn who_was_given_up_on_is_reminded_now_and_then() {
+    let mut bench = bench();
+    bench.submit(new_write("POST", 1, 0));
+    assert_eq!(revokes(&bench.wait(800)), 1);
+    let mut said = Vec::new();
+    for _ in 0..30 {
+        bench.wait(100);
+        said.push(revokes(&bench.status("b", true, Vec::new())));
+    }
+    assert_eq!(said.iter().sum::<usize>(), 2, "in three seconds: {said:?}");
+}
+
+#[test]
+fn a_wish_is_said_again_over_a_new_connection_and_one_given_up_is_revoked() {
+    for given_up in [false, true] {
+        let mut bench = bench();
+        bench.submit(new_write("POST", 1, 0));
+        bench.wait(if given_up { 800 } else { 100 });
+        bench.handle(Event::LinkDown { peer: SiteName::new("b") });
+        let said = bench.handle(Event::LinkUp { peer: SiteName::new("b") });
+        assert_eq!((wishes(&said).len(), revokes(&said)), if given_up { (0, 1) } else { (1, 0) });
+    }
+}
+
+#[test]
+fn who_cannot_take_it_is_not_asked_again_and_the_next_decides() {
+    for no in [WishWord::NotHere, WishWord::Void] {
+        let mut bench = bench();
+        bench.submit(new_write("POST", 1, 0));
+        let said = word(&mut bench, no);
+        assert_eq!(attempts(&said).iter().map(|a| a.id).collect::<Vec<_>>(), [own(1)]);
+        assert_eq!(wishes(&said), []);
+    }
+}
+
+/// An item that names others by id.
+fn naming(log: LogId, position: u64, ids: &[WriteId]) -> Item {
+    let mut item = item(log, position, 0);
+    item.facts.lane = Lane(100 * u64::from(log.store[0]) + position);
+    ids.iter().for_each(|&id| item.outcome.after.add_id(id));
+    item
+}
+
+/// It is stored here as undecided, and nobody was told of a decision yet.
+#[test]
+fn what_names_an_undecided_write_waits_for_its_decision() {
+    let mut bench = bench();
+    let id = |log, n| WriteId { log, n };
+    let old = id(log(2), 1);
+    let mut undecided = naming(log(2), 1, &[]);
+    undecided.outcome.verdict = Verdict::Undecided;
+    undecided.request = None;
+    bench.hear("b", Message::Page(page_of(log(2), "b", vec![undecided.clone()])));
+    let said = bench.hear("c", Message::Page(page_of(log(3), "c", vec![naming(log(3), 1, &[old])])));
+    assert_eq!(attempts(&said).len(), 0);
+    let mut decision = Item { decides: Some((old, 1)), ..naming(log(2), 2, &[]) };
+    decision.id = id(log(2), 1 | 1 << 40);
+    let said = bench.hear("b", Message::Page(page_of(log(2), "b", vec![undecided, decision.clone()])));
+    assert_eq!(attempts(&said).iter().map(|a| a.id).collect::<Vec<_>>(), [decision.id]);
+    let said = bench.attempted(decision.id, 1, answered(201));
+    assert_eq!(attempts(&said).iter().map(|a| a.id).collect::<Vec<_>>(), [id(log(3), 1)]);
+}
+
+/// It was given up there, and nobody else could take it.
+#[test]
+fn what_nobody_could_take_is_decided_when_somebody_can() {
+    let mut bench = bench();
+    bench.handle(Event::Health { healthy: false });
+    bench.submit(new_write("POST", 1, 0));
+    let said = bench.wait(800);
+    assert_eq!((revokes(&said), problem_of(&said, 1)), (1, Some(&Problem::OutcomePending)));
+    bench.status("b", false, Vec::new());
+    let said = bench.handle(Event::Health { healthy: true });
+    assert_eq!(attempts(&said).iter().map(|a| a.id).collect::<Vec<_>>(), [own(1)]);
+}
+
+#[test]
+fn a_wish_given_up_that_nobody_tells_of_is_passed_when_its_time_is_up() {
+    let mut bench = bench();
+    bench.handle(Event::Health { healthy: false });
+    bench.submit(new_write("POST", 1, 0));
+    bench.wait(800 + 14_999);
+    assert!(bench.core.quarantined.is_empty());
+    bench.wait(1);
+    assert!(bench.core.quarantined.contains_key(&own(1)));
+}
+
+/// A new try of a wish that waits here.
+#[test]
+fn the_latest_try_of_a_wish_counts() {
+    let mut bench = bench();
+    let id = WriteId { log: log(2), n: 1 };
+    let wish = |attempt| {
+        let NewWrite { facts, request, .. } = new_write("POST", 1, 0);
+        let mut must = After::new();
+        must.raise(log(3), 1);
+        Message::Wish(Box::new(Wish { id, attempt, facts, must, request, pages: Vec::new() }))
+    };
+    let words = |effects: &[Effect]| -> Vec<(u32, WishWord)> {
+        let word = |m: &Message| {
+            if let Message::Word { attempt, word, .. } = m { Some((*attempt, word.clone())) } else { None }
+        };
+        messages(effects).iter().filter_map(|(_, m)| word(m)).collect()
+    };
+    assert_eq!(words(&bench.hear("b", wish(2))), []);
+    assert_eq!(words(&bench.hear("b", wish(2))), [(2, WishWord::Stored)]);
+    assert_eq!(words(&bench.hear("b", wish(1))), [], "an old one");
+    assert_eq!(words(&bench.hear("c", wish(4))), [], "not its origin");
+    assert_eq!(words(&bench.hear("b", wish(3))), [(3, WishWord::Stored)]);
+    assert_eq!(words(&bench.hear("b", Message::Revoke { id, attempt: 2 })), [], "the third is not revoked");
+    assert_eq!(words(&bench.hear("b", Message::Revoke { id, attempt: 3 })), [(3, WishWord::Void)]);
+    assert_eq!(words(&bench.hear("b", wish(3))), [(3, WishWord::Void)], "for good");
+    bench.hear("b", wish(4));
+    assert_eq!(words(&bench.hear("b", wish(4))), [(4, WishWord::Stored)], "a new try is a new wish");
+}
+
+/// In order of acceptance, each when the one before is settled.
+#[test]
+fn what_was_queued_goes_when_somebody_can_decide() {
+    let mut settings = settings("a", &["a", "b"]);
+    settings.when_down = WhenDown::Queue;
+    let mut bench = Bench::new(settings);
+    bench.handle(Event::Health { healthy: false });
+    for n in 1..=3 {
+        assert_eq!(reply_to(&bench.submit(new_write("POST", n, 0)), n), Some(&Reply::Queued { id: own(n) }));
+    }
+    let mut said = bench.handle(Event::Health { healthy: true });
+    for n in 1..=3 {
+        assert_eq!(attempts(&said).iter().map(|a| a.id).collect::<Vec<_>>(), [own(n)]);
+        said = if n == 2 { bench.submit(new_write("POST", 2, 0)) } else { Vec::new() };
+        assert_eq!(reply_to(&said, 4).is_some(), n == 2, "who comes later waits for those before");
+        said = bench.attempted(own(n), 1, answered(201));
+    }
+    assert_eq!(attempts(&said).iter().map(|a| a.id).collect::<Vec<_>>(), [own(4)]);
+}
+
+/// Sent again when the service says that it did not execute it: its client has a receipt.
+#[test]
+fn a_queued_write_that_was_not_executed_stays_first() {
+    let mut settings = settings("a", &["a", "b"]);
+    settings.when_down = WhenDown::Queue;
+    let mut bench = Bench::new(settings);
+    bench.handle(Event::Health { healthy: false });
+    bench.submit(new_write("POST", 1, 0));
+    bench.submit(new_write("POST", 2, 0));
+    bench.handle(Event::Health { healthy: true });
+    let said = bench.attempted(own(1), 1, answered(429));
+    assert_eq!(attempts(&said).len(), 0);
+    let said = bench.wait(1_000);
+    assert_eq!(attempts(&said).iter().map(|a| (a.id, a.attempt)).collect::<Vec<_>>(), [(own(1), 2)]);
+    bench.attempted(own(1), 2, answered(401));
+    assert!(bench.row(own(1)).is_some_and(|row| row.position.is_some()), "who asks may not: to ask again is in vain");
+}
+
+/// Final before a restart, so that memory does not know it.
+#[test]
+fn an_outcome_that_names_what_only_the_journal_knows_is_settled() {
+    let mut bench = bench();
+    let other = WriteId { log: log(3), n: 1 };
+    bench.hear("c", Message::Page(page(log(3), "c", 1, 1)));
+    bench.attempted(other, 1, answered(201));
+    bench.restart();
+    bench.handle(Event::LinkUp { peer: SiteName::new("b") });
+    let (site, chain) = (SiteName::new("c"), Default::default());
+    bench.status("b", true, vec![Cursor { log: log(3), site, received: 1, chain, decided: 1, want: false }]);
+    assert_eq!(wishes(&bench.submit(new_write("POST", 1, 0))), [("b", 1)]);
+    let mut after = After::new();
+    after.add_id(other);
+    assert!(is_answered(&word(&mut bench, done(after))));
+}
+
+/// To decide it here all the same would put it after what comes after it.
+#[test]
+fn what_another_sites_write_names_as_decided_is_not_decided_here() {
+    let mut bench = bench();
+    bench.submit(new_write("POST", 1, 0));
+    let said = bench.hear("b", Message::Page(page_of(log(2), "b", vec![naming(log(2), 1, &[own(1)])])));
+    assert_eq!(attempts(&said).len(), 0, "it comes after the wish");
+    let said = bench.wait(800);
+    assert_eq!((revokes(&said), attempts(&said).len()), (1, 0));
+    let said = word(&mut bench, done(After::new()));
+    assert!(is_answered(&said));
+    assert_eq!(attempts(&said).iter().map(|a| a.id).collect::<Vec<_>>(), [own(1)], "this replica follows");
+    let said = bench.attempted(own(1), 1, answered(201));
+    assert_eq!(attempts(&said).iter().map(|a| a.id).collect::<Vec<_>>(), [WriteId { log: log(2), n: 1 }]);
+}
+
+#[test]
+fn who_is_given_up_on_may_decide_all_the_same_until_it_says_that_it_does_not() {
+    let mut bench = bench();
+    bench.submit(new_write("POST", 1, 0));
+    let said = bench.wait(800);
+    assert_eq!(attempts(&said).len(), 1, "the next in order");
+    let said = bench.attempted(own(1), 1, never_sent());
+    assert_eq!(problem_of(&said, 1), Some(&Problem::OutcomePending));
+    assert_eq!(bench.row(own(1)).expect("it is owed").owed, [(SiteName::new("b"), 1)]);
+    word(&mut bench, done(After::new()));
+    let row = bench.row(own(1)).expect("it is settled");
+    assert!(row.position.is_some() && row.owed.is_empty(), "the late word counts: this replica never got it");
+}
+
+#[test]
+fn what_names_an_own_undecided_write_waits_for_its_decision() {
+    let mut bench = bench();
+    bench.handle(Event::Health { healthy: false });
+    bench.submit(new_write("POST", 1, 0));
+    bench.wait(20_000);
+    bench.handle(Event::Health { healthy: true });
+    let said = bench.hear("c", Message::Page(page_of(log(3), "c", vec![naming(log(3), 1, &[own(1)])])));
+    assert_eq!(attempts(&said).len(), 0);
+    let said = word(&mut bench, done(After::new()));
+    let decision = WriteId { n: 1 | 1 << 40, ..own(1) };
+    assert_eq!(attempts(&said).iter().map(|a| a.id).collect::<Vec<_>>(), [decision]);
+    let said = bench.attempted(decision, 1, answered(201));
+    assert_eq!(attempts(&said).iter().map(|a| a.id).collect::<Vec<_>>(), [WriteId { log: log(3), n: 1 }]);
+}
+
+/// A third has it by then.
+#[test]
+fn what_was_given_up_there_and_is_void_changes_nothing_elsewhere() {
+    let mut settings = settings("a", &["a", "b", "c"]);
+    settings.order = ["b", "c", "a"].map(SiteName::new).to_vec();
+    let mut bench = Bench::new(settings);
+    assert_eq!(wishes(&bench.submit(new_write("POST", 1, 0))), [("b", 1)]);
+    assert_eq!(wishes(&bench.wait(800)), [("c", 2)]);
+    for _ in 0..2 {
+        let said = word(&mut bench, WishWord::Void);
+        assert_eq!((wishes(&said).len(), attempts(&said).len()), (0, 0));
+    }
+}
+
+/// Stored beyond the follower's window, when it was not awaited yet.
+#[test]
+fn what_is_awaited_is_taken_up_beyond_the_window() {
+    let mut settings = settings("a", &["a", "b", "c"]);
+    settings.limits.window_items = 1;
+    let mut bench = Bench::new(settings);
+    let third = WriteId { log: log(3), n: 3 };
+    assert_eq!(attempts(&bench.hear("c", Message::Page(page(log(3), "c", 1, 3)))).len(), 1);
+    let said = bench.hear("b", Message::Page(page_of(log(2), "b", vec![naming(log(2), 1, &[third])])));
+    assert_eq!(attempts(&said).iter().map(|a| a.id).collect::<Vec<_>>(), [third]);
+    let said = bench.attempted(third, 1, answered(201));
+    assert_eq!(attempts(&said).iter().map(|a| a.id).collect::<Vec<_>>(), [WriteId { log: log(2), n: 1 }]);
+}
+
+/// It waits for its place here, after it was given up elsewhere.
+#[test]
+fn what_is_named_as_decided_while_it_waits_here_is_not_sent() {
+    let mut bench = bench();
+    let mut before = naming(log(3), 1, &[]);
+    before.facts.lane = Lane(1);
+    assert_eq!(attempts(&bench.hear("c", Message::Page(page_of(log(3), "c", vec![before.clone()])))).len(), 1);
+    bench.submit(new_write("POST", 1, 0));
+    assert_eq!(attempts(&bench.wait(800)).len(), 0, "its lane's place is taken");
+    bench.hear("b", Message::Page(page_of(log(2), "b", vec![naming(log(2), 1, &[own(1)])])));
+    assert_eq!(attempts(&bench.attempted(before.id, 1, answered(201))).len(), 0);
+}
