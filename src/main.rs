@@ -2,5 +2,6 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    holdfast::control::read_and_write_on_one_thread();
     holdfast::cli::main(std::env::args_os())
 }

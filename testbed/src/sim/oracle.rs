@@ -130,11 +130,10 @@ fn renewals(history: &History) -> BTreeMap<Name, Vec<Moment>> {
         let (mut since_ms, mut having) = (applications[0].0.at_ms, BTreeMap::new());
         for (application, site) in applications {
             let attempt = &history.attempts[application.attempt];
+            // Where it stood in quarantine, the earlier one need never have been applied.
             let parked = history.quarantined_once.keys().any(|report| report.name == name);
-            let everywhere = parked || {
-                let has = |site: usize| having.get(&site).is_some_and(|&at| at < attempt.wanted);
-                (0..history.sites).all(|site| has(site) || history.is_gone(site))
-            };
+            let has = |site: usize| having.get(&site).is_some_and(|&at| at < attempt.wanted);
+            let everywhere = (0..history.sites).all(|site| has(site) || history.is_gone(site));
             let is_over = attempt.wanted_ms >= since_ms + history.key_ttl_ms;
             // Else it is the same write once more, by a rule. What was sent first may be looked at last.
             let before = renewed.get(&name).map_or(0, Vec::len);
@@ -143,7 +142,7 @@ fn renewals(history: &History) -> BTreeMap<Name, Vec<Moment>> {
                 continue;
             }
             let asked = submissions.iter().filter(|s| s.at < attempt.wanted).count() > before + 1;
-            if having.contains_key(&site) && everywhere && is_over && asked {
+            if (parked || having.contains_key(&site) && everywhere) && is_over && asked {
                 renewed.entry(name).or_default().push(application.at);
                 since_ms = application.at_ms;
                 having.clear();

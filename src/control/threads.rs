@@ -1,0 +1,18 @@
+//! How many threads zenoh reads and writes its connections with: one.
+//!
+//! zenoh-link-tls (1.10.2) hands one TLS stream to a reading and to a writing task, with nothing between them; rustls keeps state
+//! that both change. On two threads that is a data race, which ended an appliance now and then with an allocation of 127 TiB
+//! (eclipse-zenoh/zenoh#2557, open; met in a soak when many connections broke). On one thread the tasks take turns.
+
+/// What zenoh reads once, when its first session is opened.
+const NAME: &str = "ZENOH_RUNTIME";
+/// Its application threads stay their own: a call that blocks there must not hold up the connections.
+const ONE_FOR_CONNECTIONS: &str =
+    "(tx: (worker_threads: 1), rx: (handover: tx), acc: (handover: tx), net: (handover: tx))";
+
+/// To be called first of all, while the process has one thread.
+#[allow(unsafe_code)]
+pub fn read_and_write_on_one_thread() {
+    // SAFETY: nobody else reads or changes the environment: no other thread has been started yet.
+    unsafe { std::env::set_var(NAME, ONE_FOR_CONNECTIONS) };
+}
