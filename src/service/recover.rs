@@ -182,6 +182,14 @@ impl Core {
         }
     }
 
+    /// Copies first: each holds up its whole series.
+    fn waits(&self) -> impl Iterator<Item = WaitView> + '_ {
+        let copies =
+            self.copies_waiting.iter().flat_map(|(first, copies)| copies.iter().map(move |copy| (copy.id, first)));
+        let copies = copies.map(|(write, first)| WaitView { write, on: first.to_string() });
+        copies.chain(self.blocked.iter().map(|(write, on)| WaitView { write, on: on.to_string() }))
+    }
+
     pub fn view(&self, now: Now) -> View {
         let count = |f: fn(&Write) -> bool| self.live.values().filter(|w| f(w)).count();
         let peers = self.settings.replicas.iter().filter(|s| **s != self.settings.me).map(|site| {
@@ -211,12 +219,7 @@ impl Core {
             }),
             queued: self.queue.len() + usize::from(self.draining.is_some()),
             unknown: count(|w| matches!(w.stage, Stage::Unknown(_))),
-            waits: self
-                .blocked
-                .iter()
-                .take(SHOWN_WAITS)
-                .map(|(write, on)| WaitView { write, on: on.to_string() })
-                .collect(),
+            waits: self.waits().take(SHOWN_WAITS).collect(),
             series: self
                 .series
                 .values()

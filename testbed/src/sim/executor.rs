@@ -76,7 +76,11 @@ impl<M: Machine> World<M> {
 
     /// The service acts; whoever sent the request may be dead by now.
     pub fn serve(&mut self, job: usize) {
-        let Job { site, name, mood, history, told, life, .. } = self.jobs[job];
+        let Job { site, name, mood, history, told, life, served, .. } = self.jobs[job];
+        if served {
+            // It went with the service that was put back.
+            return;
+        }
         let method = self.history.writes[&name].method;
         let (rule, keys) = (refuses(self.plan.seed, name, self.plan.refused), self.plan.settings[site].idempotent);
         self.jobs[job].served = true;

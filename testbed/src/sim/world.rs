@@ -322,7 +322,7 @@ impl<M: Machine> World<M> {
                 }
                 continue;
             }
-            if self.history.gone.is_some() && view.stopped.is_none() && self.may_stay_open(n, &view) {
+            if self.history.gone.is_some() && view.stopped.is_none() && self.may_stay_open(&view) {
                 continue;
             }
             if view.open_writes > 0 || view.queued > 0 || view.stopped.is_some() {
@@ -344,9 +344,9 @@ impl<M: Machine> World<M> {
     }
 
     /// What the store that is gone should have settled, and what comes after that.
-    fn may_stay_open(&self, site: usize, view: &View) -> bool {
+    fn may_stay_open(&self, view: &View) -> bool {
         let is_settled = |stage: &&str| matches!(*stage, "wish-decided" | "decided");
-        self.waits_for_what_is_gone(site) || (view.queued == 0 && view.stages.keys().all(is_settled))
+        self.is_hindered() || (view.queued == 0 && view.stages.keys().all(is_settled))
     }
 
     fn quarantined_now(&self) -> std::collections::BTreeSet<super::history::Report> {
