@@ -6,9 +6,8 @@
 
 /// What zenoh reads once, when its first session is opened.
 const NAME: &str = "ZENOH_RUNTIME";
-/// Its application threads stay their own: a call that blocks there must not hold up the connections.
-const ONE_FOR_CONNECTIONS: &str =
-    "(tx: (worker_threads: 1), rx: (handover: tx), acc: (handover: tx), net: (handover: tx))";
+/// Its other threads stay their own: what blocks on one of them would give its place to a second.
+const ONE_FOR_CONNECTIONS: &str = "(tx: (worker_threads: 1), rx: (handover: tx))";
 
 /// To be called first of all, while the process has one thread.
 #[allow(unsafe_code)]

@@ -18,6 +18,19 @@ fn without_a_control_plane_everything_still_works() {
     two.wait_equal(2);
 }
 
+/// On two threads zenoh's TLS links race (`control/threads.rs`).
+#[test]
+fn zenoh_reads_and_writes_on_one_thread() {
+    let two = Two::start();
+    two.store.wait_control("cloud");
+    two.cloud.wait_control("store");
+    for site in [&two.store, &two.cloud] {
+        let threads = site.threads();
+        let of = |name: &str| threads.iter().filter(|thread| thread.starts_with(name)).count();
+        assert_eq!((of("tx-"), of("rx-")), (1, 0), "{threads:?}");
+    }
+}
+
 #[test]
 fn control_lost_while_links_live() {
     let two = Two::start();

@@ -234,6 +234,13 @@ impl Appliance {
     pub fn api(&self, path: &str) -> Value {
         Call::get(&format!("/api/v1{path}")).told(self.site.admin).expect(200).json()
     }
+    /// Names of its threads.
+    pub fn threads(&self) -> Vec<String> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.process.id())).expect("it runs");
+        let name =
+            |task: std::io::Result<std::fs::DirEntry>| std::fs::read_to_string(task.ok()?.path().join("comm")).ok();
+        tasks.filter_map(name).map(|name| name.trim().to_owned()).collect()
+    }
     pub fn try_api(&self, path: &str) -> Option<Value> {
         let told = Call::get(&format!("/api/v1{path}")).patience(Duration::from_secs(10)).send(self.site.admin).ok()?;
         (told.status == 200).then(|| told.json())
