@@ -10,7 +10,7 @@ const NAME: &str = "ZENOH_RUNTIME";
 const ONE_FOR_CONNECTIONS: &str = "(tx: (worker_threads: 1), rx: (handover: tx))";
 
 /// To be called first of all, while the process has one thread.
-#[allow(unsafe_code)]
+#[allow(unsafe_code, clippy::disallowed_methods)]
 pub fn read_and_write_on_one_thread() {
     // SAFETY: nobody else reads or changes the environment: no other thread has been started yet.
     unsafe { std::env::set_var(NAME, ONE_FOR_CONNECTIONS) };
