@@ -21,7 +21,11 @@ pub fn judge(history: &History) -> Vec<Violation> {
         let writes = if *name == 0 { Vec::new() } else { vec![*name] };
         found.push(Violation { guarantee: "world", writes, what: what.clone() });
     }
-    for &(name, site) in &history.stale_reads {
+    // What one replica applied although its origin settled it otherwise stands in quarantine, and readers go on without it.
+    let contrary = |name: Name| {
+        history.quarantined_once.keys().any(|report| report.name == name && report.reason == QuarantineReason::Contrary)
+    };
+    for &(name, site) in history.stale_reads.iter().filter(|(name, _)| !contrary(*name)) {
         let what = format!("site {site} served a reader that had seen write {name} before it had it");
         found.push(Violation { guarantee: "G3", writes: vec![name], what });
     }
@@ -474,7 +478,8 @@ fn honest(history: &History, found: &mut Vec<Violation>) {
             sites.extend(0..history.sites);
         }
     }
-    for (report, &since) in &history.quarantined_once {
+    // What went with a store, and with what its service held, tells of no cause any more.
+    for (report, &since) in history.quarantined_once.iter().filter(|(report, _)| !history.is_gone(report.site)) {
         let write = &history.writes[&report.name];
         let crashed = |site: usize| history.crashes[site].iter().any(|&at| at > write.submissions[0].at);
         let shared = touched_lanes.get(&write.lane).is_some_and(|sites| sites.len() > 1);
@@ -488,7 +493,9 @@ fn honest(history: &History, found: &mut Vec<Violation>) {
                 // With `replicate = "all"` a refusal is an outcome like any other.
                 let asked = || history.attempts.iter().any(|a| a.site == report.site && a.name == report.name);
                 let refused = history.replicates_all && asked();
-                repeated || refused || history.applied[report.site].iter().any(|a| a.name == report.name)
+                // 500 leaves open whether it changed anything.
+                let may_have = write.touched.contains(&report.site) && asked();
+                repeated || refused || may_have || history.applied[report.site].iter().any(|a| a.name == report.name)
             }
             QuarantineReason::Damaged | QuarantineReason::Hole => false,
             QuarantineReason::Divergence | QuarantineReason::UnknownOutcome | QuarantineReason::MayHaveApplied => {
