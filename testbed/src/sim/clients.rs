@@ -145,7 +145,9 @@ impl<M: Machine> World<M> {
         let id = self.sites[site].fresh_id(Self::log(site));
         let req = self.sites[site].fresh_req();
         // A store that is an older copy is handed numbers that it gave before, and takes nothing.
-        self.ids.entry(id).or_insert(name);
+        if !self.history.is_gone(site) {
+            self.ids.insert(id, name);
+        }
         let (life, wall_ms) = (self.sites[site].life, self.now(site).wall_ms);
         let waiting = Waiting { client, attempt, name, submission };
         self.sites[site].waiting.insert(req.0, waiting);
