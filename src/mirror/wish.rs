@@ -20,6 +20,9 @@ impl Core {
         }
         let now = cx.ms();
         let Some(write) = self.live.get_mut(&id) else { return };
+        if write.wish_attempts == 0 {
+            write.wished_after = write.must.ids().to_vec();
+        }
         write.wish_attempts += 1;
         write.origin = Origin::Wished { site, attempt: write.wish_attempts, revoked: false };
         write.stage = Stage::Idle;

@@ -64,6 +64,11 @@ impl Core {
     }
 
     fn store_item(&mut self, cx: &mut Cx, item: &Arc<Item>) {
+        for named in item.outcome.after.ids() {
+            if let Some(write) = self.live.get_mut(named) {
+                write.is_named = true;
+            }
+        }
         if self.live.contains_key(&item.id) {
             return self.attach(cx, item);
         }

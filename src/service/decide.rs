@@ -85,18 +85,13 @@ impl Core {
         }
     }
 
-    /// Another site's write names this one as decided before it. To decide it here all the same would put it after what comes
-    /// after it, and followers of both would wait for ever.
+    /// Another site has decided it, and something after it that is known here, or may be. To decide it here all the same would put
+    /// it after what comes after it, and followers of both would wait for ever.
     pub(crate) fn is_named_as_decided(&self, id: WriteId) -> bool {
-        if self.live.get(&id).is_none_or(|write| write.wish_attempts == 0) {
-            return false;
-        }
-        // After a restart, what is stored below a decided position may name it and is not in memory yet.
-        if self.series.values().any(|s| s.log != self.own && s.loaded < s.highest_decided()) {
-            return true;
-        }
-        let names = |w: &super::write::Write| w.outcome.as_ref().is_some_and(|o| o.after.ids().contains(&id));
-        self.live.values().any(names)
+        let Some(write) = self.live.get(&id).filter(|write| write.wish_attempts > 0) else { return false };
+        // A wish that this replica has decided since may have been decided by the asked site too, after this one.
+        let decided_since = |wish: &&WriteId| wish.log != self.own && !write.wished_after.contains(wish);
+        write.is_named || self.unpositioned.iter().any(|wish| decided_since(&wish))
     }
 
     /// The write holds its lane and has no decider (any more).

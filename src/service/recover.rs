@@ -111,6 +111,8 @@ impl Core {
         let here = found.row.here.clone();
         let was_sending = matches!(here, Here::Sending { .. });
         let mut write = Write::recover(found, cx.ms());
+        // What came before the restart may name it: that is not remembered.
+        write.is_named = true;
         let (id, lane) = (write.id, write.facts.lane);
         match (&write.origin, &write.wish, write.position) {
             (Origin::Queued, _, None) => self.queue.push_back(id),

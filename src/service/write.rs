@@ -97,6 +97,10 @@ pub struct Write {
     pub queued: bool,
     /// Its client was lost in a restart while another site was asked: what it had seen is forgotten, so nobody else may decide.
     pub orphan: bool,
+    /// Another site's write names it as decided before it.
+    pub is_named: bool,
+    /// Wishes decided here, of positions that were not known when the first site was asked.
+    pub wished_after: Vec<WriteId>,
     /// When the present wish was sent.
     pub wished_ms: u64,
     /// The asked site said *unknown*: it goes on finding out, nobody else is asked.
@@ -142,6 +146,8 @@ impl Write {
             wish_attempts: 0,
             queued: false,
             orphan: false,
+            is_named: false,
+            wished_after: Vec::new(),
             wished_ms: 0,
             unknown_there: false,
             pending: None,

@@ -344,3 +344,58 @@ fn what_is_named_as_decided_while_it_waits_here_is_not_sent() {
     bench.hear("b", Message::Page(page_of(log(2), "b", vec![naming(log(2), 1, &[own(1)])])));
     assert_eq!(attempts(&bench.attempted(before.id, 1, answered(201))).len(), 0);
 }
+
+/// Two sites have each decided what the other one took, and no word came through: a third could follow neither.
+#[test]
+fn what_may_stand_before_a_wish_that_was_decided_here_since_is_not_sent() {
+    let wished = WriteId { log: log(2), n: 7 };
+    let decide_wish = |bench: &mut Bench| {
+        let NewWrite { facts, request, .. } = new_write("POST", 2, 0);
+        let wish = Wish { id: wished, attempt: 1, facts, must: After::new(), request, pages: Vec::new() };
+        assert_eq!(attempts(&bench.hear("b", Message::Wish(Box::new(wish)))).len(), 1);
+        bench.attempted(wished, 1, answered(201));
+    };
+    for (before, positioned) in [(true, false), (false, false), (false, true)] {
+        let mut bench = bench();
+        if before {
+            decide_wish(&mut bench);
+        }
+        assert_eq!(wishes(&bench.submit(new_write("POST", 1, 0))), [("b", 1)]);
+        if !before {
+            decide_wish(&mut bench);
+        }
+        if positioned {
+            let mut item = naming(log(2), 1, &[own(1)]);
+            item.id = wished;
+            item.facts = new_write("POST", 2, 0).facts;
+            bench.hear("b", Message::Page(page_of(log(2), "b", vec![item])));
+        }
+        assert_eq!(attempts(&bench.wait(800)).len(), usize::from(before), "before {before}, positioned {positioned}");
+        if !before {
+            assert!(is_answered(&word(&mut bench, done(After::new()))));
+        }
+    }
+}
+
+/// What was stored before the restart may name it.
+#[test]
+fn after_a_restart_a_queued_wish_waits_for_the_words_of_all_who_were_asked() {
+    let mut settings = settings("a", &["a", "b", "c"]);
+    settings.order = ["b", "c", "a"].map(SiteName::new).to_vec();
+    settings.when_down = WhenDown::Queue;
+    let mut bench = Bench::new(settings);
+    bench.handle(Event::Health { healthy: false });
+    bench.status("b", false, Vec::new());
+    bench.status("c", false, Vec::new());
+    bench.submit(new_write("POST", 1, 0));
+    bench.status("b", true, Vec::new());
+    bench.status("c", true, Vec::new());
+    assert_eq!(bench.core.live[&own(1)].wish_attempts, 1);
+    assert_eq!(wishes(&bench.wait(800)), [("c", 2)]);
+    bench.restart();
+    let void = |site, attempt| (site, Message::Word { id: own(1), attempt, word: WishWord::Void });
+    for ((site, message), sent) in [(void("c", 2), 0), (void("b", 1), 1)] {
+        bench.handle(Event::LinkUp { peer: SiteName::new(site) });
+        assert_eq!(attempts(&bench.hear(site, message)).len(), sent, "{site}");
+    }
+}
