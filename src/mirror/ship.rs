@@ -98,6 +98,7 @@ impl Core {
         }
         peer.status_count = status.count;
         self.compare_ages(cx, &from, &status);
+        let is_remembered = self.is_remembered(&status);
         let Some(peer) = self.peers.get_mut(&from) else { return };
         (peer.healthy, peer.lag_ms) = (status.healthy, status.lag_ms);
         let mut logs = Vec::new();
@@ -118,7 +119,9 @@ impl Core {
         for log in logs {
             self.ship_to(cx, &from, log);
         }
-        self.has_spoken(cx, &from);
+        if is_remembered {
+            self.has_spoken(cx, &from);
+        }
     }
 
     fn peer_cursor(&mut self, cx: &mut Cx, from: &SiteName, line: Cursor) {

@@ -157,7 +157,8 @@ impl Core {
                 self.forget_earliest_store(from);
             }
         }
-        if number / BLOCK > before / BLOCK && !self.is_held() {
+        let first_heard = before == 0;
+        if (first_heard || number / BLOCK > before / BLOCK) && !self.is_held() {
             self.persist_age(cx);
         }
     }
@@ -172,7 +173,12 @@ impl Core {
         }
     }
 
-    /// A site has spoken, and remembers no more than this store.
+    /// Whether a site can tell how old this store is: one whose own disk was replaced remembers nothing.
+    pub(crate) fn is_remembered(&self, status: &Status) -> bool {
+        self.age.said_below == 0 || status.heard.iter().any(|(log, _)| *log == self.own)
+    }
+
+    /// A site has spoken, and remembers this store, and no more than it does itself.
     pub(crate) fn has_spoken(&mut self, cx: &mut Cx, site: &SiteName) {
         let Some(Hold::Copied { silent, .. }) = &mut self.hold else { return };
         silent.remove(site);

@@ -118,6 +118,10 @@ fn moved_core(place: u64) -> Core {
 
 fn speaks(from: &str, heard: u64) -> Event {
     let (log, heard) = (log(2), vec![(log(1), heard)]);
+    hears(from, log, heard)
+}
+
+fn hears(from: &str, log: LogId, heard: Vec<(LogId, u64)>) -> Event {
     let status = Status { count: 1, log, state: 1, heard, healthy: true, lag_ms: 0, cursors: Vec::new() };
     Event::Message { from: SiteName::new(from), message: Message::Status(status) }
 }
@@ -148,6 +152,23 @@ fn a_copy_does_nothing_before_all_others_have_spoken() {
     assert!(said.iter().any(|effect| matches!(effect, Effect::Persist(Op::Age(age)) if age.place == 6)));
     assert!(is_taken(&mut core, 3) && core.view(NOW).stopped.is_none());
     assert!(is_taken(&mut moved_core(5), 1), "where it was");
+}
+
+/// Its own disk was replaced, say: what this store has forgotten it has forgotten too.
+#[test]
+fn a_site_that_has_never_heard_of_a_copy_cannot_tell_how_old_it_is() {
+    let mut core = moved_core(6);
+    handle(&mut core, speaks("b", 32));
+    handle(&mut core, hears("c", log(3), vec![(log(7), 32)]));
+    assert!(!is_taken(&mut core, 1));
+}
+
+#[test]
+fn a_site_is_remembered_from_the_first_that_it_says() {
+    let mut core = moved_core(5);
+    let said = handle(&mut core, speaks("b", 32));
+    let kept = |effect: &Effect| matches!(effect, Effect::Persist(Op::Age(age)) if age.heard == [(SiteName::new("b"), log(2), 1)]);
+    assert!(said.iter().any(kept), "{said:?}");
 }
 
 #[test]

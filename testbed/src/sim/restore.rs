@@ -3,6 +3,7 @@
 //! A copy is put back only where every other site that ever speaks with this one remembers, durably, more of it than the copy
 //! does. What nobody has heard nobody can tell: then it is a disk that was lost.
 use holdfast::journal::Memory;
+use holdfast::model::Group;
 
 use super::disk::{Death, Disk};
 use super::history::{Gone, Moment};
@@ -18,6 +19,12 @@ pub(super) struct Copy {
     service: Upstream,
     next_id: u64,
     lived_ms: u64,
+}
+
+impl Copy {
+    fn said_below(&self, group: &Group) -> u64 {
+        self.store.recover(group, 0).age.said_below
+    }
 }
 
 /// Where stores lie in this world, before and after.
@@ -46,10 +53,11 @@ impl<M: Machine> World<M> {
 
     pub fn put_back(&mut self) {
         let (Some(Restore { site, back, .. }), Some(copy)) = (self.plan.restore, self.copy.take()) else { return };
-        if !self.chaos
-            || self.sites[site].core.is_none()
-            || (back != Back::Moved && !self.others_remember_more(site, &copy))
-        {
+        let remembered = match back {
+            Back::Moved => self.others_remember(site, 1),
+            Back::Older | Back::OlderWithService => self.others_remember(site, copy.said_below(&self.group).max(1)),
+        };
+        if !self.chaos || self.sites[site].core.is_none() || !remembered {
             return;
         }
         self.trace.line(self.now_ms, || format!("the store of site {site} comes back: {back:?}"));
@@ -80,21 +88,18 @@ impl<M: Machine> World<M> {
         memory.move_to(OTHER_PLACE);
     }
 
-    fn others_remember_more(&self, site: usize, copy: &Copy) -> bool {
-        let lanes = 0;
-        let said_below = copy.store.recover(&self.group, lanes).age.said_below;
+    /// All who ever speak with this site have heard of so late a state of its store, durably.
+    fn others_remember(&self, site: usize, state: u64) -> bool {
         let name = &self.names[site];
         let never = |other: usize| {
             self.plan.never_linked.is_some_and(|(a, b)| (a, b) == (site, other) || (a, b) == (other, site))
         };
         let heard = |other: usize| {
             let Disk::Memory(memory) = &self.sites[other].disk else { return 0 };
-            let age = memory.recover(&self.group, lanes).age;
+            let age = memory.recover(&self.group, 0).age;
             age.heard.iter().find(|(heard, _, _)| heard == name).map_or(0, |(_, _, number)| *number)
         };
-        (0..self.sites.len())
-            .filter(|&other| other != site && !never(other))
-            .all(|other| heard(other) >= said_below.max(1))
+        (0..self.sites.len()).filter(|&other| other != site && !never(other)).all(|other| heard(other) >= state)
     }
 
     /// What others need was known to the store that is gone, and to nobody else; or two sites spoke through it only.
