@@ -59,6 +59,10 @@ impl Outside for SiteOutside {
                 tracing::error!(%group, %peer, %log, "a peer has another past of this series: a store was restored from a copy");
             }
             Note::Invalid { peer, why } => tracing::warn!(%group, %peer, %why, "message refused"),
+            Note::Broken { log, position } => {
+                tracing::error!(%group, %log, position, "a record of the journal is broken: other sites are asked for it");
+            }
+            Note::Mended { id } => tracing::warn!(%group, %id, "a broken record was fetched again from another site"),
             Note::Divergence { id } => tracing::warn!(%group, %id, "a shadow was answered otherwise than the original"),
             Note::Accepted
             | Note::Settled { .. }

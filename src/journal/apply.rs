@@ -164,6 +164,7 @@ impl<'c> Applier<'c> {
                 }
                 Op::Stopped(why) => self.stopped(group, why.as_deref())?,
                 Op::Age(age) => self.age(group, age)?,
+                Op::Mend { row, request, witnesses } => self.mend(group, row, request.as_deref(), witnesses)?,
             }
         }
         Ok(committed)
@@ -183,7 +184,7 @@ impl<'c> Applier<'c> {
         self.put_request.execute((row_id, &self.record)).map(drop).map_err(WriteError::sqlite("write a request"))
     }
 
-    fn row(&mut self, group: GroupName, row: &Row) -> Result<(), WriteError> {
+    pub(super) fn row(&mut self, group: GroupName, row: &Row) -> Result<(), WriteError> {
         let row_id = self.row_id(row.id)?;
         record::encode(&mut self.record, Key::write(Table::Row, group.tag, row.id), row);
         let columns = (
@@ -203,6 +204,31 @@ impl<'c> Applier<'c> {
             Some((position, _)) => self.place(group, row.id, row_id, position),
             None => Ok(()),
         }
+    }
+
+    pub(super) fn replace_request(
+        &mut self,
+        group: GroupName,
+        id: WriteId,
+        request: &Request,
+    ) -> Result<(), WriteError> {
+        let row_id = self.row_id(id)?;
+        record::encode(&mut self.record, Key::write(Table::Request, group.tag, id), request);
+        let sql = "INSERT INTO request (id, body) VALUES (?1, ?2) ON CONFLICT (id) DO UPDATE SET body = excluded.body";
+        self.execute(sql, (row_id, &self.record))
+    }
+
+    pub(super) fn series_meta(&self, group: GroupName, log: LogId) -> Option<&SeriesMeta> {
+        let series = self.names.series(group.ix, log)?;
+        self.metas.get(&series).map(|(_, meta)| meta)
+    }
+
+    pub(super) fn names(&self) -> &Names {
+        &self.names
+    }
+
+    pub(super) fn connection(&self) -> &'c Connection {
+        self.connection
     }
 
     fn place(&mut self, group: GroupName, id: WriteId, row_id: i64, position: u64) -> Result<(), WriteError> {

@@ -42,6 +42,9 @@ pub enum Error {
     Setting { setting: &'static str, expected: String, found: String },
     #[error(transparent)]
     Damaged(#[from] Damage),
+    /// Of a position: other sites may have it.
+    #[error("{damage}")]
+    Broken { log: LogId, position: u64, damage: Damage },
     #[error("the journal's readers have more than {limit} questions waiting")]
     Busy { limit: usize },
     #[error("the journal is closed")]

@@ -129,15 +129,15 @@ impl Journal {
         self.inner.readers.ask_blocking(move |reader| reader.recover(&group, lanes_max))?
     }
 
-    /// All rows that match, in order of their ids, with requests. A broken row that may match is an error: not to find a
-    /// write that is there would let it be applied twice (G2).
+    /// All rows that match, in order of their ids, with requests. A broken row that may match is an error ([`Error::Broken`] where
+    /// it has a position): not to find a write that is there would let it be applied twice (G2).
     pub async fn find(&self, group: &Group, find: Find) -> Result<Vec<Found>, Error> {
         let group = group.clone();
         self.read(move |reader| reader.find(&group, find)).await
     }
 
-    /// Dense from `from` on: the first item's position is `from`, and nothing is returned where that one is missing or
-    /// broken. Requests are attached where followers need them. The first item is returned however large it is.
+    /// Dense from `from` on: the first item's position is `from`, and nothing is returned where that one was forgotten or is still
+    /// to come. [`Error::Broken`] where it should be there and cannot be read. Requests are attached where followers need them. The first item is returned however large it is.
     pub async fn read_series(
         &self,
         group: &Group,

@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::standing::Standing;
-use super::{Age, Committed, FORGET_ROWS_MAX, Here, LANE_SCAN_FACTOR, Op, Quarantined, Recovered, Row, SeriesMeta};
+use super::{
+    Age, Committed, FORGET_ROWS_MAX, Here, LANE_SCAN_FACTOR, Op, QuarantineReason, Quarantined, Recovered, Row,
+    SeriesMeta,
+};
 use crate::model::{Group, Item, LogId, Request, WriteId};
 use crate::service::{Find, Found};
 
@@ -27,6 +30,8 @@ struct Shelf {
     quarantined: BTreeMap<WriteId, Quarantined>,
     stopped: Option<String>,
     age: Age,
+    /// Rows that cannot be read.
+    broken: BTreeSet<WriteId>,
 }
 
 impl Memory {
@@ -59,6 +64,26 @@ impl Memory {
     /// As if its file had been copied there.
     pub fn move_to(&mut self, place: u64) {
         self.place = place;
+    }
+
+    /// As if the record of this position had got a wrong bit.
+    pub fn break_at(&mut self, group: &Group, log: LogId, position: u64) {
+        let shelf = self.shelf(group);
+        shelf.broken.extend(shelf.places.get(&(log, position)));
+    }
+
+    /// Whether the record of this position cannot be read: [`Memory::read_series`] must not be asked to begin there.
+    pub fn is_broken(&self, group: &Group, log: LogId, position: u64) -> bool {
+        let Some(shelf) = self.groups.get(group) else { return false };
+        shelf.places.get(&(log, position)).is_some_and(|id| shelf.broken.contains(id))
+    }
+
+    /// The position of a broken record that a look-up would meet.
+    pub fn broken_among(&self, group: &Group, find: Find) -> Option<(LogId, u64)> {
+        let found = self.find(group, find).into_iter();
+        found
+            .filter_map(|found| Some((found.row.id.log, found.row.position?.0)))
+            .find(|&(log, at)| self.is_broken(group, log, at))
     }
 
     /// Loses what was not synced.
@@ -134,6 +159,7 @@ impl Shelf {
                 Op::ForgetCancelled { older_than_ms } => self.forget_cancelled(*older_than_ms, &mut committed),
                 Op::Stopped(why) => self.stopped = why.clone(),
                 Op::Age(age) => self.age = age.clone(),
+                Op::Mend { row, request, .. } => self.mend(row, request.as_ref()),
             }
         }
         committed
@@ -145,6 +171,18 @@ impl Shelf {
             assert_eq!(holder, row.id, "position {position} of {} is taken (G3)", row.id.log);
         }
         self.rows.insert(row.id, row.clone());
+    }
+
+    fn mend(&mut self, row: &Row, request: Option<&Arc<Request>>) {
+        if !self.broken.remove(&row.id) {
+            return;
+        }
+        let content = |row: &Row| (row.facts.clone(), row.outcome.clone(), row.position, row.decides);
+        assert_eq!(content(row), content(&self.rows[&row.id]), "what stood there");
+        self.rows.insert(row.id, row.clone());
+        if let Some(request) = request {
+            self.requests.insert(row.id, request.clone());
+        }
     }
 
     fn put_series(&mut self, meta: &SeriesMeta) {
@@ -187,6 +225,7 @@ impl Shelf {
         for id in ids {
             let row = self.rows.remove(&id).expect("only rows that exist are chosen");
             self.requests.remove(&id);
+            self.broken.remove(&id);
             if let Some((position, _)) = row.position {
                 self.places.remove(&(id.log, position));
             }
@@ -207,7 +246,7 @@ impl Shelf {
     }
 
     fn item(&self, log: LogId, position: u64) -> Option<Item> {
-        let row = self.rows.get(self.places.get(&(log, position))?)?;
+        let row = self.rows.get(self.places.get(&(log, position))?).filter(|row| !self.broken.contains(&row.id))?;
         let mut item = row.item(None)?;
         if item.is_followed() {
             item.request = Some(self.requests.get(&row.id)?.clone());
@@ -216,13 +255,18 @@ impl Shelf {
     }
 
     fn recover(&self, lanes_max: usize) -> Recovered {
-        let open = self.rows.values().filter(|row| Standing::of(row) == Standing::Open);
+        let is_whole = |row: &&Row| !self.broken.contains(&row.id);
+        let open = self.rows.values().filter(|row| Standing::of(row) == Standing::Open).filter(is_whole);
         let mut decided_beyond = Vec::new();
         for meta in self.series.values() {
             let beyond = self.places.range((meta.log, meta.decided + 1)..=(meta.log, u64::MAX));
+            let beyond = beyond.filter(|(_, id)| is_whole(&&self.rows[*id]));
             let decided = beyond.filter(|(_, id)| matches!(self.rows[*id].here, Here::Decided(_)));
             decided_beyond.extend(decided.map(|(&place, _)| place));
         }
+        let (unclear, broken) = self.unclear();
+        let mut quarantined = unclear;
+        quarantined.extend(self.quarantined.clone());
         let keys: BTreeSet<u64> = self.rows.values().filter_map(|row| row.facts.key).map(|key| key.short()).collect();
         Recovered {
             series: self.series.values().cloned().collect(),
@@ -230,11 +274,29 @@ impl Shelf {
             decided_beyond,
             keys: keys.into_iter().collect(),
             lanes: self.lanes(lanes_max),
-            quarantined: self.quarantined.values().cloned().collect(),
+            quarantined: quarantined.into_values().collect(),
+            broken,
             stopped: self.stopped.clone(),
             age: self.age.clone(),
             place: 0,
         }
+    }
+
+    /// Broken rows that something was left to be done with, or may have been, and where those of them stand that have positions.
+    fn unclear(&self) -> (BTreeMap<WriteId, Quarantined>, Vec<(LogId, u64)>) {
+        let (mut quarantined, mut places) = (BTreeMap::new(), Vec::new());
+        for row in self.broken.iter().map(|id| &self.rows[id]) {
+            let place = row.position.map(|(position, _)| (row.id.log, position));
+            let is_decided =
+                place.is_some_and(|(log, position)| self.series.get(&log).is_some_and(|s| position <= s.decided));
+            let is_received = Standing::of(row) == Standing::Received;
+            if Standing::of(row) == Standing::Open || !(is_decided || is_received) {
+                let (reason, detail) = (QuarantineReason::Damaged, "its record is broken".to_owned());
+                quarantined.insert(row.id, Quarantined { id: row.id, reason, detail, since_ms: 0, status: 0 });
+                places.extend(place);
+            }
+        }
+        (quarantined, places)
     }
 
     fn lanes(&self, lanes_max: usize) -> Vec<(crate::model::Lane, LogId, u64)> {

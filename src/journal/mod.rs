@@ -20,6 +20,7 @@ mod checkpoint;
 mod error;
 mod handle;
 mod memory;
+mod mend;
 mod names;
 mod open;
 mod options;
@@ -70,6 +71,8 @@ pub struct Recovered {
     /// Last applied position of each lane and log, latest settled first, as many as the limit allows.
     pub lanes: Vec<(Lane, LogId, u64)>,
     pub quarantined: Vec<Quarantined>,
+    /// Positions of rows that are broken, and that something was left to be done with or may have been.
+    pub broken: Vec<(LogId, u64)>,
     pub stopped: Option<String>,
     pub age: Age,
     /// Where the store lies now: another number than in [`Age::place`] means that its file was copied there. 0: cannot be told.

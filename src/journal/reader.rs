@@ -64,9 +64,13 @@ impl Reader {
     pub(super) fn find(&mut self, group: &Group, find: Find) -> Result<Vec<Found>, Error> {
         let snapshot = self.snapshot()?;
         let Some(name) = snapshot.names.group(group) else { return Ok(Vec::new()) };
-        match find {
+        let found = match find {
             Find::Key(key) => snapshot.find_key(name, key),
-            Find::Id(id) => Ok(snapshot.find_id(name, id)?.into_iter().collect()),
+            Find::Id(id) => snapshot.find_id(name, id).map(|found| found.into_iter().collect()),
+        };
+        match found {
+            Err(Error::Damaged(damage)) => Err(snapshot.with_position(damage)?),
+            found => found,
         }
     }
 
@@ -80,7 +84,9 @@ impl Reader {
     ) -> Result<Vec<Arc<Item>>, Error> {
         let snapshot = self.snapshot()?;
         let Some(name) = snapshot.names.group(group) else { return Ok(Vec::new()) };
-        snapshot.read_series(name, log, from, items_max, bytes_max).map_err(Error::sqlite("read a series"))
+        let read = snapshot.read_series(group, name, log, from, items_max, bytes_max);
+        let read = read.map_err(Error::sqlite("read a series"))?;
+        read.map_err(|damage| Error::Broken { log, position: from, damage })
     }
 
     pub(super) fn named(&mut self, name: &str) -> Result<Option<Vec<u8>>, Error> {
@@ -88,8 +94,8 @@ impl Reader {
     }
 }
 
-/// `w.id`, `w.body`, `r.body`.
-const FOUND: &str = "SELECT w.id, w.body, r.body FROM write w LEFT JOIN request r ON r.id = w.id";
+/// `w.id`, `w.body`, `r.body`, `w.pos`.
+const FOUND: &str = "SELECT w.id, w.body, r.body, w.pos FROM write w LEFT JOIN request r ON r.id = w.id";
 
 impl Snapshot<'_> {
     pub(super) fn report(&self, damage: &Damage) {
@@ -153,18 +159,32 @@ impl Snapshot<'_> {
         Ok(found)
     }
 
+    /// Other sites may have what is broken here, if it has a position.
+    fn with_position(&self, damage: Damage) -> Result<Error, Error> {
+        let RecordName::Row(id) = damage.record else { return Ok(damage.into()) };
+        let failed = Error::sqlite("find the position of a broken row");
+        let row_id = self.names.row_id(id);
+        let mut find = self.transaction.prepare_cached("SELECT pos FROM write WHERE id = ?1").map_err(failed)?;
+        let position: Option<u64> = find.query_row([row_id], |row| row.get(0)).optional().ok().flatten().flatten();
+        Ok(match position {
+            Some(position) => Error::Broken { log: id.log, position, damage },
+            None => damage.into(),
+        })
+    }
+
     fn read_series(
         &self,
+        of: &Group,
         group: GroupName,
         log: LogId,
         from: u64,
         items_max: usize,
         bytes_max: usize,
-    ) -> rusqlite::Result<Vec<Arc<Item>>> {
+    ) -> rusqlite::Result<Result<Vec<Arc<Item>>, Damage>> {
         let (mut items, mut bytes) = (Vec::new(), 0);
-        let Some(series) = self.names.series(group.ix, log) else { return Ok(items) };
+        let Some(series) = self.names.series(group.ix, log) else { return Ok(Ok(items)) };
         if from > NUMBER_MAX || items_max == 0 {
-            return Ok(items);
+            return Ok(Ok(items));
         }
         let mut read = self.transaction.prepare_cached(
             "SELECT p.at, p.id, w.body, r.body FROM place p LEFT JOIN write w ON w.id = p.id \
@@ -180,6 +200,9 @@ impl Snapshot<'_> {
                 Ok(item) => item,
                 Err(damage) => {
                     self.report(&damage);
+                    if items.is_empty() {
+                        return Ok(Err(damage));
+                    }
                     break;
                 }
             };
@@ -190,7 +213,20 @@ impl Snapshot<'_> {
             items.push(Arc::new(item));
             expected += 1;
         }
-        Ok(items)
+        if items.is_empty() && self.is_missing(group, log, from)? {
+            let record = RecordName::Position { group: of.clone(), log, position: from };
+            let damage = Damage { record, why: "missing, although it was stored".to_owned() };
+            self.report(&damage);
+            return Ok(Err(damage));
+        }
+        Ok(Ok(items))
+    }
+
+    /// Neither forgotten nor still to come.
+    fn is_missing(&self, group: GroupName, log: LogId, position: u64) -> rusqlite::Result<bool> {
+        let metas = read_metas(&self.transaction, group, self.names)?;
+        let mut whole = metas.into_iter().filter_map(|(_, meta)| meta.ok());
+        Ok(whole.any(|meta| meta.log == log && meta.forgotten < position && position <= meta.received))
     }
 
     /// The item of a row of place, id, row body and request body.
@@ -233,14 +269,22 @@ impl Snapshot<'_> {
         let mut series = self.series(name)?;
         series.sort_by_key(|(_, meta)| meta.log);
         let mut quarantined = self.group_quarantine(name).map_err(failed())?;
-        let open = self.open_rows(name, &mut quarantined).map_err(failed())?;
+        let mut broken = Vec::new();
+        let open = self.open_rows(name, &mut quarantined, &mut broken).map_err(failed())?;
         let mut decided_beyond = Vec::new();
         for (ix, meta) in &series {
             self.check_dense(group, *ix, meta).map_err(failed())?;
-            self.decided_beyond(name, *ix, meta, &mut decided_beyond).map_err(failed())?;
+            let unclear = self.decided_beyond(name, *ix, meta, &mut decided_beyond).map_err(failed())?;
+            for (id, position, why) in unclear {
+                quarantined.entry(id).or_insert_with(|| damaged(id, why));
+                broken.push((meta.log, position));
+            }
         }
+        broken.sort_unstable();
+        broken.dedup();
         Ok(Recovered {
             open,
+            broken,
             decided_beyond,
             keys: self.keys(name).map_err(failed())?,
             lanes: self.lanes(&series, lanes_max).map_err(failed())?,
@@ -263,6 +307,7 @@ impl Snapshot<'_> {
         &self,
         group: GroupName,
         quarantined: &mut BTreeMap<WriteId, Quarantined>,
+        broken: &mut Vec<(LogId, u64)>,
     ) -> rusqlite::Result<Vec<Found>> {
         let mut find = self.transaction.prepare_cached(&format!("{FOUND} WHERE w.grp = ?1 AND w.standing = 1"))?;
         let mut rows = find.query([group.ix])?;
@@ -272,6 +317,7 @@ impl Snapshot<'_> {
                 Ok(found) => open.push(found),
                 Err(Damage { record: RecordName::Row(id), why }) => {
                     quarantined.entry(id).or_insert_with(|| damaged(id, why));
+                    broken.extend(row.get::<_, Option<u64>>(3)?.map(|position| (id.log, position)));
                 }
                 Err(_) => {}
             }
@@ -321,16 +367,19 @@ impl Snapshot<'_> {
         Ok(())
     }
 
-    /// Read from the rows themselves: a wrong bit in an index must not make a write count as applied, or as not.
+    /// Returns the broken rows of which this replica may have decided or begun something. Those that were only received are met
+    /// again when their turn comes. Read from the rows themselves: a wrong bit in an index must not make a write count as applied, or as not.
     fn decided_beyond(
         &self,
         group: GroupName,
         ix: i64,
         meta: &SeriesMeta,
         decided: &mut Vec<(LogId, u64)>,
-    ) -> rusqlite::Result<()> {
+    ) -> rusqlite::Result<Vec<(WriteId, u64, String)>> {
+        let mut unclear = Vec::new();
         let mut read = self.transaction.prepare_cached(
-            "SELECT p.at, p.id, w.body FROM place p JOIN write w ON w.id = p.id WHERE p.at BETWEEN ?1 AND ?2 ORDER BY p.at",
+            "SELECT p.at, p.id, w.body, w.standing FROM place p JOIN write w ON w.id = p.id WHERE p.at BETWEEN ?1 AND ?2 \
+             ORDER BY p.at",
         )?;
         let mut rows = read.query(names::places(ix, meta.decided.saturating_add(1), NUMBER_MAX))?;
         while let Some(row) = rows.next()? {
@@ -339,10 +388,18 @@ impl Snapshot<'_> {
                     decided.push((meta.log, names::position_of(row.get(0)?)));
                 }
                 Ok(_) => {}
-                Err(damage) => self.report(&damage),
+                Err(damage) => {
+                    self.report(&damage);
+                    let received = row.get::<_, i64>(3)? == Standing::Received as i64;
+                    if let RecordName::Row(id) = damage.record
+                        && !received
+                    {
+                        unclear.push((id, names::position_of(row.get(0)?), damage.why));
+                    }
+                }
             }
         }
-        Ok(())
+        Ok(unclear)
     }
 
     fn keys(&self, group: GroupName) -> rusqlite::Result<Vec<u64>> {

@@ -185,6 +185,13 @@ pub enum Op {
     /// Stops or resumes following at this replica, with the reason shown to a person.
     Stopped(Option<String>),
     Age(Age),
+    /// Write the row and the request of a position anew, as another site has them, where the record is broken and its neighbours'
+    /// chain proves that this was the one; else change nothing. `witnesses`: chains of this position and of those after it.
+    Mend {
+        row: Box<Row>,
+        request: Option<Arc<Request>>,
+        witnesses: Vec<(u64, Chain)>,
+    },
 }
 
 impl Op {
@@ -199,6 +206,10 @@ impl Op {
             }
             Op::Quarantine(quarantined) => 128 + quarantined.detail.len(),
             Op::Stopped(why) => 64 + why.as_ref().map_or(0, String::len),
+            Op::Mend { row, request, witnesses } => {
+                let parts = [Op::Row(row.clone()).weight(), 16 * witnesses.len()];
+                parts.iter().sum::<usize>() + request.as_ref().map_or(0, |request| request.weight())
+            }
             Op::Age(age) => 64 + 64 * age.heard.len(),
             Op::Series(_) | Op::Release(_) | Op::Forget { .. } | Op::ForgetCancelled { .. } => 128,
         }

@@ -321,6 +321,7 @@ fn weight(message: &Message) -> usize {
         }
         Message::Reply { known: crate::service::Known::Recorded { answer: Some(answer), .. }, .. } => answer.weight(),
         Message::Revoke { .. } | Message::Word { .. } => 0,
+        Message::Again(page) => weight_of_page(page),
         Message::Question { .. } | Message::Reply { .. } => 0,
     }
 }

@@ -52,6 +52,14 @@ impl Core {
         let Some(series) = self.series.get(&log) else { return };
         let Some(peer) = self.peers.get_mut(to) else { return };
         let Some(cursor) = peer.cursors.get_mut(&log) else { return };
+        if cursor.again == from {
+            cursor.again = 0;
+            if peer.linked && !items.is_empty() {
+                let page = Page { log, site: series.site.clone(), from: from - 1, items };
+                cx.out.push(Effect::Send { to: to.clone(), message: Message::Again(page) });
+            }
+            return;
+        }
         cursor.reading = false;
         if peer.linked && from == cursor.sent + 1 && !items.is_empty() {
             cursor.send(items.len(), cx.ms());
@@ -161,6 +169,9 @@ impl Core {
             sent: cursor.sent.max(line.received),
             ..*cursor
         };
+        if line.again > 0 {
+            self.send_again(cx, from, line.log, line.again);
+        }
     }
 
     /// This store is new, and a peer has writes of this site's earlier one: what the service here holds of them nobody knows.
@@ -202,12 +213,17 @@ impl Core {
         self.work.push_back(Work::Shadows);
         self.choose(cx);
         let peers: Vec<SiteName> = self.peers.iter().filter(|(_, p)| p.linked).map(|(s, _)| s.clone()).collect();
+        let asks_again = !self.is_held() && self.mending.is_due(cx.ms());
         for peer in peers {
-            self.say_status_to(cx, peer);
+            self.say_status_with(cx, peer, asks_again);
         }
     }
 
     pub(crate) fn say_status_to(&mut self, cx: &mut Cx, to: SiteName) {
+        self.say_status_with(cx, to, false);
+    }
+
+    fn say_status_with(&mut self, cx: &mut Cx, to: SiteName, asks_again: bool) {
         self.statuses_said += 1;
         let state = self.state_to_say(cx);
         let held = self.is_held();
@@ -218,6 +234,7 @@ impl Core {
             chain: s.chain,
             decided: s.decided,
             want: !held && s.log != self.own && self.source_of(s).is_some_and(|source| *source == to),
+            again: if asks_again { self.to_ask_again(&to, s.log) } else { 0 },
         });
         let status = Status {
             count: self.statuses_said,
@@ -229,6 +246,12 @@ impl Core {
             cursors: cursors.collect(),
         };
         cx.out.push(Effect::Send { to, message: Message::Status(status) });
+    }
+
+    /// The first position of a series whose record is broken here and which a peer has; 0 where there is none.
+    fn to_ask_again(&self, peer: &SiteName, log: LogId) -> u64 {
+        let stored = self.peers.get(peer).and_then(|peer| peer.cursors.get(&log)).map_or(0, |cursor| cursor.received);
+        self.mending.first_of(log).filter(|&position| position <= stored).unwrap_or(0)
     }
 
     /// Where a series is fetched: from the connected peer that has most of it; from its origin, unless that was put back to an

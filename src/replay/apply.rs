@@ -88,6 +88,9 @@ impl Core {
         if !self.live.contains_key(&id)
             && let Some(item) = rows.iter().find_map(|found| stored_item(found, id))
         {
+            if item.is_followed() && item.request.is_none() {
+                return self.is_to_be_mended(cx, id.log, item.position);
+            }
             // Beyond the follower's window: what is in the window may wait for it.
             self.take_up(cx, Arc::new(item));
         }

@@ -10,7 +10,9 @@ mod decider;
 mod doubt;
 mod finish;
 mod lanes;
+mod mend;
 mod receive;
 
 pub use blocked::{Blocked, Dependency};
 pub use lanes::{LaneMemory, LaneState, LastApplied};
+pub(crate) use mend::Mending;

@@ -114,6 +114,9 @@ impl Core {
                 return;
             }
             let next = series.loaded + 1;
+            if self.mending.is_broken(log, next) {
+                return;
+            }
             let Some(item) = series.tail_item(next) else {
                 series.reading = true;
                 let limits = &self.settings.limits;

@@ -13,7 +13,7 @@ use crate::idempotency::KeyTable;
 use crate::journal::{Age, Op, Quarantined};
 use crate::mirror::Series;
 use crate::model::{After, Item, KeyHash, Lane, LogId, SiteName, WriteId};
-use crate::replay::{Blocked, LaneMemory, LaneState};
+use crate::replay::{Blocked, LaneMemory, LaneState, Mending};
 
 /// The time of an event and where its effects go.
 pub(crate) struct Cx<'a> {
@@ -127,6 +127,7 @@ pub struct Core {
     /// Foreign writes that the journal is asked for by their wish or its revocation.
     pub(crate) looked_for: BTreeMap<WriteId, u64>,
     pub(crate) asking: BTreeMap<u64, Asking>,
+    pub(crate) mending: Mending,
     pub(crate) next_token: u64,
     pub(crate) quarantined: BTreeMap<WriteId, Quarantined>,
     pub(crate) healthy: bool,
@@ -186,6 +187,7 @@ impl Core {
             Event::Probed { id, attempt, result } => self.probed(cx, id, attempt, result),
             Event::Found { token, rows } => self.found(cx, token, rows),
             Event::SeriesRead { log, from, items, for_peer } => self.series_read(cx, log, from, items, for_peer),
+            Event::Broken { log, position, asked } => self.met_broken(cx, log, position, asked),
             Event::Forgotten { keys } => self.keys.forgotten(&keys),
             Event::Health { healthy } => self.health(cx, healthy),
             Event::LinkUp { peer } => self.link_up(cx, peer),

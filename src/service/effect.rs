@@ -104,6 +104,15 @@ pub enum Note {
         peer: SiteName,
         why: String,
     },
+    /// The record of this position is broken here, and asked for at other sites.
+    Broken {
+        log: LogId,
+        position: u64,
+    },
+    /// It was written anew, from what another site has.
+    Mended {
+        id: WriteId,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

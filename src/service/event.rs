@@ -62,6 +62,14 @@ pub struct Found {
     pub request: Option<Arc<Request>>,
 }
 
+/// What the journal was asked when it met a broken record.
+#[derive(Clone, Debug)]
+pub enum Asked {
+    ForFollower,
+    ForPeer(SiteName),
+    LookUp { token: u64, find: super::Find },
+}
+
 /// What a person decided about a quarantined write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
@@ -111,6 +119,12 @@ pub enum Event {
         from: u64,
         items: Vec<Arc<Item>>,
         for_peer: Option<SiteName>,
+    },
+    /// The journal cannot answer: the record of this position is broken.
+    Broken {
+        log: LogId,
+        position: u64,
+        asked: Asked,
     },
     /// Answer to [`crate::journal::Op::Forget`]: keys ([`crate::model::KeyHash::short`]) that are gone with their rows.
     Forgotten {

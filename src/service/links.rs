@@ -50,6 +50,7 @@ impl Core {
             Message::Word { id, attempt, word } => self.word(cx, from, id, attempt, word),
             Message::Question { token, key } => self.question(cx, from, token, key),
             Message::Reply { token, known } => self.told(cx, &from, token, known),
+            Message::Again(page) => self.mend_from(cx, &from, &page),
         }
         if !self.pending.is_empty() {
             self.retry_pending(cx);

@@ -17,6 +17,8 @@ pub struct Cursor {
     pub decided: u64,
     /// "Send me what comes next, and what comes after that."
     pub want: bool,
+    /// "What I had stored from this position on is broken: send it once more." 0: nothing is.
+    pub again: u64,
 }
 
 /// Said when a link comes up, when something changed, and now and then.
@@ -121,4 +123,6 @@ pub enum Message {
         token: u64,
         known: Known,
     },
+    /// What the receiver's status asked for once more ([`Cursor::again`]).
+    Again(Page),
 }

@@ -31,7 +31,7 @@ pub(crate) mod write;
 pub(crate) use accept::Looking;
 pub use core::Core;
 pub use effect::{Attempt, Effect, Find, Note, Reply, Shadow};
-pub use event::{AttemptResult, Event, Found, NewWrite, Now, Operation, ProbeResult, ReqId};
+pub use event::{Asked, AttemptResult, Event, Found, NewWrite, Now, Operation, ProbeResult, ReqId};
 pub use handle::{Command, Handle};
 pub use message::{Cursor, Known, Message, Page, Status, Wish, WishWord};
 pub use outbox::Outbox;

@@ -12,6 +12,8 @@ pub struct PeerCursor {
     pub want: bool,
     /// Pages up to here were sent on this connection.
     pub sent: u64,
+    /// It asked for a page from here on once more; 0 where it did not, or has it.
+    pub again: u64,
     /// A read for the next page is under way.
     pub reading: bool,
     /// When `received` advanced last: pages that were lost are sent again.

@@ -10,7 +10,7 @@ use crate::idempotency::KeyTable;
 use crate::journal::{Here, Origin, Recovered};
 use crate::mirror::Series;
 use crate::model::{LogId, WriteId};
-use crate::replay::{Blocked, LaneMemory};
+use crate::replay::{Blocked, LaneMemory, Mending};
 
 /// More than these say nothing more to a person.
 const SHOWN_WAITS: usize = 64;
@@ -49,6 +49,7 @@ impl Core {
             looking: BTreeMap::new(),
             looked_for: BTreeMap::new(),
             asking: BTreeMap::new(),
+            mending: Mending::default(),
             next_token: 0,
             quarantined: recovered.quarantined.into_iter().map(|q| (q.id, q)).collect(),
             healthy: false,
@@ -86,6 +87,9 @@ impl Core {
         }
         for (lane, log, position) in recovered.lanes.into_iter().rev() {
             core.lane_memory.applied(lane, WriteId { log, n: 0 }, Some(position));
+        }
+        for (log, position) in recovered.broken {
+            core.is_to_be_mended(cx, log, position);
         }
         let open = core.consider_age(cx, recovered.open);
         if !core.is_held() {
@@ -231,6 +235,7 @@ impl Core {
                     received: s.received,
                     decided: s.decided,
                     next: self.next_of(s),
+                    broken: self.mending.first_of(s.log),
                 })
                 .collect(),
             peers: peers.collect(),

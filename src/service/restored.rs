@@ -83,6 +83,7 @@ impl Core {
             | Event::Probed { .. }
             | Event::Found { .. }
             | Event::SeriesRead { for_peer: None, .. }
+            | Event::Broken { .. }
             | Event::Message { .. }
             | Event::Tick => {}
         }

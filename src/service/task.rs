@@ -9,8 +9,8 @@ use tokio::time::sleep_until;
 
 use super::intake::{Intake, PAGES_MAX};
 use super::{
-    Attempt, AttemptResult, Command, Core, Effect, Event, Handle, Message, Note, Now, Outbox, ProbeResult, Reply,
-    ReqId, Settings,
+    Asked, Attempt, AttemptResult, Command, Core, Effect, Event, Handle, Message, Note, Now, Outbox, ProbeResult,
+    Reply, ReqId, Settings,
 };
 use crate::dedup::Fingerprint;
 use crate::failpoint;
@@ -323,6 +323,9 @@ impl<O: Outside> Task<O> {
                 self.later(async move {
                     match journal.find(&group, find).await {
                         Ok(rows) => Some(Event::Found { token, rows }),
+                        Err(journal::Error::Broken { log, position, .. }) => {
+                            Some(Event::Broken { log, position, asked: Asked::LookUp { token, find } })
+                        }
                         Err(error) => {
                             // Not to answer leaves the write undecided, which is safe; to guess is not (G2).
                             tracing::error!(%group, %error, "journal look-up failed");
@@ -334,11 +337,17 @@ impl<O: Outside> Task<O> {
             Effect::ReadSeries { log, from, items_max, bytes_max, for_peer } => {
                 let (journal, group) = (self.journal.clone(), self.group.clone());
                 self.later(async move {
-                    let read = journal.read_series(&group, log, from, items_max, bytes_max).await;
-                    let items = read.unwrap_or_else(|error| {
-                        tracing::error!(%group, %log, from, %error, "journal cannot read a series");
-                        Vec::new()
-                    });
+                    let items = match journal.read_series(&group, log, from, items_max, bytes_max).await {
+                        Ok(items) => items,
+                        Err(journal::Error::Broken { log, position, .. }) => {
+                            let asked = for_peer.map_or(Asked::ForFollower, Asked::ForPeer);
+                            return Some(Event::Broken { log, position, asked });
+                        }
+                        Err(error) => {
+                            tracing::error!(%group, %log, from, %error, "journal cannot read a series");
+                            Vec::new()
+                        }
+                    };
                     Some(Event::SeriesRead { log, from, items, for_peer })
                 });
             }
@@ -374,5 +383,6 @@ fn message_point(message: &Message) -> &'static str {
         Message::Word { .. } => "before-word",
         Message::Question { .. } => "before-question",
         Message::Reply { .. } => "before-known",
+        Message::Again(_) => "before-again",
     }
 }

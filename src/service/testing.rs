@@ -4,8 +4,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{
-    Attempt, AttemptResult, Core, Effect, Event, Find, Limits, Message, NewWrite, Now, OnConcurrent, OnDivergence,
-    OnUnreachable, Page, Reply, ReqId, Settings, Status, WhenDown,
+    Asked, Attempt, AttemptResult, Core, Effect, Event, Find, Limits, Message, NewWrite, Now, OnConcurrent,
+    OnDivergence, OnUnreachable, Page, Reply, ReqId, Settings, Status, WhenDown,
 };
 use crate::journal::{Memory, Op, Row};
 use crate::model::{
@@ -175,6 +175,15 @@ impl Bench {
     /// What the journal answers now, where it is asked.
     pub fn journal_says(&self, effect: &Effect) -> Option<Event> {
         match effect {
+            Effect::Find { token, find }
+                if let Some((log, position)) = self.journal.broken_among(&self.group, *find) =>
+            {
+                Some(Event::Broken { log, position, asked: Asked::LookUp { token: *token, find: *find } })
+            }
+            Effect::ReadSeries { log, from, for_peer, .. } if self.journal.is_broken(&self.group, *log, *from) => {
+                let asked = for_peer.clone().map_or(Asked::ForFollower, Asked::ForPeer);
+                Some(Event::Broken { log: *log, position: *from, asked })
+            }
             Effect::Find { token, find } => {
                 Some(Event::Found { token: *token, rows: self.journal.find(&self.group, *find) })
             }

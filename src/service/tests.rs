@@ -39,8 +39,15 @@ fn linked_core() -> Core {
 
 /// The peer says how much it has of a series that site `a` has made.
 fn status(of: LogId, count: u64) -> Event {
-    let cursor =
-        Cursor { log: of, site: SiteName::new("a"), received: 3, chain: Chain([3; 8]), decided: 3, want: false };
+    let cursor = Cursor {
+        log: of,
+        site: SiteName::new("a"),
+        received: 3,
+        chain: Chain([3; 8]),
+        decided: 3,
+        want: false,
+        again: 0,
+    };
     let status =
         Status { count, log: log(2), state: 1, heard: Vec::new(), healthy: true, lag_ms: 0, cursors: vec![cursor] };
     Event::Message { from: SiteName::new("b"), message: Message::Status(status) }

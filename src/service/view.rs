@@ -49,6 +49,8 @@ pub struct SeriesView {
     pub decided: u64,
     /// What holds up this series, if it is taken up already.
     pub next: Option<NextView>,
+    /// The first position whose record is broken here and was not sent again by another site yet.
+    pub broken: Option<u64>,
 }
 
 #[derive(Clone, Debug, serde::Serialize)]

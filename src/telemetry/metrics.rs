@@ -191,7 +191,7 @@ impl ServiceMetrics {
             Note::Failover { .. } => self.failovers.one(),
             Note::AskedOrigin => self.origin_questions.one(),
             // Counted where messages are read, and logged.
-            Note::Fork { .. } | Note::Invalid { .. } => {}
+            Note::Fork { .. } | Note::Invalid { .. } | Note::Broken { .. } | Note::Mended { .. } => {}
         }
     }
 }

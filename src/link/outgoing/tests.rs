@@ -19,6 +19,7 @@ fn status(lag_ms: u64, wants: &[(u8, u64, bool)]) -> Message {
         chain: Chain::default(),
         decided: 0,
         want,
+        again: 0,
     };
     Message::Status(Status {
         count: 7,

@@ -9,7 +9,8 @@ use crate::service::{Cursor, Message, Page, Status};
 use crate::wire::samples::{SAMPLES, log, page};
 
 fn wanting(log: LogId, received: u64) -> Message {
-    let cursor = Cursor { log, site: site("store-042"), received, chain: Chain::default(), decided: 0, want: true };
+    let cursor =
+        Cursor { log, site: site("store-042"), received, chain: Chain::default(), decided: 0, want: true, again: 0 };
     Message::Status(Status { count: 7, log, state: 1, heard: vec![], healthy: true, lag_ms: 0, cursors: vec![cursor] })
 }
 fn page_from(from: u64) -> Page {

@@ -230,7 +230,11 @@ fn a_peer_far_ahead_of_this_site_is_no_better_decider() {
         });
         let (log, site) = (log(3), SiteName::new("c"));
         let chain = crate::model::Chain::default();
-        bench.status("b", true, vec![Cursor { log, site, received: ahead, chain, decided: ahead, want: false }]);
+        bench.status(
+            "b",
+            true,
+            vec![Cursor { log, site, received: ahead, chain, decided: ahead, want: false, again: 0 }],
+        );
         assert_eq!(bench.core.view(bench.now).decider, Some(SiteName::new(decider)));
     }
 }

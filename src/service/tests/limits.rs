@@ -115,7 +115,7 @@ fn the_follower_takes_up_no_more_than_its_window() {
 fn confirmed(bench: &Bench, received: u64) -> Vec<Cursor> {
     let (log, site) = (log(1), SiteName::new("a"));
     let chain = bench.core.series[&log].tail_item(received).map(|item| item.chain).unwrap_or_default();
-    vec![Cursor { log, site, received, chain, decided: received, want: true }]
+    vec![Cursor { log, site, received, chain, decided: received, want: true, again: 0 }]
 }
 
 fn pages(effects: &[Effect]) -> Vec<(u64, usize)> {

@@ -55,7 +55,7 @@ fn the_view_counts_what_stands_where() {
     let site = crate::model::SiteName::new;
     let cursor = |of, at, received, decided| {
         let chain = crate::model::Chain::default();
-        Cursor { log: log(of), site: site(at), received, chain, decided, want: false }
+        Cursor { log: log(of), site: site(at), received, chain, decided, want: false, again: 0 }
     };
     bench.status("c", true, vec![cursor(1, "a", 0, 0)]);
     bench.core.peers.get_mut(&site("c")).expect("it is linked").cursors.get_mut(&log(1)).expect("told").received = 1;

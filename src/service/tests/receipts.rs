@@ -17,7 +17,7 @@ fn confirmed(bench: &mut Bench, peer: &str, received: u64) -> Vec<Effect> {
     let (log, site) = (log(1), SiteName::new("a"));
     let items = bench.core.series[&log].tail_item(received);
     let chain = items.map(|item| item.chain).unwrap_or_default();
-    bench.status(peer, true, vec![Cursor { log, site, received, chain, decided: 0, want: false }])
+    bench.status(peer, true, vec![Cursor { log, site, received, chain, decided: 0, want: false, again: 0 }])
 }
 
 fn told(effects: &[Effect]) -> Vec<u64> {

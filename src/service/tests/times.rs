@@ -228,7 +228,7 @@ fn what_all_have_decided_is_forgotten_when_its_time_is_over() {
     let confirmed = |received| {
         let (log, site) = (log(1), SiteName::new("a"));
         let chain = crate::model::Chain::default();
-        Cursor { log, site, received, chain, decided: 1, want: false }
+        Cursor { log, site, received, chain, decided: 1, want: false, again: 0 }
     };
     bench.status("b", true, vec![confirmed(0)]);
     let forgets = |effects: &[Effect]| {
@@ -255,7 +255,7 @@ fn a_key_is_free_when_its_time_is_over_and_all_have_decided_its_write() {
     bench.wait(20_000);
     assert!(is_replay(&bench.submit(new_write("POST", 1, 7)), 2), "the other site has not decided it");
     let (log, site) = (log(1), SiteName::new("a"));
-    let cursor = Cursor { log, site, received: 0, chain: Default::default(), decided: 1, want: false };
+    let cursor = Cursor { log, site, received: 0, chain: Default::default(), decided: 1, want: false, again: 0 };
     bench.status("b", true, vec![cursor]);
     assert_eq!(first_attempt(&bench.submit(new_write("POST", 1, 7))), Some((own(3), 1)));
     bench.attempted(own(3), 1, answered(201));

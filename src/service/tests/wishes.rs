@@ -251,7 +251,7 @@ fn an_outcome_that_names_what_only_the_journal_knows_is_settled() {
     bench.restart();
     bench.handle(Event::LinkUp { peer: SiteName::new("b") });
     let (site, chain) = (SiteName::new("c"), Default::default());
-    bench.status("b", true, vec![Cursor { log: log(3), site, received: 1, chain, decided: 1, want: false }]);
+    bench.status("b", true, vec![Cursor { log: log(3), site, received: 1, chain, decided: 1, want: false, again: 0 }]);
     assert_eq!(wishes(&bench.submit(new_write("POST", 1, 0))), [("b", 1)]);
     let mut after = After::new();
     after.add_id(other);

@@ -18,7 +18,7 @@ type Answer = (u16, Headers, Vec<u8>, Option<[u8; 32]>);
 type Outcome = (Verdict, After, Option<Id>, u16, Option<Answer>, bool);
 type Item = (u64, [u8; 8], Id, Facts, Outcome, Option<(Id, u64)>, Option<Request>);
 type Page = (Log, String, u64, Vec<Item>);
-type Cursor = (Log, String, u64, [u8; 8], u64, bool);
+type Cursor = (Log, String, u64, [u8; 8], u64, bool, u64);
 type Wish = (Id, u32, Facts, After, Request, Vec<Page>);
 
 #[derive(Encode, Decode)]
@@ -56,6 +56,7 @@ enum Message {
     Word(Id, u32, Word),
     Question(u64, [u8; 16]),
     Reply(u64, Known),
+    Again(Page),
 }
 type Terms = (String, std::collections::BTreeMap<String, u64>);
 type Hello = (u16, String, String, String, [u8; 16], String, Vec<Terms>);

@@ -100,6 +100,7 @@ pub fn status() -> Message {
         chain: Chain([4; 8]),
         decided: 8,
         want: true,
+        again: 5,
     };
     Message::Status(Status {
         count: 7,
@@ -129,7 +130,7 @@ fn reply(known: Known) -> Message {
 }
 
 type Make = fn() -> Message;
-pub const SAMPLES: [(&str, Make); 15] = [
+pub const SAMPLES: [(&str, Make); 16] = [
     ("status", status),
     ("page", || Message::Page(page(1, 2))),
     ("wish", || wish(2)),
@@ -148,4 +149,5 @@ pub const SAMPLES: [(&str, Make); 15] = [
         reply(Known::Recorded { id: id(1), digest: Digest([8; 32]), status: 201, answer, seen: after() })
     }),
     ("reply-unknown", || reply(Known::Unknown { digest: Digest([8; 32]) })),
+    ("again", || Message::Again(page(4, 1))),
 ];

@@ -136,5 +136,6 @@ fn message_kind(message: &Message) -> &'static str {
         Message::Word { .. } => "message: word",
         Message::Question { .. } => "message: question",
         Message::Reply { .. } => "message: reply",
+        Message::Again(_) => "message: again",
     }
 }

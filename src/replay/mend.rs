@@ -1,0 +1,158 @@
+//! Fetching a broken record again from a site that has it (§12).
+//!
+//! The journal names the position whose record it cannot read. All who have stored it are asked with a status, and send the page
+//! from there on once more; the journal takes from it what its own chain proves to be the one ([`Op::Mend`]). Whoever needed the
+//! record waits so long: it is neither taken for decided nor for new (G2, G3).
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::journal::{Fate, Here, Op, Origin, Row};
+use crate::model::{Chain, Item, LogId, SiteName};
+use crate::service::core::{Core, Cx, Work};
+use crate::service::{Asked, Effect, Find, Looking, Message, Note, Page};
+
+/// Broken records that are remembered at once; the others are met again when somebody needs them.
+const BROKEN_MAX: usize = 1_024;
+const ASK_EVERY_MS: u64 = 1_500;
+
+/// Positions whose records are broken here, with the look-ups that met them.
+#[derive(Default)]
+pub(crate) struct Mending {
+    broken: BTreeMap<(LogId, u64), Vec<(u64, Find)>>,
+    ask_at_ms: u64,
+}
+
+impl Mending {
+    pub(crate) fn is_broken(&self, log: LogId, position: u64) -> bool {
+        self.broken.contains_key(&(log, position))
+    }
+
+    /// The first broken position of a series.
+    pub(crate) fn first_of(&self, log: LogId) -> Option<u64> {
+        self.broken.range((log, 0)..=(log, u64::MAX)).next().map(|(&(_, position), _)| position)
+    }
+
+    /// Whether it is time to ask (again).
+    pub(crate) fn is_due(&mut self, now_ms: u64) -> bool {
+        let due = !self.broken.is_empty() && now_ms >= self.ask_at_ms;
+        if due {
+            self.ask_at_ms = now_ms + ASK_EVERY_MS;
+        }
+        due
+    }
+}
+
+impl Core {
+    /// The journal met a broken record when it was asked for something.
+    pub(crate) fn met_broken(&mut self, cx: &mut Cx, log: LogId, position: u64, asked: Asked) {
+        match &asked {
+            Asked::ForFollower => {
+                if let Some(series) = self.series.get_mut(&log) {
+                    series.reading = false;
+                }
+            }
+            Asked::ForPeer(peer) => {
+                if let Some(cursor) = self.peers.get_mut(peer).and_then(|peer| peer.cursors.get_mut(&log)) {
+                    (cursor.reading, cursor.again) = (false, 0);
+                }
+            }
+            Asked::LookUp { .. } => {}
+        }
+        self.is_to_be_mended(cx, log, position);
+        if let (Asked::LookUp { token, find }, Some(look_ups)) = (asked, self.mending.broken.get_mut(&(log, position)))
+        {
+            look_ups.push((token, find));
+        }
+    }
+
+    pub(crate) fn is_to_be_mended(&mut self, cx: &mut Cx, log: LogId, position: u64) {
+        if self.mending.broken.len() < BROKEN_MAX && !self.mending.is_broken(log, position) {
+            self.mending.broken.insert((log, position), Vec::new());
+            cx.note(Note::Broken { log, position });
+            self.status_due = true;
+        }
+    }
+
+    /// A peer has lost what it had stored of a series from this position on.
+    pub(crate) fn send_again(&mut self, cx: &mut Cx, to: &SiteName, log: LogId, position: u64) {
+        let Some(series) = self.series.get(&log).filter(|series| position <= series.received) else { return };
+        let (items_max, bytes_max) = (self.settings.limits.page_items, self.settings.limits.page_bytes);
+        let items = series.tail_after(position - 1, items_max, bytes_max);
+        if !items.is_empty() {
+            let page = Page { log, site: series.site.clone(), from: position - 1, items };
+            return cx.out.push(Effect::Send { to: to.clone(), message: Message::Again(page) });
+        }
+        let Some(cursor) = self.peers.get_mut(to).and_then(|peer| peer.cursors.get_mut(&log)) else { return };
+        cursor.again = position;
+        cx.out.push(Effect::ReadSeries { log, from: position, items_max, bytes_max, for_peer: Some(to.clone()) });
+    }
+
+    /// Takes what is stored here already and broken.
+    pub(crate) fn mend_from(&mut self, cx: &mut Cx, from: &SiteName, page: &Page) {
+        let Some(series) = self.series.get(&page.log) else { return };
+        let stored = page.items.iter().take_while(|item| item.position <= series.received);
+        let stored: Vec<Arc<Item>> = stored.cloned().collect();
+        let follows = |pair: &[Arc<Item>]| {
+            let (before, item) = (&pair[0], &pair[1]);
+            let chain = Item::chain_over(before.chain, item.position, item.id, &item.facts, &item.outcome);
+            item.position == before.position + 1 && item.chain == chain
+        };
+        let is_of_log = |item: &Arc<Item>| item.id.log == page.log;
+        if !stored.windows(2).all(follows) || !stored.iter().all(is_of_log) {
+            return cx.note(Note::Fork { peer: from.clone(), log: page.log });
+        }
+        for (at, item) in stored.iter().enumerate() {
+            if let Some(look_ups) = self.mending.broken.remove(&(page.log, item.position)) {
+                let witnesses = stored[at..].iter().map(|item| (item.position, item.chain)).collect();
+                self.mend(cx, item, witnesses);
+                let still_asked = look_ups.into_iter().filter(|(token, _)| self.looking.contains_key(token));
+                cx.out.extend(still_asked.map(|(token, find)| Effect::Find { token, find }));
+            }
+        }
+    }
+
+    fn mend(&mut self, cx: &mut Cx, item: &Arc<Item>, witnesses: Vec<(u64, Chain)>) {
+        let (id, log, position) = (item.id, item.id.log, item.position);
+        let request = item.request.clone();
+        let is_decided = self.series.get(&log).is_some_and(|series| series.is_decided(position));
+        let quarantined = self.quarantined.get(&id).cloned();
+        let row = match self.live.get_mut(&id) {
+            Some(write) => {
+                write.request = write.request.take().or(request.clone());
+                write.row()
+            }
+            None => Row {
+                id,
+                facts: item.facts.clone(),
+                origin: if log == self.own { Origin::Settled } else { Origin::Foreign },
+                queued: false,
+                owed: Vec::new(),
+                wish: None,
+                here: match &quarantined {
+                    Some(entry) => Here::Decided(Fate::Quarantined(entry.reason)),
+                    None if is_decided && item.is_followed() => Here::Decided(Fate::Applied),
+                    None if is_decided => Here::Decided(Fate::Skipped),
+                    None => Here::Untouched,
+                },
+                outcome: Some(item.outcome.clone()),
+                position: Some((position, item.chain)),
+                decides: item.decides,
+                settled_clock_ms: cx.now.clock_ms,
+            },
+        };
+        cx.persist(Op::Mend { row: Box::new(row), request, witnesses });
+        cx.note(Note::Mended { id });
+        if self.live.contains_key(&id) {
+            return;
+        }
+        if let Some(entry) = quarantined.filter(|_| !is_decided) {
+            // What this replica had done with it nobody knows any more: a person decides, with its request at hand.
+            cx.persist(Op::Quarantine(entry));
+            self.position_decided(cx, log, position);
+            self.decided_id(id);
+        } else if self.blocked.is_awaited(id) {
+            self.find(cx, Find::Id(id), Looking::Dependency(id));
+        }
+        self.work.push_back(Work::Load(log));
+    }
+}
