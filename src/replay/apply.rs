@@ -70,7 +70,8 @@ impl Core {
             Some(write) if write.awaits_decision() => false,
             Some(write) => match write.position {
                 Some((position, _)) => self.series.get(&id.log).is_some_and(|s| s.is_decided(position)),
-                None => matches!(write.stage, Stage::Decided(_)),
+                // Void here says nothing of a site that was asked after this one.
+                None => matches!(&write.stage, Stage::Decided(fate) if *fate != Fate::Void),
             },
             None => self.recently_final.contains(&id),
         };
@@ -96,7 +97,7 @@ impl Core {
         }
         let found_decided = |found: &Found| match found.row.position {
             Some((position, _)) => self.series.get(&id.log).is_some_and(|s| s.is_decided(position)),
-            None => matches!(found.row.here, crate::journal::Here::Decided(_)),
+            None => matches!(&found.row.here, Here::Decided(fate) if *fate != Fate::Void),
         };
         let is_live = self.live.contains_key(&id);
         if if is_live { self.is_decided(id) } else { rows.iter().any(found_decided) } {
@@ -421,10 +422,8 @@ fn may_have_applied(reason: QuarantineReason) -> bool {
         QuarantineReason::UnknownOutcome
         | QuarantineReason::MayHaveApplied
         | QuarantineReason::Divergence
-        | QuarantineReason::Contrary => true,
-        QuarantineReason::ConcurrentWrites
-        | QuarantineReason::LateDecision
-        | QuarantineReason::Damaged
-        | QuarantineReason::Hole => false,
+        | QuarantineReason::Contrary
+        | QuarantineReason::Damaged => true,
+        QuarantineReason::ConcurrentWrites | QuarantineReason::LateDecision | QuarantineReason::Hole => false,
     }
 }

@@ -10,7 +10,7 @@ use super::write::{Stage, Write};
 use super::{Bug, Effect, Event, Note, Now, Reply, ReqId, Settings};
 use crate::dedup::Ring;
 use crate::idempotency::KeyTable;
-use crate::journal::{Age, Op, Quarantined};
+use crate::journal::{Age, Fate, Op, Quarantined};
 use crate::mirror::Series;
 use crate::model::{After, Item, KeyHash, Lane, LogId, SiteName, WriteId};
 use crate::replay::{Blocked, LaneMemory, LaneState, Mending};
@@ -314,7 +314,8 @@ impl Core {
                 self.evicted_keys.pop_front();
             }
         }
-        if matches!(write.stage, Stage::Decided(_)) && !write.awaits_decision() {
+        let may_come_back = write.position.is_none() && write.stage == Stage::Decided(Fate::Void);
+        if matches!(write.stage, Stage::Decided(_)) && !write.awaits_decision() && !may_come_back {
             self.remember_final(id);
         }
     }

@@ -399,3 +399,37 @@ fn after_a_restart_a_queued_wish_waits_for_the_words_of_all_who_were_asked() {
         assert_eq!(attempts(&bench.hear(site, message)).len(), sent, "{site}");
     }
 }
+
+/// Another site was asked after this one, and decided it; what comes after it there comes after it here (G3).
+#[test]
+fn what_was_void_here_is_not_decided_before_it_comes_with_its_position() {
+    for restarts in [false, true] {
+        let mut bench = bench();
+        let NewWrite { facts, request, .. } = new_write("POST", 2, 0);
+        let wish = Wish { id: id_of_b(7), attempt: 1, facts, must: After::new(), request, pages: Vec::new() };
+        bench.handle(Event::Health { healthy: false });
+        bench.hear("b", Message::Wish(Box::new(wish)));
+        bench.hear("b", Message::Revoke { id: id_of_b(7), attempt: 1 });
+        assert_eq!(
+            bench.row(id_of_b(7)).map(|row| row.here),
+            Some(crate::journal::Here::Decided(crate::journal::Fate::Void))
+        );
+        if restarts {
+            bench.restart();
+            ["b", "c"].map(|peer| bench.handle(Event::LinkUp { peer: SiteName::new(peer) }));
+        }
+        bench.handle(Event::Health { healthy: true });
+        let after = bench.hear("c", Message::Page(page_of(log(3), "c", vec![naming(log(3), 1, &[id_of_b(7)])])));
+        assert_eq!(attempts(&after).len(), 0, "restarts {restarts}");
+        let mut item = naming(log(2), 1, &[]);
+        (item.id, item.facts) = (id_of_b(7), new_write("POST", 2, 0).facts);
+        let said = bench.hear("b", Message::Page(page_of(log(2), "b", vec![item])));
+        assert_eq!(attempts(&said).iter().map(|a| a.id).collect::<Vec<_>>(), [id_of_b(7)]);
+        let said = bench.attempted(id_of_b(7), 1, answered(201));
+        assert_eq!(attempts(&said).iter().map(|a| a.id).collect::<Vec<_>>(), [WriteId { log: log(3), n: 1 }]);
+    }
+}
+
+fn id_of_b(n: u64) -> WriteId {
+    WriteId { log: log(2), n }
+}
