@@ -8,7 +8,7 @@ use super::{
     Age, Committed, FORGET_ROWS_MAX, Here, LANE_SCAN_FACTOR, Op, QuarantineReason, Quarantined, Recovered, Row,
     SeriesMeta,
 };
-use crate::model::{Group, Item, LogId, Request, WriteId};
+use crate::model::{Group, Item, LogId, Outcome, Request, WriteId};
 use crate::service::{Find, Found};
 
 /// What is durable is in the maps; what was handed over and not synced is a list of batches. A simulated crash is
@@ -70,6 +70,12 @@ impl Memory {
     pub fn break_at(&mut self, group: &Group, log: LogId, position: u64) {
         let shelf = self.shelf(group);
         shelf.broken.extend(shelf.places.get(&(log, position)));
+    }
+
+    /// All that stands at a position, series by series.
+    pub fn positions(&self, group: &Group) -> Vec<(LogId, u64, WriteId)> {
+        let places = self.groups.get(group).into_iter().flat_map(|shelf| &shelf.places);
+        places.map(|(&(log, position), &id)| (log, position, id)).collect()
     }
 
     /// Whether the record of this position cannot be read: [`Memory::read_series`] must not be asked to begin there.
@@ -171,13 +177,16 @@ impl Shelf {
             assert_eq!(holder, row.id, "position {position} of {} is taken (G3)", row.id.log);
         }
         self.rows.insert(row.id, row.clone());
+        self.broken.remove(&row.id);
     }
 
     fn mend(&mut self, row: &Row, request: Option<&Arc<Request>>) {
         if !self.broken.remove(&row.id) {
             return;
         }
-        let content = |row: &Row| (row.facts.clone(), row.outcome.clone(), row.position, row.decides);
+        // Answers are not kept everywhere for the same time.
+        let outcome = |row: &Row| row.outcome.clone().map(|outcome| Outcome { answer: None, ..outcome });
+        let content = |row: &Row| (row.facts.clone(), outcome(row), row.position, row.decides);
         assert_eq!(content(row), content(&self.rows[&row.id]), "what stood there");
         self.rows.insert(row.id, row.clone());
         if let Some(request) = request {

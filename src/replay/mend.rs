@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::journal::{Fate, Here, Op, Origin, Row};
 use crate::model::{Chain, Item, LogId, SiteName};
 use crate::service::core::{Core, Cx, Work};
-use crate::service::{Asked, Effect, Find, Looking, Message, Note, Page};
+use crate::service::{Asked, Effect, Find, Looking, Message, Note, Page, Reply};
 
 /// Broken records that are remembered at once; the others are met again when somebody needs them.
 const BROKEN_MAX: usize = 1_024;
@@ -59,6 +59,15 @@ impl Core {
             Asked::LookUp { .. } => {}
         }
         self.is_to_be_mended(cx, log, position);
+        if let Asked::LookUp { token, .. } = asked
+            && let Some(Looking::Operator { req, .. }) = self.looking.get(&token)
+        {
+            let why = "its record in the journal is broken; other sites are asked for it. Once more when it is there"
+                .to_owned();
+            cx.reply(*req, Reply::Rejected { why });
+            self.looking.remove(&token);
+            return;
+        }
         if let (Asked::LookUp { token, find }, Some(look_ups)) = (asked, self.mending.broken.get_mut(&(log, position)))
         {
             look_ups.push((token, find));
@@ -147,6 +156,7 @@ impl Core {
         }
         if let Some(entry) = quarantined.filter(|_| !is_decided) {
             // What this replica had done with it nobody knows any more: a person decides, with its request at hand.
+            cx.note(Note::Quarantined { id, reason: entry.reason });
             cx.persist(Op::Quarantine(entry));
             self.position_decided(cx, log, position);
             self.decided_id(id);

@@ -17,6 +17,20 @@ pub(super) enum Disk {
     Sqlite(Box<Sqlite>),
 }
 
+impl Disk {
+    /// Only maps have broken records; what a wrong bit does to SQLite is tested by itself.
+    pub fn broken_among(&self, group: &Group, find: Find) -> Option<(LogId, u64)> {
+        match self {
+            Disk::Memory(memory) => memory.broken_among(group, find),
+            Disk::Sqlite(_) => None,
+        }
+    }
+
+    pub fn is_broken(&self, group: &Group, log: LogId, position: u64) -> bool {
+        matches!(self, Disk::Memory(memory) if memory.is_broken(group, log, position))
+    }
+}
+
 /// What a transaction came to.
 pub(super) enum Synced {
     Durable(Vec<Committed>),

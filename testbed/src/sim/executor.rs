@@ -163,6 +163,10 @@ impl<M: Machine> World<M> {
             node.upstream.look_up(name).map_or(ProbeResult::NotFound, ProbeResult::Applied)
         };
         self.stats.hit("effect: probe");
+        if matches!(result, ProbeResult::Applied(_)) {
+            let at = self.history.next();
+            self.history.probed.entry((site, name)).or_default().push(at);
+        }
         let delay = self.rng.range(1, 20);
         self.after(delay, Ev::Handle { site, life, event: Box::new(Event::Probed { id, attempt, result }) });
     }
@@ -244,6 +248,8 @@ impl<M: Machine> World<M> {
             Note::AskedOrigin => "note: asked origin",
             Note::Fork { .. } => "note: fork",
             Note::Invalid { .. } => "note: invalid",
+            Note::Broken { .. } => "note: broken record met",
+            Note::Mended { .. } => "note: broken record mended",
         });
         match note {
             Note::Quarantined { id, reason } => {

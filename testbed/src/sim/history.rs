@@ -155,6 +155,10 @@ pub struct History {
     /// Writes that a reader had seen, at sites that served it as fresh without having them.
     pub stale_reads: Vec<(Name, usize)>,
     pub gone: Option<Gone>,
+    /// When a probe told a site that its service has a write.
+    pub probed: BTreeMap<(usize, Name), Vec<Moment>>,
+    /// Writes whose record broke, and where.
+    pub damaged: BTreeSet<(usize, Name)>,
     /// At the end another site waits for what only the store that is gone knew.
     pub hindered: bool,
     /// Errors that need no judge: asserts of the world itself.

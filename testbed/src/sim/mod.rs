@@ -11,6 +11,7 @@
 //! and `keep` names the parts of a plan that are left.
 mod brief;
 mod clients;
+mod decay;
 mod disk;
 mod executor;
 mod history;

@@ -20,6 +20,7 @@ pub(super) enum Fault {
     Pause,
     ClockJump,
     ControlCut,
+    BrokenRecord,
 }
 
 /// One fault, drawn before the run. It meets its site only when that one is up.
@@ -85,11 +86,12 @@ impl Fault {
             Fault::Pause => "fault: pause",
             Fault::ClockJump => "fault: clock jump",
             Fault::ControlCut => "fault: control cut",
+            Fault::BrokenRecord => "fault: broken record",
         }
     }
 }
 
-pub(super) fn weights(rates: &Rates) -> [(u64, Fault); 13] {
+pub(super) fn weights(rates: &Rates) -> [(u64, Fault); 14] {
     [
         (rates.partition, Fault::Partition),
         (rates.one_way, Fault::OneWay),
@@ -104,6 +106,7 @@ pub(super) fn weights(rates: &Rates) -> [(u64, Fault); 13] {
         (rates.pause, Fault::Pause),
         (rates.clock_jump, Fault::ClockJump),
         (rates.control_cut, Fault::ControlCut),
+        (rates.broken_record, Fault::BrokenRecord),
     ]
 }
 
@@ -116,6 +119,9 @@ impl<M: Machine> World<M> {
         let PlannedFault { fault, site, other, lasts_ms: lasts, details, .. } = self.plan.faults[number];
         let exist = site.max(other) < self.sites.len();
         if !exist || self.sites[site].core.is_none() || !self.plan.keep.has_fault(number) {
+            return;
+        }
+        if fault == Fault::BrokenRecord && !self.break_records(&mut Rng::new(details), site) {
             return;
         }
         self.met.push(number);
@@ -131,6 +137,8 @@ impl<M: Machine> World<M> {
             }
             Fault::Flap => self.flap(rng, site, other),
             Fault::Kill => self.crash(site),
+            // What is in memory is not read: a start meets it.
+            Fault::BrokenRecord => self.crash(site),
             _ => self.trouble(rng, fault, site, lasts),
         }
     }

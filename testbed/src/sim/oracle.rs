@@ -151,12 +151,14 @@ fn renewals(history: &History) -> BTreeMap<Name, Vec<Moment>> {
     renewed
 }
 
-/// An idempotent method is tried again here, because no try before it was answered.
+/// An idempotent method is tried again here, because no try before it was answered and no probe told of it.
 fn is_another_try(history: &History, write: &Write, site: usize, again: &Application) -> bool {
     let wanted = history.attempts[again.attempt].wanted;
     let before = history.applied[site].iter().rev().find(|a| a.name == again.name && a.at < again.at);
     let known = before.and_then(|a| history.attempts[a.attempt].known).is_some_and(|at| at < wanted);
-    write.method.is_idempotent() && !known
+    let probes = history.probed.get(&(site, again.name)).map_or(&[][..], Vec::as_slice);
+    let probed = before.is_some_and(|before| probes.iter().any(|&at| before.at < at && at < wanted));
+    write.method.is_idempotent() && !known && !probed
 }
 
 fn may_repeat(history: &History, site: usize, again: &Application, earlier: &[&Application]) -> bool {
@@ -492,7 +494,8 @@ fn honest(history: &History, found: &mut Vec<Violation>) {
                 let may_have = write.touched.contains(&report.site) && asked();
                 repeated || refused || may_have || history.applied[report.site].iter().any(|a| a.name == report.name)
             }
-            QuarantineReason::Damaged | QuarantineReason::Hole => false,
+            QuarantineReason::Damaged => history.damaged.contains(&(report.site, report.name)),
+            QuarantineReason::Hole => false,
             QuarantineReason::Divergence | QuarantineReason::UnknownOutcome | QuarantineReason::MayHaveApplied => {
                 let unheard = history.disturbed.is_some_and(|at| at < since);
                 !write.touched.is_empty() || crashed(report.site) || unheard

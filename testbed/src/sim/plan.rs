@@ -117,6 +117,7 @@ pub struct Rates {
     pub pause: u64,
     pub clock_jump: u64,
     pub control_cut: u64,
+    pub broken_record: u64,
 }
 
 /// How a store comes back.
@@ -403,5 +404,6 @@ fn draw_rates(rng: &mut Rng) -> Rates {
         pause: rng.swarm(3),
         clock_jump: rng.swarm(3),
         control_cut: rng.swarm(3),
+        broken_record: rng.swarm(2),
     }
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use holdfast::journal::{Op, Recovered};
 use holdfast::model::WriteId;
-use holdfast::service::{Effect, Event, Now, Outbox, ReqId};
+use holdfast::service::{Asked, Effect, Event, Now, Outbox, ReqId};
 
 use super::clients::Heard;
 use super::disk::{Death, Disk, Met, Synced};
@@ -390,6 +390,12 @@ impl<M: Machine> World<M> {
     pub fn read(&mut self, site: usize, effect: Effect) {
         let (disk, group) = (&mut self.sites[site].disk, &self.group);
         let event = match effect {
+            Effect::Find { token, find } if let Some((log, position)) = disk.broken_among(group, find) => {
+                Event::Broken { log, position, asked: Asked::LookUp { token, find } }
+            }
+            Effect::ReadSeries { log, from, for_peer, .. } if disk.is_broken(group, log, from) => {
+                Event::Broken { log, position: from, asked: for_peer.map_or(Asked::ForFollower, Asked::ForPeer) }
+            }
             Effect::Find { token, find } => {
                 let rows = match disk {
                     Disk::Memory(disk) => disk.find(group, find),

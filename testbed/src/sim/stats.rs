@@ -86,6 +86,7 @@ pub const FAULTS: &[&str] = &[
     "fault: pause",
     "fault: clock jump",
     "fault: control cut",
+    "fault: broken record",
 ];
 
 /// The columns of the matrix: where a write can stand at a site, as the product names it, and what is not in its memory.
@@ -139,6 +140,8 @@ pub const SOMETIMES: &[&str] = &[
     "fault: pause",
     "fault: clock jump",
     "fault: control cut",
+    "fault: broken record",
+    "note: broken record mended",
     "fault: hint lost",
     "fault: hint late",
     "fault: hint repeated",
