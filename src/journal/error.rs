@@ -44,7 +44,7 @@ pub enum Error {
     Damaged(#[from] Damage),
     /// Of a position: other sites may have it.
     #[error("{damage}")]
-    Broken { log: LogId, position: u64, damage: Damage },
+    Broken { log: LogId, position: u64, damage: Box<Damage> },
     #[error("the journal's readers have more than {limit} questions waiting")]
     Busy { limit: usize },
     #[error("the journal is closed")]

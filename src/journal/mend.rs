@@ -1,10 +1,10 @@
 //! Writing a broken record anew, as another site has it.
 use rusqlite::OptionalExtension;
 
+use super::Row;
 use super::apply::{Applier, WriteError};
 use super::names::{self, GroupName};
 use super::record::{self, Key, Table};
-use super::{Row, SeriesMeta};
 use crate::model::{Chain, Item, Request};
 
 impl Applier<'_> {
@@ -40,7 +40,10 @@ impl Applier<'_> {
         let (Some((position, chain)), Some(outcome)) = (row.position, &row.outcome) else {
             return Ok(Err("it has no position"));
         };
-        let Some(meta) = self.meta_of(group, row) else { return Ok(Err("nothing of its series is stored")) };
+        if witnesses.first() != row.position.as_ref() {
+            return Ok(Err("its chain is not the one that its witnesses begin with"));
+        }
+        let Some(meta) = self.series_meta(group, row.id.log) else { return Ok(Err("nothing of its series is stored")) };
         if position <= meta.forgotten || position > meta.received {
             return Ok(Err("its position is not stored here"));
         }
@@ -65,10 +68,6 @@ impl Applier<'_> {
             }
         }
         Ok(Err("nothing that is whole here proves it"))
-    }
-
-    fn meta_of(&self, group: GroupName, row: &Row) -> Option<SeriesMeta> {
-        self.series_meta(group, row.id.log).cloned()
     }
 
     /// Who has a position of the same series, as the list of positions says.

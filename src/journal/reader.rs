@@ -86,7 +86,7 @@ impl Reader {
         let Some(name) = snapshot.names.group(group) else { return Ok(Vec::new()) };
         let read = snapshot.read_series(group, name, log, from, items_max, bytes_max);
         let read = read.map_err(Error::sqlite("read a series"))?;
-        read.map_err(|damage| Error::Broken { log, position: from, damage })
+        read.map_err(|damage| Error::Broken { log, position: from, damage: Box::new(damage) })
     }
 
     pub(super) fn named(&mut self, name: &str) -> Result<Option<Vec<u8>>, Error> {
@@ -167,7 +167,7 @@ impl Snapshot<'_> {
         let mut find = self.transaction.prepare_cached("SELECT pos FROM write WHERE id = ?1").map_err(failed)?;
         let position: Option<u64> = find.query_row([row_id], |row| row.get(0)).optional().ok().flatten().flatten();
         Ok(match position {
-            Some(position) => Error::Broken { log: id.log, position, damage },
+            Some(position) => Error::Broken { log: id.log, position, damage: Box::new(damage) },
             None => damage.into(),
         })
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::journal::{Fate, Here, Op, Origin, Row};
 use crate::model::{Chain, Item, LogId, SiteName};
 use crate::service::core::{Core, Cx, Work};
-use crate::service::{Asked, Effect, Find, Looking, Message, Note, Page, Reply};
+use crate::service::{Asked, Bug, Effect, Find, Looking, Message, Note, Page, Reply};
 
 /// Broken records that are remembered at once; the others are met again when somebody needs them.
 const BROKEN_MAX: usize = 1_024;
@@ -124,7 +124,8 @@ impl Core {
         let (id, log, position) = (item.id, item.id.log, item.position);
         let request = item.request.clone();
         let is_decided = self.series.get(&log).is_some_and(|series| series.is_decided(position));
-        let quarantined = self.quarantined.get(&id).cloned();
+        let forgets = self.bug(Bug::BrokenTakenForNew);
+        let quarantined = self.quarantined.get(&id).filter(|_| !forgets).cloned();
         let row = match self.live.get_mut(&id) {
             Some(write) => {
                 write.request = write.request.take().or(request.clone());

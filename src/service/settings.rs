@@ -108,6 +108,10 @@ pub enum Bug {
     LatePutApplied,
     /// A store that was put back to an older copy goes on as if nothing had happened, and gives numbers again.
     NumberReusedAfterRestore,
+    /// A broken record that is fetched again counts as one of which nothing was begun here.
+    BrokenTakenForNew,
+    /// A write is decided here although its origin knows that another site has put it before one that is decided here.
+    NamedAsDecidedIgnored,
 }
 
 impl Settings {

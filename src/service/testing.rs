@@ -195,6 +195,11 @@ impl Bench {
         }
     }
 
+    /// As if the record of this position had got a wrong bit.
+    pub fn break_at(&mut self, log: LogId, position: u64) {
+        self.journal.break_at(&self.group, log, position);
+    }
+
     /// What the journal holds of a write.
     pub fn row(&self, id: WriteId) -> Option<Row> {
         self.journal.find(&self.group, Find::Id(id)).into_iter().next().map(|found| found.row)

@@ -7,6 +7,7 @@ use crate::model::{After, Chain, Group, LogId, Outcome, SiteName, Verdict, Write
 mod copies;
 mod following;
 mod limits;
+mod mending;
 mod orders;
 mod probes;
 mod reads;

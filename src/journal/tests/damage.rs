@@ -26,7 +26,7 @@ fn damaged(change: &str) -> (tempfile::TempDir, Journal) {
 }
 
 /// Changes the middle of a body.
-fn bend(table: &str, rest: &str) -> String {
+pub(super) fn bend(table: &str, rest: &str) -> String {
     let half = "length(body) / 2";
     format!(
         "UPDATE {table} SET body = CAST(substr(body, 1, {half}) || x'a5a5' || substr(body, {half} + 3) AS BLOB) {rest}"

@@ -2,6 +2,7 @@
 mod contract;
 mod damage;
 mod kill;
+mod mend;
 mod model;
 mod sqlite;
 

@@ -416,7 +416,9 @@ fn what_was_void_here_is_not_decided_before_it_comes_with_its_position() {
         );
         if restarts {
             bench.restart();
-            ["b", "c"].map(|peer| bench.handle(Event::LinkUp { peer: SiteName::new(peer) }));
+            for peer in ["b", "c"] {
+                bench.handle(Event::LinkUp { peer: SiteName::new(peer) });
+            }
         }
         bench.handle(Event::Health { healthy: true });
         let after = bench.hear("c", Message::Page(page_of(log(3), "c", vec![naming(log(3), 1, &[id_of_b(7)])])));
