@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::standing::Standing;
 use super::{
-    Age, Committed, FORGET_ROWS_MAX, Here, LANE_SCAN_FACTOR, Op, QuarantineReason, Quarantined, Recovered, Row,
+    Age, Committed, FORGET_ROWS_MAX, Fate, Here, LANE_SCAN_FACTOR, Op, QuarantineReason, Quarantined, Recovered, Row,
     SeriesMeta,
 };
 use crate::model::{Group, Item, LogId, Outcome, Request, WriteId};
@@ -188,7 +188,9 @@ impl Shelf {
         let outcome = |row: &Row| row.outcome.clone().map(|outcome| Outcome { answer: None, ..outcome });
         let content = |row: &Row| (row.facts.clone(), outcome(row), row.position, row.decides);
         assert_eq!(content(row), content(&self.rows[&row.id]), "what stood there");
-        self.rows.insert(row.id, row.clone());
+        let was_copy = row.here == Here::Decided(Fate::Applied) && Standing::of(&self.rows[&row.id]) == Standing::Final;
+        let here = if was_copy { Here::Decided(Fate::Skipped) } else { row.here.clone() };
+        self.rows.insert(row.id, Row { here, ..row.clone() });
         if let Some(request) = request {
             self.requests.insert(row.id, request.clone());
         }

@@ -1,10 +1,11 @@
 //! Writing a broken record anew, as another site has it.
 use rusqlite::OptionalExtension;
 
-use super::Row;
 use super::apply::{Applier, WriteError};
 use super::names::{self, GroupName};
 use super::record::{self, Key, Table};
+use super::standing::Standing;
+use super::{Fate, Here, Row};
 use crate::model::{Chain, Item, Request};
 
 impl Applier<'_> {
@@ -22,12 +23,40 @@ impl Applier<'_> {
         }
         let Some((position, _)) = row.position else { return Ok(()) };
         if self.stored(group, row, position)?.is_none() {
-            self.row(group, row)?;
+            let Some(here) = self.as_it_stood(row)? else {
+                tracing::error!(id = %row.id, "whether this replica had begun a write whose record is broken cannot be told");
+                return Ok(());
+            };
+            self.row(group, &Row { here, ..row.clone() })?;
         }
         match request {
             Some(request) => self.replace_request(group, row.id, request),
             None => Ok(()),
         }
+    }
+
+    /// Where the broken row stood, as far as the columns beside it tell: `row` knows only whether it was decided. `None` where it
+    /// counts as untouched and nothing confirms that (G2).
+    fn as_it_stood(&self, row: &Row) -> Result<Option<Here>, WriteError> {
+        let Some(row_id) = self.names().row_id(row.id) else { return Ok(None) };
+        let failed = WriteError::sqlite("read the columns of a broken row");
+        let sql = "SELECT key, lane, pos, standing FROM write WHERE id = ?1";
+        let mut read = self.connection().prepare_cached(sql).map_err(&failed)?;
+        type Columns = (Option<i64>, i64, Option<i64>, i64);
+        let found = read.query_row([row_id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)));
+        let columns: Option<Columns> = found.optional().unwrap_or(None);
+        let key = row.facts.key.map(|key| key.short() as i64);
+        let position = row.position.map(|(position, _)| position as i64);
+        let fits = |&(k, lane, at, _): &Columns| (k, lane, at) == (key, row.facts.lane.0 as i64, position);
+        let standing = columns.filter(fits).map(|(_, _, _, standing)| standing);
+        Ok(match &row.here {
+            Here::Untouched => (standing == Some(Standing::Received as i64)).then_some(Here::Untouched),
+            // A copy of another one, which has the same key: it is found by that.
+            Here::Decided(Fate::Applied) if standing == Some(Standing::Final as i64) => {
+                Some(Here::Decided(Fate::Skipped))
+            }
+            here => Some(here.clone()),
+        })
     }
 
     /// Its chain follows from the one before, and leads to one that is whole here.

@@ -146,3 +146,30 @@ fn recovery_tells_broken_rows_that_may_have_been_begun_from_those_that_were_only
     let quarantined: Vec<u64> = recovered.quarantined.iter().map(|entry| entry.id.n).collect();
     assert_eq!((quarantined, recovered.decided_beyond), (vec![1, 3], Vec::new()));
 }
+
+/// Of a decided one the site knows no more than that: the columns beside the record tell an applied one from a copy.
+#[test]
+fn a_copy_is_no_applied_write_when_it_is_written_anew() {
+    for (standing, here) in [(4, Here::Decided(Fate::Applied)), (0, Here::Decided(Fate::Skipped))] {
+        let change = format!("UPDATE write SET standing = {standing} WHERE (id & 0xff) = 2; ");
+        let (_dir, mut journal) = bent(&(change + &bend("write", "WHERE (id & 0xff) = 2")));
+        mend(&mut journal, &rows()[1], 3);
+        assert_eq!(find(&journal, 2).unwrap()[0].row.here, here);
+        assert!(is_whole(&journal));
+    }
+}
+
+#[test]
+fn what_was_not_plainly_untouched_is_not_written_as_such() {
+    let received = "UPDATE write SET standing = 2 WHERE (id & 0xff) = 2; ";
+    let another = "UPDATE write SET standing = 2, lane = 77 WHERE (id & 0xff) = 2; ";
+    for (change, written) in [(received, true), (another, false), ("", false)] {
+        let (_dir, mut journal) = bent(&(change.to_owned() + &bend("write", "WHERE (id & 0xff) = 2")));
+        let row = Row { origin: Origin::Foreign, here: Here::Untouched, ..rows().remove(1) };
+        mend(&mut journal, &row, 3);
+        assert_eq!(find(&journal, 2).is_ok(), written, "{change}");
+    }
+    let (_dir, mut journal) = bent("DELETE FROM write WHERE (id & 0xff) = 2");
+    mend(&mut journal, &Row { origin: Origin::Foreign, here: Here::Untouched, ..rows().remove(1) }, 3);
+    assert!(find(&journal, 2).unwrap().is_empty());
+}
