@@ -78,6 +78,13 @@ impl Memory {
         places.map(|(&(log, position), &id)| (log, position, id)).collect()
     }
 
+    /// Whether the record of a write says nothing that only this site knows: a word that it owes, sites that owe it theirs.
+    pub fn is_copied_elsewhere(&self, group: &Group, id: WriteId) -> bool {
+        let row = self.groups.get(group).and_then(|shelf| shelf.rows.get(&id));
+        let owes_word = |row: &Row| row.wish.as_ref().is_some_and(|wish| wish.owed_word.is_some());
+        row.is_some_and(|row| row.owed.is_empty() && !owes_word(row))
+    }
+
     /// Whether the record of this position cannot be read: [`Memory::read_series`] must not be asked to begin there.
     pub fn is_broken(&self, group: &Group, log: LogId, position: u64) -> bool {
         let Some(shelf) = self.groups.get(group) else { return false };

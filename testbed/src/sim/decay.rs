@@ -1,6 +1,7 @@
 //! Records of a journal that get a wrong bit.
 //!
-//! A record breaks only where another site that ever speaks with this one has it: what nobody else has is lost, as with a disk.
+//! A record breaks only where another site that ever speaks with this one has it, and all that it says: what nobody else has is
+//! lost, as with a disk.
 use holdfast::model::{LogId, WriteId};
 
 use super::disk::Disk;
@@ -51,8 +52,9 @@ impl<M: Machine> World<M> {
             let Disk::Memory(memory) = &self.sites[*other].disk else { return false };
             !never(*other) && memory.positions(&self.group).contains(&(log, position, id))
         };
+        let Disk::Memory(own) = &self.sites[site].disk else { return false };
         let others = || (0..self.sites.len()).filter(|&other| other != site);
         let breaks = |other: usize| self.sites[other].disk.is_broken(&self.group, log, position);
-        others().any(|other| has(&other)) && !others().any(breaks)
+        own.is_copied_elsewhere(&self.group, id) && others().any(|other| has(&other)) && !others().any(breaks)
     }
 }
