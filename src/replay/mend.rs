@@ -128,7 +128,9 @@ impl Core {
         let quarantined = self.quarantined.get(&id).filter(|_| !forgets).cloned();
         let row = match self.live.get_mut(&id) {
             Some(write) => {
+                let before = write.weight();
                 write.request = write.request.take().or(request.clone());
+                self.live_bytes += write.weight() - before;
                 write.row()
             }
             None => Row {
