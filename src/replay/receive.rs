@@ -115,7 +115,12 @@ impl Core {
             }
             let next = series.loaded + 1;
             if self.mending.is_broken(log, next) {
-                return;
+                if !series.is_decided(next) {
+                    return;
+                }
+                // Whatever it says, nothing is left to be done with it.
+                series.loaded = next;
+                continue;
             }
             let Some(item) = series.tail_item(next) else {
                 series.reading = true;
