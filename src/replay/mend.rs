@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::journal::{Fate, Here, Op, Origin, Row};
+use crate::journal::{Fate, Here, Op, Origin, Quarantined, Row};
 use crate::model::{Chain, Item, LogId, SiteName};
 use crate::service::core::{Core, Cx, Work};
 use crate::service::{Asked, Bug, Effect, Find, Looking, Message, Note, Page, Reply};
@@ -128,7 +128,9 @@ impl Core {
         let quarantined = self.quarantined.get(&id).filter(|_| !forgets).cloned();
         let row = match self.live.get_mut(&id) {
             Some(write) => {
+                let before = write.weight();
                 write.request = write.request.take().or(request.clone());
+                self.live_bytes += write.weight() - before;
                 write.row()
             }
             None => Row {
@@ -156,14 +158,19 @@ impl Core {
             return;
         }
         if let Some(entry) = quarantined.filter(|_| !is_decided) {
-            // What this replica had done with it nobody knows any more: a person decides, with its request at hand.
-            cx.note(Note::Quarantined { id, reason: entry.reason });
-            cx.persist(Op::Quarantine(entry));
-            self.position_decided(cx, log, position);
-            self.decided_id(id);
+            self.stays_in_quarantine(cx, entry, position);
         } else if self.blocked.is_awaited(id) {
             self.find(cx, Find::Id(id), Looking::Dependency(id));
         }
         self.work.push_back(Work::Load(log));
+    }
+
+    /// What this replica had done with it nobody knows any more: a person decides, with its request at hand.
+    pub(crate) fn stays_in_quarantine(&mut self, cx: &mut Cx, entry: Quarantined, position: u64) {
+        let id = entry.id;
+        cx.note(Note::Quarantined { id, reason: entry.reason });
+        cx.persist(Op::Quarantine(entry));
+        self.position_decided(cx, id.log, position);
+        self.decided_id(id);
     }
 }

@@ -82,6 +82,9 @@ impl Core {
         if let Some(key) = item.facts.key {
             self.keys.stored(key);
         }
+        // Of its record here, which had no position yet, nothing but the name could be read (G2).
+        let unclear = self.quarantined.get(&item.id).cloned();
+        let here = unclear.as_ref().map_or(Here::Untouched, |entry| Here::Decided(Fate::Quarantined(entry.reason)));
         cx.persist(Op::Row(Box::new(Row {
             id: item.id,
             facts: item.facts.clone(),
@@ -89,12 +92,15 @@ impl Core {
             queued: false,
             owed: Vec::new(),
             wish: None,
-            here: Here::Untouched,
+            here,
             outcome: Some(item.outcome.clone()),
             position: Some((item.position, item.chain)),
             decides: item.decides,
             settled_clock_ms: cx.now.clock_ms,
         })));
+        if let Some(entry) = unclear {
+            self.stays_in_quarantine(cx, entry, item.position);
+        }
     }
 
     /// Takes up stored items while the window has room; what memory does not hold is read from the journal.
@@ -115,7 +121,12 @@ impl Core {
             }
             let next = series.loaded + 1;
             if self.mending.is_broken(log, next) {
-                return;
+                if !series.is_decided(next) {
+                    return;
+                }
+                // Whatever it says, nothing is left to be done with it.
+                series.loaded = next;
+                continue;
             }
             let Some(item) = series.tail_item(next) else {
                 series.reading = true;
