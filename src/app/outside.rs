@@ -62,7 +62,9 @@ impl Outside for SiteOutside {
             Note::Broken { log, position } => {
                 tracing::error!(%group, %log, position, "a record of the journal is broken: other sites are asked for it");
             }
-            Note::Mended { id } => tracing::warn!(%group, %id, "a broken record was fetched again from another site"),
+            Note::Mended { id } => {
+                tracing::warn!(%group, %id, "a broken record came again from another site: it is written anew if the journal finds that it fits")
+            }
             Note::Divergence { id } => tracing::warn!(%group, %id, "a shadow was answered otherwise than the original"),
             Note::Accepted
             | Note::Settled { .. }

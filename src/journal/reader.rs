@@ -378,12 +378,18 @@ impl Snapshot<'_> {
     ) -> rusqlite::Result<Vec<(WriteId, u64, String)>> {
         let mut unclear = Vec::new();
         let mut read = self.transaction.prepare_cached(
-            "SELECT p.at, p.id, w.body, w.standing FROM place p JOIN write w ON w.id = p.id WHERE p.at BETWEEN ?1 AND ?2 \
-             ORDER BY p.at",
+            "SELECT p.at, p.id, w.body, w.standing FROM place p LEFT JOIN write w ON w.id = p.id \
+             WHERE p.at BETWEEN ?1 AND ?2 ORDER BY p.at",
         )?;
         let mut rows = read.query(names::places(ix, meta.decided.saturating_add(1), NUMBER_MAX))?;
         while let Some(row) = rows.next()? {
-            match self.row(group, row.get(1)?, row.get_ref(2)?.as_blob()?) {
+            let Some(body) = row.get_ref(2)?.as_blob_or_null()? else {
+                let position = names::position_of(row.get(0)?);
+                let missing = self.names.write_id(row.get(1)?);
+                unclear.extend(missing.map(|id| (id, position, "its row is missing".to_owned())));
+                continue;
+            };
+            match self.row(group, row.get(1)?, body) {
                 Ok(found) if matches!(found.here, Here::Decided(_)) => {
                     decided.push((meta.log, names::position_of(row.get(0)?)));
                 }

@@ -20,6 +20,8 @@ const ASK_EVERY_MS: u64 = 1_500;
 pub(crate) struct Mending {
     broken: BTreeMap<(LogId, u64), Vec<(u64, Find)>>,
     ask_at_ms: u64,
+    /// Written anew last: where its neighbour behind it is broken too, that is asked for at once.
+    last: Option<(LogId, u64)>,
 }
 
 impl Mending {
@@ -79,6 +81,9 @@ impl Core {
             self.mending.broken.insert((log, position), Vec::new());
             cx.note(Note::Broken { log, position });
             self.status_due = true;
+            if self.mending.last.is_some_and(|(last, before)| last == log && before < position) {
+                self.mending.ask_at_ms = cx.ms();
+            }
         }
     }
 
@@ -154,6 +159,7 @@ impl Core {
         };
         cx.persist(Op::Mend { row: Box::new(row), request, witnesses });
         cx.note(Note::Mended { id });
+        self.mending.last = Some((log, position));
         if self.live.contains_key(&id) {
             return;
         }

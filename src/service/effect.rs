@@ -109,7 +109,7 @@ pub enum Note {
         log: LogId,
         position: u64,
     },
-    /// It was written anew, from what another site has.
+    /// It came again from another site; written anew if the journal finds that it fits.
     Mended {
         id: WriteId,
     },
