@@ -205,18 +205,22 @@ impl File {
         // Some cuts find the write-back nearly done, others hardly begun.
         let written_percent = rng.pick(&[0, 20, 50, 80, 100]);
         let before = self.durable.bytes()?;
-        let len = match self.lengths.last() {
-            Some(&last) if rng.chance(50) => last,
-            Some(_) => match rng.below(self.lengths.len() as u64 + 1) as usize {
-                0 => before.len(),
-                nth => self.lengths[nth - 1],
-            },
-            None => before.len(),
+        let changes = match self.lengths.len() {
+            0 => 0,
+            all if rng.chance(50) => all,
+            all => rng.below(all as u64 + 1) as usize,
         };
+        let len = changes.checked_sub(1).map_or(before.len(), |last| self.lengths[last]);
+        // A shortening that did not come to be: what stood behind it is there whole, as blocks are given away only after it.
+        let whole_from = self.lengths[changes..].iter().copied().min().unwrap_or(usize::MAX);
         fates.shorter += u64::from(len < self.visible.len());
         for (sector, earlier) in std::mem::take(&mut self.unsynced) {
             let start = sector as usize * SECTOR_BYTES;
             if start >= len {
+                continue;
+            }
+            if start + SECTOR_BYTES > whole_from {
+                fates.lost += 1;
                 continue;
             }
             if !rng.chance(written_percent) {

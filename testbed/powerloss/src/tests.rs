@@ -259,6 +259,29 @@ fn what_is_in_real_files_is_what_was_synced_and_a_little_more() {
     std::fs::remove_dir_all(&dir).unwrap();
 }
 
+/// Whoever has synced a file and made it shorter finds all of it, or the shorter one: a file system gives blocks away only when the
+/// shortening is durable.
+#[test]
+fn a_shortening_that_is_lost_leaves_all_that_stood_there() {
+    let mut seen = std::collections::BTreeSet::new();
+    for seed in 0..200 {
+        let mut file = File::new(Durable::Memory(Vec::new())).unwrap();
+        file.write(0, &[1; 9 * SECTOR_BYTES]);
+        file.sync().unwrap();
+        file.set_len(0);
+        file.write(0, &[2; 40]);
+        file.cut(&mut Rng::new(seed), &mut Fates::default()).unwrap();
+        let mut now = vec![9; file.len()];
+        file.read(0, &mut now);
+        match now.len() {
+            0 | 40 => assert!(now.iter().all(|byte| [0, 1, 2].contains(byte)), "seed {seed}"),
+            length => assert_eq!(now, [1; 9 * SECTOR_BYTES], "seed {seed}: {length} bytes"),
+        }
+        seen.insert(now.len());
+    }
+    assert_eq!(seen.len(), 3, "{seen:?}");
+}
+
 #[test]
 fn an_unsynced_sector_is_lost_kept_torn_or_as_it_was_in_between() {
     let mut seen = std::collections::BTreeSet::new();

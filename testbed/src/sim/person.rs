@@ -1,4 +1,6 @@
 //! The person who looks after the fleet once it has healed.
+use std::collections::BTreeSet;
+
 use holdfast::journal::QuarantineReason;
 use holdfast::model::WriteId;
 use holdfast::service::{Event, Operation};
@@ -21,8 +23,13 @@ impl<M: Machine> World<M> {
             if !self.plan.operator {
                 continue;
             }
+            // One order at a time: a write may stand there twice, as itself and as what its origin decided late.
+            let mut ordered = BTreeSet::new();
             for entry in view.quarantined {
                 let Some(&name) = self.ids.get(&entry.id) else { continue };
+                if !ordered.insert(name) {
+                    continue;
+                }
                 if entry.reason != QuarantineReason::Contrary && self.is_for_this_site(site, name, entry.id) {
                     self.order(site, Some(entry.id), self.what_to_do(site, name));
                 }
