@@ -41,6 +41,8 @@ pub(crate) enum Looking {
     },
     /// Copies of a write that turned out void: they have to be applied after all.
     Reopen(WriteId),
+    /// As before, when its key is known.
+    ReopenCopies(WriteId),
     /// The write that a late decision is about.
     Decision(std::sync::Arc<crate::model::Item>),
     /// A quarantined write that a person decides about.
@@ -140,7 +142,8 @@ impl Core {
             Some(Looking::Wish { from, wish }) => self.wish_found(cx, from, *wish, rows),
             Some(Looking::Revoke { from, id, attempt }) => self.revoke_found(cx, from, id, attempt, rows),
             Some(Looking::Question { from, token }) => self.tell(cx, from, token, rows),
-            Some(Looking::Reopen(id)) => self.reopen_copies(cx, id, rows),
+            Some(Looking::Reopen(id)) => self.look_for_copies(cx, id, &rows),
+            Some(Looking::ReopenCopies(id)) => self.reopen_copies(cx, id, rows),
             Some(Looking::Decision(item)) => self.take_decision(cx, item, rows.into_iter().next()),
             Some(Looking::Operator { req, id, operation }) => self.operator_found(cx, req, id, operation, rows),
             Some(Looking::Late(late)) => self.decide_once(cx, *late, &rows),

@@ -89,9 +89,6 @@ impl Core {
     /// it after what comes after it, and followers of both would wait for ever.
     pub(crate) fn is_named_as_decided(&self, id: WriteId) -> bool {
         let Some(write) = self.live.get(&id).filter(|write| write.wish_attempts > 0) else { return false };
-        if self.bug(Bug::NamedAsDecidedIgnored) {
-            return false;
-        }
         // A wish that this replica has decided since may have been decided by the asked site too, after this one.
         let decided_since = |wish: &&WriteId| wish.log != self.own && !write.wished_after.contains(wish);
         write.is_named || self.unpositioned.iter().any(|wish| decided_since(&wish))

@@ -210,14 +210,13 @@ impl Core {
         self.find(cx, Find::Id(id), Looking::Reopen(id));
     }
 
-    pub(crate) fn reopen_copies(&mut self, cx: &mut Cx, id: WriteId, rows: Vec<Found>) {
-        let asked_by_id = rows.iter().any(|f| f.row.id == id);
-        if asked_by_id && rows.len() == 1 {
-            if let Some(key) = rows[0].row.facts.key {
-                self.find(cx, Find::Key(key), Looking::Reopen(id));
-            }
-            return;
+    pub(crate) fn look_for_copies(&mut self, cx: &mut Cx, id: WriteId, rows: &[Found]) {
+        if let Some(key) = rows.iter().find(|found| found.row.id == id).and_then(|found| found.row.facts.key) {
+            self.find(cx, Find::Key(key), Looking::ReopenCopies(id));
         }
+    }
+
+    pub(crate) fn reopen_copies(&mut self, cx: &mut Cx, id: WriteId, rows: Vec<Found>) {
         for found in rows {
             if found.row.here == crate::journal::Here::Decided(Fate::Duplicate(id)) {
                 self.resend(cx, found);

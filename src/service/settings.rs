@@ -110,8 +110,6 @@ pub enum Bug {
     NumberReusedAfterRestore,
     /// A broken record that is fetched again counts as one of which nothing was begun here.
     BrokenTakenForNew,
-    /// A write is decided here although its origin knows that another site has put it before one that is decided here.
-    NamedAsDecidedIgnored,
 }
 
 impl Settings {

@@ -28,6 +28,24 @@ fn is_rejected(effects: &[Effect], req: u64) -> bool {
     matches!(reply_to(effects, req), Some(Reply::Rejected { .. }))
 }
 
+/// Seed 5620: the journal was asked for copies of a write that has none, again and again.
+#[test]
+fn the_copies_of_a_discarded_write_are_looked_for_once() {
+    let mut bench = Bench::new(settings("a", &["a", "b"]));
+    bench.submit(new_write("POST", 1, 7));
+    bench.attempted(own(1), 1, broken());
+    bench.wait(15_000);
+    let (mut asked, mut effects) = (0, bench.step(order(9, Operation::Discard)));
+    while let Some(effect) = effects.pop() {
+        if let Some(answer) = bench.journal_says(&effect) {
+            asked += 1;
+            assert!(asked < 20, "it goes on asking");
+            effects.extend(bench.step(answer));
+        }
+    }
+    assert_eq!(bench.row(own(1)).map(|row| row.here), Some(Here::Decided(Fate::Void)));
+}
+
 #[test]
 fn an_order_is_carried_out_once() {
     let table =

@@ -20,7 +20,7 @@ pub enum Planted {
 }
 
 impl Planted {
-    pub const ALL: [(&'static str, Planted); 25] = [
+    pub const ALL: [(&'static str, Planted); 24] = [
         ("answer-before-commit", Planted::AnswerBeforeCommit),
         ("confirm-before-durable", Planted::ConfirmBeforeDurable),
         ("resend-unknown", Planted::InCore(Bug::ResendUnknown)),
@@ -45,7 +45,6 @@ impl Planted {
         ("late-put-applied", Planted::InCore(Bug::LatePutApplied)),
         ("number-reused-after-restore", Planted::InCore(Bug::NumberReusedAfterRestore)),
         ("broken-taken-for-new", Planted::InCore(Bug::BrokenTakenForNew)),
-        ("named-as-decided-ignored", Planted::InCore(Bug::NamedAsDecidedIgnored)),
     ];
 
     pub fn name(self) -> &'static str {

@@ -66,8 +66,6 @@ fn every_planted_error_is_found() {
                 Bug::LatePutApplied => &["decided late"],
                 Bug::NumberReusedAfterRestore => &["G2", "fork", "panic"],
                 Bug::BrokenTakenForNew => &["G2"],
-                // Each of two writes comes after the other: who follows both waits for ever.
-                Bug::NamedAsDecidedIgnored => &["not quiet"],
                 Bug::LaneFreeDuringWish => &["one lane"],
                 Bug::IgnoreAfter
                 | Bug::AfterAtAccept
