@@ -137,7 +137,8 @@ impl Journal {
     }
 
     /// Dense from `from` on: the first item's position is `from`, and nothing is returned where that one was forgotten or is still
-    /// to come. [`Error::Broken`] where it should be there and cannot be read. Requests are attached where followers need them. The first item is returned however large it is.
+    /// to come. [`Error::Broken`] where it should be there and cannot be read. Requests are attached where followers need
+    /// them. The first item is returned however large it is.
     pub async fn read_series(
         &self,
         group: &Group,

@@ -368,7 +368,8 @@ impl Snapshot<'_> {
     }
 
     /// Returns the broken rows of which this replica may have decided or begun something. Those that were only received are met
-    /// again when their turn comes. Read from the rows themselves: a wrong bit in an index must not make a write count as applied, or as not.
+    /// again when their turn comes. Read from the rows themselves: a wrong bit in an index must not make a write count as
+    /// applied, or as not.
     fn decided_beyond(
         &self,
         group: GroupName,

@@ -186,8 +186,8 @@ pub enum Op {
     Stopped(Option<String>),
     Age(Age),
     /// Write the row and the request of a position anew, as another site has them, where the record is broken and its neighbours'
-    /// chain proves that this was the one; else change nothing. `witnesses`: chains of this position and
-    /// of those after it, each of which follows from the one before.
+    /// chain proves that this was the one; else change nothing. `witnesses`: chains of this position and of those after it,
+    /// each of which follows from the one before.
     Mend {
         row: Box<Row>,
         request: Option<Arc<Request>>,
