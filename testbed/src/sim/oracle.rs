@@ -127,7 +127,15 @@ fn renewals(history: &History) -> BTreeMap<Name, Vec<Moment>> {
     for (name, mut applications) in all {
         applications.sort_by_key(|(application, _)| application.at);
         let submissions = &history.writes[&name].submissions;
-        let (mut since_ms, mut having) = (applications[0].0.at_ms, BTreeMap::new());
+        // What a service that was put back had applied is not known any more: its time began when it was sent, at the earliest.
+        let began_ms = |application: &Application| {
+            let wanted = history.attempts[application.attempt].wanted;
+            let sent = submissions.iter().take_while(|s| s.at < wanted).last().filter(|_| history.gone.is_some());
+            sent.map_or(application.at_ms, |sent| sent.at_ms)
+        };
+        let first_ms = submissions.first().filter(|_| history.gone.is_some()).map(|first| first.at_ms);
+        let mut since_ms = first_ms.unwrap_or(applications[0].0.at_ms);
+        let mut having = BTreeMap::new();
         for (application, site) in applications {
             let attempt = &history.attempts[application.attempt];
             let has = |site: usize| having.get(&site).is_some_and(|&at| at < attempt.wanted);
@@ -142,7 +150,7 @@ fn renewals(history: &History) -> BTreeMap<Name, Vec<Moment>> {
             let asked = submissions.iter().filter(|s| s.at < attempt.wanted).count() > before + 1;
             if having.contains_key(&site) && everywhere && is_over && asked {
                 renewed.entry(name).or_default().push(application.at);
-                since_ms = application.at_ms;
+                since_ms = began_ms(application);
                 having.clear();
             }
             having.insert(site, application.at);
