@@ -278,7 +278,6 @@ impl Shelf {
         let mut decided_beyond = Vec::new();
         for meta in self.series.values() {
             let beyond = self.places.range((meta.log, meta.decided + 1)..=(meta.log, u64::MAX));
-            let beyond = beyond.filter(|(_, id)| is_whole(&&self.rows[*id]));
             let decided = beyond.filter(|(_, id)| matches!(self.rows[*id].here, Here::Decided(_)));
             decided_beyond.extend(decided.map(|(&place, _)| place));
         }
@@ -305,10 +304,7 @@ impl Shelf {
         let (mut quarantined, mut places) = (BTreeMap::new(), Vec::new());
         for row in self.broken.iter().map(|id| &self.rows[id]) {
             let place = row.position.map(|(position, _)| (row.id.log, position));
-            let is_decided =
-                place.is_some_and(|(log, position)| self.series.get(&log).is_some_and(|s| position <= s.decided));
-            let is_received = Standing::of(row) == Standing::Received;
-            if Standing::of(row) == Standing::Open || !(is_decided || is_received) {
+            if Standing::of(row) == Standing::Open {
                 let (reason, detail) = (QuarantineReason::Damaged, "its record is broken".to_owned());
                 quarantined.insert(row.id, Quarantined { id: row.id, reason, detail, since_ms: 0, status: 0 });
                 places.extend(place);

@@ -367,8 +367,8 @@ impl Snapshot<'_> {
         Ok(())
     }
 
-    /// Returns the broken rows of which this replica may have decided or begun something. Those that were only received are met
-    /// again when their turn comes. Read from the rows themselves: a wrong bit in an index must not make a write count as
+    /// Returns the broken rows of which this replica may have begun something. Those that were only received are met again when
+    /// their turn comes; those that were decided hold up nothing. Read from the rows themselves: a wrong bit in an index must not make a write count as
     /// applied, or as not.
     fn decided_beyond(
         &self,
@@ -397,11 +397,13 @@ impl Snapshot<'_> {
                 Ok(_) => {}
                 Err(damage) => {
                     self.report(&damage);
-                    let received = row.get::<_, i64>(3)? == Standing::Received as i64;
-                    if let RecordName::Row(id) = damage.record
-                        && !received
+                    let (position, standing) = (names::position_of(row.get(0)?), row.get::<_, i64>(3)?);
+                    if [Standing::Applied as i64, Standing::Final as i64].contains(&standing) {
+                        decided.push((meta.log, position));
+                    } else if let RecordName::Row(id) = damage.record
+                        && standing != Standing::Received as i64
                     {
-                        unclear.push((id, names::position_of(row.get(0)?), damage.why));
+                        unclear.push((id, position, damage.why));
                     }
                 }
             }

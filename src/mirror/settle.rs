@@ -229,7 +229,11 @@ impl Core {
             Stage::Decided(Fate::Skipped | Fate::Void) => !applied,
             _ => true,
         };
-        let known = matches!(old.stage, Stage::Decided(Fate::Applied | Fate::Duplicate(_)));
+        // What was decided void is no copy that this replica has applied.
+        let fate = match &old.stage {
+            Stage::Decided(fate @ (Fate::Applied | Fate::Duplicate(_))) if applied => fate.clone(),
+            _ => Fate::Skipped,
+        };
         let mut write = Write::new(id, old.facts, if applied { old.request } else { None }, Role::Shadow, cx.ms());
         write.decides = Some((old.id, old_position));
         self.insert(write);
@@ -239,11 +243,7 @@ impl Core {
         write.outcome = Some(outcome);
         write.origin = Origin::Settled;
         write.settled_clock_ms = cx.now.clock_ms;
-        write.stage = match (here, known) {
-            (true, true) => Stage::Decided(Fate::Applied),
-            (true, false) => Stage::Decided(Fate::Skipped),
-            (false, _) => Stage::Waiting,
-        };
+        write.stage = if here { Stage::Decided(fate) } else { Stage::Waiting };
         self.append_own(cx, id);
         self.after_settling(cx, id);
         self.evict_if_final(id);

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::journal::{Fate, Here, Op, Origin, Quarantined, Row};
-use crate::model::{Chain, Item, LogId, SiteName};
+use crate::model::{Chain, Item, LogId, SiteName, Verdict};
 use crate::service::core::{Core, Cx, Work};
 use crate::service::{Asked, Bug, Effect, Find, Looking, Message, Note, Page, Reply};
 
@@ -130,6 +130,13 @@ impl Core {
         let request = item.request.clone();
         let is_decided = self.series.get(&log).is_some_and(|series| series.is_decided(position));
         let forgets = self.bug(Bug::BrokenTakenForNew);
+        // With what this site itself settled as changing nothing, nothing is left to be done here.
+        let changed_nothing = log == self.own
+            && !matches!(item.outcome.verdict, Verdict::Applied | Verdict::Undecided | Verdict::MayHaveApplied);
+        if changed_nothing && !is_decided {
+            self.release_quarantine(cx, id);
+        }
+        let is_decided = is_decided || changed_nothing;
         let quarantined = self.quarantined.get(&id).filter(|_| !forgets).cloned();
         let row = match self.live.get_mut(&id) {
             Some(write) => {
@@ -165,6 +172,9 @@ impl Core {
         }
         if let Some(entry) = quarantined.filter(|_| !is_decided) {
             self.stays_in_quarantine(cx, entry, position);
+        } else if changed_nothing {
+            self.position_decided(cx, log, position);
+            self.decided_id(id);
         } else if self.blocked.is_awaited(id) {
             self.find(cx, Find::Id(id), Looking::Dependency(id));
         }

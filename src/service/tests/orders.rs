@@ -46,6 +46,29 @@ fn the_copies_of_a_discarded_write_are_looked_for_once() {
     assert_eq!(bench.row(own(1)).map(|row| row.here), Some(Here::Decided(Fate::Void)));
 }
 
+/// Two copies of one write stand in quarantine, and a person has both sent again: seed 19162, where neither was.
+#[test]
+fn a_write_is_no_copy_of_one_that_was_decided_void() {
+    let mut settings = settings("a", &["a", "b"]);
+    settings.order = ["b", "a"].map(crate::model::SiteName::new).to_vec();
+    let mut bench = Bench::new(settings);
+    bench.handle(Event::Health { healthy: false });
+    bench.submit(new_write("POST", 1, 7));
+    bench.wait(20_000);
+    bench.handle(Event::Health { healthy: true });
+    let copy = WriteId { log: log(2), n: 1 };
+    let mut items = vec![item(log(2), 1, 0)];
+    items[0].facts = new_write("POST", 1, 7).facts;
+    assert_eq!(attempts(&bench.hear("b", Message::Page(page_of(log(2), "b", items)))).len(), 1);
+    bench.attempted(copy, 1, broken());
+    bench.wait(20_000);
+    assert_eq!(bench.core.quarantined.keys().copied().collect::<Vec<_>>(), [own(1), copy]);
+    assert_eq!(attempts(&bench.handle(order(8, Operation::Resend))).len(), 0, "the other one may have been applied");
+    assert_eq!(decisions(&bench), [(own(1), Verdict::Void)]);
+    let said = bench.handle(Event::Operator { req: ReqId(9), id: Some(copy), operation: Operation::Resend });
+    assert_eq!(attempts(&said).iter().map(|attempt| attempt.id).collect::<Vec<_>>(), [copy]);
+}
+
 #[test]
 fn an_order_is_carried_out_once() {
     let table =
