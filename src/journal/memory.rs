@@ -195,8 +195,11 @@ impl Shelf {
         let outcome = |row: &Row| row.outcome.clone().map(|outcome| Outcome { answer: None, ..outcome });
         let content = |row: &Row| (row.facts.clone(), outcome(row), row.position, row.decides);
         assert_eq!(content(row), content(&self.rows[&row.id]), "what stood there");
-        let was_copy = row.here == Here::Decided(Fate::Applied) && Standing::of(&self.rows[&row.id]) == Standing::Final;
-        let here = if was_copy { Here::Decided(Fate::Skipped) } else { row.here.clone() };
+        let here = match (&row.here, Standing::of(&self.rows[&row.id])) {
+            (Here::Decided(Fate::Applied | Fate::Skipped), Standing::Applied) => Here::Decided(Fate::Applied),
+            (Here::Decided(Fate::Applied | Fate::Skipped), Standing::Final) => Here::Decided(Fate::Skipped),
+            (here, _) => here.clone(),
+        };
         self.rows.insert(row.id, Row { here, ..row.clone() });
         if let Some(request) = request {
             self.requests.insert(row.id, request.clone());

@@ -51,8 +51,11 @@ impl Applier<'_> {
         let standing = columns.filter(fits).map(|(_, _, _, standing)| standing);
         Ok(match &row.here {
             Here::Untouched => (standing == Some(Standing::Received as i64)).then_some(Here::Untouched),
-            // A copy of another one, which has the same key: it is found by that.
-            Here::Decided(Fate::Applied) if standing == Some(Standing::Final as i64) => {
+            Here::Decided(Fate::Applied | Fate::Skipped) if standing == Some(Standing::Applied as i64) => {
+                Some(Here::Decided(Fate::Applied))
+            }
+            // A copy of another one has the same key: it is found by that.
+            Here::Decided(Fate::Applied | Fate::Skipped) if standing == Some(Standing::Final as i64) => {
                 Some(Here::Decided(Fate::Skipped))
             }
             here => Some(here.clone()),

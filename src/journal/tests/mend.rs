@@ -150,12 +150,15 @@ fn recovery_tells_broken_rows_that_may_have_been_begun_from_those_that_were_only
 /// Of a decided one the site knows no more than that: the columns beside the record tell an applied one from a copy.
 #[test]
 fn a_copy_is_no_applied_write_when_it_is_written_anew() {
-    for (standing, here) in [(4, Here::Decided(Fate::Applied)), (0, Here::Decided(Fate::Skipped))] {
-        let change = format!("UPDATE write SET standing = {standing} WHERE (id & 0xff) = 2; ");
-        let (_dir, mut journal) = bent(&(change + &bend("write", "WHERE (id & 0xff) = 2")));
-        mend(&mut journal, &rows()[1], 3);
-        assert_eq!(find(&journal, 2).unwrap()[0].row.here, here);
-        assert!(is_whole(&journal));
+    let (applied, skipped) = (Here::Decided(Fate::Applied), Here::Decided(Fate::Skipped));
+    for (standing, here) in [(4, &applied), (0, &skipped)] {
+        for guessed in [&applied, &skipped] {
+            let change = format!("UPDATE write SET standing = {standing} WHERE (id & 0xff) = 2; ");
+            let (_dir, mut journal) = bent(&(change + &bend("write", "WHERE (id & 0xff) = 2")));
+            mend(&mut journal, &Row { here: guessed.clone(), ..rows().remove(1) }, 3);
+            assert_eq!(find(&journal, 2).unwrap()[0].row.here, *here, "guessed {guessed:?}");
+            assert!(is_whole(&journal));
+        }
     }
 }
 
