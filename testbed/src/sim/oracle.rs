@@ -90,7 +90,7 @@ fn reused(history: &History, name: Name) -> Option<Name> {
 /// G2: a replica applies a write at most once; idempotent methods may come again before their outcome is known.
 fn nothing_twice(history: &History, found: &mut Vec<Violation>) {
     let renewed = renewals(history);
-    let parked: BTreeSet<Name> = history.quarantined_once.keys().map(|report| report.name).collect();
+    let parked = parked(history);
     for (site, log) in history.applied.iter().enumerate() {
         let mut before: BTreeMap<Name, Vec<&Application>> = BTreeMap::new();
         let mut counts: BTreeMap<Name, usize> = BTreeMap::new();
@@ -98,13 +98,12 @@ fn nothing_twice(history: &History, found: &mut Vec<Violation>) {
             let earlier = before.entry(application.name).or_default();
             let count = counts.entry(application.name).or_default();
             *count += 1;
-            // Each time that it was sent it may have been another write, and a person may have sent any of them in the end.
-            let sent = history.writes[&application.name].submissions.len();
-            let again = history.asked_after_expiry(application.name) && parked.contains(&application.name);
-            if again && *count <= sent {
+            let renewals = renewed.get(&application.name).map_or(&[][..], Vec::as_slice);
+            // Both stood in quarantine here, and a person sent them one after the other.
+            let in_time = renewals.iter().filter(|&&at| at <= application.at).count();
+            if parked.contains(&(site, application.name)) && *count <= 1 + in_time {
                 continue;
             }
-            let renewals = renewed.get(&application.name).map_or(&[][..], Vec::as_slice);
             // What was applied before the key was free again was another write.
             earlier.retain(|e| !renewals.iter().any(|&at| e.at < at && at <= application.at));
             if !earlier.is_empty() && !may_repeat(history, site, application, earlier) {
@@ -114,6 +113,11 @@ fn nothing_twice(history: &History, found: &mut Vec<Violation>) {
             earlier.push(application);
         }
     }
+}
+
+/// Writes that stood in quarantine, and where.
+fn parked(history: &History) -> BTreeSet<(usize, Name)> {
+    history.quarantined_once.keys().map(|report| (report.site, report.name)).collect()
 }
 
 /// Moments at which a client's write was applied anew because its key's time was over and every replica had it (§9.7).
@@ -138,8 +142,10 @@ fn renewals(history: &History) -> BTreeMap<Name, Vec<Moment>> {
         let mut having = BTreeMap::new();
         for (application, site) in applications {
             let attempt = &history.attempts[application.attempt];
+            // Where it stood in quarantine, a person may have kept it from others.
+            let parked = history.quarantined_once.keys().any(|report| report.name == name);
             let has = |site: usize| having.get(&site).is_some_and(|&at| at < attempt.wanted);
-            let everywhere = (0..history.sites).all(|site| has(site) || history.is_gone(site));
+            let everywhere = parked || (0..history.sites).all(|site| has(site) || history.is_gone(site));
             let is_over = attempt.wanted_ms >= since_ms + history.key_ttl_ms;
             // Else it is the same write once more, by a rule. What was sent first may be looked at last.
             let before = renewed.get(&name).map_or(0, Vec::len);

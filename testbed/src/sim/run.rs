@@ -148,8 +148,12 @@ pub(super) fn hash_of<M: Machine>(seed: u64, sqlite: bool) -> u64 {
 
 /// The first seed that breaks one of these guarantees with the planted error, and nothing without it.
 #[cfg(test)]
-pub(super) fn first_to_find(planted: Planted, seeds: u64, expected: &[&str]) -> Option<(u64, String)> {
-    (1..=seeds).find_map(|seed| {
+pub(super) fn first_to_find(
+    planted: Planted,
+    seeds: std::ops::RangeInclusive<u64>,
+    expected: &[&str],
+) -> Option<(u64, String)> {
+    seeds.into_iter().find_map(|seed| {
         let violations = |planted| run_one::<Core>(&Plan::draw(seed, None, planted, &Keep::default()), None).violations;
         let says = |v: &Violation| expected.iter().any(|e| format!("{}: {}", v.guarantee, v.what).contains(e));
         let violation = violations(Some(planted)).into_iter().find(says)?;
