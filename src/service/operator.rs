@@ -6,7 +6,7 @@ use super::outcome::Class;
 use super::write::{Role, Stage, Write};
 use super::{Effect, Find, Found, Looking, Message, Operation, Reply, ReqId, WishWord};
 use crate::journal::{Fate, Here, Op, Origin, QuarantineReason};
-use crate::mirror::DECISION;
+use crate::mirror::{decided_by, decision_of};
 use crate::model::{After, Answer, Outcome, Verdict, WriteId};
 
 /// A decision about an own write that was settled without one, while the journal is asked whether there is one already.
@@ -36,6 +36,12 @@ impl Core {
         };
         if !self.quarantined.contains_key(&id) {
             return cx.reply(req, Reply::Rejected { why: format!("{id} is not in quarantine at this site") });
+        }
+        if operation == Operation::Resend
+            && let Some(other) = self.other_entry(id)
+        {
+            let why = format!("{id} and {other} are one write: say of {other} first that it is applied, or discard it");
+            return cx.reply(req, Reply::Rejected { why });
         }
         self.find(cx, Find::Id(id), Looking::Operator { req, id, operation });
     }
@@ -78,6 +84,13 @@ impl Core {
         cx.reply(req, Reply::Done);
     }
 
+    /// A write can stand in quarantine twice, as itself and as what its origin decided late. Sent for both, it would be applied
+    /// twice (G2).
+    fn other_entry(&self, id: WriteId) -> Option<WriteId> {
+        let other = if id == decided_by(id) { decision_of(id) } else { decided_by(id) };
+        self.quarantined.contains_key(&other).then_some(other)
+    }
+
     /// A wish that this replica could not tell about: its origin makes a decision of it.
     fn tell_origin(&self, cx: &mut Cx, found: &Found) {
         let Some(held) = &found.row.wish else { return };
@@ -105,7 +118,7 @@ impl Core {
         after: Option<After>,
         by_person: bool,
     ) {
-        let decision = WriteId { n: found.row.id.n | DECISION, ..found.row.id };
+        let decision = decision_of(found.row.id);
         let late = Late { found, verdict, answer, after, by_person };
         self.find(cx, Find::Id(decision), Looking::Late(Box::new(late)));
     }
@@ -113,7 +126,7 @@ impl Core {
     pub(crate) fn decide_once(&mut self, cx: &mut Cx, late: Late, rows: &[Found]) {
         let Late { mut found, verdict, answer, after, by_person } = late;
         let id = found.row.id;
-        let decision = WriteId { n: id.n | DECISION, ..id };
+        let decision = decision_of(id);
         let before = !rows.is_empty() || self.live.contains_key(&decision) || self.recently_final.contains(&decision);
         if let Some(write) = self.live.get(&id) {
             found.row = write.row();

@@ -1,7 +1,7 @@
 //! What a person orders about a write that no rule can decide, and what must not come of it twice.
 use super::super::testing::*;
 use super::super::*;
-use crate::journal::{Fate, Here};
+use crate::journal::{Fate, Here, Quarantined};
 use crate::model::{Verdict, WriteId};
 
 /// The first own write is unknown, and its lane has passed it.
@@ -67,6 +67,23 @@ fn a_write_is_no_copy_of_one_that_was_decided_void() {
     assert_eq!(decisions(&bench), [(own(1), Verdict::Void)]);
     let said = bench.handle(Event::Operator { req: ReqId(9), id: Some(copy), operation: Operation::Resend });
     assert_eq!(attempts(&said).iter().map(|attempt| attempt.id).collect::<Vec<_>>(), [copy]);
+}
+
+/// Its record broke and came back; what its origin decided late stood there already.
+#[test]
+fn a_write_that_stands_in_quarantine_twice_is_sent_once() {
+    let decision = crate::mirror::decision_of(own(1));
+    for (first, second) in [(own(1), decision), (decision, own(1))] {
+        let mut bench = with_an_undecided_write();
+        let entry = bench.core.quarantined[&own(1)].clone();
+        bench.core.quarantined.insert(decision, Quarantined { id: decision, ..entry });
+        let order = |req, id, operation| Event::Operator { req: ReqId(req), id: Some(id), operation };
+        let said = bench.handle(order(9, first, Operation::Resend));
+        assert!(matches!(reply_to(&said, 9), Some(Reply::Rejected { why }) if why.contains(&second.to_string())));
+        assert_eq!(attempts(&said).len(), 0);
+        bench.core.quarantined.remove(&decision);
+        assert_eq!(attempts(&bench.handle(order(10, own(1), Operation::Resend))).len(), 1);
+    }
 }
 
 #[test]

@@ -9,30 +9,41 @@ use super::history::{Attempt, Name};
 use super::machine::Machine;
 use super::world::{Ev, World};
 
+/// What a site decides late about a write has the write's number with this bit.
+const DECISION: u64 = 1 << 40;
+
 impl<M: Machine> World<M> {
-    /// Has the services' own records at hand: resumes what stopped and settles what one site can settle.
+    /// Has the services' own records at hand: settles what one site can settle, at the latest when no more fits into
+    /// quarantine, and resumes what stopped.
     pub fn operator(&mut self) {
         self.after(3_000, Ev::Operator);
         // At a store that is an older copy there is nothing to be resumed.
         for site in (0..self.sites.len()).filter(|&site| !self.history.is_gone(site)).collect::<Vec<_>>() {
             let Some(core) = &self.sites[site].core else { continue };
             let view = core.view();
-            if view.stopped.is_some() {
-                self.order(site, None, Operation::Resume);
-            }
-            if !self.plan.operator {
-                continue;
-            }
+            let (stopped, full) =
+                (view.stopped.is_some(), view.quarantine >= self.plan.settings[site].limits.quarantine);
             // One order at a time: a write may stand there twice, as itself and as what its origin decided late.
             let mut ordered = BTreeSet::new();
-            for entry in view.quarantined {
+            let entries = if self.plan.operator || full { view.quarantined } else { Vec::new() };
+            let twice = |id: WriteId| {
+                let decision = WriteId { n: id.n | DECISION, ..id };
+                (decision != id && entries.iter().any(|entry| entry.id == decision)).then_some(decision)
+            };
+            for entry in &entries {
                 let Some(&name) = self.ids.get(&entry.id) else { continue };
                 if !ordered.insert(name) {
                     continue;
                 }
                 if entry.reason != QuarantineReason::Contrary && self.is_for_this_site(site, name, entry.id) {
-                    self.order(site, Some(entry.id), self.what_to_do(site, name));
+                    match (self.what_to_do(site, name), twice(entry.id)) {
+                        (Operation::Resend, Some(decision)) => self.order(site, Some(decision), Operation::Discard),
+                        (operation, _) => self.order(site, Some(entry.id), operation),
+                    }
                 }
+            }
+            if stopped {
+                self.order(site, None, Operation::Resume);
             }
         }
     }

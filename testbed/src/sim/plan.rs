@@ -8,6 +8,8 @@ use super::nemesis::{PlannedFault, draw_faults};
 use super::rng::{Rng, mix};
 
 pub const LANES_MAX: u64 = 6;
+/// So few that a long cut fills a quarantine, and following stops until a person has made room (G6).
+const QUARANTINE_SMALL: usize = 100;
 
 /// Deliberate errors that prove the oracle: the first two in the simulator's executor, the others in the product's code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -219,6 +221,9 @@ impl Plan {
         if short_ttl {
             let key_ttl_ms = extra.range(2_000, 8_000);
             settings.iter_mut().for_each(|s| s.key_ttl_ms = key_ttl_ms);
+        }
+        if extra.chance(150) {
+            settings.iter_mut().for_each(|s| s.limits.quarantine = QUARANTINE_SMALL);
         }
         let mut plan = Plan {
             seed,
