@@ -126,7 +126,8 @@ impl Core {
     /// No replica can be asked. What was shipped as a wish may be given up only when its target has said that it is void.
     fn nowhere(&mut self, cx: &mut Cx, id: WriteId) {
         let Some(write) = self.live.get_mut(&id) else { return };
-        if !write.owed.is_empty() {
+        // A queued one has its answer, and stands at the head of the queue until somebody can take it.
+        if !write.owed.is_empty() && write.origin != Origin::Queued {
             let clients = write.clients.clone();
             for req in clients {
                 self.answer(cx, req, Reply::Problem { id: Some(id), problem: Problem::OutcomePending });

@@ -119,7 +119,10 @@ impl Core {
         write.is_named = true;
         let (id, lane) = (write.id, write.facts.lane);
         match (&write.origin, &write.wish, write.position) {
-            (Origin::Queued, _, None) => self.queue.push_back(id),
+            (Origin::Queued, _, None) => {
+                self.queue.push_back(id);
+                self.recover_owed(&mut write);
+            }
             (Origin::Wished { site, attempt, .. }, _, None) => {
                 // Whether it was sent there nobody here knows any more: revoke, and let the word decide.
                 write.wish_attempts = *attempt;
@@ -130,11 +133,8 @@ impl Core {
                 write.pass_at_ms = Some(cx.ms() + self.settings.longest_request_ms + self.settings.hold_ms);
                 self.wishes_out.insert(id);
             }
-            // It was on its way to this replica, and a site that was given up on may have decided it meanwhile.
-            (Origin::Here, _, None) if !write.owed.is_empty() => {
-                write.wish_attempts = write.owed.values().copied().max().unwrap_or(0);
-                self.wishes_out.insert(id);
-            }
+            // It was on its way to this replica.
+            (Origin::Here, _, None) => self.recover_owed(&mut write),
             _ => {}
         }
         let (origin, wish, position) = (write.origin.clone(), write.wish.clone(), write.position);
@@ -185,6 +185,14 @@ impl Core {
             } else {
                 self.skip_settled(cx, id);
             }
+        }
+    }
+
+    /// Sites that were given up on may have decided an own write: their words are asked for.
+    fn recover_owed(&mut self, write: &mut Write) {
+        if let Some(&last) = write.owed.values().max() {
+            write.wish_attempts = last;
+            self.wishes_out.insert(write.id);
         }
     }
 

@@ -241,6 +241,51 @@ fn a_queued_write_that_was_not_executed_stays_first() {
     assert!(bench.row(own(1)).is_some_and(|row| row.position.is_some()), "who asks may not: to ask again is in vain");
 }
 
+/// Seed 93158, where it stood at the head of the queue for ever: the service was busy, and the site that had been given up on
+/// was too far behind to be asked again.
+#[test]
+fn a_queued_write_that_another_site_was_asked_for_goes_when_somebody_can_decide() {
+    for restarts in [false, true] {
+        let mut settings = settings("a", &["a", "b", "c"]);
+        settings.order = ["a", "b"].map(SiteName::new).to_vec();
+        settings.when_down = WhenDown::Queue;
+        settings.limits.page_items = 1;
+        let mut bench = Bench::new(settings);
+        bench.handle(Event::Health { healthy: false });
+        bench.status("b", false, Vec::new());
+        assert_eq!(reply_to(&bench.submit(new_write("POST", 9, 0)), 1), Some(&Reply::Queued { id: own(1) }));
+        assert_eq!(wishes(&bench.status("b", true, Vec::new())), [("b", 1)]);
+        assert_eq!(revokes(&bench.wait(800)), 1);
+        assert_eq!(attempts(&bench.handle(Event::Health { healthy: true })).len(), 1);
+        // Later writes of a third site are here now, and not there.
+        bench.hear("c", Message::Page(page(log(3), "c", 1, 3)));
+        (1..=3).for_each(|n| drop(bench.attempted(WriteId { log: log(3), n }, 1, answered(201))));
+        bench.attempted(own(1), 1, answered(429));
+        let said = bench.handle(Event::Health { healthy: false });
+        assert_eq!(wishes(&said), [], "it is more than a page behind");
+        bench.wait(1_000);
+        if restarts {
+            let said = bench.restart();
+            assert_eq!(
+                (attempts(&said).len(), revokes(&bench.handle(link_up("b")))),
+                (0, 1),
+                "it may be decided there"
+            );
+            let said = word(&mut bench, WishWord::Void);
+            assert_eq!(attempts(&said).len(), 1, "nobody has it");
+        } else {
+            word(&mut bench, WishWord::Void);
+            let mut said = bench.handle(Event::Health { healthy: true });
+            said.extend(bench.wait(1_000));
+            assert_eq!(attempts(&said).iter().map(|a| (a.id, a.attempt)).collect::<Vec<_>>(), [(own(1), 2)]);
+        }
+    }
+}
+
+fn link_up(peer: &str) -> Event {
+    Event::LinkUp { peer: SiteName::new(peer) }
+}
+
 /// Final before a restart, so that memory does not know it.
 #[test]
 fn an_outcome_that_names_what_only_the_journal_knows_is_settled() {
