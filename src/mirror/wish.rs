@@ -57,8 +57,7 @@ impl Core {
     /// No word within `answer.after`: the wish is revoked, durably, and the next in order decides.
     pub(crate) fn wish_deadline(&mut self, cx: &mut Cx, id: WriteId) {
         let now = cx.ms();
-        let (after, give_up) =
-            (self.settings.answer_after_ms, self.settings.longest_request_ms + self.settings.hold_ms);
+        let (after, give_up) = (self.settings.answer_after_ms, self.settings.give_up_ms());
         let Some(write) = self.live.get_mut(&id) else { return };
         let Origin::Wished { site, attempt, revoked, .. } = &mut write.origin else { return };
         if !*revoked && !write.unknown_there && now >= write.wished_ms + after {
@@ -102,7 +101,7 @@ impl Core {
             word => word,
         };
         let now = cx.ms();
-        let give_up = self.settings.longest_request_ms + self.settings.hold_ms;
+        let give_up = self.settings.give_up_ms();
         let Some(write) = self.live.get_mut(&id) else { return };
         let current =
             matches!(&write.origin, Origin::Wished { site, attempt: a, .. } if *site == from && *a == attempt);

@@ -54,7 +54,7 @@ impl Core {
         let settled = self.own_settled();
         let decided = self.decided_here();
         let told = self.is_named_as_decided(id);
-        let give_up_at_ms = cx.ms() + self.settings.longest_request_ms + self.settings.hold_ms;
+        let give_up_at_ms = cx.ms() + self.settings.give_up_ms();
         let Some(write) = self.live.get_mut(&id) else { return };
         let waits = matches!(write.stage, Stage::Idle | Stage::Waiting) && !write.doubtful;
         if !std::mem::take(&mut write.needs_place) || !waits || write.position.is_some() {
@@ -125,10 +125,14 @@ impl Core {
 
     /// No replica can be asked. What was shipped as a wish may be given up only when its target has said that it is void.
     fn nowhere(&mut self, cx: &mut Cx, id: WriteId) {
+        let give_up_at_ms = cx.ms() + self.settings.give_up_ms();
         let Some(write) = self.live.get_mut(&id) else { return };
         // A queued one has its answer, and stands at the head of the queue until somebody can take it.
         if !write.owed.is_empty() && write.origin != Origin::Queued {
             let clients = write.clients.clone();
+            // Its time may have passed while it was on its way to this replica: its lane waits no longer, whoever is cut off.
+            let pass_at_ms = *write.pass_at_ms.get_or_insert(give_up_at_ms);
+            self.wake_write_at(pass_at_ms.max(cx.ms()), id);
             for req in clients {
                 self.answer(cx, req, Reply::Problem { id: Some(id), problem: Problem::OutcomePending });
             }

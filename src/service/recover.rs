@@ -130,7 +130,7 @@ impl Core {
                 write.tried.push(site.clone());
                 write.orphan = !write.queued;
                 write.origin = Origin::Wished { site: site.clone(), attempt: *attempt, revoked: true };
-                write.pass_at_ms = Some(cx.ms() + self.settings.longest_request_ms + self.settings.hold_ms);
+                write.pass_at_ms = Some(cx.ms() + self.settings.give_up_ms());
                 self.wishes_out.insert(id);
             }
             // It was on its way to this replica.

@@ -113,6 +113,11 @@ pub enum Bug {
 }
 
 impl Settings {
+    /// A lane waits so long, and no longer, for the word about a write that another site was asked to decide.
+    pub(crate) fn give_up_ms(&self) -> u64 {
+        self.longest_request_ms + self.hold_ms
+    }
+
     #[cfg(feature = "planted-bugs")]
     pub(crate) fn has_bug(&self, bug: Bug) -> bool {
         self.bug == Some(bug)

@@ -282,6 +282,21 @@ fn a_queued_write_that_another_site_was_asked_for_goes_when_somebody_can_decide(
     }
 }
 
+/// It came to this replica's turn late, and never got there; the site that was given up on is away.
+#[test]
+fn a_lane_waits_no_longer_for_a_write_that_nobody_could_take() {
+    let mut bench = bench();
+    bench.submit(new_write("POST", 1, 0));
+    assert_eq!(attempts(&bench.wait(800)).len(), 1);
+    bench.handle(Event::LinkDown { peer: SiteName::new("b") });
+    bench.wait(20_000);
+    bench.attempted(own(1), 1, never_sent());
+    let mut said = bench.submit(new_write("POST", 1, 0));
+    said.extend(bench.wait(20_000));
+    assert!(bench.core.quarantined.contains_key(&own(1)), "who was given up on may have applied it");
+    assert_eq!(attempts(&said).iter().map(|a| a.id).collect::<Vec<_>>(), [own(2)]);
+}
+
 fn link_up(peer: &str) -> Event {
     Event::LinkUp { peer: SiteName::new(peer) }
 }
