@@ -28,6 +28,7 @@ impl Core {
         write.stage = Stage::Idle;
         write.wished_ms = now;
         write.unknown_there = false;
+        write.pass_at_ms = None;
         self.wishes_out.insert(id);
         self.persist(cx, id);
         self.wake_write_at(now + self.settings.answer_after_ms, id);
@@ -54,12 +55,19 @@ impl Core {
         cx.out.push(Effect::Send { to: site.clone(), message: Message::Wish(Box::new(wish)) });
     }
 
-    /// No word within `answer.after`: the wish is revoked, durably, and the next in order decides.
+    /// No word within `answer.after`: the wish is revoked, durably, and the next in order decides. No word at all: its lane waits
+    /// no longer.
     pub(crate) fn wish_deadline(&mut self, cx: &mut Cx, id: WriteId) {
         let now = cx.ms();
         let (after, give_up) = (self.settings.answer_after_ms, self.settings.give_up_ms());
         let Some(write) = self.live.get_mut(&id) else { return };
-        let Origin::Wished { site, attempt, revoked, .. } = &mut write.origin else { return };
+        let is_due = write.pass_at_ms.is_some_and(|at| now >= at) && write.may_be_placed();
+        let Origin::Wished { site, attempt, revoked, .. } = &mut write.origin else {
+            if is_due && write.origin == Origin::Here {
+                self.give_up_here(cx, id);
+            }
+            return;
+        };
         if !*revoked && !write.unknown_there && now >= write.wished_ms + after {
             *revoked = true;
             let (site, attempt) = (site.clone(), *attempt);
@@ -71,22 +79,34 @@ impl Core {
             self.wake_write_at(now + give_up, id);
             return self.want_place(id);
         }
-        if write.stage == Stage::Idle && write.pass_at_ms.is_some_and(|at| now >= at) {
-            // Its lane waits no longer. A late word becomes a decision of its own.
-            let after = write.must.clone();
-            let reason = QuarantineReason::UnknownOutcome;
-            self.quarantine(cx, id, reason, "asked of another site, which has not told what became of it".into(), 0);
-            let outcome = Outcome {
-                verdict: Verdict::Undecided,
-                after,
-                repeats: None,
-                status: 0,
-                answer: None,
-                told_by_probe: false,
-            };
-            // This replica never got it.
-            self.settle(cx, id, outcome, Some(Fate::Skipped));
+        if is_due && (*revoked || write.unknown_there) {
+            self.settle_undecided(cx, id);
         }
+    }
+
+    /// It waits for its turn at this replica, and what it must come after does not come.
+    fn give_up_here(&mut self, cx: &mut Cx, id: WriteId) {
+        match self.live.get(&id) {
+            Some(write) if !write.owed.is_empty() => self.settle_undecided(cx, id),
+            Some(write) if write.is_unsent() => self.cancel(cx, id, Problem::LaneBusy),
+            _ => {}
+        }
+    }
+
+    /// This replica never got it; a site that was asked may have. A late word becomes a decision of its own.
+    fn settle_undecided(&mut self, cx: &mut Cx, id: WriteId) {
+        let Some(write) = self.live.get(&id) else { return };
+        let outcome = Outcome {
+            verdict: Verdict::Undecided,
+            after: write.must.clone(),
+            repeats: None,
+            status: 0,
+            answer: None,
+            told_by_probe: false,
+        };
+        let reason = QuarantineReason::UnknownOutcome;
+        self.quarantine(cx, id, reason, "asked of another site, which has not told what became of it".into(), 0);
+        self.settle(cx, id, outcome, Some(Fate::Skipped));
     }
 
     /// The asked site said where the wish stands.
@@ -141,6 +161,7 @@ impl Core {
 
     /// A late outcome counts until another replica's `sending`.
     fn wish_done(&mut self, cx: &mut Cx, from: SiteName, id: WriteId, outcome: Outcome) {
+        let (now, give_up) = (cx.ms(), self.settings.give_up_ms());
         let Some(write) = self.live.get_mut(&id) else {
             return self.find(cx, Find::Id(id), Looking::LateWord { id, outcome });
         };
@@ -156,7 +177,9 @@ impl Core {
                 write.origin = Origin::Wished { site: from.clone(), attempt, revoked: true };
             }
             write.pending = Some((from, outcome));
+            let pass_at_ms = *write.pass_at_ms.get_or_insert(now + give_up);
             self.pending.insert(id);
+            self.wake_write_at(pass_at_ms.max(now), id);
             self.try_pending(cx, id);
         } else if write.role == Role::Own {
             // It is on its way to this replica. Should that turn out never to have got it, the word counts after all.

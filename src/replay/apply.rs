@@ -200,12 +200,22 @@ impl Core {
     }
 
     pub(crate) fn copies_found(&mut self, cx: &mut Cx, id: WriteId, rows: Vec<Found>) {
-        if self.live.get(&id).is_some_and(|w| w.stage == Stage::Checking) {
-            self.set_stage(id, Stage::Waiting);
-            self.start_unless_copy(cx, id, &rows);
-        } else if let Some(write) = self.live.get(&id) {
+        let Some(write) = self.live.get(&id) else { return };
+        match write.stage {
+            Stage::Checking => {
+                let (lane, misses) = (write.facts.lane, self.missing_for(write).is_some());
+                self.set_stage(id, Stage::Waiting);
+                if misses {
+                    // It has become a shadow meanwhile, with more to come after.
+                    self.free_place(lane, id);
+                    return self.work.push_back(Work::Look(id));
+                }
+                self.start_unless_copy(cx, id, &rows);
+            }
+            // The journal was asked twice, and the other answer has been acted upon.
+            Stage::Sending | Stage::Judging | Stage::Unknown(_) => {}
             // Settled by a late word while the journal was asked.
-            self.free_place(write.facts.lane, id);
+            _ => self.free_place(write.facts.lane, id),
         }
     }
 
@@ -323,6 +333,10 @@ impl Core {
             return self.quarantine_shadow(cx, id, QuarantineReason::Damaged, detail, 0);
         };
         write.attempts += 1;
+        if !write.doubtful {
+            // Should nobody learn what becomes of it, its time begins now.
+            write.pass_at_ms = None;
+        }
         // A later try of a write in doubt overlaps with all that was decided since the first. To raise its `after` could put
         // it after one that another site decided after it (a wish that was given up): followers would wait for ever.
         if write.after.is_none() || !(write.doubtful || at_accept) {
@@ -340,6 +354,7 @@ impl Core {
         let origin = self.site_of(id);
         self.lanes.entry(self.live[&id].facts.lane).or_default().here = Some(id);
         self.persist(cx, id);
+        self.release_held(cx, id);
         cx.out.push(Effect::Attempt(Attempt { origin, shadow, ..attempt }));
     }
 

@@ -120,7 +120,11 @@ impl Core {
                 if write.is_unfollowed() {
                     // A service that honours keys has no fence for trying again, but it may still be working on this try.
                     let worked_until_ms = pass_at_ms.saturating_sub(self.settings.hold_ms);
-                    if asked_ms.is_some_and(|at| at >= worked_until_ms) {
+                    let is_ordered = write.role == Role::Ordered;
+                    if asked_ms.is_some_and(|at| at >= worked_until_ms) && is_ordered {
+                        self.free_place(lane, id);
+                        self.ordered_in_vain(cx, id, "the service was asked, and has not applied it", 0);
+                    } else if asked_ms.is_some_and(|at| at >= worked_until_ms) {
                         // Not applied here, and its origin has settled that it shall not be.
                         self.skip_settled(cx, id);
                     }
@@ -202,6 +206,7 @@ impl Core {
                 if role == Role::Wish {
                     self.say_word(cx, id, WishWord::Unknown);
                 }
+                self.its_position_decided(cx, id);
                 self.decided_id(id);
                 self.wish_positioned(cx, id);
                 self.evict_if_final(id);

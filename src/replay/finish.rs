@@ -1,7 +1,7 @@
 //! What an attempt at this replica led to (§6), for the decider's own writes, for wishes and for shadows.
 use std::sync::Arc;
 
-use crate::journal::{Fate, Op, Origin, QuarantineReason, Quarantined};
+use crate::journal::{Fate, Here, Op, Origin, QuarantineReason, Quarantined, Row};
 use crate::mirror::{decided_by, is_decision};
 use crate::model::{Answer, Outcome, Verdict, WriteId};
 use crate::service::core::{Core, Cx, Work};
@@ -213,6 +213,7 @@ impl Core {
         write.stage = Stage::Backoff { until_ms: now + wait_ms };
         // The attempt proved that nothing was executed; a crash must not find it unknown.
         self.persist(cx, id);
+        self.hold_for_person(cx, id);
         self.wake_write_at(now + wait_ms, id);
     }
 
@@ -229,6 +230,7 @@ impl Core {
             self.note_applied(id);
         }
         self.persist(cx, id);
+        self.release_held(cx, id);
         self.free_place(lane, id);
         if let Some(position) = position {
             self.position_decided(cx, id.log, position);
@@ -272,6 +274,7 @@ impl Core {
         let entry = Quarantined { id, reason, detail, since_ms: cx.now.wall_ms, status };
         cx.persist(Op::Quarantine(entry.clone()));
         self.quarantined.insert(id, entry);
+        self.releasing.remove(&id);
         if self.quarantined.len() >= self.settings.limits.quarantine {
             self.stop(cx, format!("{} writes stand in quarantine", self.quarantined.len()));
         }
@@ -280,6 +283,41 @@ impl Core {
     pub(crate) fn release_quarantine(&mut self, cx: &mut Cx, id: WriteId) {
         if self.quarantined.remove(&id).is_some() {
             cx.persist(Op::Release(id));
+        }
+    }
+
+    /// Sent by order at a position that is decided long since, and not taken: a crash must find it in quarantine (G1).
+    fn hold_for_person(&mut self, cx: &mut Cx, id: WriteId) {
+        let Some(write) = self.live.get(&id) else { return };
+        let decided = |position| self.series.get(&id.log).is_some_and(|series| series.is_decided(position));
+        if !write.position.is_some_and(|(position, _)| decided(position)) {
+            return;
+        }
+        let reason = QuarantineReason::UnknownOutcome;
+        let here = Here::Decided(Fate::Quarantined(reason));
+        cx.persist(Op::Row(Box::new(Row { here, ..write.row() })));
+        let detail = "sent again by order; the service did not take it".to_owned();
+        cx.persist(Op::Quarantine(Quarantined { id, reason, detail, since_ms: cx.now.wall_ms, status: 0 }));
+        self.releasing.insert(id);
+    }
+
+    /// It is released when what was ordered has begun durably: [`Core::release_held`].
+    pub(crate) fn hold_quarantine(&mut self, id: WriteId) {
+        if self.quarantined.remove(&id).is_some() {
+            self.releasing.insert(id);
+        }
+    }
+
+    pub(crate) fn release_held(&mut self, cx: &mut Cx, id: WriteId) {
+        if self.releasing.remove(&id) {
+            cx.persist(Op::Release(id));
+        }
+    }
+
+    /// Sent by order, it was decided before; a crash meanwhile found it on its way, and nobody has counted it since.
+    pub(crate) fn its_position_decided(&mut self, cx: &mut Cx, id: WriteId) {
+        if let Some((position, _)) = self.live.get(&id).and_then(|write| write.position) {
+            self.position_decided(cx, id.log, position);
         }
     }
 

@@ -292,6 +292,7 @@ impl Core {
         if let Some(write) = self.live.get_mut(&id) {
             write.stage = Stage::Decided(fate);
             self.persist(cx, id);
+            self.its_position_decided(cx, id);
             self.decided_id(id);
             self.evict_if_final(id);
         } else if let Some(found) = row {

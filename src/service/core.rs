@@ -130,6 +130,8 @@ pub struct Core {
     pub(crate) mending: Mending,
     pub(crate) next_token: u64,
     pub(crate) quarantined: BTreeMap<WriteId, Quarantined>,
+    /// Out of quarantine by order and not done with: until then the journal holds the entry, and a crash brings it back (G1).
+    pub(crate) releasing: BTreeSet<WriteId>,
     pub(crate) healthy: bool,
     pub(crate) stopped: Option<String>,
     /// Logs that this site made with an earlier store, before a person said what its replica holds of them.

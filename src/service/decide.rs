@@ -79,7 +79,7 @@ impl Core {
         }
         let tried = write.tried.clone();
         match self.chooser.pick(&tried, |site| self.can_decide(site, cx.ms())) {
-            Some(site) if site == self.settings.me => self.place_here(id),
+            Some(site) if site == self.settings.me => self.place_here(cx, id),
             Some(site) => self.wish(cx, id, site),
             None => self.nowhere(cx, id),
         }
@@ -102,7 +102,8 @@ impl Core {
         }
     }
 
-    fn place_here(&mut self, id: WriteId) {
+    fn place_here(&mut self, cx: &Cx, id: WriteId) {
+        let give_up_at_ms = cx.ms() + self.settings.give_up_ms();
         let wait = !self.bug(Bug::DeciderDoesNotWait);
         let decided = self.decided_here();
         let at_accept = self.bug(Bug::AfterAtAccept);
@@ -110,11 +111,16 @@ impl Core {
         write.origin = Origin::Here;
         write.role = Role::Own;
         write.stage = Stage::Waiting;
+        let pass_at_ms = (write.wish_attempts > 0).then_some(give_up_at_ms);
+        write.pass_at_ms = pass_at_ms;
         if !wait {
             write.must = crate::model::After::new();
         }
         if at_accept {
             write.after = Some(decided);
+        }
+        if let Some(at_ms) = pass_at_ms {
+            self.wake_write_at(at_ms, id);
         }
         self.work.push_back(Work::Look(id));
     }
@@ -128,7 +134,7 @@ impl Core {
         let give_up_at_ms = cx.ms() + self.settings.give_up_ms();
         let Some(write) = self.live.get_mut(&id) else { return };
         // A queued one has its answer, and stands at the head of the queue until somebody can take it.
-        if !write.owed.is_empty() && write.origin != Origin::Queued {
+        if !write.owed.is_empty() && !write.queued {
             let clients = write.clients.clone();
             // Its time may have passed while it was on its way to this replica: its lane waits no longer, whoever is cut off.
             let pass_at_ms = *write.pass_at_ms.get_or_insert(give_up_at_ms);
@@ -156,6 +162,7 @@ impl Core {
         write.origin = Origin::Queued;
         write.queued = true;
         write.stage = Stage::Idle;
+        write.pass_at_ms = None;
         write.seen = crate::model::After::new();
         let clients = write.clients.clone();
         self.persist(cx, id);
@@ -278,13 +285,15 @@ impl Core {
     pub(crate) fn write_deadline(&mut self, cx: &mut Cx, id: WriteId) {
         let now = cx.ms();
         let Some(write) = self.live.get_mut(&id) else { return };
-        if !write.seen.is_empty() && now >= write.seen_until_ms && write.is_unsent() {
-            if write.refuse_stale {
+        if !write.seen.is_empty() && now >= write.seen_until_ms && write.may_be_placed() {
+            if write.refuse_stale && write.is_unsent() {
                 return self.cancel(cx, id, Problem::Stale);
             }
-            write.seen = crate::model::After::new();
-            if write.stage == Stage::Waiting {
-                return self.want_place(id);
+            if !write.refuse_stale {
+                write.seen = crate::model::After::new();
+                if write.stage == Stage::Waiting {
+                    return self.want_place(id);
+                }
             }
         }
         let Some(write) = self.live.get_mut(&id) else { return };

@@ -5,7 +5,7 @@ use super::core::{Core, Cx, Work};
 use super::outcome::Class;
 use super::write::{Role, Stage, Write};
 use super::{Effect, Find, Found, Looking, Message, Operation, Reply, ReqId, WishWord};
-use crate::journal::{Fate, Here, Op, Origin, QuarantineReason};
+use crate::journal::{Fate, Here, Op, Origin, QuarantineReason, Quarantined};
 use crate::mirror::{decided_by, decision_of};
 use crate::model::{After, Answer, Outcome, Verdict, WriteId};
 
@@ -34,6 +34,9 @@ impl Core {
             self.choose(cx);
             return cx.reply(req, Reply::Done);
         };
+        if self.releasing.contains(&id) {
+            return cx.reply(req, Reply::Rejected { why: format!("what was ordered for {id} is on its way") });
+        }
         if !self.quarantined.contains_key(&id) {
             return cx.reply(req, Reply::Rejected { why: format!("{id} is not in quarantine at this site") });
         }
@@ -70,6 +73,7 @@ impl Core {
                 self.rewrite_fate(cx, id, Some(found), Fate::Applied);
             }
             Operation::Discard => {
+                self.hold_quarantine(id);
                 self.rewrite_fate(cx, id, Some(found), Fate::Void);
                 self.reopen(cx, id);
             }
@@ -139,6 +143,9 @@ impl Core {
             (Here::Decided(fate), _) => fate.clone(),
             (Here::Untouched | Here::Sending { .. }, _) => Fate::Skipped,
         };
+        if verdict == Verdict::Void {
+            self.hold_quarantine(id);
+        }
         let mut old = Write::recover(found.clone(), cx.ms());
         old.stage = Stage::Decided(fate.clone());
         if by_person || !matches!(fate, Fate::Quarantined(_)) {
@@ -152,9 +159,9 @@ impl Core {
         }
     }
 
-    fn resend(&mut self, cx: &mut Cx, found: Found) {
+    fn resend(&mut self, cx: &Cx, found: Found) {
         let id = found.row.id;
-        self.release_quarantine(cx, id);
+        self.hold_quarantine(id);
         if !self.live.contains_key(&id) {
             let write = Write::recover(found, cx.ms());
             self.insert(write);
@@ -195,12 +202,13 @@ impl Core {
     }
 
     /// Nobody knows more than before.
-    fn ordered_in_vain(&mut self, cx: &mut Cx, id: WriteId, why: &str, status: u16) {
+    pub(crate) fn ordered_in_vain(&mut self, cx: &mut Cx, id: WriteId, why: &str, status: u16) {
         let reason = QuarantineReason::UnknownOutcome;
         self.set_stage(id, Stage::Decided(Fate::Quarantined(reason)));
         self.quarantine(cx, id, reason, format!("sent again by order; {why}"), status);
         self.persist(cx, id);
         // Its origin's decision may have come meanwhile, and waits for this.
+        self.its_position_decided(cx, id);
         self.decided_id(id);
         self.evict_if_final(id);
     }
@@ -209,6 +217,8 @@ impl Core {
     pub(crate) fn ordered_is_copy(&mut self, cx: &mut Cx, id: WriteId, of: WriteId) {
         self.set_stage(id, Stage::Decided(Fate::Duplicate(of)));
         self.persist(cx, id);
+        self.release_held(cx, id);
+        self.its_position_decided(cx, id);
         self.decided_id(id);
         let Some(write) = self.live.get(&id) else { return };
         let found = Found { row: write.row(), request: write.request.clone() };
@@ -224,16 +234,20 @@ impl Core {
     }
 
     pub(crate) fn look_for_copies(&mut self, cx: &mut Cx, id: WriteId, rows: &[Found]) {
-        if let Some(key) = rows.iter().find(|found| found.row.id == id).and_then(|found| found.row.facts.key) {
-            self.find(cx, Find::Key(key), Looking::ReopenCopies(id));
+        match rows.iter().find(|found| found.row.id == id).and_then(|found| found.row.facts.key) {
+            Some(key) => self.find(cx, Find::Key(key), Looking::ReopenCopies(id)),
+            None => self.release_held(cx, id),
         }
     }
 
     pub(crate) fn reopen_copies(&mut self, cx: &mut Cx, id: WriteId, rows: Vec<Found>) {
-        for found in rows {
-            if found.row.here == crate::journal::Here::Decided(Fate::Duplicate(id)) {
-                self.resend(cx, found);
-            }
+        for found in rows.into_iter().filter(|found| found.row.here == Here::Decided(Fate::Duplicate(id))) {
+            let (copy, reason) = (found.row.id, QuarantineReason::UnknownOutcome);
+            let detail = format!("a copy of {id}, which was not applied: to be sent");
+            cx.persist(Op::Quarantine(Quarantined { id: copy, reason, detail, since_ms: cx.now.wall_ms, status: 0 }));
+            self.releasing.insert(copy);
+            self.resend(cx, found);
         }
+        self.release_held(cx, id);
     }
 }

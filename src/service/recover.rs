@@ -52,6 +52,7 @@ impl Core {
             mending: Mending::default(),
             next_token: 0,
             quarantined: recovered.quarantined.into_iter().map(|q| (q.id, q)).collect(),
+            releasing: BTreeSet::new(),
             healthy: false,
             stopped: recovered.stopped,
             past: BTreeSet::new(),
@@ -172,6 +173,11 @@ impl Core {
             self.lane_memory.applied(lane, id, None);
         }
         if was_sending {
+            let write = self.live.get_mut(&id).expect("inserted above");
+            if origin == Origin::Settled && write.awaits_decision() {
+                // Sent by order of a person: what came of it is the decision.
+                write.role = Role::Ordered;
+            }
             self.enter_doubt(cx, id, "the appliance ended after it was sent".into());
         } else if let (Some(held), None, false) = (&wish, position, decided) {
             // A restart makes a stored wish void.

@@ -205,6 +205,11 @@ impl Bench {
         self.journal.find(&self.group, Find::Id(id)).into_iter().next().map(|found| found.row)
     }
 
+    /// The journal has it in quarantine.
+    pub fn is_listed(&self, id: WriteId) -> bool {
+        self.journal.recover(&self.group, 0).quarantined.iter().any(|entry| entry.id == id)
+    }
+
     /// Goes on by so much; whatever is due on the way happens when it is due.
     pub fn wait(&mut self, ms: u64) -> Vec<Effect> {
         let until = self.now.mono_ms + ms;

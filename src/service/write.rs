@@ -235,6 +235,12 @@ impl Write {
         !decided && self.outcome.as_ref().is_some_and(|outcome| outcome.verdict == Verdict::Undecided)
     }
 
+    /// It is not on its way to this replica, and nobody has told what became of it elsewhere.
+    pub fn may_be_placed(&self) -> bool {
+        let waits = matches!(self.stage, Stage::Idle | Stage::Waiting);
+        self.role == Role::Own && waits && !self.doubtful && self.position.is_none()
+    }
+
     /// Nothing was sent anywhere: it can be given up without anybody noticing.
     pub fn is_unsent(&self) -> bool {
         let nowhere = matches!(self.origin, Origin::Accepted | Origin::Here);

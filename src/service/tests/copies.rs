@@ -4,7 +4,8 @@ use std::sync::Arc;
 use super::super::testing::*;
 use super::super::*;
 use crate::journal::{Fate, Here};
-use crate::model::{Answer, Item, KeyHash, Lane, LogId, Outcome, Problem, Verdict, WriteId};
+use crate::model::{After, Answer, Item, KeyHash, Lane, LogId, Outcome, Problem, SiteName, Verdict, WriteId};
+use crate::service::write::Stage;
 
 fn bench() -> Bench {
     Bench::new(settings("a", &["a", "b", "c"]))
@@ -216,4 +217,60 @@ fn copies_of_one_that_a_person_says_was_not_applied_are_applied_after_all() {
     let said = bench.handle(event);
     assert_eq!(reply_to(&said, 9), Some(&Reply::Done));
     assert_eq!(attempts(&said).iter().map(|a| a.id).collect::<Vec<_>>(), [first(3)]);
+}
+
+/// The journal is asked for copies of another site's wish, and meanwhile it comes with its position and more to come after (G3).
+#[test]
+fn what_became_a_shadow_while_the_journal_was_asked_waits_for_what_it_comes_after() {
+    let mut bench = Bench::new(settings("a", &["a", "b", "c"]));
+    bench.core.keys.stored(KeyHash([7; 16]));
+    let id = WriteId { log: log(2), n: 1 };
+    let NewWrite { facts, request, .. } = new_write("POST", 2, 7);
+    let mut item = Item { facts: facts.clone(), ..item(log(2), 1, 0) };
+    item.outcome.after.raise(log(3), 1);
+    let wish = Wish { id, attempt: 1, facts, must: After::new(), request, pages: Vec::new() };
+    let mut asked = bench.step(Event::Message { from: SiteName::new("b"), message: Message::Wish(Box::new(wish)) });
+    let is_checking = |bench: &Bench| bench.core.live.get(&id).is_some_and(|write| write.stage == Stage::Checking);
+    let answers = |bench: &mut Bench, asked: Vec<Effect>| -> Vec<Effect> {
+        let answers: Vec<Event> = asked.iter().filter_map(|effect| bench.journal_says(effect)).collect();
+        answers.into_iter().flat_map(|answer| bench.step(answer)).collect()
+    };
+    while !is_checking(&bench) {
+        assert!(!asked.is_empty(), "the journal is asked for copies");
+        asked = answers(&mut bench, asked);
+    }
+    bench.hear("b", Message::Page(page_of(log(2), "b", vec![item])));
+    assert!(is_checking(&bench));
+    assert_eq!(attempts(&answers(&mut bench, asked)).len(), 0, "its decider had decided another one before");
+    assert_eq!(bench.row(id).and_then(|row| row.position).map(|(position, _)| position), Some(1));
+    bench.hear("c", Message::Page(page(log(3), "c", 1, 1)));
+    let said = bench.attempted(WriteId { log: log(3), n: 1 }, 1, answered(201));
+    assert_eq!(attempts(&said).iter().map(|attempt| attempt.id).collect::<Vec<_>>(), [id]);
+}
+
+/// Asked twice, because a late word made a shadow of it in between: its lane is its own until it is answered.
+#[test]
+fn a_write_that_is_being_sent_keeps_its_place_when_the_journal_answers_again() {
+    let mut settings = settings("a", &["a", "b", "c"]);
+    settings.order = ["b", "a"].map(SiteName::new).to_vec();
+    let mut bench = Bench::new(settings);
+    bench.core.keys.stored(KeyHash([7; 16]));
+    let other = WriteId { log: log(3), n: 1 };
+    bench.submit(new_write("POST", 5, 7));
+    let mut outcome = Outcome { answer: Some(answer(201)), ..item(log(1), 1, 0).outcome };
+    outcome.after.add_id(other);
+    let word = WishWord::Done { outcome, pages: Vec::new() };
+    bench.hear("b", Message::Word { id: own(1), attempt: 1, word });
+    bench.now.mono_ms += 800;
+    let first = bench.step(Event::Tick);
+    assert_eq!(bench.core.live[&own(1)].stage, Stage::Checking);
+    bench.hear("c", Message::Page(page(log(3), "c", 1, 1)));
+    let second = bench.step(Event::Attempted { id: other, attempt: 1, result: answered(201) });
+    let mut sent = Vec::new();
+    for asked in [first, second] {
+        let answers: Vec<Event> = asked.iter().filter_map(|effect| bench.journal_says(effect)).collect();
+        sent.extend(answers.into_iter().flat_map(|answer| bench.step(answer)));
+    }
+    assert_eq!(attempts(&sent).iter().map(|attempt| attempt.id).collect::<Vec<_>>(), [own(1)]);
+    assert_eq!(bench.core.lanes[&Lane(5)].here, Some(own(1)));
 }

@@ -86,6 +86,54 @@ fn a_write_that_stands_in_quarantine_twice_is_sent_once() {
     }
 }
 
+/// A crash between the order and the first byte: the entry is still there.
+#[test]
+fn what_a_person_has_sent_again_stands_in_quarantine_until_it_is_sent() {
+    let mut bench = with_an_undecided_write();
+    bench.handle(Event::Health { healthy: false });
+    let foreign = Message::Page(page(log(2), "b", 1, 1));
+    bench.hear("b", foreign);
+    assert_eq!(reply_to(&bench.handle(order(9, Operation::Resend)), 9), Some(&Reply::Done));
+    assert!(bench.core.quarantined.is_empty());
+    assert!(is_rejected(&bench.handle(order(10, Operation::Resend)), 10), "once");
+    bench.restart();
+    assert!(bench.core.quarantined.contains_key(&own(1)), "nobody sent it");
+    assert_eq!(attempts(&bench.handle(order(11, Operation::Resend))).len(), 1);
+    assert!(!bench.is_listed(own(1)));
+}
+
+/// A crash between the decision that a write is void and the first byte of its copy.
+#[test]
+fn a_copy_of_what_a_person_discarded_is_not_lost() {
+    let mut settings = settings("a", &["a", "b"]);
+    settings.has_probe = false;
+    let mut bench = Bench::new(settings);
+    bench.submit(new_write("POST", 1, 7));
+    bench.attempted(own(1), 1, broken());
+    bench.wait(20_000);
+    let copy = WriteId { log: log(2), n: 1 };
+    let mut items = vec![item(log(2), 1, 0)];
+    items[0].facts = new_write("POST", 1, 7).facts;
+    assert_eq!(attempts(&bench.hear("b", Message::Page(page_of(log(2), "b", items)))).len(), 0, "it may be applied");
+    assert_eq!(bench.row(copy).map(|row| row.here), Some(Here::Decided(Fate::Duplicate(own(1)))));
+    for looks in 0..4 {
+        let mut asked = bench.step(order(9, Operation::Discard));
+        for _ in 0..looks {
+            let answers: Vec<Event> = asked.iter().filter_map(|effect| bench.journal_says(effect)).collect();
+            asked = answers.into_iter().flat_map(|answer| bench.step(answer)).collect();
+        }
+        if attempts(&asked).is_empty() {
+            bench.restart();
+            assert!(bench.is_listed(own(1)) || bench.is_listed(copy), "after {looks} answers of the journal");
+        }
+    }
+    let listed = if bench.is_listed(own(1)) { own(1) } else { copy };
+    let operation = if listed == copy { Operation::Resend } else { Operation::Discard };
+    let said = bench.handle(Event::Operator { req: ReqId(19), id: Some(listed), operation });
+    assert_eq!(attempts(&said).iter().map(|attempt| attempt.id).collect::<Vec<_>>(), [copy]);
+    assert!(!bench.is_listed(own(1)) && !bench.is_listed(copy));
+}
+
 #[test]
 fn an_order_is_carried_out_once() {
     let table =
@@ -173,17 +221,62 @@ fn a_late_word_and_an_order_make_one_decision() {
 
 #[test]
 fn what_was_sent_by_order_and_a_probe_found_is_decided_by_that() {
+    for restarts in [false, true] {
+        let mut bench = Bench::new(Settings { has_probe: true, ..settings("a", &["a", "b"]) });
+        bench.submit(new_write("POST", 1, 0));
+        bench.attempted(own(1), 1, broken());
+        bench.handle(Event::Probed { id: own(1), attempt: 1, result: ProbeResult::Nothing });
+        bench.wait(15_000);
+        let said = bench.handle(order(9, Operation::Resend));
+        let mut attempt = attempts(&said)[0].attempt;
+        if restarts {
+            bench.restart();
+            attempt = bench.core.live[&own(1)].attempts;
+        } else {
+            bench.attempted(own(1), attempt, broken());
+        }
+        bench.wait(10_000);
+        let probe = ProbeResult::Applied(answer(201));
+        bench.handle(Event::Probed { id: own(1), attempt, result: probe });
+        assert_eq!(decisions(&bench), [(own(1), Verdict::Applied)], "restarts: {restarts}");
+        assert_eq!(bench.row(own(1)).expect("it stays").here, Here::Decided(Fate::Applied));
+    }
+}
+
+/// It is still nobody's decision that it is void.
+#[test]
+fn what_was_sent_by_order_and_a_probe_does_not_find_stands_in_quarantine_again() {
     let mut bench = Bench::new(Settings { has_probe: true, ..settings("a", &["a", "b"]) });
     bench.submit(new_write("POST", 1, 0));
     bench.attempted(own(1), 1, broken());
     bench.handle(Event::Probed { id: own(1), attempt: 1, result: ProbeResult::Nothing });
     bench.wait(15_000);
-    let said = bench.handle(order(9, Operation::Resend));
-    let attempt = attempts(&said)[0].attempt;
+    let attempt = attempts(&bench.handle(order(9, Operation::Resend)))[0].attempt;
     bench.attempted(own(1), attempt, broken());
-    bench.wait(10_000);
-    let probe = ProbeResult::Applied(answer(201));
-    bench.handle(Event::Probed { id: own(1), attempt, result: probe });
-    assert_eq!(decisions(&bench), [(own(1), Verdict::Applied)]);
-    assert_eq!(bench.row(own(1)).expect("it stays").here, Here::Decided(Fate::Applied));
+    for _ in 0..40 {
+        bench.handle(Event::Probed { id: own(1), attempt, result: ProbeResult::NotFound });
+        bench.wait(500);
+    }
+    assert!(bench.is_listed(own(1)) && bench.core.quarantined.contains_key(&own(1)));
+    assert_eq!(decisions(&bench), []);
+    assert_eq!(attempts(&bench.handle(order(10, Operation::Resend))).len(), 1);
+}
+
+/// Its position is decided long since: nothing but the quarantine would bring it back after a crash.
+#[test]
+fn a_followed_write_that_is_sent_by_order_and_not_taken_is_tried_again_and_not_lost() {
+    let mut bench = Bench::new(Settings { on_divergence: OnDivergence::Quarantine, ..settings("a", &["a", "b"]) });
+    let id = WriteId { log: log(2), n: 1 };
+    bench.hear("b", Message::Page(page(log(2), "b", 1, 1)));
+    bench.attempted(id, 1, answered(404));
+    let resend = |req| Event::Operator { req: ReqId(req), id: Some(id), operation: Operation::Resend };
+    let attempt = attempts(&bench.handle(resend(9)))[0].attempt;
+    assert!(!bench.is_listed(id));
+    bench.attempted(id, attempt, answered(429));
+    assert!(bench.is_listed(id));
+    assert_eq!(attempts(&bench.wait(1_000)).iter().map(|a| a.id).collect::<Vec<_>>(), [id]);
+    bench.attempted(id, attempt + 1, answered(429));
+    bench.restart();
+    assert!(bench.core.quarantined.contains_key(&id));
+    assert_eq!(attempts(&bench.handle(resend(10))).len(), 1);
 }

@@ -291,10 +291,77 @@ fn a_lane_waits_no_longer_for_a_write_that_nobody_could_take() {
     bench.handle(Event::LinkDown { peer: SiteName::new("b") });
     bench.wait(20_000);
     bench.attempted(own(1), 1, never_sent());
-    let mut said = bench.submit(new_write("POST", 1, 0));
-    said.extend(bench.wait(20_000));
+    bench.wait(14_000);
+    bench.submit(new_write("POST", 1, 0));
+    assert!(bench.core.quarantined.is_empty());
+    let said = bench.wait(2_000);
     assert!(bench.core.quarantined.contains_key(&own(1)), "who was given up on may have applied it");
     assert_eq!(attempts(&said).iter().map(|a| a.id).collect::<Vec<_>>(), [own(2)]);
+}
+
+/// What it must come after here does not come: its client has seen it at the site that is away, or it stands behind a gap.
+#[test]
+fn a_lane_waits_no_longer_for_a_write_that_waits_for_another_site() {
+    for gap in [false, true] {
+        let mut bench = bench();
+        let mut write = new_write("POST", 7, 0);
+        if gap {
+            let items = vec![naming(log(3), 1, &[WriteId { log: log(9), n: 9 }]), naming(log(3), 2, &[])];
+            bench.hear("c", Message::Page(page_of(log(3), "c", items)));
+            bench.attempted(WriteId { log: log(3), n: 2 }, 1, answered(201));
+        } else {
+            write.seen.raise(log(2), 100);
+        }
+        assert_eq!(wishes(&bench.submit(write)), [("b", 1)]);
+        bench.handle(Event::LinkDown { peer: SiteName::new("b") });
+        let said = bench.wait(6_000);
+        assert_eq!((revokes(&said), attempts(&said).len()), (1, usize::from(!gap)), "gap: {gap}");
+        bench.wait(20_000);
+        assert_eq!(bench.core.quarantined.contains_key(&own(1)), gap);
+        assert_eq!(bench.core.lanes.get(&Lane(7)).is_some_and(|lane| lane.holder.is_some()), !gap);
+    }
+}
+
+/// The word has come, and what the outcome comes after is of a site that is away.
+#[test]
+fn a_lane_waits_no_longer_for_what_an_outcome_comes_after() {
+    let mut bench = bench();
+    bench.submit(new_write("POST", 1, 0));
+    bench.wait(800);
+    bench.attempted(own(1), 1, never_sent());
+    let mut after = After::new();
+    after.add_id(WriteId { log: log(3), n: 1 });
+    assert!(!is_answered(&word(&mut bench, done(after.clone()))));
+    bench.wait(20_000);
+    assert!(bench.core.quarantined.contains_key(&own(1)));
+    // The other site comes back, and the word is repeated.
+    bench.hear("c", Message::Page(page(log(3), "c", 1, 1)));
+    bench.attempted(WriteId { log: log(3), n: 1 }, 1, answered(201));
+    let said = word(&mut bench, done(after));
+    assert_eq!(attempts(&said).len(), 1, "a decision of its own");
+    assert!(bench.core.quarantined.is_empty());
+}
+
+/// As after an answer that says so.
+#[test]
+fn a_queued_write_that_never_got_to_the_service_is_queued_again() {
+    let mut settings = settings("a", &["a", "b"]);
+    settings.order = ["a", "b"].map(SiteName::new).to_vec();
+    settings.when_down = WhenDown::Queue;
+    let mut bench = Bench::new(settings);
+    bench.handle(Event::Health { healthy: false });
+    bench.status("b", false, Vec::new());
+    bench.submit(new_write("POST", 1, 0));
+    assert_eq!(wishes(&bench.status("b", true, Vec::new())), [("b", 1)]);
+    bench.wait(800);
+    bench.handle(Event::LinkDown { peer: SiteName::new("b") });
+    assert_eq!(attempts(&bench.handle(Event::Health { healthy: true })).len(), 1);
+    for attempt in 1..4 {
+        bench.attempted(own(1), attempt, never_sent());
+        let said = bench.wait(20_000);
+        assert_eq!(attempts(&said).iter().map(|a| a.attempt).collect::<Vec<_>>(), [attempt + 1]);
+    }
+    assert!(bench.core.quarantined.is_empty());
 }
 
 fn link_up(peer: &str) -> Event {

@@ -273,7 +273,9 @@ impl<M: Machine> World<M> {
         }
         let settings = &self.plan.settings[0];
         let person = 2 * settings.longest_request_ms + settings.hold_ms;
-        self.after(person, Ev::Operator);
+        if !self.orders_early() {
+            self.after(person, Ev::Operator);
+        }
         self.after(1_000, Ev::CheckQuiet);
     }
 }

@@ -1,4 +1,4 @@
-//! The person who looks after the fleet once it has healed.
+//! The person who looks after the fleet: once it has healed, in some seeds before.
 use std::collections::BTreeSet;
 
 use holdfast::journal::QuarantineReason;
@@ -13,6 +13,10 @@ use super::world::{Ev, World};
 const DECISION: u64 = 1 << 40;
 
 impl<M: Machine> World<M> {
+    pub fn orders_early(&self) -> bool {
+        self.plan.operator && self.plan.orders_early
+    }
+
     /// Has the services' own records at hand: settles what one site can settle, at the latest when no more fits into
     /// quarantine, and resumes what stopped.
     pub fn operator(&mut self) {

@@ -163,6 +163,8 @@ pub struct Plan {
     pub refused: u64,
     /// After healing a person settles the quarantine with what the services hold.
     pub operator: bool,
+    /// And before, while everything goes wrong.
+    pub orders_early: bool,
     pub control_off: bool,
     /// The journal is the product's own, in SQLite on a disk that loses power, and not in maps.
     pub sqlite: bool,
@@ -240,6 +242,7 @@ impl Plan {
             try_ms: rng.range(300, 1_500).min(settings[0].longest_request_ms),
             refused: rng.pick(&[0, 5, 10, 20]),
             operator: rng.chance(500),
+            orders_early: extra.chance(300),
             control_off: rng.chance(100),
             sqlite: false,
             short_ttl,

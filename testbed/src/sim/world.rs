@@ -160,6 +160,9 @@ impl<M: Machine> World<M> {
             let delay = self.rng.range(100, 2_000);
             self.after(delay, Ev::ClientNext { client });
         }
+        if self.orders_early() {
+            self.after(5_000, Ev::Operator);
+        }
         self.expect_fault(0);
         self.expect_restore();
     }
