@@ -103,10 +103,11 @@ impl Row {
         let outcome = self.outcome.clone()?;
         Some(Item { position, chain, id: self.id, facts: self.facts.clone(), outcome, decides: self.decides, request })
     }
-    /// Settled as undecided, and never sent to this replica: a decision will follow at a later position.
+    /// Settled as undecided: a decision will follow at a later position. Who names such a write by id has seen it applied, so it
+    /// does, whatever this replica knows of it.
     pub fn awaits_decision(&self) -> bool {
-        let skipped = matches!(self.here, Here::Untouched | Here::Decided(Fate::Skipped));
-        skipped && self.outcome.as_ref().is_some_and(|outcome| outcome.verdict == Verdict::Undecided)
+        let open = matches!(self.here, Here::Untouched | Here::Decided(Fate::Skipped | Fate::Quarantined(_)));
+        open && self.outcome.as_ref().is_some_and(|outcome| outcome.verdict == Verdict::Undecided)
     }
     /// Nothing is left to be done with it at this site but to keep it for answers and peers.
     pub fn is_final(&self) -> bool {

@@ -231,7 +231,8 @@ impl Write {
     /// As [`Row::awaits_decision`]; also while a person's order is carried out, which may make the decision: what names the write
     /// must not be applied before it (G3).
     pub fn awaits_decision(&self) -> bool {
-        let decided = matches!(&self.stage, Stage::Decided(fate) if *fate != Fate::Skipped);
+        let decided =
+            matches!(&self.stage, Stage::Decided(fate) if !matches!(fate, Fate::Skipped | Fate::Quarantined(_)));
         !decided && self.outcome.as_ref().is_some_and(|outcome| outcome.verdict == Verdict::Undecided)
     }
 

@@ -243,6 +243,29 @@ fn what_was_sent_by_order_and_a_probe_found_is_decided_by_that() {
     }
 }
 
+/// Seed 62207: sent for nothing by order it counted as decided, what names it was applied here, and the decision of the next
+/// order came after that: no other site could follow.
+#[test]
+fn what_names_an_undecided_write_waits_for_its_decision_whatever_this_replica_knows() {
+    for restarts in [false, true] {
+        let mut bench = with_an_undecided_write();
+        if restarts {
+            bench.restart();
+            bench.handle(Event::LinkUp { peer: crate::model::SiteName::new("b") });
+        }
+        let mut naming = item(log(2), 1, 0);
+        naming.facts.lane = crate::model::Lane(8);
+        naming.outcome.after.add_id(own(1));
+        assert_eq!(attempts(&bench.hear("b", Message::Page(page_of(log(2), "b", vec![naming.clone()])))).len(), 0);
+        let outcome = crate::model::Outcome { answer: Some(answer(201)), ..item(log(1), 1, 0).outcome };
+        let word = WishWord::Done { outcome, pages: Vec::new() };
+        let said = bench.hear("b", Message::Word { id: own(1), attempt: 1, word });
+        assert_eq!(decisions(&bench), [(own(1), Verdict::Applied)]);
+        assert_eq!(attempts(&said).iter().map(|attempt| attempt.id).collect::<Vec<_>>(), [naming.id]);
+        assert!(bench.core.quarantined.contains_key(&own(1)), "what this replica did a person has to say");
+    }
+}
+
 /// It is still nobody's decision that it is void.
 #[test]
 fn what_was_sent_by_order_and_a_probe_does_not_find_stands_in_quarantine_again() {
