@@ -77,7 +77,7 @@ fn every_planted_error_is_found() {
         };
         // Seldom enough for none among the first.
         let seeds = match planted {
-            Planted::InCore(Bug::KeyExpiresWhileOpen) => 6_001..=8_000,
+            Planted::InCore(Bug::KeyExpiresWhileOpen | Bug::ProbeBelievedEarly) => 7_001..=9_000,
             _ => 1..=2_000,
         };
         let found = first_to_find(planted, seeds, expected);
