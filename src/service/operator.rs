@@ -132,8 +132,14 @@ impl Core {
         let id = found.row.id;
         let decision = decision_of(id);
         let before = !rows.is_empty() || self.live.contains_key(&decision) || self.recently_final.contains(&decision);
+        let mut ordered = false;
         if let Some(write) = self.live.get(&id) {
             found.row = write.row();
+            ordered = !by_person && write.role == Role::Ordered && !matches!(write.stage, Stage::Decided(_));
+        }
+        if ordered && verdict == Verdict::Void {
+            // A person is having it sent here: what comes of that is the decision.
+            return;
         }
         let fate = match (&found.row.here, verdict) {
             (Here::Decided(Fate::Quarantined(_)) | Here::Sending { .. }, Verdict::Applied) if by_person => {
@@ -141,6 +147,8 @@ impl Core {
             }
             (Here::Decided(Fate::Quarantined(_)), Verdict::Void) if by_person => Fate::Void,
             (Here::Decided(fate), _) => fate.clone(),
+            // What this replica does with it is for that order to say, and no second time by the decision (G2).
+            _ if ordered => Fate::Quarantined(QuarantineReason::UnknownOutcome),
             (Here::Untouched | Here::Sending { .. }, _) => Fate::Skipped,
         };
         if verdict == Verdict::Void {

@@ -266,6 +266,40 @@ fn what_names_an_undecided_write_waits_for_its_decision_whatever_this_replica_kn
     }
 }
 
+/// Seed 12479: the late word of another site asked the journal for a decision, and meanwhile a person had the write sent.
+#[test]
+fn a_late_word_does_not_take_a_write_from_the_order_that_sends_it() {
+    let mut settings = settings("a", &["a", "b"]);
+    settings.order = ["b", "a"].map(crate::model::SiteName::new).to_vec();
+    let mut bench = Bench::new(settings);
+    bench.handle(Event::Health { healthy: false });
+    bench.submit(new_write("POST", 1, 0));
+    bench.wait(20_000);
+    bench.handle(Event::Health { healthy: true });
+    assert_eq!(bench.row(own(1)).map(|row| row.here), Some(Here::Decided(Fate::Skipped)));
+    let outcome = crate::model::Outcome { answer: Some(answer(201)), ..item(log(1), 1, 0).outcome };
+    let word = Message::Word { id: own(1), attempt: 1, word: WishWord::Done { outcome, pages: Vec::new() } };
+    let mut asked = bench.step(Event::Message { from: crate::model::SiteName::new("b"), message: word });
+    while !asked.iter().any(|effect| matches!(effect, Effect::Find { find: Find::Id(id), .. } if *id != own(1))) {
+        assert!(!asked.is_empty(), "the journal is asked whether there is a decision");
+        let answers: Vec<Event> = asked.iter().filter_map(|effect| bench.journal_says(effect)).collect();
+        asked = answers.into_iter().flat_map(|answer| bench.step(answer)).collect();
+    }
+    let attempt = attempts(&bench.handle(order(9, Operation::Resend)))[0].attempt;
+    let answers: Vec<Event> = asked.iter().filter_map(|effect| bench.journal_says(effect)).collect();
+    let said: Vec<Effect> = answers.into_iter().flat_map(|answer| bench.handle(answer)).collect();
+    assert_eq!((decisions(&bench), attempts(&said).len()), (vec![(own(1), Verdict::Applied)], 0));
+    let said = bench.attempted(own(1), attempt, answered(201));
+    assert_eq!(attempts(&said).len(), 0, "once");
+    assert_eq!(bench.row(own(1)).map(|row| row.here), Some(Here::Decided(Fate::Applied)));
+    assert_eq!(decisions(&bench).len(), 1);
+    assert_eq!(
+        attempts(&bench.submit(new_write("POST", 1, 0))).len() + attempts(&bench.wait(900)).len(),
+        1,
+        "its lane is free"
+    );
+}
+
 /// It is still nobody's decision that it is void.
 #[test]
 fn what_was_sent_by_order_and_a_probe_does_not_find_stands_in_quarantine_again() {
