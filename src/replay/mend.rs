@@ -170,7 +170,8 @@ impl Core {
         if self.live.contains_key(&id) {
             return;
         }
-        if let Some(entry) = quarantined.filter(|_| !is_decided) {
+        if let Some(entry) = quarantined {
+            // Also where its position was decided long since: until now the broken record itself kept it there (G1).
             self.stays_in_quarantine(cx, entry, position);
         } else if changed_nothing {
             self.position_decided(cx, log, position);

@@ -110,6 +110,25 @@ fn what_was_begun_here_waits_for_a_person_with_its_request() {
     assert_eq!(attempts(&said).iter().map(|attempt| attempt.id).collect::<Vec<_>>(), [B(1)]);
 }
 
+/// Seed 40353: sent again by order, its position decided long since, it broke on its way. Mended, it was nowhere after the next start.
+#[test]
+fn what_was_on_its_way_by_order_stays_in_quarantine_when_it_is_mended() {
+    let mut bench = Bench::new(Settings { on_divergence: OnDivergence::Quarantine, ..settings("a", &["a", "b", "c"]) });
+    bench.hear("b", Message::Page(page(log(2), "b", 1, 3)));
+    for (n, status) in [(1, 404), (2, 201), (3, 201)] {
+        bench.attempted(B(n), 1, answered(status));
+    }
+    let order = |req, operation| Event::Operator { req: ReqId(req), id: Some(B(1)), operation };
+    assert_eq!(attempts(&bench.handle(order(8, Operation::Resend))).len(), 1);
+    assert!(!bench.is_listed(B(1)));
+    begin_again(&mut bench, log(2), &[1]);
+    bench.wait(1_000);
+    bench.hear("b", again(1, 3));
+    bench.restart();
+    assert!(bench.is_listed(B(1)));
+    assert_eq!(attempts(&bench.handle(order(9, Operation::Resend))).len(), 1);
+}
+
 /// A client asks again with its key, and the journal cannot tell what it was answered.
 #[test]
 fn a_look_up_that_meets_a_broken_record_goes_on_when_it_is_there_again() {
