@@ -4,7 +4,7 @@ use std::sync::Arc;
 use super::core::{Core, Cx, Work};
 use super::outcome::Class;
 use super::write::{Role, Stage, Write};
-use super::{Effect, Find, Found, Looking, Message, Operation, Reply, ReqId, WishWord};
+use super::{Bug, Effect, Find, Found, Looking, Message, Operation, Reply, ReqId, WishWord};
 use crate::journal::{Fate, Here, Op, Origin, QuarantineReason, Quarantined};
 use crate::mirror::{decided_by, decision_of};
 use crate::model::{After, Answer, Outcome, Verdict, WriteId};
@@ -34,7 +34,7 @@ impl Core {
             self.choose(cx);
             return cx.reply(req, Reply::Done);
         };
-        if self.releasing.contains(&id) {
+        if self.is_ordered(id) {
             return cx.reply(req, Reply::Rejected { why: format!("what was ordered for {id} is on its way") });
         }
         if !self.quarantined.contains_key(&id) {
@@ -86,6 +86,19 @@ impl Core {
             }
         }
         cx.reply(req, Reply::Done);
+    }
+
+    /// An order is under way until it is carried out: a contrary one meanwhile, of the same write or of its decision, would be
+    /// carried out too (G2, G5).
+    fn is_ordered(&self, id: WriteId) -> bool {
+        let of_this = |other: WriteId| decided_by(other) == decided_by(id);
+        let is_asked_for = |looking: &Looking| match looking {
+            Looking::Operator { id: other, .. } => of_this(*other),
+            Looking::Late(late) => late.by_person && of_this(late.found.row.id),
+            _ => false,
+        };
+        let asked = || self.looking.values().any(is_asked_for) && !self.bug(Bug::ContraryOrders);
+        self.releasing.contains(&id) || asked()
     }
 
     /// A write can stand in quarantine twice, as itself and as what its origin decided late. Sent for both, it would be applied

@@ -110,6 +110,14 @@ pub enum Bug {
     NumberReusedAfterRestore,
     /// A broken record that is fetched again counts as one of which nothing was begun here.
     BrokenTakenForNew,
+    /// Of two orders about one write at once both are carried out.
+    ContraryOrders,
+    /// What is decided here beyond an open position is sent after that position too.
+    GapsWaitedFor,
+    /// A late word is made a decision of before what it comes after is here.
+    LateWordAtOnce,
+    /// What comes after a write that was applied ahead of its position does not name it.
+    AheadNotNamed,
 }
 
 impl Settings {

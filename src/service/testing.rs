@@ -200,6 +200,12 @@ impl Bench {
         self.journal.break_at(&self.group, log, position);
     }
 
+    /// The journal answers what it was asked, and what that led to; what it is asked then it does not answer yet.
+    pub fn journal_answers(&mut self, asked: &[Effect]) -> Vec<Effect> {
+        let answers: Vec<Event> = asked.iter().filter_map(|effect| self.journal_says(effect)).collect();
+        answers.into_iter().flat_map(|answer| self.step(answer)).collect()
+    }
+
     /// What the journal holds of a write.
     pub fn row(&self, id: WriteId) -> Option<Row> {
         self.journal.find(&self.group, Find::Id(id)).into_iter().next().map(|found| found.row)

@@ -119,8 +119,7 @@ fn a_copy_of_what_a_person_discarded_is_not_lost() {
     for looks in 0..4 {
         let mut asked = bench.step(order(9, Operation::Discard));
         for _ in 0..looks {
-            let answers: Vec<Event> = asked.iter().filter_map(|effect| bench.journal_says(effect)).collect();
-            asked = answers.into_iter().flat_map(|answer| bench.step(answer)).collect();
+            asked = bench.journal_answers(&asked);
         }
         if attempts(&asked).is_empty() {
             bench.restart();
@@ -154,18 +153,34 @@ fn an_order_is_carried_out_once() {
     }
 }
 
-/// Both find it in quarantine, and neither finds a decision in the journal.
+/// The second comes before the journal has told the first one all that it was asked, once and again.
 #[test]
-fn of_two_orders_at_once_one_makes_the_decision() {
-    let mut bench = with_an_undecided_write();
-    let mut asked: Vec<Effect> =
-        [9, 10].into_iter().flat_map(|req| bench.step(order(req, Operation::Applied))).collect();
-    for _ in 0..2 {
+fn of_two_orders_at_once_the_first_is_carried_out() {
+    let orders = [Operation::Applied, Operation::Discard, Operation::Resend];
+    let pairs = orders.into_iter().flat_map(|first| orders.map(|second| (first, second)));
+    for ((first, second), answers) in pairs.flat_map(|pair| [(pair, 0), (pair, 1)]) {
+        if answers == 1 && first == Operation::Resend {
+            // It is on its way to the service by then.
+            continue;
+        }
+        let mut bench = with_an_undecided_write();
+        let mut asked = bench.step(order(9, first));
+        for _ in 0..answers {
+            asked = bench.journal_answers(&asked);
+        }
+        let said = bench.handle(order(10, second));
+        assert!(is_rejected(&said, 10), "{first:?}, then {second:?} after {answers} answers");
         let answers: Vec<Event> = asked.iter().filter_map(|effect| bench.journal_says(effect)).collect();
-        assert_eq!(answers.len(), 2);
-        asked = answers.into_iter().flat_map(|answer| bench.step(answer)).collect();
+        let said: Vec<Effect> = answers.into_iter().flat_map(|answer| bench.handle(answer)).collect();
+        let sent = attempts(&said).len();
+        assert_eq!(sent, usize::from(first == Operation::Resend));
+        if sent == 1 {
+            bench.attempted(own(1), 2, answered(201));
+        }
+        let verdict = if first == Operation::Discard { Verdict::Void } else { Verdict::Applied };
+        assert_eq!(decisions(&bench), [(own(1), verdict)]);
+        assert_eq!(attempts(&bench.submit(new_write("POST", 1, 0))).len(), 1, "its lane is free");
     }
-    assert_eq!(decisions(&bench), [(own(1), Verdict::Applied)]);
 }
 
 #[test]
@@ -282,8 +297,7 @@ fn a_late_word_does_not_take_a_write_from_the_order_that_sends_it() {
     let mut asked = bench.step(Event::Message { from: crate::model::SiteName::new("b"), message: word });
     while !asked.iter().any(|effect| matches!(effect, Effect::Find { find: Find::Id(id), .. } if *id != own(1))) {
         assert!(!asked.is_empty(), "the journal is asked whether there is a decision");
-        let answers: Vec<Event> = asked.iter().filter_map(|effect| bench.journal_says(effect)).collect();
-        asked = answers.into_iter().flat_map(|answer| bench.step(answer)).collect();
+        asked = bench.journal_answers(&asked);
     }
     let attempt = attempts(&bench.handle(order(9, Operation::Resend)))[0].attempt;
     let answers: Vec<Event> = asked.iter().filter_map(|effect| bench.journal_says(effect)).collect();
