@@ -2,7 +2,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::model::{After, LogId, WriteId};
+use crate::model::{After, LogId, Stretch, WriteId};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SeenError {
@@ -12,21 +12,34 @@ pub enum SeenError {
     Format,
 }
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const LOG_BYTES: usize = 20;
 /// More series than any fleet shows one client; beyond it the token is not ours.
 const ENTRIES_MAX: usize = 512;
 
-/// Version, count of positions, positions (log, position), then ids (log, n). Little-endian, fixed width: nothing to trust.
+const ENTRY_BYTES: usize = LOG_BYTES + 8;
+const HEAD_BYTES: usize = 5;
+
+/// Version, counts of positions and of stretches, positions (log, position), stretches (two entries: log, first; log, last), then
+/// ids (log, n). Little-endian, fixed width: nothing to trust.
 pub fn encode(after: &After) -> String {
     let positions = &after.positions()[..after.positions().len().min(ENTRIES_MAX)];
-    let mut bytes = Vec::with_capacity(3 + (positions.len() + after.ids().len()) * (LOG_BYTES + 8));
+    let room = ENTRIES_MAX - positions.len();
+    let stretches = &after.beyond()[..after.beyond().len().min(room / 2)];
+    let ids = &after.ids()[..after.ids().len().min(room - 2 * stretches.len())];
+    let entries = positions.len() + 2 * stretches.len() + ids.len();
+    let mut bytes = Vec::with_capacity(HEAD_BYTES + entries * ENTRY_BYTES);
     bytes.push(VERSION);
     bytes.extend_from_slice(&(positions.len() as u16).to_le_bytes());
+    bytes.extend_from_slice(&(stretches.len() as u16).to_le_bytes());
     for &(log, position) in positions {
         push(&mut bytes, log, position);
     }
-    for id in after.ids().iter().take(ENTRIES_MAX - positions.len()) {
+    for stretch in stretches {
+        push(&mut bytes, stretch.log, stretch.first);
+        push(&mut bytes, stretch.log, stretch.last);
+    }
+    for id in ids {
         push(&mut bytes, id.log, id.n);
     }
     URL_SAFE_NO_PAD.encode(bytes)
@@ -40,28 +53,40 @@ fn push(bytes: &mut Vec<u8>, log: LogId, number: u64) {
 
 /// Reads what a client sent; anything that [`encode`] would not have written is refused.
 pub fn decode(token: &[u8]) -> Result<After, SeenError> {
-    if token.len() > (3 + ENTRIES_MAX * (LOG_BYTES + 8)).div_ceil(3) * 4 {
+    if token.len() > (HEAD_BYTES + ENTRIES_MAX * ENTRY_BYTES).div_ceil(3) * 4 {
         return Err(SeenError::Format);
     }
     let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| SeenError::Encoding)?;
-    let [VERSION, low, high, entries @ ..] = bytes.as_slice() else { return Err(SeenError::Format) };
-    let positions = usize::from(u16::from_le_bytes([*low, *high]));
-    if entries.len() % (LOG_BYTES + 8) != 0 || positions > entries.len() / (LOG_BYTES + 8) {
+    let [VERSION, p0, p1, s0, s1, entries @ ..] = bytes.as_slice() else { return Err(SeenError::Format) };
+    let count = |low: u8, high: u8| usize::from(u16::from_le_bytes([low, high]));
+    let (positions, stretches) = (count(*p0, *p1), count(*s0, *s1));
+    let numbered = |count: usize| count * ENTRY_BYTES;
+    if entries.len() % ENTRY_BYTES != 0 || entries.len() < numbered(positions) + numbered(2 * stretches) {
         return Err(SeenError::Format);
     }
+    let (positions, entries) = entries.split_at(numbered(positions));
+    let (stretches, ids) = entries.split_at(numbered(2 * stretches));
     let mut after = After::new();
-    for (i, entry) in entries.chunks_exact(LOG_BYTES + 8).enumerate() {
-        let store = entry[..16].try_into().expect("16 bytes");
-        let incarnation = u32::from_le_bytes(entry[16..20].try_into().expect("4 bytes"));
-        let number = u64::from_le_bytes(entry[20..].try_into().expect("8 bytes"));
-        let log = LogId { store, incarnation };
-        if i < positions {
-            after.raise(log, number);
-        } else {
-            after.add_id(WriteId { log, n: number });
+    for (log, position) in positions.chunks_exact(ENTRY_BYTES).map(read) {
+        after.raise(log, position);
+    }
+    for pair in stretches.chunks_exact(2 * ENTRY_BYTES) {
+        let ((log, first), (other, last)) = (read(&pair[..ENTRY_BYTES]), read(&pair[ENTRY_BYTES..]));
+        if log != other || first == 0 || first > last || last == u64::MAX {
+            return Err(SeenError::Format);
         }
+        after.add_stretch(Stretch { log, first, last });
+    }
+    for (log, n) in ids.chunks_exact(ENTRY_BYTES).map(read) {
+        after.add_id(WriteId { log, n });
     }
     Ok(after)
+}
+
+fn read(entry: &[u8]) -> (LogId, u64) {
+    let store = entry[..16].try_into().expect("16 bytes");
+    let incarnation = u32::from_le_bytes(entry[16..20].try_into().expect("4 bytes"));
+    (LogId { store, incarnation }, u64::from_le_bytes(entry[20..].try_into().expect("8 bytes")))
 }
 
 #[cfg(test)]
@@ -75,15 +100,17 @@ mod tests {
         assert_eq!(decode(encode(&after).as_bytes()), Ok(after.clone()));
         after.raise(log(3), 9);
         after.raise(log(1), u64::MAX);
+        after.add_stretch(Stretch { log: log(2), first: 4, last: 6 });
         after.add_id(WriteId { log: log(2), n: 5 });
         let token = encode(&after);
         assert_eq!(decode(token.as_bytes()), Ok(after));
         for (bad, error) in [
             ("", SeenError::Format),
             ("?", SeenError::Encoding),
-            ("AgAA", SeenError::Format),
-            ("AQEA", SeenError::Format),
-            ("AQAAAA", SeenError::Format),
+            ("AQAAAAA", SeenError::Format),
+            ("AgEAAAA", SeenError::Format),
+            ("AgAAAQA", SeenError::Format),
+            ("AgAAAAAA", SeenError::Format),
             (&token[..token.len() - 4], SeenError::Format),
             (&"A".repeat(100_000), SeenError::Format),
         ] {

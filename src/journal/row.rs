@@ -203,7 +203,7 @@ impl Op {
             Op::Request(_, request) => 64 + request.weight(),
             Op::Row(row) => {
                 let outcome = row.outcome.as_ref();
-                let after = outcome.map_or(0, |o| o.after.positions().len() * 28 + o.after.ids().len() * 28);
+                let after = outcome.map_or(0, |o| o.after.weight());
                 512 + after + outcome.and_then(|o| o.answer.as_ref()).map_or(0, |answer| answer.weight())
             }
             Op::Quarantine(quarantined) => 128 + quarantined.detail.len(),

@@ -313,7 +313,7 @@ fn weight_of_page(page: &Page) -> usize {
 fn weight(message: &Message) -> usize {
     let pages = |pages: &[Page]| pages.iter().map(weight_of_page).sum::<usize>();
     128 + match message {
-        Message::Status(status) => 96 * status.cursors.len(),
+        Message::Status(status) => 96 * status.cursors.len() + 28 * status.missing.len(),
         Message::Page(page) => weight_of_page(page),
         Message::Wish(wish) => 256 + wish.request.weight() + pages(&wish.pages),
         Message::Word { word: WishWord::Done { outcome, pages: ahead }, .. } => {
@@ -322,6 +322,7 @@ fn weight(message: &Message) -> usize {
         Message::Reply { known: crate::service::Known::Recorded { answer: Some(answer), .. }, .. } => answer.weight(),
         Message::Revoke { .. } | Message::Word { .. } => 0,
         Message::Again(page) => weight_of_page(page),
+        Message::Ahead { item, .. } => item.weight(),
         Message::Question { .. } | Message::Reply { .. } => 0,
     }
 }

@@ -4,6 +4,7 @@
 //! want them, and the wishes it has out. Promises that a position is durable before anyone is told of it (G1), and that a wish
 //! given up is owed a revocation until its target has answered. After a crash, wishes that were out are revoked; the word that
 //! comes back decides.
+mod pending;
 mod series;
 mod settle;
 mod ship;
@@ -11,3 +12,4 @@ mod wish;
 
 pub use series::Series;
 pub(crate) use settle::{DECISION, decided_by, decision_of, is_decision};
+pub(crate) use ship::RESEND_MS;

@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::journal::SeriesMeta;
-use crate::model::{Chain, Item, LogId, SiteName};
+use crate::model::{Chain, Item, LogId, SiteName, Stretch};
 
 /// Newest items kept in memory for peers and for the follower, in bytes; older ones are read from the journal.
 const TAIL_BYTES_MAX: usize = 8 << 20;
@@ -93,9 +93,22 @@ impl Series {
         position <= self.decided || self.decided_beyond.contains(&position)
     }
 
-    /// The highest position that is decided here: what `after` names.
-    pub fn highest_decided(&self) -> u64 {
-        self.decided_beyond.last().copied().unwrap_or(self.decided)
+    /// What is decided here beyond [`Series::decided`], as stretches from first to last.
+    pub fn beyond(&self) -> impl Iterator<Item = Stretch> + '_ {
+        let mut positions = self.decided_beyond.iter().copied().peekable();
+        std::iter::from_fn(move || {
+            let first = positions.next()?;
+            let mut last = first;
+            while let Some(next) = positions.next_if_eq(&(last + 1)) {
+                last = next;
+            }
+            Some(Stretch { log: self.log, first, last })
+        })
+    }
+
+    /// The first position of a stretch that is not decided here.
+    pub fn first_undecided(&self, first: u64, last: u64) -> Option<u64> {
+        (first.max(self.decided + 1)..=last).find(|position| !self.decided_beyond.contains(position))
     }
 
     /// Returns whether [`Series::decided`] advanced.
@@ -172,15 +185,19 @@ mod tests {
     }
 
     #[test]
-    fn decided_advances_only_without_a_gap_and_the_highest_counts_for_after() {
+    fn decided_advances_only_without_a_gap_and_the_stretches_beyond_are_known() {
         let mut s = series();
-        (1..=5).for_each(|p| s.append(item(p), 0));
-        assert!(!s.mark_decided(3));
-        assert_eq!((s.decided, s.highest_decided(), s.is_decided(3), s.is_decided(2)), (0, 3, true, false));
+        (1..=7).for_each(|p| s.append(item(p), 0));
+        [3, 6, 7].into_iter().for_each(|position| assert!(!s.mark_decided(position)));
+        let stretch = |first, last| Stretch { log: s.log, first, last };
+        assert_eq!((s.decided, s.is_decided(3), s.is_decided(2)), (0, true, false));
+        assert_eq!(s.beyond().collect::<Vec<_>>(), [stretch(3, 3), stretch(6, 7)]);
+        let first = |first, last| s.first_undecided(first, last);
+        assert_eq!([first(1, 3), first(3, 3), first(3, 7), first(6, 7)], [Some(1), None, Some(4), None]);
         assert!(s.mark_decided(1));
         assert!(s.mark_decided(2));
         assert!(!s.mark_decided(2));
-        assert_eq!((s.decided, s.highest_decided()), (3, 3));
+        assert_eq!((s.decided, s.beyond().count(), s.first_undecided(1, 3)), (3, 1, None));
     }
 
     #[test]

@@ -127,7 +127,7 @@ impl Core {
             self.draining = None;
             self.work.push_back(Work::Drain);
         }
-        self.retry_pending(cx);
+        self.pending_due = true;
         self.ship(cx, self.own);
     }
 

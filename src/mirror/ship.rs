@@ -2,15 +2,15 @@
 use std::sync::Arc;
 
 use crate::mirror::Series;
-use crate::model::{After, Item, LogId, SiteName};
+use crate::model::{After, Item, LogId, SiteName, WriteId};
 use crate::service::core::{Core, Cx, Timer, Work};
 use crate::service::peer::PeerCursor;
 use crate::service::{Cursor, Effect, Message, Note, Page, Status};
 
 /// Pages under way to one peer for one series.
 const PAGES_UNDER_WAY: u64 = 4;
-/// A page that was not confirmed for so long was lost.
-const RESEND_MS: u64 = 1_500;
+/// A page that was not confirmed for so long was lost; so was a word, and what was asked for.
+pub(crate) const RESEND_MS: u64 = 1_500;
 const STATUS_EVERY_MS: u64 = 500;
 /// Changes are gathered for so long before peers hear of them.
 const STATUS_SOON_MS: u64 = 10;
@@ -77,7 +77,7 @@ impl Core {
         let cursors = self.peers.get(to).map(|p| &p.cursors);
         let (mut items_left, mut bytes_left) = (self.settings.limits.page_items, self.settings.limits.page_bytes);
         let mut pages = Vec::new();
-        for &(log, position) in after.positions() {
+        for (log, position) in after.lasts() {
             let Some(series) = self.series.get(&log).filter(|s| s.site != *to) else { continue };
             let from = cursors.and_then(|c| c.get(&log)).map_or(0, |c| c.sent.max(c.received));
             if from >= position {
@@ -104,7 +104,7 @@ impl Core {
         if status.count <= peer.status_count {
             return;
         }
-        peer.status_count = status.count;
+        (peer.status_count, peer.log) = (status.count, Some(status.log));
         self.compare_ages(cx, &from, &status);
         let is_remembered = self.is_remembered(&status);
         let Some(peer) = self.peers.get_mut(&from) else { return };
@@ -117,8 +117,11 @@ impl Core {
             }
         }
         let owes = !self.words_owed.is_empty() || !self.wishes_out.is_empty();
-        if owes && cx.ms() >= self.words_said_ms + RESEND_MS {
-            self.words_said_ms = cx.ms();
+        if let Some(peer) = self.peers.get_mut(&from)
+            && owes
+            && cx.ms() >= peer.words_said_ms + RESEND_MS
+        {
+            peer.words_said_ms = cx.ms();
             self.say_owed_words(cx, &from);
             self.say_revocations_again(cx, &from);
         }
@@ -127,6 +130,7 @@ impl Core {
         for log in logs {
             self.ship_to(cx, &from, log);
         }
+        self.tell_ahead(cx, &from, &status.missing);
         if is_remembered {
             self.has_spoken(cx, &from);
         }
@@ -214,16 +218,17 @@ impl Core {
         self.choose(cx);
         let peers: Vec<SiteName> = self.peers.iter().filter(|(_, p)| p.linked).map(|(s, _)| s.clone()).collect();
         let asks_again = !self.is_held() && self.mending.is_due(cx.ms());
+        let missing = self.ask_ahead(cx);
         for peer in peers {
-            self.say_status_with(cx, peer, asks_again);
+            self.say_status_with(cx, peer, asks_again, missing.clone());
         }
     }
 
     pub(crate) fn say_status_to(&mut self, cx: &mut Cx, to: SiteName) {
-        self.say_status_with(cx, to, false);
+        self.say_status_with(cx, to, false, Vec::new());
     }
 
-    fn say_status_with(&mut self, cx: &mut Cx, to: SiteName, asks_again: bool) {
+    fn say_status_with(&mut self, cx: &mut Cx, to: SiteName, asks_again: bool, missing: Vec<WriteId>) {
         self.statuses_said += 1;
         let state = self.state_to_say(cx);
         let held = self.is_held();
@@ -244,6 +249,7 @@ impl Core {
             healthy: self.healthy && self.stopped.is_none(),
             lag_ms: self.lag_ms(cx.ms()),
             cursors: cursors.collect(),
+            missing,
         };
         cx.out.push(Effect::Send { to, message: Message::Status(status) });
     }

@@ -5,9 +5,6 @@ use crate::service::core::{Core, Cx, Work};
 use crate::service::write::{Role, Stage};
 use crate::service::{Bug, Effect, Find, Found, Looking, Message, Reply, Wish, WishWord};
 
-/// In [`Core::named`]: its position is stored here.
-const FOUND: u64 = u64::MAX;
-
 impl Core {
     /// Ships the write to a site for it to decide. Holds its lane here until settled or passed.
     pub(crate) fn wish(&mut self, cx: &mut Cx, id: WriteId, site: SiteName) {
@@ -180,7 +177,7 @@ impl Core {
             let pass_at_ms = *write.pass_at_ms.get_or_insert(now + give_up);
             self.pending.insert(id);
             self.wake_write_at(pass_at_ms.max(now), id);
-            self.try_pending(cx, id);
+            self.pending_due = true;
         } else if write.role == Role::Own {
             // It is on its way to this replica. Should that turn out never to have got it, the word counts after all.
             write.pending = Some((from, outcome));
@@ -198,64 +195,6 @@ impl Core {
         true
     }
 
-    /// The origin settles an outcome only when it has stored what it comes after (§4).
-    fn try_pending(&mut self, cx: &mut Cx, id: WriteId) {
-        let Some((_, outcome)) = self.live.get(&id).and_then(|w| w.pending.clone()) else { return };
-        // What this site made with an earlier store it may never take.
-        let stored = |&(log, position): &(_, u64)| {
-            self.past.contains(&log) || self.series.get(&log).is_some_and(|s| s.received >= position)
-        };
-        if !outcome.after.positions().iter().all(stored) {
-            return;
-        }
-        // The write that a copy repeats too: what comes next at this site waits for it, and a cut must not hold that up.
-        let repeated = outcome.repeats.filter(|_| outcome.verdict == Verdict::Duplicate);
-        let named = outcome.after.ids().iter().copied().chain(repeated);
-        let missing: Vec<WriteId> = named.filter(|id| !self.has_position(*id)).collect();
-        if missing.is_empty() {
-            self.settle(cx, id, outcome, None);
-        }
-        for other in missing {
-            self.ask_for_position(cx, other);
-        }
-    }
-
-    fn has_position(&self, id: WriteId) -> bool {
-        match self.live.get(&id) {
-            Some(write) => write.position.is_some(),
-            None => {
-                let found = self.named.get(&id) == Some(&FOUND);
-                found || id.log == self.own || self.recently_final.contains(&id)
-            }
-        }
-    }
-
-    /// It may be stored and not taken up yet: the journal knows. Asked again only when more of its series has come.
-    fn ask_for_position(&mut self, cx: &mut Cx, id: WriteId) {
-        let received = self.series.get(&id.log).map_or(0, |s| s.received);
-        if !self.live.contains_key(&id) && self.named.get(&id).is_none_or(|&asked_at| asked_at < received) {
-            self.named.insert(id, received);
-            self.find(cx, Find::Id(id), Looking::Named(id));
-        }
-    }
-
-    pub(crate) fn named_found(&mut self, cx: &mut Cx, id: WriteId, rows: &[Found]) {
-        if rows.iter().any(|found| found.row.id == id && found.row.position.is_some()) {
-            self.named.insert(id, FOUND);
-            self.retry_pending(cx);
-        }
-    }
-
-    /// More of some series is stored.
-    pub(crate) fn retry_pending(&mut self, cx: &mut Cx) {
-        for id in self.pending.clone() {
-            self.try_pending(cx, id);
-        }
-        if self.pending.is_empty() {
-            self.named.clear();
-        }
-    }
-
     /// An outcome came after the write was settled as undecided: the decision follows as a record of its own.
     pub(crate) fn late_word(&mut self, cx: &mut Cx, id: WriteId, outcome: Outcome, rows: Vec<Found>) {
         let Some(found) = rows.into_iter().find(|f| f.row.id == id) else { return };
@@ -266,6 +205,13 @@ impl Core {
         let sent_here = found.row.here != Here::Decided(Fate::Skipped);
         if outcome.verdict != Verdict::Applied && sent_here {
             // That it was refused there says nothing about this replica, which may have applied it.
+            return;
+        }
+        if outcome.verdict == Verdict::Applied
+            && !self.may_come_after(cx, &outcome, &self.stuck())
+            && !self.bug(Bug::LateWordAtOnce)
+        {
+            // The decider owes the word, and says it again.
             return;
         }
         let verdict = if outcome.verdict == Verdict::Applied { Verdict::Applied } else { Verdict::Void };

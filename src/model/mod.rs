@@ -8,7 +8,7 @@ mod ids;
 mod item;
 mod request;
 
-pub use after::After;
+pub use after::{After, Stretch};
 pub use answer::{Answer, Problem, Retry};
 pub use ids::{Chain, Digest, Group, KeyHash, Lane, LogId, ParseWriteIdError, SiteName, WriteId};
 pub use item::{Facts, Item, Outcome, Verdict};

@@ -2,8 +2,8 @@
 use std::sync::Arc;
 
 use crate::journal::{Fate, Here, Origin, QuarantineReason, Row};
-use crate::mirror::{decision_of, is_decision};
-use crate::model::{After, Item, Lane, Outcome, SiteName, Verdict, WriteId};
+use crate::mirror::{decided_by, decision_of, is_decision};
+use crate::model::{After, Item, Lane, Outcome, SiteName, Stretch, Verdict, WriteId};
 use crate::replay::Dependency;
 use crate::service::core::{Core, Cx, Work};
 use crate::service::write::{Role, Stage, Write};
@@ -55,7 +55,12 @@ impl Core {
         if let Some(&(log, position)) = position {
             return Some(Dependency::Position(log, position));
         }
-        after.ids().iter().find(|id| !self.is_decided(**id)).map(|id| Dependency::Id(*id))
+        let beyond = |&Stretch { log, first, last }: &Stretch| match self.series.get(&log) {
+            Some(series) => series.first_undecided(first, last).map(|position| Dependency::Exactly(log, position)),
+            None => Some(Dependency::Exactly(log, first)),
+        };
+        let beyond = after.beyond().iter().find_map(beyond);
+        beyond.or_else(|| after.ids().iter().find(|id| !self.is_decided(**id)).map(|id| Dependency::Id(*id)))
     }
 
     /// Whether this replica has decided all that a client says it has seen (§5).
@@ -71,9 +76,12 @@ impl Core {
             Some(write) => match write.position {
                 Some((position, _)) => self.series.get(&id.log).is_some_and(|s| s.is_decided(position)),
                 // Void here says nothing of a site that was asked after this one.
-                None => matches!(&write.stage, Stage::Decided(fate) if *fate != Fate::Void),
+                None => {
+                    matches!(&write.stage, Stage::Decided(fate) if *fate != Fate::Void || write.is_decided_ahead())
+                }
             },
-            None => self.recently_final.contains(&id),
+            // A decision that others were told of ahead, about what was decided here.
+            None => self.recently_final.contains(&id) || (is_decision(id) && self.words_owed.contains(&decided_by(id))),
         };
         decided || (!is_decision(id) && self.is_decided(decision_of(id)))
     }

@@ -7,7 +7,10 @@ use crate::model::{LogId, WriteId};
 /// Something that must be decided at this replica first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Dependency {
+    /// A series up to this position.
     Position(LogId, u64),
+    /// This position of a series, whatever stands before it.
+    Exactly(LogId, u64),
     Id(WriteId),
 }
 
@@ -21,6 +24,7 @@ impl fmt::Display for Dependency {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Dependency::Position(log, position) => write!(f, "position {position} of {log}"),
+            Dependency::Exactly(log, position) => write!(f, "position {position} of {log} alone"),
             Dependency::Id(id) => write!(f, "{id}"),
         }
     }
@@ -38,6 +42,11 @@ impl Blocked {
         keys.into_iter().flat_map(|k| self.waiting.remove(&k).unwrap_or_default()).collect()
     }
 
+    /// All that waited for this position alone.
+    pub fn decided_exactly(&mut self, log: LogId, position: u64) -> Vec<WriteId> {
+        self.waiting.remove(&Dependency::Exactly(log, position)).unwrap_or_default()
+    }
+
     pub fn decided_id(&mut self, id: WriteId) -> Vec<WriteId> {
         self.waiting.remove(&Dependency::Id(id)).unwrap_or_default()
     }
@@ -45,6 +54,18 @@ impl Blocked {
     /// Whether anybody waits for this write.
     pub fn is_awaited(&self, id: WriteId) -> bool {
         self.waiting.contains_key(&Dependency::Id(id))
+    }
+
+    pub fn awaits_ids(&self) -> bool {
+        self.ids().next().is_some()
+    }
+
+    /// What is waited for by its id.
+    pub fn ids(&self) -> impl Iterator<Item = WriteId> + '_ {
+        self.waiting.keys().rev().map_while(|dependency| match dependency {
+            Dependency::Id(id) => Some(*id),
+            _ => None,
+        })
     }
 
     /// Who waits for what, for people: what is named by its id first, it often holds up all the others.
@@ -66,10 +87,15 @@ mod tests {
         blocked.wait(id(2), Dependency::Position(log(1), 6));
         blocked.wait(id(3), Dependency::Position(log(2), 1));
         blocked.wait(id(4), Dependency::Id(id(7)));
+        blocked.wait(id(5), Dependency::Exactly(log(1), 7));
         assert_eq!(blocked.decided(log(1), 4), []);
         assert_eq!(blocked.decided(log(1), 5), [id(1)]);
         assert_eq!(blocked.decided(log(1), 9), [id(2)]);
+        assert_eq!(blocked.decided_exactly(log(1), 6), []);
+        assert_eq!(blocked.decided_exactly(log(1), 7), [id(5)]);
+        assert_eq!((blocked.awaits_ids(), blocked.ids().collect::<Vec<_>>()), (true, vec![id(7)]));
         assert_eq!(blocked.decided_id(id(7)), [id(4)]);
         assert_eq!(blocked.decided_id(id(7)), []);
+        assert!(!blocked.awaits_ids());
     }
 }

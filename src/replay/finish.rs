@@ -130,7 +130,18 @@ impl Core {
     }
 
     fn finish_shadow(&mut self, cx: &mut Cx, id: WriteId, class: Class) {
+        // Sent ahead of its position, which has come meanwhile and says otherwise.
+        let otherwise = self.live.get(&id).filter(|write| write.is_unfollowed());
+        let otherwise = otherwise.and_then(|write| write.outcome.as_ref()).map(|outcome| outcome.verdict);
         match class {
+            Class::Success(_) if let Some(theirs) = otherwise => {
+                let (ours, _) = self.outcome_of(id, class).expect("a success is an outcome");
+                self.applied_but(cx, id, theirs, ours);
+            }
+            Class::NeverSent { .. } | Class::NotExecuted(_) if otherwise.is_some() => self.skip_settled(cx, id),
+            Class::Refused(_) if otherwise.is_some_and(|theirs| theirs != Verdict::Undecided) => {
+                self.skip_settled(cx, id)
+            }
             Class::Success(answer) => self.compare(cx, id, answer),
             Class::NeverSent { .. } => self.back_off(cx, id),
             Class::NotExecuted(answer) if is_about_the_caller(answer.status) => {
@@ -228,6 +239,11 @@ impl Core {
         let (lane, position) = (write.facts.lane, write.position.map(|(p, _)| p));
         if fate == Fate::Applied {
             self.note_applied(id);
+        }
+        if position.is_none() && !self.bug(Bug::AheadNotNamed) {
+            // As a wish that was decided here, from now on; its position would be named whatever became of it here.
+            self.unpositioned.insert(id);
+            self.wake_readers(cx);
         }
         self.persist(cx, id);
         self.release_held(cx, id);
@@ -327,6 +343,9 @@ impl Core {
         let advanced = series.mark_decided(position);
         let decided = series.decided;
         self.status_due = true;
+        for id in self.blocked.decided_exactly(log, position) {
+            self.work.push_back(Work::Look(id));
+        }
         if advanced {
             // The window has room again, whoever decided this position.
             self.work.push_back(Work::Load(log));
@@ -340,14 +359,12 @@ impl Core {
 
     /// A write is decided at this replica, whatever its position.
     pub(crate) fn decided_id(&mut self, id: WriteId) {
-        for waiting in self.blocked.decided_id(id) {
-            self.work.push_back(Work::Look(waiting));
-        }
+        let mut woken = self.blocked.decided_id(id);
         if is_decision(id) {
-            for waiting in self.blocked.decided_id(decided_by(id)) {
-                self.work.push_back(Work::Look(waiting));
-            }
+            woken.extend(self.blocked.decided_id(decided_by(id)));
         }
+        self.pending_due |= !woken.is_empty();
+        self.work.extend(woken.into_iter().map(Work::Look));
         for id in [id, decided_by(id)] {
             if self.decisions_waiting.contains_key(&id) || self.copies_waiting.contains_key(&id) {
                 self.work.push_back(Work::Decision(id));

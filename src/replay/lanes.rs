@@ -74,7 +74,7 @@ impl LaneMemory {
     /// An applied write of the lane from another log that `after` does not cover: concurrent with `id` (§5).
     pub fn concurrent(&self, lane: Lane, id: WriteId, after: &After) -> Option<WriteId> {
         self.lanes.get(&lane)?.iter().find_map(|(log, last)| {
-            let by_position = last.position.is_some_and(|p| after.position(*log) >= p);
+            let by_position = last.position.is_some_and(|position| after.covers(*log, position));
             let covered = *log == id.log || by_position || after.ids().contains(&last.id);
             (!covered).then_some(last.id)
         })

@@ -4,6 +4,7 @@
 //! wishes and shadows alike. Assumes that what [`crate::service::Outbox`] executes is durable first. Promises that a write is
 //! sent only when all that it must come after is decided here (G3), never while another of its lane is here, and never again on
 //! a guess (G2). After a crash a row `sending` is unknown and takes the same way as an attempt that broke.
+mod ahead;
 mod apply;
 mod blocked;
 mod decider;

@@ -53,7 +53,7 @@ impl Core {
         if received > before {
             self.persist_series(cx, page.log);
             self.work.push_back(Work::Load(page.log));
-            self.retry_pending(cx);
+            self.pending_due = true;
             self.ship(cx, page.log);
         }
         self.say_status_to(cx, from.clone());

@@ -52,6 +52,12 @@ pub(crate) enum Looking {
         operation: super::Operation,
     },
     Late(Box<super::operator::Late>),
+    /// Another site's write that was decided without a position; then the write that it decides.
+    Ahead {
+        site: SiteName,
+        item: std::sync::Arc<crate::model::Item>,
+        looks_at_old: bool,
+    },
     /// A wish whose outcome came after it was settled.
     LateWord {
         id: WriteId,
@@ -107,8 +113,12 @@ impl Core {
 
     pub(crate) fn find(&mut self, cx: &mut Cx, find: Find, then: Looking) {
         let token = self.token();
-        if let Looking::Wish { .. } | Looking::Revoke { .. } = then
-            && let Find::Id(id) = find
+        let looked_for = match (&then, find) {
+            (Looking::Ahead { item, .. }, _) => Some(item.id),
+            (Looking::Wish { .. } | Looking::Revoke { .. }, Find::Id(id)) => Some(id),
+            _ => None,
+        };
+        if let Some(id) = looked_for
             && let Some(earlier) = self.looked_for.insert(id, token)
         {
             // The later word of the same origin counts.
@@ -125,6 +135,8 @@ impl Core {
             self.looked_for.remove(id);
         } else if let Some(Looking::Wish { wish, .. }) = &looking {
             self.looked_for.remove(&wish.id);
+        } else if let Some(Looking::Ahead { item, .. }) = &looking {
+            self.looked_for.remove(&item.id);
         }
         if let Some(key) = looking.as_ref().and_then(|looking| self.stale_key(token, looking)) {
             let looking = looking.expect("looked at above");
@@ -147,6 +159,7 @@ impl Core {
             Some(Looking::Decision(item)) => self.take_decision(cx, item, rows.into_iter().next()),
             Some(Looking::Operator { req, id, operation }) => self.operator_found(cx, req, id, operation, rows),
             Some(Looking::Late(late)) => self.decide_once(cx, *late, &rows),
+            Some(Looking::Ahead { site, item, looks_at_old }) => self.ahead_found(cx, site, item, looks_at_old, &rows),
             Some(Looking::LateWord { id, outcome }) => self.late_word(cx, id, outcome, rows),
         }
     }
@@ -211,8 +224,10 @@ impl Core {
     fn seen_with(&self, first: WriteId, position: Option<u64>) -> After {
         let mut seen = self.decided_here();
         seen.raise(self.own, self.own_settled());
-        if let Some(position) = position {
-            seen.raise(first.log, position);
+        match position {
+            Some(position) => seen.raise(first.log, position),
+            None if first.log != self.own => seen.add_id(first),
+            None => {}
         }
         seen
     }

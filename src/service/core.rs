@@ -98,12 +98,15 @@ pub struct Core {
     pub(crate) unpositioned: BTreeSet<WriteId>,
     /// Wishes decided here whose origins settled them as undecided, and have not heard our word.
     pub(crate) words_owed: BTreeSet<WriteId>,
-    pub(crate) words_said_ms: u64,
     /// Own writes with a wish out or a revocation owed.
     pub(crate) wishes_out: BTreeSet<WriteId>,
     /// Own wishes whose outcome waits for the entries it comes after.
     pub(crate) pending: BTreeSet<WriteId>,
-    /// Writes that outcomes in `pending` name by id and that are not live: how much of their series was stored when the journal
+    /// One of them may be settled now.
+    pub(crate) pending_due: bool,
+    /// What is missing ahead is not asked for again before.
+    pub(crate) missing_asked_ms: u64,
+    /// Writes that outcomes of wishes name by id and that are not live: how much of their series was stored when the journal
     /// was asked for their position.
     pub(crate) named: BTreeMap<WriteId, u64>,
     /// Decided lately and no longer live: a look-up under way may still ask for them.
@@ -124,7 +127,7 @@ pub struct Core {
     /// Positions of copies, by the write that each repeats and that is not decided here yet.
     pub(crate) copies_waiting: BTreeMap<WriteId, Vec<Arc<Item>>>,
     pub(crate) looking: BTreeMap<u64, Looking>,
-    /// Foreign writes that the journal is asked for by their wish or its revocation.
+    /// Foreign writes that the journal is asked for by their wish, its revocation, or what was told of them ahead.
     pub(crate) looked_for: BTreeMap<WriteId, u64>,
     pub(crate) asking: BTreeMap<u64, Asking>,
     pub(crate) mending: Mending,
@@ -207,7 +210,15 @@ impl Core {
     }
 
     pub(crate) fn work_off(&mut self, cx: &mut Cx) {
-        while let Some(work) = self.work.pop_front() {
+        loop {
+            let Some(work) = self.work.pop_front() else {
+                // When all that came with them has been looked at.
+                if std::mem::take(&mut self.pending_due) {
+                    self.retry_pending(cx);
+                    continue;
+                }
+                return;
+            };
             match work {
                 Work::Lane(lane) => self.advance_lane(cx, lane),
                 Work::Look(id) => self.look(cx, id),
@@ -253,10 +264,19 @@ impl Core {
     /// What this replica has decided: `after` of whatever it sends now, and what a client that reads here has seen (§3.2).
     pub(crate) fn decided_here(&self) -> After {
         let mut after = After::new();
+        let mut beyond = Vec::new();
         let ignore_others = self.bug(Bug::OtherSitesIgnored);
         for series in self.series.values().filter(|series| !ignore_others || series.log == self.own) {
-            after.raise(series.log, series.highest_decided());
+            after.raise(series.log, series.decided);
+            for stretch in series.beyond() {
+                if self.bug(Bug::GapsWaitedFor) {
+                    after.raise(stretch.log, stretch.last);
+                } else {
+                    beyond.push(stretch);
+                }
+            }
         }
+        after.add_stretches(beyond);
         for &id in &self.unpositioned {
             after.add_id(id);
         }

@@ -51,10 +51,9 @@ impl Core {
             Message::Question { token, key } => self.question(cx, from, token, key),
             Message::Reply { token, known } => self.told(cx, &from, token, known),
             Message::Again(page) => self.mend_from(cx, &from, &page),
+            Message::Ahead { site, item } => self.told_ahead(cx, &from, site, item),
         }
-        if !self.pending.is_empty() {
-            self.retry_pending(cx);
-        }
+        self.pending_due = true;
         self.work.push_back(Work::Shadows);
     }
 }

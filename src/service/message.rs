@@ -37,6 +37,8 @@ pub struct Status {
     /// Age of the oldest write that the sender's replica has received and not decided, milliseconds.
     pub lag_ms: u64,
     pub cursors: Vec<Cursor>,
+    /// Writes of sites that the sender cannot reach, named as decided: "tell me of them."
+    pub missing: Vec<WriteId>,
 }
 
 /// Positions `(from, from + items.len()]` of a series.
@@ -125,4 +127,10 @@ pub enum Message {
     },
     /// What the receiver's status asked for once more ([`Cursor::again`]).
     Again(Page),
+    /// A write that was decided and has no position yet ([`Status::missing`]), of this site.
+    Ahead {
+        site: SiteName,
+        /// At position 0.
+        item: Arc<Item>,
+    },
 }

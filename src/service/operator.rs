@@ -66,7 +66,12 @@ impl Core {
         let own = found.row.origin == Origin::Settled;
         let open = own && matches!(verdict, Some(Verdict::Undecided | Verdict::MayHaveApplied));
         match operation {
-            Operation::Applied if open => self.decide_now(cx, found, Verdict::Applied, None, None, true),
+            Operation::Applied if open => {
+                // Not after what the write itself was to come after: its client may have seen what a cut keeps away from here, and
+                // what it names may be decided after it. Others can follow what is decided here.
+                let after = self.decided_without_gaps();
+                self.decide_now(cx, found, Verdict::Applied, None, Some(after), true);
+            }
             Operation::Discard if open => self.decide_now(cx, found, Verdict::Void, None, None, true),
             Operation::Applied => {
                 self.tell_origin(cx, &found);
@@ -98,7 +103,7 @@ impl Core {
             _ => false,
         };
         let asked = || self.looking.values().any(is_asked_for) && !self.bug(Bug::ContraryOrders);
-        self.releasing.contains(&id) || asked()
+        self.releasing.iter().any(|&other| of_this(other)) || asked()
     }
 
     /// A write can stand in quarantine twice, as itself and as what its origin decided late. Sent for both, it would be applied
@@ -111,9 +116,11 @@ impl Core {
     /// A wish that this replica could not tell about: its origin makes a decision of it.
     fn tell_origin(&self, cx: &mut Cx, found: &Found) {
         let Some(held) = &found.row.wish else { return };
+        // What was decided here meanwhile may come after it elsewhere, and wait for it.
+        let known = found.row.outcome.as_ref().filter(|outcome| outcome.verdict == Verdict::Applied);
         let outcome = Outcome {
             verdict: Verdict::Applied,
-            after: self.decided_here(),
+            after: known.map(|outcome| outcome.after.clone()).unwrap_or_default(),
             repeats: None,
             status: found.row.outcome.as_ref().map_or(0, |o| o.status),
             answer: None,

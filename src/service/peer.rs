@@ -35,7 +35,11 @@ pub struct Peer {
     pub linked: bool,
     pub healthy: bool,
     pub lag_ms: u64,
+    /// Its own log, as it said.
+    pub log: Option<LogId>,
     /// Of the latest status on this connection.
     pub status_count: u64,
+    /// When words and revocations that it owes an answer to were said last.
+    pub words_said_ms: u64,
     pub cursors: BTreeMap<LogId, PeerCursor>,
 }

@@ -32,9 +32,10 @@ impl Core {
             peers: BTreeMap::new(),
             unpositioned: BTreeSet::new(),
             words_owed: BTreeSet::new(),
-            words_said_ms: 0,
             wishes_out: BTreeSet::new(),
             pending: BTreeSet::new(),
+            pending_due: false,
+            missing_asked_ms: 0,
             named: BTreeMap::new(),
             recently_final: VecDeque::new(),
             evicted_keys: VecDeque::new(),
@@ -152,6 +153,7 @@ impl Core {
         }
         let applied_wish =
             wish.is_some() && position.is_none() && write.stage == Stage::Decided(crate::journal::Fate::Applied);
+        let is_named = applied_wish || (decided && write.is_decided_ahead());
         self.insert(write);
         if matches!(origin, Origin::Here | Origin::Wished { .. }) && position.is_none() {
             self.lanes.entry(lane).or_default().holder = Some(id);
@@ -168,8 +170,10 @@ impl Core {
             self.words_owed.insert(id);
             self.unpositioned.insert(id);
         }
-        if applied_wish {
+        if is_named {
             self.unpositioned.insert(id);
+        }
+        if applied_wish {
             self.lane_memory.applied(lane, id, None);
         }
         if was_sending {
@@ -179,6 +183,9 @@ impl Core {
                 write.role = Role::Ordered;
             }
             self.enter_doubt(cx, id, "the appliance ended after it was sent".into());
+        } else if self.live[&id].is_decided_ahead() && !decided {
+            self.live.get_mut(&id).expect("inserted above").stage = Stage::Waiting;
+            self.work.push_back(Work::Look(id));
         } else if let (Some(held), None, false) = (&wish, position, decided) {
             // A restart makes a stored wish void.
             self.void_wish(cx, id, held.attempt, super::WishWord::Void);

@@ -384,5 +384,6 @@ fn message_point(message: &Message) -> &'static str {
         Message::Question { .. } => "before-question",
         Message::Reply { .. } => "before-known",
         Message::Again(_) => "before-again",
+        Message::Ahead { .. } => "before-ahead",
     }
 }

@@ -259,7 +259,8 @@ impl Bench {
         // Sites and logs are counted alike: `a` has the first.
         let log = log(from.as_bytes()[0] - b'a' + 1);
         let count = self.statuses;
-        let status = Status { count, log, state: 1, heard: Vec::new(), healthy, lag_ms: 0, cursors };
+        let missing = Vec::new();
+        let status = Status { count, log, state: 1, heard: Vec::new(), healthy, lag_ms: 0, cursors, missing };
         self.hear(from, Message::Status(status))
     }
 

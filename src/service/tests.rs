@@ -4,7 +4,9 @@ use super::*;
 use crate::journal::{Age, Here, Memory, Op, Origin, Row, SeriesMeta};
 use crate::model::{After, Chain, Group, LogId, Outcome, SiteName, Verdict, WriteId};
 
+mod ahead;
 mod copies;
+mod cut;
 mod following;
 mod limits;
 mod mending;
@@ -49,8 +51,16 @@ fn status(of: LogId, count: u64) -> Event {
         want: false,
         again: 0,
     };
-    let status =
-        Status { count, log: log(2), state: 1, heard: Vec::new(), healthy: true, lag_ms: 0, cursors: vec![cursor] };
+    let status = Status {
+        count,
+        log: log(2),
+        state: 1,
+        heard: Vec::new(),
+        healthy: true,
+        lag_ms: 0,
+        cursors: vec![cursor],
+        missing: Vec::new(),
+    };
     Event::Message { from: SiteName::new("b"), message: Message::Status(status) }
 }
 
@@ -130,7 +140,8 @@ fn speaks(from: &str, heard: u64) -> Event {
 }
 
 fn hears(from: &str, log: LogId, heard: Vec<(LogId, u64)>) -> Event {
-    let status = Status { count: 1, log, state: 1, heard, healthy: true, lag_ms: 0, cursors: Vec::new() };
+    let status =
+        Status { count: 1, log, state: 1, heard, healthy: true, lag_ms: 0, cursors: Vec::new(), missing: Vec::new() };
     Event::Message { from: SiteName::new(from), message: Message::Status(status) }
 }
 

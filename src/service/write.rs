@@ -161,6 +161,10 @@ impl Write {
         let Found { row, request } = found;
         let role = match (&row.origin, &row.wish, &row.position) {
             (_, _, Some(_)) => Role::Shadow,
+            // Told of ahead of its position, and not applied yet.
+            (Origin::Foreign, Some(_), None) if row.outcome.is_some() && !matches!(row.here, Here::Decided(_)) => {
+                Role::Shadow
+            }
             (Origin::Foreign, Some(_), None) => Role::Wish,
             (Origin::Foreign, None, None) => Role::Shadow,
             _ => Role::Own,
@@ -273,6 +277,7 @@ impl Write {
             (Role::Shadow, Stage::Backoff { .. }, _) => "shadow-backoff",
             (Role::Shadow, Stage::Decided(_), _) => "decided",
             (Role::Shadow, _, _) => "shadow-waiting",
+            (Role::Ordered, Stage::Decided(_), _) => "decided",
             (Role::Ordered, _, _) => "ordered",
         }
     }

@@ -28,7 +28,7 @@ async fn a_write_is_described_sent_and_answered_and_a_copy_gets_the_same_answer(
         for line in [
             "set-cookie: a=1\r\nset-cookie: b=2\r\n",
             "location: /tx/1\r\n",
-            "holdfast-seen: AQEA",
+            "holdfast-seen: AgEA",
             "holdfast-served-by: store-1\r\n",
             "content-length: 1\r\n",
         ] {

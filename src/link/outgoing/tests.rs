@@ -29,6 +29,7 @@ fn status(lag_ms: u64, wants: &[(u8, u64, bool)]) -> Message {
         healthy: true,
         lag_ms,
         cursors: wants.iter().map(cursor).collect(),
+        missing: Vec::new(),
     })
 }
 /// A page over as many positions as it pretends; the items do not matter here.

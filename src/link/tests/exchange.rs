@@ -11,7 +11,16 @@ use crate::wire::samples::{SAMPLES, log, page};
 fn wanting(log: LogId, received: u64) -> Message {
     let cursor =
         Cursor { log, site: site("store-042"), received, chain: Chain::default(), decided: 0, want: true, again: 0 };
-    Message::Status(Status { count: 7, log, state: 1, heard: vec![], healthy: true, lag_ms: 0, cursors: vec![cursor] })
+    Message::Status(Status {
+        count: 7,
+        log,
+        state: 1,
+        heard: vec![],
+        healthy: true,
+        lag_ms: 0,
+        cursors: vec![cursor],
+        missing: vec![],
+    })
 }
 fn page_from(from: u64) -> Page {
     let mut page = page(1, 300);
@@ -75,6 +84,7 @@ async fn the_dialling_side_fetches_the_pages_that_it_wants() {
             healthy: true,
             lag_ms: 0,
             cursors: vec![],
+            missing: vec![],
         }),
     );
     cloud.message().await;

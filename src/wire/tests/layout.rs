@@ -11,7 +11,7 @@ type Log = ([u8; 16], u32);
 type Id = (Log, u64);
 type Group = (String, String);
 type Headers = Vec<(String, Vec<u8>)>;
-type After = (Vec<(Log, u64)>, Vec<Id>);
+type After = (Vec<(Log, u64)>, Vec<(Log, u64, u64)>, Vec<Id>);
 type Facts = (u64, Option<[u8; 16]>, [u8; 32], u64, Option<String>, Vec<Id>);
 type Request = (String, String, String, Headers, Vec<u8>);
 type Answer = (u16, Headers, Vec<u8>, Option<[u8; 32]>);
@@ -49,7 +49,7 @@ enum Known {
 }
 #[derive(Encode, Decode)]
 enum Message {
-    Status(u64, Log, u64, Vec<(Log, u64)>, bool, u64, Vec<Cursor>),
+    Status(u64, Log, u64, Vec<(Log, u64)>, bool, u64, Vec<Cursor>, Vec<Id>),
     Page(Page),
     Wish(Box<Wish>),
     Revoke(Id, u32),
@@ -57,6 +57,7 @@ enum Message {
     Question(u64, [u8; 16]),
     Reply(u64, Known),
     Again(Page),
+    Ahead(String, Item),
 }
 type Terms = (String, std::collections::BTreeMap<String, u64>);
 type Hello = (u16, String, String, String, [u8; 16], String, Vec<Terms>);

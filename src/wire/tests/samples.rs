@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::dedup::Fingerprint;
 use crate::model::{
     After, Answer, Chain, Digest, Facts, Group, Header, Item, KeyHash, Lane, LogId, Outcome, Request, SiteName,
-    Verdict, WriteId,
+    Stretch, Verdict, WriteId,
 };
 use crate::service::{Cursor, Known, Message, Page, Status, Wish, WishWord};
 use crate::wire::{Difference, Hello, Terms, Welcome};
@@ -45,6 +45,7 @@ pub fn facts() -> Facts {
 pub fn after() -> After {
     let mut after = After::new();
     after.raise(log(), 9);
+    after.add_stretch(Stretch { log: log(), first: 11, last: 12 });
     after.add_id(id(4));
     after
 }
@@ -110,6 +111,7 @@ pub fn status() -> Message {
         healthy: true,
         lag_ms: 12,
         cursors: vec![cursor],
+        missing: vec![id(8)],
     })
 }
 pub fn wish(body: usize) -> Message {
@@ -130,7 +132,7 @@ fn reply(known: Known) -> Message {
 }
 
 type Make = fn() -> Message;
-pub const SAMPLES: [(&str, Make); 16] = [
+pub const SAMPLES: [(&str, Make); 17] = [
     ("status", status),
     ("page", || Message::Page(page(1, 2))),
     ("wish", || wish(2)),
@@ -150,4 +152,5 @@ pub const SAMPLES: [(&str, Make); 16] = [
     }),
     ("reply-unknown", || reply(Known::Unknown { digest: Digest([8; 32]) })),
     ("again", || Message::Again(page(4, 1))),
+    ("ahead", || Message::Ahead { site: SiteName::new("store-042"), item: page(1, 1).items[0].clone() }),
 ];

@@ -1,0 +1,149 @@
+//! When the outcome of a wish may be settled, or a late one made a decision of: when this replica can go on behind it (§4).
+//!
+//! All that this site does from then on comes after it, so what it comes after must be here, and must not wait for a word that a
+//! cut may keep away. Until then the outcome stays what it is, a hint about what the asked site has durably, and is said again.
+use std::collections::BTreeSet;
+
+use crate::journal::{QuarantineReason, Quarantined};
+use crate::mirror::{decision_of, is_decision};
+use crate::model::{After, LogId, Outcome, Verdict, WriteId};
+use crate::replay::Dependency;
+use crate::service::core::{Core, Cx};
+use crate::service::write::{Stage, Write};
+use crate::service::{Find, Found, Looking};
+
+/// In [`Core::named`]: its position is stored here.
+const FOUND: u64 = u64::MAX;
+/// Names whose positions are remembered to be stored here.
+const NAMED_MAX: usize = 4_096;
+
+/// Positions that are stored here and wait, directly or behind others, for what another site has to say of a write.
+pub(crate) type Stuck = BTreeSet<(LogId, u64)>;
+
+impl Core {
+    /// The origin settles an outcome only when it has stored what it comes after.
+    pub(crate) fn try_pending(&mut self, cx: &mut Cx, id: WriteId, stuck: &Stuck) {
+        let Some((_, outcome)) = self.live.get(&id).and_then(|w| w.pending.clone()) else { return };
+        if self.may_come_after(cx, &outcome, stuck) {
+            self.settle(cx, id, outcome, None);
+        }
+    }
+
+    pub(crate) fn may_come_after(&mut self, cx: &mut Cx, outcome: &Outcome, stuck: &Stuck) -> bool {
+        let after = &outcome.after;
+        if !self.has_stored_positions_of(after) || stuck.iter().any(|&(log, position)| after.covers(log, position)) {
+            return false;
+        }
+        // The write that a copy repeats too: what comes next at this site waits for it, and a cut must not hold that up.
+        let repeated = outcome.repeats.filter(|_| outcome.verdict == Verdict::Duplicate);
+        let named = after.ids().iter().copied().chain(repeated);
+        let missing: Vec<WriteId> = named.filter(|id| !self.has_position(*id)).collect();
+        for &other in &missing {
+            self.ask_for_position(cx, other);
+        }
+        missing.is_empty()
+    }
+
+    pub(crate) fn stuck(&self) -> Stuck {
+        let mut stuck = Stuck::new();
+        if !self.blocked.awaits_ids() {
+            return stuck;
+        }
+        // Each stands under the first thing that it misses; it may miss more.
+        let misses_word = |write: &Write| {
+            write.comes_after().ids().iter().any(|&id| !self.is_decided(id) && self.waits_for_word_of(id))
+        };
+        let waits = self.blocked.iter().filter_map(|(id, on)| {
+            let write = self.live.get(&id).filter(|write| write.stage == Stage::Waiting)?;
+            Some(((id.log, write.position?.0), on, misses_word(write)))
+        });
+        let waits: Vec<_> = waits.collect();
+        loop {
+            let before = stuck.len();
+            for &(place, on, misses_word) in &waits {
+                let is_stuck = match on {
+                    _ if misses_word => true,
+                    Dependency::Id(_) => false,
+                    Dependency::Exactly(log, position) => stuck.contains(&(log, position)),
+                    Dependency::Position(log, position) => stuck.range((log, 0)..=(log, position)).next().is_some(),
+                };
+                if is_stuck {
+                    stuck.insert(place);
+                }
+            }
+            if stuck.len() == before {
+                return stuck;
+            }
+        }
+    }
+
+    /// That this replica has not applied it yet, where it has it, holds up only this replica.
+    fn waits_for_word_of(&self, id: WriteId) -> bool {
+        self.live.get(&id).is_none_or(|write| {
+            let has_word = write.position.is_some() || write.pending.is_some() || write.is_decided_ahead();
+            write.awaits_decision() || !has_word
+        })
+    }
+
+    fn has_stored_positions_of(&self, after: &After) -> bool {
+        // What this site made with an earlier store it may never take.
+        let stored = |(log, position): (_, u64)| {
+            self.past.contains(&log) || self.series.get(&log).is_some_and(|s| s.received >= position)
+        };
+        after.lasts().all(stored)
+    }
+
+    /// Its position is stored here, and says what became of it; or that was told of ahead.
+    fn has_position(&self, id: WriteId) -> bool {
+        let found = |id| self.named.get(&id) == Some(&FOUND);
+        let is_told = |id| self.live.get(&id).is_some_and(|write| write.position.is_some() || write.is_decided_ahead());
+        if !is_decision(id) && (found(decision_of(id)) || is_told(decision_of(id))) {
+            return true;
+        }
+        match self.live.get(&id) {
+            Some(write) => is_told(id) && !write.awaits_decision(),
+            None if found(id) || self.recently_final.contains(&id) => true,
+            None => id.log == self.own && !is_decision(id) && !self.may_be_undecided(id),
+        }
+    }
+
+    /// An own write that is not live and stands in quarantine: as undecided, or because this replica could not tell.
+    fn may_be_undecided(&self, id: WriteId) -> bool {
+        let unknown = |entry: &Quarantined| entry.reason == QuarantineReason::UnknownOutcome;
+        self.releasing.contains(&id) || self.quarantined.get(&id).is_some_and(unknown)
+    }
+
+    /// It may be stored and not taken up yet: the journal knows. Asked again only when more of its series has come.
+    fn ask_for_position(&mut self, cx: &mut Cx, id: WriteId) {
+        let received = self.series.get(&id.log).map_or(0, |s| s.received);
+        if !self.live.contains_key(&id) && self.named.get(&id).is_none_or(|&asked_at| asked_at < received) {
+            if self.named.len() >= NAMED_MAX {
+                self.named.clear();
+            }
+            self.named.insert(id, received);
+            self.find(cx, Find::Id(id), Looking::Named(id));
+        }
+    }
+
+    pub(crate) fn named_found(&mut self, cx: &mut Cx, id: WriteId, rows: &[Found]) {
+        let stored = rows.iter().map(|found| &found.row).find(|row| row.id == id && row.position.is_some());
+        match stored {
+            Some(row) if row.awaits_decision() => self.ask_for_position(cx, decision_of(id)),
+            Some(_) => {
+                self.named.insert(id, FOUND);
+                self.retry_pending(cx);
+            }
+            None => {}
+        }
+    }
+
+    /// More of some series is stored.
+    pub(crate) fn retry_pending(&mut self, cx: &mut Cx) {
+        if !self.pending.is_empty() {
+            let stuck = self.stuck();
+            for id in self.pending.clone() {
+                self.try_pending(cx, id, &stuck);
+            }
+        }
+    }
+}
