@@ -88,7 +88,8 @@ fn of_outcome(outcome: &Outcome) -> String {
 
 fn after(after: &After) -> String {
     let places = after.positions().iter().map(|(log, at)| format!("{log}≤{at}"));
-    list(places.chain(after.ids().iter().map(|id| format!("#{id}"))))
+    let beyond = after.beyond().iter().map(|s| format!("{}={}..{}", s.log, s.first, s.last));
+    list(places.chain(beyond).chain(after.ids().iter().map(|id| format!("#{id}"))))
 }
 
 fn list(parts: impl Iterator<Item = String>) -> String {

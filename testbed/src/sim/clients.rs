@@ -64,6 +64,10 @@ impl<M: Machine> World<M> {
         if !self.chaos || self.clients[client].current.is_some() {
             return;
         }
+        if let Some(serves_ms) = self.serves_alone_ms.filter(|&at_ms| at_ms > self.now_ms) {
+            let delay = serves_ms - self.now_ms + self.rng.range(0, 500);
+            return self.after(delay, Ev::ClientNext { client });
+        }
         self.clients[client].ordinal += 1;
         let name = self.clients[client].ordinal * CLIENTS_MAX + client as Name;
         let plan = self.clients[client].plan.clone();
@@ -282,7 +286,11 @@ impl<M: Machine> World<M> {
     }
 
     fn think(&mut self, client: usize, script: &mut Rng) {
-        let think = self.clients[client].plan.think_ms;
+        let mut think = self.clients[client].plan.think_ms;
+        if self.serves_alone_ms.is_some() {
+            // Every lane is to be tried, not one of them a thousand times.
+            think = think.max(500);
+        }
         let delay = 1 + script.range(think / 2, think * 3 / 2);
         self.after(delay, Ev::ClientNext { client });
     }

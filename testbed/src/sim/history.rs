@@ -128,6 +128,13 @@ pub struct Gone {
     pub back: Moment,
 }
 
+/// One site was cut off for long and nothing else was wrong: what was sent then had to be answered.
+#[derive(Clone, Copy, Debug)]
+pub struct CutOff {
+    pub from_ms: u64,
+    pub until_ms: u64,
+}
+
 #[derive(Clone, Debug, Default)]
 pub struct History {
     pub sites: usize,
@@ -155,6 +162,7 @@ pub struct History {
     /// Writes that a reader had seen, at sites that served it as fresh without having them.
     pub stale_reads: Vec<(Name, usize)>,
     pub gone: Option<Gone>,
+    pub cut_off: Option<CutOff>,
     /// When a probe told a site that its service has a write.
     pub probed: BTreeMap<(usize, Name), Vec<Moment>>,
     /// Writes whose record broke, and where.

@@ -11,7 +11,7 @@ use super::history::Name;
 pub struct Keep {
     /// The first so many sites only.
     pub sites: Option<usize>,
-    /// Everything heals at this moment, milliseconds.
+    /// Chaos ends at this moment, milliseconds.
     pub end_ms: Option<u64>,
     /// Small faults that are drawn for each message, answer or effect, and that do not happen.
     pub without: BTreeSet<String>,

@@ -137,5 +137,6 @@ fn message_kind(message: &Message) -> &'static str {
         Message::Question { .. } => "message: question",
         Message::Reply { .. } => "message: reply",
         Message::Again(_) => "message: again",
+        Message::Ahead { .. } => "message: ahead",
     }
 }

@@ -1,7 +1,8 @@
 //! What goes wrong, when, and when it is mended. It keeps to the fault model: disks that are reported durable stay so, and a
 //! service never works on a request for longer than its declared longest request.
+use super::history::CutOff;
 use super::machine::Machine;
-use super::plan::{CHAOS_MAX_MS, Rates};
+use super::plan::{CHAOS_MAX_MS, LongCut, Rates};
 use super::rng::Rng;
 use super::world::{Ev, Mend, World};
 
@@ -112,7 +113,7 @@ pub(super) fn weights(rates: &Rates) -> [(u64, Fault); 14] {
 
 impl<M: Machine> World<M> {
     pub fn nemesis(&mut self, number: usize) {
-        if !self.chaos {
+        if !self.has_faults() {
             return;
         }
         self.expect_fault(number + 1);
@@ -237,7 +238,7 @@ impl<M: Machine> World<M> {
     pub fn mend(&mut self, mend: Mend) {
         match mend {
             Mend::Line(from, to) => self.network.mend(from, to),
-            Mend::CutLine(from, to) if self.chaos => self.network.cut(from, to),
+            Mend::CutLine(from, to) if self.has_faults() => self.network.cut(from, to),
             Mend::CutLine(..) => {}
             Mend::Service(site) => {
                 self.sites[site].upstream.down = false;
@@ -255,10 +256,29 @@ impl<M: Machine> World<M> {
         self.after(delay, Ev::HealthCheck { site, life });
     }
 
+    /// One site stays cut off, and nothing else goes wrong.
+    pub fn begin_long_cut(&mut self, cut: LongCut) {
+        self.trace.line(self.now_ms, || format!("chaos ends, site {} stays cut off", cut.site));
+        self.stats.hit("fault: long cut");
+        let serves_ms = self.now_ms + cut.rest_ms;
+        self.serves_alone_ms = Some(serves_ms);
+        let answered_ms = serves_ms + cut.serve_ms - self.plan.settings[0].total_ms - 1_000;
+        self.history.cut_off = Some(CutOff { from_ms: serves_ms, until_ms: answered_ms });
+        self.history.disturb();
+        self.end_faults();
+        self.network.isolate(cut.site);
+        self.after(cut.rest_ms, Ev::ServeAlone);
+    }
+
     /// From now on nothing new goes wrong: everything must become quiet.
     pub fn heal(&mut self) {
         self.chaos = false;
-        self.trace.line(self.now_ms, || "chaos ends, everything heals".into());
+        self.trace.line(self.now_ms, || "everything heals".into());
+        self.end_faults();
+        self.after(1_000, Ev::CheckQuiet);
+    }
+
+    fn end_faults(&mut self) {
         self.rates = Rates::default();
         self.network.mend_all();
         for site in 0..self.sites.len() {
@@ -273,9 +293,8 @@ impl<M: Machine> World<M> {
         }
         let settings = &self.plan.settings[0];
         let person = 2 * settings.longest_request_ms + settings.hold_ms;
-        if !self.orders_early() {
+        if !std::mem::replace(&mut self.person_comes, true) {
             self.after(person, Ev::Operator);
         }
-        self.after(1_000, Ev::CheckQuiet);
     }
 }

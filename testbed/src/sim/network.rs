@@ -8,6 +8,8 @@ pub struct Network {
     cut: BTreeSet<(usize, usize)>,
     /// Cut for good.
     never: Option<(usize, usize)>,
+    /// Cut off from all others, whatever is mended, until all is.
+    isolated: Option<usize>,
     /// By pair, lower site first: the latest connection and the lives of the two ends it was made for.
     connections: BTreeMap<(usize, usize), Connection>,
     /// By (site, peer): the connection that the site's state machine was last told of, while it was not told of its end.
@@ -34,7 +36,11 @@ impl Network {
     }
 
     pub fn is_cut(&self, from: usize, to: usize) -> bool {
-        self.cut.contains(&(from, to)) || self.never == Some(pair(from, to))
+        let isolated = self.isolated.is_some_and(|site| site == from || site == to);
+        isolated || self.cut.contains(&(from, to)) || self.never == Some(pair(from, to))
+    }
+    pub fn isolate(&mut self, site: usize) {
+        self.isolated = Some(site);
     }
     pub fn cut(&mut self, from: usize, to: usize) {
         self.cut.insert((from, to));
@@ -44,6 +50,7 @@ impl Network {
     }
     pub fn mend_all(&mut self) {
         self.cut.clear();
+        self.isolated = None;
         self.control_cut = false;
     }
 
@@ -110,6 +117,9 @@ mod tests {
         assert_eq!(network.connect(0, 1, (1, 2)), 2);
         network.cut(0, 1);
         assert!(network.is_cut(0, 1) && !network.is_cut(1, 0));
+        network.isolate(0);
+        network.mend(1, 0);
+        assert!(network.is_cut(0, 1) && network.is_cut(1, 0));
         network.mend_all();
         assert!(!network.is_cut(0, 1) && network.is_cut(1, 2));
     }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast::journal::QuarantineReason;
 
-use super::history::{Application, History, Method, Moment, Name, Report, Said, Write};
+use super::history::{Application, CutOff, History, Method, Moment, Name, Report, Said, Write};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
@@ -40,6 +40,7 @@ pub fn judge(history: &History) -> Vec<Violation> {
     same_answer(history, &mut found);
     converges(history, &mut found);
     honest(history, &mut found);
+    serves_when_cut_off(history, &mut found);
     found
 }
 
@@ -539,6 +540,46 @@ fn forgotten_promise(history: &History, report: &Report, since: Moment, found: &
     if unknown && one_site && told_by(report.site) && !history.asked_after_expiry(report.name) {
         let what = format!("write {} was acknowledged, and its decider says {:?}", report.name, report.reason);
         found.push(Violation { guarantee: "G1", writes: vec![report.name], what });
+    }
+}
+
+/// G8: while one site was cut off for long, and all else was well, no lane stood still at any site: of what clients sent there the
+/// service answered something, whatever was still open when the cut began.
+fn serves_when_cut_off(history: &History, found: &mut Vec<Violation>) {
+    let Some(CutOff { from_ms, until_ms }) = history.cut_off else { return };
+    // By site and lane: whether anything was answered, or held up by a client that waits for what it has seen; and what was not.
+    let mut lanes: BTreeMap<(usize, u64), (bool, Vec<(Name, Option<&Said>)>)> = BTreeMap::new();
+    for (&name, write) in &history.writes {
+        let is_new = write.submissions.first().is_some_and(|first| first.at_ms >= from_ms);
+        for (number, sent) in write.submissions.iter().enumerate().filter(|(_, sent)| is_new && sent.at_ms < until_ms) {
+            let told = write.told.iter().find(|told| told.submission == number).map(|told| &told.said);
+            let (served, refused) = lanes.entry((sent.site, write.lane)).or_default();
+            match told {
+                Some(Said::Answer { .. } | Said::Problem("reply: stale")) => *served = true,
+                Some(Said::Problem(
+                    // About the key, or that this fleet keeps few writes open.
+                    "reply: key-in-flight"
+                    | "reply: key-reused"
+                    | "reply: replay-unavailable"
+                    | "reply: origin-unreachable"
+                    | "reply: overloaded",
+                )) => {}
+                told => refused.push((name, told)),
+            }
+        }
+    }
+    // What waits for a broken record waits until another site can be asked for it; who fetches through that site waits too.
+    let is_whole = |site: usize| !history.damaged.iter().any(|(damaged, _)| *damaged == site || history.sites > 2);
+    for ((site, lane), (served, refused)) in lanes {
+        // A single one may have waited for what its client has seen elsewhere.
+        if let [(name, told), _, ..] = refused.as_slice()
+            && !served
+            && is_whole(site)
+        {
+            let what =
+                format!("lane {lane} stood still at site {site} during a long cut: write {name} was told {told:?}");
+            found.push(Violation { guarantee: "G8", writes: vec![*name], what });
+        }
     }
 }
 

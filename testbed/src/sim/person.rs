@@ -42,7 +42,12 @@ impl<M: Machine> World<M> {
                 if entry.reason != QuarantineReason::Contrary && self.is_for_this_site(site, name, entry.id) {
                     match (self.what_to_do(site, name), twice(entry.id)) {
                         (Operation::Resend, Some(decision)) => self.order(site, Some(decision), Operation::Discard),
-                        (operation, _) => self.order(site, Some(entry.id), operation),
+                        (operation, twice) => {
+                            self.order(site, Some(entry.id), operation);
+                            if twice.is_none() && self.rng.chance(200) {
+                                self.order_the_contrary(site, entry.id, operation);
+                            }
+                        }
                     }
                 }
             }
@@ -69,6 +74,13 @@ impl<M: Machine> World<M> {
         } else {
             Operation::Resend
         }
+    }
+
+    /// Somebody else has looked too, and comes a moment later: the first order counts.
+    fn order_the_contrary(&mut self, site: usize, id: WriteId, first: Operation) {
+        self.stats.hit("operator: contrary order at once");
+        let second = if first == Operation::Resend { Operation::Discard } else { Operation::Resend };
+        self.order(site, Some(id), second);
     }
 
     fn order(&mut self, site: usize, id: Option<WriteId>, operation: Operation) {

@@ -22,7 +22,7 @@ pub enum Planted {
 }
 
 impl Planted {
-    pub const ALL: [(&'static str, Planted); 24] = [
+    pub const ALL: [(&'static str, Planted); 28] = [
         ("answer-before-commit", Planted::AnswerBeforeCommit),
         ("confirm-before-durable", Planted::ConfirmBeforeDurable),
         ("resend-unknown", Planted::InCore(Bug::ResendUnknown)),
@@ -47,6 +47,10 @@ impl Planted {
         ("late-put-applied", Planted::InCore(Bug::LatePutApplied)),
         ("number-reused-after-restore", Planted::InCore(Bug::NumberReusedAfterRestore)),
         ("broken-taken-for-new", Planted::InCore(Bug::BrokenTakenForNew)),
+        ("contrary-orders", Planted::InCore(Bug::ContraryOrders)),
+        ("gaps-waited-for", Planted::InCore(Bug::GapsWaitedFor)),
+        ("late-word-at-once", Planted::InCore(Bug::LateWordAtOnce)),
+        ("ahead-not-named", Planted::InCore(Bug::AheadNotNamed)),
     ];
 
     pub fn name(self) -> &'static str {
@@ -142,6 +146,16 @@ pub struct Restore {
     pub back: Back,
 }
 
+/// After chaos one site stays cut off from all others while everything else is well: whoever is left to itself must serve (G8).
+#[derive(Clone, Copy, Debug)]
+pub struct LongCut {
+    pub site: usize,
+    /// Clients rest so long: every write that was on its way when the cut began has had its time.
+    pub rest_ms: u64,
+    /// And then write for so long.
+    pub serve_ms: u64,
+}
+
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub seed: u64,
@@ -172,6 +186,7 @@ pub struct Plan {
     pub short_ttl: bool,
     /// A site's store is put back to a copy, or moved.
     pub restore: Option<Restore>,
+    pub long_cut: Option<LongCut>,
     /// In order of time.
     pub faults: Vec<PlannedFault>,
     /// Of all this, what a run takes.
@@ -217,6 +232,7 @@ impl Plan {
         let lanes = rng.range(3, LANES_MAX);
         let clients = (0..rng.range(4, 9)).map(|n| draw_client(&mut rng, n, lanes, sites, &settings[0])).collect();
         let longest = settings[0].longest_request_ms + settings[0].hold_ms;
+        let total_ms = settings[0].total_ms;
         let mut settings = settings;
         let mut extra = Rng::new(seed ^ 0x7E1A_5E1F_0CA1_0CA1);
         let short_ttl = extra.chance(150);
@@ -248,9 +264,12 @@ impl Plan {
             short_ttl,
             settings,
             restore: draw_restore(Rng::new(mix(seed ^ 0x0C0B_1ED0)), sites),
+            long_cut: draw_long_cut(Rng::new(mix(seed ^ 0x10_0000_C0)), sites, longest, total_ms),
             faults: Vec::new(),
             keep: keep.clone(),
         };
+        // What waits for a store that is gone waits for good.
+        plan.long_cut = plan.long_cut.filter(|_| plan.restore.is_none());
         plan.faults = draw_faults(Rng::new(mix(seed ^ 0xFA17)), &plan.rates, plan.nemesis_ms, sites);
         plan.take_only_what_is_kept();
         plan
@@ -264,6 +283,9 @@ impl Plan {
         }
         if self.keep.without.contains("restore") {
             self.restore = None;
+        }
+        if self.keep.without.contains("long_cut") {
+            self.long_cut = None;
         }
         let Some(sites) = self.keep.sites.filter(|&kept| kept < self.sites()) else { return };
         self.settings.truncate(sites.max(2));
@@ -279,6 +301,7 @@ impl Plan {
         self.clients.iter_mut().for_each(|client| client.home %= sites);
         self.never_linked = self.never_linked.filter(|&(a, b)| a < sites && b < sites);
         self.restore = self.restore.filter(|restore| restore.site < sites);
+        self.long_cut = self.long_cut.filter(|cut| cut.site < sites);
     }
 
     /// What a client's write is drawn from, whatever happens around it.
@@ -297,6 +320,14 @@ fn draw_restore(mut rng: Rng, sites: usize) -> Option<Restore> {
     let site = rng.below(sites as u64) as usize;
     let back = rng.pick(&[Back::Older, Back::Older, Back::OlderWithService, Back::Moved]);
     rng.chance(100).then_some(Restore { site, copied_ms, back_ms, back })
+}
+
+fn draw_long_cut(mut rng: Rng, sites: usize, longest_ms: u64, total_ms: u64) -> Option<LongCut> {
+    let site = rng.below(sites as u64) as usize;
+    // A lane may hold several writes that nobody can tell about, one behind the other.
+    let rest_ms = 10_000 + 10 * longest_ms;
+    let serve_ms = 4 * total_ms + 2_000;
+    rng.chance(200).then_some(LongCut { site, rest_ms, serve_ms })
 }
 
 fn draw_settings(rng: &mut Rng, sites: usize, planted: Option<Planted>) -> Vec<Settings> {

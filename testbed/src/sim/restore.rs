@@ -57,7 +57,7 @@ impl<M: Machine> World<M> {
             Back::Moved => self.others_remember(site, 1),
             Back::Older | Back::OlderWithService => self.others_remember(site, copy.said_below(&self.group).max(1)),
         };
-        if !self.chaos || self.sites[site].core.is_none() || !remembered {
+        if !self.has_faults() || self.sites[site].core.is_none() || !remembered {
             return;
         }
         self.trace.line(self.now_ms, || format!("the store of site {site} comes back: {back:?}"));

@@ -115,7 +115,8 @@ fn explain<M: Machine>(mut plan: Plan, options: &Options, mut run: Run, lines: O
         let way = run.ways().swap_remove(0);
         let small_faults = plan.rates.small().into_iter().filter(|(_, rate)| **rate > 0);
         let small_faults = small_faults.map(|(name, _)| name.to_owned());
-        let small_faults = small_faults.chain(plan.restore.map(|_| "restore".to_owned())).collect();
+        let small_faults = small_faults.chain(plan.restore.map(|_| "restore".to_owned()));
+        let small_faults = small_faults.chain(plan.long_cut.map(|_| "long_cut".to_owned())).collect();
         let parts = Parts {
             sites: plan.sites(),
             end_ms: run.end_ms,
@@ -236,7 +237,8 @@ fn failure(plan: &Plan, options: &Options, run: Run, lines: Lines) -> Failure {
     let mut shown: Vec<String> = if options.trace {
         lines.iter().map(|line| shorten(line, plan.sites())).collect()
     } else {
-        let chosen = lines.iter().filter(|l| concerns(l) || l.contains("dies") || l.contains("starts life"));
+        let always = ["dies", "starts life", "left alone"];
+        let chosen = lines.iter().filter(|line| concerns(line) || always.iter().any(|word| line.contains(word)));
         chosen.map(|line| shorten(line, plan.sites())).collect()
     };
     if !options.trace && shown.len() > SHOWN_LINES {

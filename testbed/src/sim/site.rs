@@ -166,12 +166,13 @@ impl<M: Machine> World<M> {
     /// `None`: it died on the way, and begins again.
     fn open_disk(&mut self, site: usize) -> Option<Recovered> {
         let lanes = self.plan.settings[site].limits.lanes;
+        let may_die = self.has_faults();
         let node = &mut self.sites[site];
         let disk = match &mut node.disk {
             Disk::Memory(memory) => return Some(memory.recover(&self.group, lanes)),
             Disk::Sqlite(disk) => disk,
         };
-        let dies = self.chaos && self.rng.chance(150);
+        let dies = may_die && self.rng.chance(150);
         let dies_at = if dies { Some(self.rng.range(1, 60)) } else { None };
         let death = disk.draw_death(&mut self.rng);
         let Some((recovered, met)) = disk.start(dies_at, death) else {

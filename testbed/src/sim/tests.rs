@@ -66,6 +66,9 @@ fn every_planted_error_is_found() {
                 Bug::LatePutApplied => &["decided late"],
                 Bug::NumberReusedAfterRestore => &["G2", "fork", "panic"],
                 Bug::BrokenTakenForNew => &["G2"],
+                Bug::ContraryOrders => &["G1", "G2", "G5"],
+                Bug::GapsWaitedFor | Bug::LateWordAtOnce => &["G8"],
+                Bug::AheadNotNamed => &["G3"],
                 Bug::LaneFreeDuringWish => &["one lane"],
                 Bug::IgnoreAfter
                 | Bug::AfterAtAccept

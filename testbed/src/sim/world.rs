@@ -50,6 +50,7 @@ pub(super) enum Ev {
     Operator,
     CopyStore,
     PutBack,
+    ServeAlone,
     CheckQuiet,
 }
 
@@ -73,6 +74,10 @@ pub(super) struct World<M> {
     queue: BTreeMap<(u64, u64), Ev>,
     sequence: u64,
     pub chaos: bool,
+    /// Since a long cut began: from when on clients write again.
+    pub serves_alone_ms: Option<u64>,
+    /// Somebody looks at the quarantine now and then.
+    pub person_comes: bool,
     /// When everything healed, or the last write was applied after that.
     healed_ms: u64,
     pub chaos_end_ms: Option<u64>,
@@ -113,6 +118,8 @@ impl<M: Machine> World<M> {
             queue: BTreeMap::new(),
             sequence: 0,
             chaos: true,
+            serves_alone_ms: None,
+            person_comes: false,
             healed_ms: 0,
             chaos_end_ms: None,
             moved: 0,
@@ -160,7 +167,8 @@ impl<M: Machine> World<M> {
             let delay = self.rng.range(100, 2_000);
             self.after(delay, Ev::ClientNext { client });
         }
-        if self.orders_early() {
+        self.person_comes = self.orders_early();
+        if self.person_comes {
             self.after(5_000, Ev::Operator);
         }
         self.expect_fault(0);
@@ -172,8 +180,13 @@ impl<M: Machine> World<M> {
         while let Some(((at_ms, sequence), event)) = self.queue.pop_first() {
             self.trace.passes(at_ms);
             if self.chaos && self.is_chaos_over(at_ms) {
-                (self.now_ms, self.healed_ms, self.chaos_end_ms) = (at_ms, at_ms, Some(at_ms));
-                self.heal();
+                (self.now_ms, self.healed_ms) = (at_ms, at_ms);
+                self.chaos_end_ms.get_or_insert(at_ms);
+                match (self.plan.long_cut, self.serves_alone_ms) {
+                    (Some(cut), None) => self.begin_long_cut(cut),
+                    (Some(cut), Some(serves_ms)) if at_ms < serves_ms + cut.serve_ms => {}
+                    _ => self.heal(),
+                }
             }
             (self.now_ms, self.history.now_ms) = (at_ms, at_ms);
             self.stats.events += 1;
@@ -208,6 +221,11 @@ impl<M: Machine> World<M> {
         }
         let enough = self.history.writes.len() >= WRITES_MIN && self.faults >= FAULTS_MIN;
         now_ms >= self.plan.chaos_ms && (enough || now_ms >= CHAOS_MAX_MS)
+    }
+
+    /// Something may go wrong still.
+    pub fn has_faults(&self) -> bool {
+        self.chaos && self.serves_alone_ms.is_none()
     }
 
     fn break_off(&mut self, why: String) {
@@ -288,7 +306,25 @@ impl<M: Machine> World<M> {
             Ev::Operator => self.operator(),
             Ev::CopyStore => self.copy_store(),
             Ev::PutBack => self.put_back(),
+            Ev::ServeAlone => self.show_waits(),
             Ev::CheckQuiet => unreachable!("looked at before"),
+        }
+    }
+
+    /// What each site waits for while one is cut off for long, for whoever reads the trace.
+    fn show_waits(&mut self) {
+        for (n, site) in self.sites.iter().enumerate() {
+            let Some(view) = site.core.as_ref().map(Machine::view) else { continue };
+            self.trace.line(self.now_ms, || {
+                let series: Vec<String> =
+                    view.series.iter().map(|s| format!("s{} {}/{}", s.log, s.decided, s.received)).collect();
+                let waits: Vec<String> = view.waits.iter().map(|w| format!("{} for {}", w.write, w.on)).collect();
+                let (stages, series, waits) = (&view.stages, series.join(", "), waits.join(", "));
+                format!(
+                    "left alone: site {n}: {stages:?}, stopped {:?}, decided of {series}, waits: {waits}",
+                    view.stopped
+                )
+            });
         }
     }
 

@@ -259,3 +259,41 @@ fn a_key_may_be_used_again_only_when_its_time_is_over_and_every_replica_has_its_
     assert_eq!(at(30_000, true), ["G2"]);
     assert_eq!(at(60_000, false), ["G2"], "it was owed");
 }
+
+/// Left alone from 1,000 ms on: at each of two sites two writes of lane 1, told so.
+fn left_alone(told: [&Said; 2]) -> History {
+    let mut h = history(2, &[1, 1, 1, 1]);
+    h.cut_off = Some(CutOff { from_ms: 1_000, until_ms: 2_000 });
+    h.now_ms = 1_500;
+    for (name, (site, said)) in [(0, told[0]), (1, told[1]), (0, told[0]), (1, told[1])].into_iter().enumerate() {
+        let name = name as Name + 1;
+        let submission = h.submit(name, site, false);
+        applied(&mut h, name, 0, false);
+        applied(&mut h, name, 1, false);
+        h.tell(name, site, submission, said.clone());
+    }
+    h
+}
+
+#[test]
+fn a_lane_that_stands_still_during_a_long_cut_is_found() {
+    let (answered, busy) = (success(0), Said::Problem("reply: lane-busy"));
+    let still = |h: &History| guarantees(h).contains(&"G8");
+    assert!(!still(&left_alone([&answered, &answered])));
+    let mut h = left_alone([&answered, &busy]);
+    assert!(still(&h), "one site is enough");
+    h.damaged.insert((0, 1));
+    assert!(still(&h));
+    h.damaged.insert((1, 1));
+    assert!(!still(&h), "it cannot ask for what broke");
+    for excuse in ["reply: stale", "reply: key-in-flight", "reply: overloaded"] {
+        assert!(!still(&left_alone([&answered, &Said::Problem(excuse)])), "{excuse}");
+    }
+    assert!(still(&left_alone([&answered, &Said::Queued])));
+    let mut h = left_alone([&answered, &busy]);
+    h.cut_off = Some(CutOff { from_ms: 1_600, until_ms: 2_000 });
+    assert!(!still(&h), "sent before it could be expected to be answered");
+    let mut h = left_alone([&answered, &busy]);
+    h.writes.remove(&4);
+    assert!(!still(&h), "one of them may have waited for what its client has seen");
+}
