@@ -40,6 +40,9 @@ impl Core {
         let missing: Vec<WriteId> = named.filter(|id| !self.has_position(*id)).collect();
         for &other in &missing {
             self.ask_for_position(cx, other);
+            if self.named.contains_key(&decision_of(other)) {
+                self.ask_for_position(cx, decision_of(other));
+            }
         }
         missing.is_empty()
     }
@@ -94,15 +97,15 @@ impl Core {
     }
 
     /// Its position is stored here, and says what became of it; or that was told of ahead.
-    fn has_position(&self, id: WriteId) -> bool {
-        let found = |id| self.named.get(&id) == Some(&FOUND);
+    pub(crate) fn has_position(&self, id: WriteId) -> bool {
+        let found = |id| self.named.get(&id) == Some(&FOUND) || self.recently_final.contains(&id);
         let is_told = |id| self.live.get(&id).is_some_and(|write| write.position.is_some() || write.is_decided_ahead());
         if !is_decision(id) && (found(decision_of(id)) || is_told(decision_of(id))) {
             return true;
         }
         match self.live.get(&id) {
             Some(write) => is_told(id) && !write.awaits_decision(),
-            None if found(id) || self.recently_final.contains(&id) => true,
+            None if found(id) => true,
             None => id.log == self.own && !is_decision(id) && !self.may_be_undecided(id),
         }
     }
@@ -128,7 +131,11 @@ impl Core {
     pub(crate) fn named_found(&mut self, cx: &mut Cx, id: WriteId, rows: &[Found]) {
         let stored = rows.iter().map(|found| &found.row).find(|row| row.id == id && row.position.is_some());
         match stored {
-            Some(row) if row.awaits_decision() => self.ask_for_position(cx, decision_of(id)),
+            Some(row) if row.awaits_decision() => {
+                // From now on that is asked for, as often as more has come.
+                self.named.entry(decision_of(id)).or_insert(0);
+                self.ask_for_position(cx, decision_of(id));
+            }
             Some(_) => {
                 self.named.insert(id, FOUND);
                 self.retry_pending(cx);

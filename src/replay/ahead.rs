@@ -49,8 +49,8 @@ impl Core {
     }
 
     fn is_missing_ahead(&self, id: WriteId) -> bool {
-        let is_known = self.live.contains_key(&id) || self.live.contains_key(&decision_of(id));
-        id.log != self.own && !is_known && !self.is_decided(id) && !self.reaches_origin_of(id)
+        let is_known = self.live.contains_key(&id) || self.has_position(id) || self.is_decided(id);
+        id.log != self.own && !is_known && !self.reaches_origin_of(id)
     }
 
     /// A site whose store was replaced makes another log.

@@ -143,6 +143,28 @@ fn a_late_word_waits_for_no_decision_about_what_was_decided() {
     assert!(bench.row(decision_of(own(2))).is_some());
 }
 
+/// Seed 2481: the decision was on its way when it was asked for, and later nobody asked again.
+#[test]
+fn a_late_word_is_a_decision_when_what_it_names_was_decided_meanwhile() {
+    let mut bench = with_a_word_to_come();
+    let mut items = items(2);
+    items[0].outcome.verdict = Verdict::Undecided;
+    (items[1].id, items[1].decides) = (decision_of(theirs(1)), Some((theirs(1), 1)));
+    let mut after = After::new();
+    after.add_id(theirs(1));
+    hear(&mut bench, items[..1].to_vec());
+    bench.hear("b", word(own(1), after.clone()));
+    assert_eq!(decision(&bench), None, "what it names is not decided");
+    assert_eq!(sent(&hear(&mut bench, items)), [decision_of(theirs(1))]);
+    bench.core.recently_final.clear();
+    bench.attempted(decision_of(theirs(1)), 1, answered(201));
+    bench.core.recently_final.clear();
+    for _ in 0..2 {
+        bench.hear("b", word(own(1), after.clone()));
+    }
+    assert_eq!(decision(&bench), Some(Verdict::Applied));
+}
+
 /// The own service is down: what waits for it, and what names that, holds up nobody whom another site answers.
 #[test]
 fn what_only_this_replica_is_late_with_holds_up_no_outcome() {
