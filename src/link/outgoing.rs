@@ -32,6 +32,7 @@ pub(super) struct Series {
     pub log: LogId,
 }
 
+#[expect(clippy::large_enum_variant, reason = "written at once; a box would be an allocation for each message")]
 pub(super) enum Entry {
     Message(Group, Message),
     Beat(Bytes),

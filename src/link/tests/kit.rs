@@ -29,6 +29,7 @@ pub fn group() -> Group {
 }
 
 #[derive(Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "a few in a test")]
 pub enum Told {
     Up(SiteName, Vec<Difference>),
     Down(SiteName),

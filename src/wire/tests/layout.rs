@@ -57,7 +57,7 @@ enum Message {
     Question(u64, [u8; 16]),
     Reply(u64, Known),
     Again(Page),
-    Ahead(String, Item),
+    Ahead(String, Box<Item>),
 }
 type Terms = (String, std::collections::BTreeMap<String, u64>);
 type Hello = (u16, String, String, String, [u8; 16], String, Vec<Terms>);

@@ -547,8 +547,9 @@ fn forgotten_promise(history: &History, report: &Report, since: Moment, found: &
 /// service answered something, whatever was still open when the cut began.
 fn serves_when_cut_off(history: &History, found: &mut Vec<Violation>) {
     let Some(CutOff { from_ms, until_ms }) = history.cut_off else { return };
-    // By site and lane: whether anything was answered, or held up by a client that waits for what it has seen; and what was not.
-    let mut lanes: BTreeMap<(usize, u64), (bool, Vec<(Name, Option<&Said>)>)> = BTreeMap::new();
+    // Whether anything was answered, or held up by a client that waits for what it has seen; and what was not.
+    type Lane<'h> = (bool, Vec<(Name, Option<&'h Said>)>);
+    let mut lanes: BTreeMap<(usize, u64), Lane> = BTreeMap::new();
     for (&name, write) in &history.writes {
         let is_new = write.submissions.first().is_some_and(|first| first.at_ms >= from_ms);
         for (number, sent) in write.submissions.iter().enumerate().filter(|(_, sent)| is_new && sent.at_ms < until_ms) {

@@ -264,7 +264,7 @@ impl Plan {
             short_ttl,
             settings,
             restore: draw_restore(Rng::new(mix(seed ^ 0x0C0B_1ED0)), sites),
-            long_cut: draw_long_cut(Rng::new(mix(seed ^ 0x10_0000_C0)), sites, longest, total_ms),
+            long_cut: draw_long_cut(Rng::new(mix(seed ^ 0x1000_00C0)), sites, longest, total_ms),
             faults: Vec::new(),
             keep: keep.clone(),
         };
