@@ -100,14 +100,12 @@ impl Core {
     pub(crate) fn has_position(&self, id: WriteId) -> bool {
         let found = |id| self.named.get(&id) == Some(&FOUND) || self.recently_final.contains(&id);
         let is_told = |id| self.live.get(&id).is_some_and(|write| write.position.is_some() || write.is_decided_ahead());
-        if !is_decision(id) && (found(decision_of(id)) || is_told(decision_of(id))) {
-            return true;
-        }
-        match self.live.get(&id) {
+        let itself = match self.live.get(&id) {
             Some(write) => is_told(id) && !write.awaits_decision(),
             None if found(id) => true,
             None => id.log == self.own && !is_decision(id) && !self.may_be_undecided(id),
-        }
+        };
+        itself || (!is_decision(id) && (found(decision_of(id)) || is_told(decision_of(id))))
     }
 
     /// An own write that is not live and stands in quarantine: as undecided, or because this replica could not tell.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::accept::{Asking, Looking};
 use super::chooser::Chooser;
 use super::peer::Peer;
+use super::recent::{RECENT, Recent};
 use super::restored::Hold;
 use super::write::{Stage, Write};
 use super::{Bug, Effect, Event, Note, Now, Reply, ReqId, Settings};
@@ -35,9 +36,6 @@ impl Cx<'_> {
         self.out.push(Effect::Reply { req, reply });
     }
 }
-
-/// More look-ups than this are never under way.
-const RECENT: usize = 4_096;
 
 /// What is due at a time. Whoever is woken looks at the present state: a timer that is out of date does nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -110,7 +108,7 @@ pub struct Core {
     /// was asked for their position.
     pub(crate) named: BTreeMap<WriteId, u64>,
     /// Decided lately and no longer live: a look-up under way may still ask for them.
-    pub(crate) recently_final: VecDeque<WriteId>,
+    pub(crate) recently_final: Recent,
     /// Keys of writes that left memory lately, with the last token given before: what a look-up of them found since is stale.
     pub(crate) evicted_keys: VecDeque<(u64, KeyHash)>,
     /// Own writes answered 202, in order of acceptance.
@@ -343,9 +341,6 @@ impl Core {
     }
 
     pub(crate) fn remember_final(&mut self, id: WriteId) {
-        self.recently_final.push_back(id);
-        if self.recently_final.len() > RECENT {
-            self.recently_final.pop_front();
-        }
+        self.recently_final.push(id);
     }
 }

@@ -17,6 +17,7 @@ mod operator;
 mod outbox;
 pub(crate) mod outcome;
 pub(crate) mod peer;
+mod recent;
 mod recover;
 mod restored;
 mod settings;

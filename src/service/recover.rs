@@ -37,7 +37,7 @@ impl Core {
             pending_due: false,
             missing_asked_ms: 0,
             named: BTreeMap::new(),
-            recently_final: VecDeque::new(),
+            recently_final: super::recent::Recent::default(),
             evicted_keys: VecDeque::new(),
             queue: VecDeque::new(),
             draining: None,

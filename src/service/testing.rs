@@ -255,11 +255,20 @@ impl Bench {
     }
 
     pub fn status(&mut self, from: &str, healthy: bool, cursors: Vec<super::Cursor>) -> Vec<Effect> {
+        self.status_with(from, healthy, cursors, Vec::new())
+    }
+
+    pub fn status_with(
+        &mut self,
+        from: &str,
+        healthy: bool,
+        cursors: Vec<super::Cursor>,
+        missing: Vec<WriteId>,
+    ) -> Vec<Effect> {
         self.statuses += 1;
         // Sites and logs are counted alike: `a` has the first.
         let log = log(from.as_bytes()[0] - b'a' + 1);
         let count = self.statuses;
-        let missing = Vec::new();
         let status = Status { count, log, state: 1, heard: Vec::new(), healthy, lag_ms: 0, cursors, missing };
         self.hear(from, Message::Status(status))
     }

@@ -132,18 +132,8 @@ fn what_is_asked_for_are_all_that_entries_and_outcomes_name() {
 #[test]
 fn its_decider_tells_of_it() {
     let mut bench = Bench::new(settings("a", &["a", "b", "c"]));
-    let asks = |bench: &mut Bench, count| {
-        let status = Status {
-            count,
-            log: log(2),
-            state: 1,
-            heard: Vec::new(),
-            healthy: true,
-            lag_ms: 0,
-            cursors: Vec::new(),
-            missing: vec![FAR],
-        };
-        let said = bench.hear("b", Message::Status(status));
+    let asks = |bench: &mut Bench| {
+        let said = bench.status_with("b", true, Vec::new(), vec![FAR]);
         let told = messages(&said).into_iter().filter_map(|(to, message)| match message {
             Message::Ahead { site, item } => Some((to.to_owned(), site.as_str().to_owned(), item.clone())),
             _ => None,
@@ -151,14 +141,14 @@ fn its_decider_tells_of_it() {
         told.collect::<Vec<_>>()
     };
     bench.hear("c", wish());
-    assert!(asks(&mut bench, 100).is_empty(), "nobody has decided it");
+    assert!(asks(&mut bench).is_empty(), "nobody has decided it");
     bench.attempted(FAR, 1, answered(201));
-    let told = asks(&mut bench, 101);
+    let told = asks(&mut bench);
     let [(to, site, item)] = told.as_slice() else { panic!("told once: {told:?}") };
     assert_eq!((to.as_str(), site.as_str(), item.id, item.position, item.chain), ("b", "c", FAR, 0, Chain::default()));
     assert_eq!((item.outcome.verdict, item.outcome.status, item.request.is_some()), (Verdict::Applied, 201, true));
     bench.hear("c", position(Verdict::Applied));
-    assert!(asks(&mut bench, 102).is_empty(), "it has its position");
+    assert!(asks(&mut bench).is_empty(), "it has its position");
 }
 
 #[test]
@@ -360,17 +350,7 @@ fn who_owes_a_word_tells_others_of_the_decision_and_counts_it_as_made() {
     bench.hear("c", wish());
     bench.attempted(FAR, 1, answered(201));
     bench.hear("c", position(Verdict::Undecided));
-    let status = Status {
-        count: 100,
-        log: log(2),
-        state: 1,
-        heard: Vec::new(),
-        healthy: true,
-        lag_ms: 0,
-        cursors: Vec::new(),
-        missing: vec![FAR, decision_of(FAR)],
-    };
-    let said = bench.hear("b", Message::Status(status));
+    let said = bench.status_with("b", true, Vec::new(), vec![FAR, decision_of(FAR)]);
     let told = messages(&said).into_iter().filter_map(|(_, message)| match message {
         Message::Ahead { item, .. } => Some((item.id, item.decides, item.outcome.verdict)),
         _ => None,

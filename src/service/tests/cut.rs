@@ -156,9 +156,9 @@ fn a_late_word_is_a_decision_when_what_it_names_was_decided_meanwhile() {
     bench.hear("b", word(own(1), after.clone()));
     assert_eq!(decision(&bench), None, "what it names is not decided");
     assert_eq!(sent(&hear(&mut bench, items)), [decision_of(theirs(1))]);
-    bench.core.recently_final.clear();
+    bench.core.recently_final = Default::default();
     bench.attempted(decision_of(theirs(1)), 1, answered(201));
-    bench.core.recently_final.clear();
+    bench.core.recently_final = Default::default();
     for _ in 0..2 {
         bench.hear("b", word(own(1), after.clone()));
     }
