@@ -62,8 +62,9 @@ impl Core {
         }
         self.is_to_be_mended(cx, log, position);
         if let Asked::LookUp { token, .. } = asked
-            && let Some(Looking::Operator { req, .. }) = self.looking.get(&token)
+            && let Some(Looking::Operator { req, id, .. }) = self.looking.get(&token)
         {
+            self.ordered_rows.remove(id);
             let why = "its record in the journal is broken; other sites are asked for it. Once more when it is there"
                 .to_owned();
             cx.reply(*req, Reply::Rejected { why });
@@ -165,6 +166,7 @@ impl Core {
             },
         };
         cx.persist(Op::Mend { row: Box::new(row), request, witnesses });
+        self.row_changed(id);
         cx.note(Note::Mended { id });
         self.mending.last = Some((log, position));
         if self.live.contains_key(&id) {

@@ -98,6 +98,7 @@ impl Core {
             decides: item.decides,
             settled_clock_ms: cx.now.clock_ms,
         })));
+        self.row_changed(item.id);
         if let Some(entry) = unclear {
             self.stays_in_quarantine(cx, entry, item.position);
         }

@@ -127,6 +127,8 @@ pub struct Core {
     pub(crate) looking: BTreeMap<u64, Looking>,
     /// Foreign writes that the journal is asked for by their wish, its revocation, or what was told of them ahead.
     pub(crate) looked_for: BTreeMap<WriteId, u64>,
+    /// Writes that the journal is asked for by order of a person, and whether their rows changed since: then it is asked again.
+    pub(crate) ordered_rows: BTreeMap<WriteId, bool>,
     pub(crate) asking: BTreeMap<u64, Asking>,
     pub(crate) mending: Mending,
     pub(crate) next_token: u64,
@@ -324,8 +326,16 @@ impl Core {
         }
     }
 
+    /// What the journal was asked for by a person's order may be out of date.
+    pub(crate) fn row_changed(&mut self, id: WriteId) {
+        if let Some(changed) = self.ordered_rows.get_mut(&id) {
+            *changed = true;
+        }
+    }
+
     pub(crate) fn evict(&mut self, id: WriteId) {
         let Some(write) = self.live.remove(&id) else { return };
+        self.row_changed(id);
         self.live_bytes -= write.weight();
         if let Some(key) = write.facts.key {
             self.keys.leave_memory(key, id, write.stored);

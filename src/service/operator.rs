@@ -46,6 +46,11 @@ impl Core {
             let why = format!("{id} and {other} are one write: say of {other} first that it is applied, or discard it");
             return cx.reply(req, Reply::Rejected { why });
         }
+        self.look_for_order(cx, req, id, operation);
+    }
+
+    fn look_for_order(&mut self, cx: &mut Cx, req: ReqId, id: WriteId, operation: Operation) {
+        self.ordered_rows.insert(id, false);
         self.find(cx, Find::Id(id), Looking::Operator { req, id, operation });
     }
 
@@ -57,6 +62,9 @@ impl Core {
         operation: Operation,
         rows: Vec<Found>,
     ) {
+        if self.ordered_rows.remove(&id) == Some(true) && !self.live.contains_key(&id) {
+            return self.look_for_order(cx, req, id, operation);
+        }
         let live = self.live.get(&id).map(|w| Found { row: w.row(), request: w.request.clone() });
         let found = live.or_else(|| rows.into_iter().find(|f| f.row.id == id));
         let (Some(found), true) = (found, self.quarantined.contains_key(&id)) else {

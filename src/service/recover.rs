@@ -49,6 +49,7 @@ impl Core {
             copies_waiting: BTreeMap::new(),
             looking: BTreeMap::new(),
             looked_for: BTreeMap::new(),
+            ordered_rows: BTreeMap::new(),
             asking: BTreeMap::new(),
             mending: Mending::default(),
             next_token: 0,

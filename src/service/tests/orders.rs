@@ -28,6 +28,28 @@ fn is_rejected(effects: &[Effect], req: u64) -> bool {
     matches!(reply_to(effects, req), Some(Reply::Rejected { .. }))
 }
 
+/// Seed 75370: its position came while the journal was asked, and what the journal said was older. Written back, it had none.
+#[test]
+fn an_order_does_not_put_back_what_was_known_before_its_position_came() {
+    let id = WriteId { log: log(2), n: 1 };
+    let mut bench = Bench::new(settings("a", &["a", "b"]));
+    let mut settled = item(log(2), 1, 0);
+    let (facts, request) = (settled.facts.clone(), settled.request.clone().expect("it has one"));
+    let wish = Wish { id, attempt: 1, facts, must: Default::default(), request, pages: Vec::new() };
+    bench.hear("b", Message::Wish(Box::new(wish)));
+    bench.attempted(id, 1, broken());
+    bench.wait(20_000);
+    let asked = bench.step(Event::Operator { req: ReqId(9), id: Some(id), operation: Operation::Applied });
+    let answers: Vec<Event> = asked.iter().filter_map(|effect| bench.journal_says(effect)).collect();
+    settled.outcome.verdict = Verdict::Undecided;
+    bench.hear("b", Message::Page(page_of(log(2), "b", vec![settled])));
+    assert!(!bench.core.live.contains_key(&id), "nothing is left to be done with it");
+    let said: Vec<Effect> = answers.into_iter().flat_map(|answer| bench.handle(answer)).collect();
+    assert_eq!(reply_to(&said, 9), Some(&Reply::Done));
+    let row = bench.row(id).expect("it stays");
+    assert_eq!((row.here, row.position.map(|(at, _)| at)), (Here::Decided(Fate::Applied), Some(1)));
+}
+
 /// Seed 5620: the journal was asked for copies of a write that has none, again and again.
 #[test]
 fn the_copies_of_a_discarded_write_are_looked_for_once() {
