@@ -96,7 +96,7 @@ impl Core {
         after.lasts().all(stored)
     }
 
-    /// Its position is stored here, and says what became of it; or that was told of ahead.
+    /// Its position is stored here, and says what became of it; or that was told of ahead, or decided here.
     pub(crate) fn has_position(&self, id: WriteId) -> bool {
         let found = |id| self.named.get(&id) == Some(&FOUND) || self.recently_final.contains(&id);
         let is_told = |id| self.live.get(&id).is_some_and(|write| write.position.is_some() || write.is_decided_ahead());
@@ -105,7 +105,7 @@ impl Core {
             None if found(id) => true,
             None => id.log == self.own && !is_decision(id) && !self.may_be_undecided(id),
         };
-        itself || (!is_decision(id) && (found(decision_of(id)) || is_told(decision_of(id))))
+        itself || self.is_decided(id) || (!is_decision(id) && (found(decision_of(id)) || is_told(decision_of(id))))
     }
 
     /// An own write that is not live and stands in quarantine: as undecided, or because this replica could not tell.

@@ -362,6 +362,24 @@ fn who_owes_a_word_tells_others_of_the_decision_and_counts_it_as_made() {
     assert_eq!(sent(&bench.hear("b", Message::Page(page_of(NAMING.log, "b", vec![named])))), [NAMING]);
 }
 
+/// Seed 43360: the other site was told of the decision, and names it in what it answers.
+#[test]
+fn who_owes_a_word_takes_an_outcome_that_comes_after_the_decision() {
+    let mut settings = settings("a", &["a", "b", "c"]);
+    settings.order = vec![SiteName::new("b"), SiteName::new("a")];
+    let mut bench = Bench::new(settings);
+    bench.hear("c", wish());
+    bench.attempted(FAR, 1, answered(201));
+    bench.hear("c", position(Verdict::Undecided));
+    bench.submit(new_write("POST", 9, 0));
+    let mut outcome = item(log(1), 1, 0).outcome;
+    outcome.answer = Some(answer(201));
+    outcome.after.add_id(decision_of(FAR));
+    let word = WishWord::Done { outcome, pages: Vec::new() };
+    let said = bench.hear("b", Message::Word { id: own(1), attempt: 1, word });
+    assert!(matches!(reply_to(&said, 1), Some(Reply::Answer { .. })));
+}
+
 /// Two sites are owed a word each; who speaks first leaves the other its turn.
 #[test]
 fn each_site_hears_the_words_that_it_is_owed() {
