@@ -373,7 +373,6 @@ impl Core {
         by_series.or_else(by_wish).unwrap_or_else(|| self.settings.me.clone())
     }
 
-    /// The lane's place at this replica is free again, if this write had it.
     /// A decision that comes after later writes of its lane were applied here is concurrent with them (§3, "Settled late"): what
     /// may overwrite them waits for a person, at its origin as elsewhere. Looked at when it is sent: they may be applied while it
     /// waits for what it comes after.
@@ -387,6 +386,7 @@ impl Core {
             && !self.bug(Bug::LatePutApplied)
     }
 
+    /// The lane's place at this replica is free again, if this write had it.
     pub(crate) fn free_place(&mut self, lane: Lane, id: WriteId) {
         if let Some(state) = self.lanes.get_mut(&lane) {
             if state.here == Some(id) {
