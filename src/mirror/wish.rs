@@ -202,6 +202,10 @@ impl Core {
         if !undecided || found.row.origin != Origin::Settled || !self.quarantined.contains_key(&id) {
             return;
         }
+        if self.is_asked_for(id) {
+            // What was read for this word may be older than what an order does with the write by now.
+            return;
+        }
         let sent_here = found.row.here != Here::Decided(Fate::Skipped);
         if outcome.verdict != Verdict::Applied && sent_here {
             // That it was refused there says nothing about this replica, which may have applied it.

@@ -62,12 +62,12 @@ impl Core {
         }
         self.is_to_be_mended(cx, log, position);
         if let Asked::LookUp { token, .. } = asked
-            && let Some(Looking::Operator { req, id, .. }) = self.looking.get(&token)
+            && let Some((req, id)) = self.looking.get(&token).and_then(Looking::order)
         {
-            self.ordered_rows.remove(id);
+            self.ordered_rows.remove(&id);
             let why = "its record in the journal is broken; other sites are asked for it. Once more when it is there"
                 .to_owned();
-            cx.reply(*req, Reply::Rejected { why });
+            cx.reply(req, Reply::Rejected { why });
             self.looking.remove(&token);
             return;
         }

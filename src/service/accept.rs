@@ -51,6 +51,11 @@ pub(crate) enum Looking {
         id: WriteId,
         operation: super::Operation,
     },
+    /// Whether an own write that a person wants sent again was decided since.
+    Resend {
+        req: ReqId,
+        found: Box<Found>,
+    },
     Late(Box<super::operator::Late>),
     /// Another site's write that was decided without a position; then the write that it decides.
     Ahead {
@@ -63,6 +68,17 @@ pub(crate) enum Looking {
         id: WriteId,
         outcome: Outcome,
     },
+}
+
+impl Looking {
+    /// What a person ordered, and for which write.
+    pub(crate) fn order(&self) -> Option<(ReqId, WriteId)> {
+        match self {
+            Looking::Operator { req, id, .. } => Some((*req, *id)),
+            Looking::Resend { req, found } => Some((*req, found.row.id)),
+            _ => None,
+        }
+    }
 }
 
 /// A client's write whose key another site was asked about.
@@ -158,6 +174,7 @@ impl Core {
             Some(Looking::ReopenCopies(id)) => self.reopen_copies(cx, id, rows),
             Some(Looking::Decision(item)) => self.take_decision(cx, item, rows.into_iter().next()),
             Some(Looking::Operator { req, id, operation }) => self.operator_found(cx, req, id, operation, rows),
+            Some(Looking::Resend { req, found }) => self.resend_undecided(cx, req, *found, &rows),
             Some(Looking::Late(late)) => self.decide_once(cx, *late, &rows),
             Some(Looking::Ahead { site, item, looks_at_old }) => self.ahead_found(cx, site, item, looks_at_old, &rows),
             Some(Looking::LateWord { id, outcome }) => self.late_word(cx, id, outcome, rows),

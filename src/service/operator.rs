@@ -35,7 +35,8 @@ impl Core {
             return cx.reply(req, Reply::Done);
         };
         if self.is_ordered(id) {
-            return cx.reply(req, Reply::Rejected { why: format!("what was ordered for {id} is on its way") });
+            return cx
+                .reply(req, Reply::Rejected { why: format!("{id} is being decided, or sent by order: look again") });
         }
         if !self.quarantined.contains_key(&id) {
             return cx.reply(req, Reply::Rejected { why: format!("{id} is not in quarantine at this site") });
@@ -62,7 +63,7 @@ impl Core {
         operation: Operation,
         rows: Vec<Found>,
     ) {
-        if self.ordered_rows.remove(&id) == Some(true) && !self.live.contains_key(&id) {
+        if self.is_outdated(id) {
             return self.look_for_order(cx, req, id, operation);
         }
         let live = self.live.get(&id).map(|w| Found { row: w.row(), request: w.request.clone() });
@@ -93,6 +94,11 @@ impl Core {
             Operation::Resend if found.request.is_none() => {
                 return cx.reply(req, Reply::Rejected { why: format!("the request of {id} is not kept at this site") });
             }
+            Operation::Resend if open => {
+                self.ordered_rows.insert(id, false);
+                let found = Box::new(found);
+                return self.find(cx, Find::Id(decision_of(id)), Looking::Resend { req, found });
+            }
             Operation::Resend => self.resend(cx, found),
             Operation::Resume => {
                 return cx.reply(req, Reply::Rejected { why: "resume takes no write id".into() });
@@ -101,17 +107,50 @@ impl Core {
         cx.reply(req, Reply::Done);
     }
 
+    /// What the journal was asked about a write for an order is older than what this replica has done with it since.
+    fn is_outdated(&mut self, id: WriteId) -> bool {
+        self.ordered_rows.remove(&id) == Some(true) && !self.live.contains_key(&id)
+    }
+
+    /// What was decided void is sent nowhere, whatever its entry says: that one is held until its copies are looked for, and a
+    /// crash meanwhile brings it back (G5).
+    pub(crate) fn resend_undecided(&mut self, cx: &mut Cx, req: ReqId, found: Found, rows: &[Found]) {
+        let id = found.row.id;
+        let decision = decision_of(id);
+        let live = self.live.get(&decision).map(|write| &write.outcome);
+        let decided = live.or_else(|| rows.first().map(|found| &found.row.outcome));
+        let verdict = decided.and_then(|outcome| outcome.as_ref().map(|outcome| outcome.verdict));
+        let unread = verdict.is_none() && self.recently_final.contains(&decision);
+        if self.is_outdated(id) || unread {
+            return self.look_for_order(cx, req, id, Operation::Resend);
+        }
+        if verdict == Some(Verdict::Void) {
+            let why =
+                format!("{id} was decided void since, for all sites: say discard, and its client may send it anew");
+            return cx.reply(req, Reply::Rejected { why });
+        }
+        self.resend(cx, found);
+        cx.reply(req, Reply::Done);
+    }
+
     /// An order is under way until it is carried out: a contrary one meanwhile, of the same write or of its decision, would be
     /// carried out too (G2, G5).
     fn is_ordered(&self, id: WriteId) -> bool {
-        let of_this = |other: WriteId| decided_by(other) == decided_by(id);
-        let is_asked_for = |looking: &Looking| match looking {
-            Looking::Operator { id: other, .. } => of_this(*other),
-            Looking::Late(late) => late.by_person && of_this(late.found.row.id),
-            _ => false,
-        };
-        let asked = || self.looking.values().any(is_asked_for) && !self.bug(Bug::ContraryOrders);
-        self.releasing.iter().any(|&other| of_this(other)) || asked()
+        let held = self.releasing.iter().any(|&other| decided_by(other) == decided_by(id));
+        held || self.is_asked_for(id) && !self.bug(Bug::ContraryOrders)
+    }
+
+    /// The journal is asked about it, for an order or for the late word of another site.
+    pub(crate) fn is_asked_for(&self, id: WriteId) -> bool {
+        self.looking.values().any(|looking| {
+            let other = match looking {
+                Looking::Operator { id, .. } => *id,
+                Looking::Resend { found, .. } => found.row.id,
+                Looking::Late(late) => late.found.row.id,
+                _ => return false,
+            };
+            decided_by(other) == decided_by(id)
+        })
     }
 
     /// A write can stand in quarantine twice, as itself and as what its origin decided late. Sent for both, it would be applied

@@ -181,10 +181,6 @@ fn of_two_orders_at_once_the_first_is_carried_out() {
     let orders = [Operation::Applied, Operation::Discard, Operation::Resend];
     let pairs = orders.into_iter().flat_map(|first| orders.map(|second| (first, second)));
     for ((first, second), answers) in pairs.flat_map(|pair| [(pair, 0), (pair, 1)]) {
-        if answers == 1 && first == Operation::Resend {
-            // It is on its way to the service by then.
-            continue;
-        }
         let mut bench = with_an_undecided_write();
         let mut asked = bench.step(order(9, first));
         for _ in 0..answers {
@@ -303,37 +299,95 @@ fn what_names_an_undecided_write_waits_for_its_decision_whatever_this_replica_kn
     }
 }
 
-/// Seed 12479: the late word of another site asked the journal for a decision, and meanwhile a person had the write sent.
-#[test]
-fn a_late_word_does_not_take_a_write_from_the_order_that_sends_it() {
+/// `a` asks `b` first; nobody has answered in time, and neither has this replica sent it. Then its service is well.
+fn given_up_by_b(request: NewWrite) -> Bench {
     let mut settings = settings("a", &["a", "b"]);
     settings.order = ["b", "a"].map(crate::model::SiteName::new).to_vec();
     let mut bench = Bench::new(settings);
     bench.handle(Event::Health { healthy: false });
-    bench.submit(new_write("POST", 1, 0));
+    bench.submit(request);
     bench.wait(20_000);
     bench.handle(Event::Health { healthy: true });
     assert_eq!(bench.row(own(1)).map(|row| row.here), Some(Here::Decided(Fate::Skipped)));
-    let outcome = crate::model::Outcome { answer: Some(answer(201)), ..item(log(1), 1, 0).outcome };
+    bench
+}
+
+fn late_word(verdict: Verdict) -> Event {
+    let answer = (verdict == Verdict::Applied).then(|| answer(201));
+    let outcome = crate::model::Outcome { verdict, answer, ..item(log(1), 1, 0).outcome };
     let word = Message::Word { id: own(1), attempt: 1, word: WishWord::Done { outcome, pages: Vec::new() } };
-    let mut asked = bench.step(Event::Message { from: crate::model::SiteName::new("b"), message: word });
-    while !asked.iter().any(|effect| matches!(effect, Effect::Find { find: Find::Id(id), .. } if *id != own(1))) {
-        assert!(!asked.is_empty(), "the journal is asked whether there is a decision");
-        asked = bench.journal_answers(&asked);
-    }
-    let attempt = attempts(&bench.handle(order(9, Operation::Resend)))[0].attempt;
+    Event::Message { from: crate::model::SiteName::new("b"), message: word }
+}
+
+fn asks_for_the_decision(asked: &[Effect]) -> bool {
+    asked.iter().any(|effect| matches!(effect, Effect::Find { find: Find::Id(id), .. } if *id != own(1)))
+}
+
+/// What the journal answers from now on, in its order.
+fn answer_all(bench: &mut Bench, asked: &[Effect]) -> Vec<Effect> {
     let answers: Vec<Event> = asked.iter().filter_map(|effect| bench.journal_says(effect)).collect();
-    let said: Vec<Effect> = answers.into_iter().flat_map(|answer| bench.handle(answer)).collect();
-    assert_eq!((decisions(&bench), attempts(&said).len()), (vec![(own(1), Verdict::Applied)], 0));
-    let said = bench.attempted(own(1), attempt, answered(201));
-    assert_eq!(attempts(&said).len(), 0, "once");
-    assert_eq!(bench.row(own(1)).map(|row| row.here), Some(Here::Decided(Fate::Applied)));
-    assert_eq!(decisions(&bench).len(), 1);
-    assert_eq!(
-        attempts(&bench.submit(new_write("POST", 1, 0))).len() + attempts(&bench.wait(900)).len(),
-        1,
-        "its lane is free"
-    );
+    answers.into_iter().flat_map(|answer| bench.handle(answer)).collect()
+}
+
+/// Seed 12479: the late word of another site asked the journal for a decision, and meanwhile a person had the write sent. What
+/// was read for the one was out of date for the other.
+#[test]
+fn while_a_late_word_asks_the_journal_an_order_is_rejected() {
+    for verdict in [Verdict::Applied, Verdict::Void] {
+        let mut bench = given_up_by_b(new_write("POST", 1, 0));
+        let mut asked = bench.step(late_word(verdict));
+        while !asks_for_the_decision(&asked) {
+            assert!(!asked.is_empty(), "the journal is asked whether there is a decision");
+            asked = bench.journal_answers(&asked);
+        }
+        assert!(is_rejected(&bench.handle(order(9, Operation::Resend)), 9));
+        let sent = attempts(&answer_all(&mut bench, &asked)).len();
+        assert_eq!((decisions(&bench), sent), (vec![(own(1), verdict)], usize::from(verdict == Verdict::Applied)));
+    }
+}
+
+/// And the other way round: what comes of the order is the decision, once.
+#[test]
+fn a_late_word_does_not_take_a_write_from_the_order_that_sends_it() {
+    for (verdict, asks) in [(Verdict::Applied, 0), (Verdict::Applied, 1), (Verdict::Void, 0), (Verdict::Void, 1)] {
+        let mut bench = given_up_by_b(new_write("POST", 1, 0));
+        let mut asked = bench.step(order(9, Operation::Resend));
+        for _ in 0..asks {
+            asked = bench.journal_answers(&asked);
+        }
+        bench.handle(late_word(verdict));
+        let attempt = attempts(&answer_all(&mut bench, &asked))[0].attempt;
+        bench.handle(late_word(verdict));
+        let said = bench.attempted(own(1), attempt, answered(201));
+        assert_eq!(attempts(&said).len(), 0, "once");
+        assert_eq!(decisions(&bench), [(own(1), Verdict::Applied)]);
+        assert_eq!(bench.row(own(1)).map(|row| row.here), Some(Here::Decided(Fate::Applied)));
+        let said = bench.submit(new_write("POST", 1, 0));
+        assert_eq!(attempts(&said).len() + attempts(&bench.wait(900)).len(), 1, "its lane is free");
+    }
+}
+
+/// Seed 312970: its entry is held until the copies of what turned out void are looked for; a crash before that brings it back.
+#[test]
+fn what_a_late_word_made_void_is_not_sent_by_order() {
+    for key in [0, 7] {
+        let mut bench = given_up_by_b(new_write("POST", 1, key));
+        let mut asked = bench.step(late_word(Verdict::Void));
+        while decisions(&bench).is_empty() {
+            assert!(!asked.is_empty(), "the journal is asked whether there is a decision");
+            asked = bench.journal_answers(&asked);
+        }
+        bench.restart();
+        assert!(bench.is_listed(own(1)), "a copy of it may wait");
+        let said = bench.handle(order(9, Operation::Resend));
+        assert!(matches!(reply_to(&said, 9), Some(Reply::Rejected { why }) if why.contains("was decided void")));
+        assert_eq!(attempts(&said).len(), 0);
+        assert_eq!(reply_to(&bench.handle(order(10, Operation::Discard)), 10), Some(&Reply::Done));
+        assert_eq!(bench.core.series[&log(1)].decided, 2, "one decision");
+        let decision = bench.row(crate::mirror::decision_of(own(1))).and_then(|row| row.outcome);
+        assert_eq!(decision.map(|outcome| outcome.verdict), Some(Verdict::Void));
+        assert!(!bench.is_listed(own(1)) && bench.core.quarantined.is_empty());
+    }
 }
 
 /// It is still nobody's decision that it is void.

@@ -184,7 +184,12 @@ impl<M: Machine> World<M> {
             return;
         }
         let Some(waiting) = self.sites[site].waiting.remove(&req.0) else {
+            let resent = self.sites[site].resent.remove(&req.0);
             return match reply {
+                Reply::Rejected { why } if why.contains("was decided void") => {
+                    self.stats.hit("operator: told that it is void");
+                    self.sites[site].told_void.extend(resent);
+                }
                 Reply::Done | Reply::Rejected { .. } | Reply::Go { .. } => {}
                 other => self.history.broken.push((0, format!("site {site} answered {req:?} twice: {other:?}"))),
             };

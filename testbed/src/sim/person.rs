@@ -40,7 +40,11 @@ impl<M: Machine> World<M> {
                     continue;
                 }
                 if entry.reason != QuarantineReason::Contrary && self.is_for_this_site(site, name, entry.id) {
-                    match (self.what_to_do(site, name), twice(entry.id)) {
+                    let operation = match self.what_to_do(site, name) {
+                        Operation::Resend if self.sites[site].told_void.contains(&entry.id) => Operation::Discard,
+                        operation => operation,
+                    };
+                    match (operation, twice(entry.id)) {
                         (Operation::Resend, Some(decision)) => self.order(site, Some(decision), Operation::Discard),
                         (operation, twice) => {
                             self.order(site, Some(entry.id), operation);
@@ -89,6 +93,9 @@ impl<M: Machine> World<M> {
         }
         self.stats.hit("operator: order");
         let req = self.sites[site].fresh_req();
+        if let (Some(id), Operation::Resend) = (id, operation) {
+            self.sites[site].resent.insert(req.0, id);
+        }
         self.tell_core(site, Event::Operator { req, id, operation });
     }
 }

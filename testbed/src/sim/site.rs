@@ -3,7 +3,7 @@
 //! The executor does what the product's task does: absorb, execute what is ready, hand over the next batch. A process may die
 //! between any two effects; batches that were not reported durable are lost, or the first few of those under way survive. Over
 //! SQLite it dies in the middle of a transaction or of a start, with or without the power.
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use holdfast::journal::{Op, Recovered};
 use holdfast::model::WriteId;
@@ -53,6 +53,10 @@ pub(super) struct Site<M> {
     pub waiting: BTreeMap<u64, Waiting>,
     /// Readers that wait until this replica has decided what they have seen.
     pub reading: BTreeMap<u64, Vec<Name>>,
+    /// What a person wanted sent again, by request.
+    pub resent: BTreeMap<u64, WriteId>,
+    /// What that person was told is decided void.
+    pub told_void: BTreeSet<WriteId>,
     /// Attempts the machine wants or has under way: index into the history.
     pub wanted: BTreeMap<(WriteId, u32), usize>,
     /// Outcomes that the machine knows but the disk does not: batch and index into the history.
@@ -107,6 +111,8 @@ impl<M> Site<M> {
             tick_at_ms: None,
             waiting: BTreeMap::new(),
             reading: BTreeMap::new(),
+            resent: BTreeMap::new(),
+            told_void: BTreeSet::new(),
             wanted: BTreeMap::new(),
             undurable: Vec::new(),
         }
