@@ -199,7 +199,10 @@ impl Core {
     pub(crate) fn late_word(&mut self, cx: &mut Cx, id: WriteId, outcome: Outcome, rows: Vec<Found>) {
         let Some(found) = rows.into_iter().find(|f| f.row.id == id) else { return };
         let undecided = found.row.outcome.as_ref().is_some_and(|o| o.verdict == Verdict::Undecided);
-        if !undecided || found.row.origin != Origin::Settled || !self.quarantined.contains_key(&id) {
+        // A copy of a write of which nobody knew has no entry here: that is to be decided where the first one is.
+        let is_copy = found.row.outcome.as_ref().is_some_and(|outcome| outcome.repeats.is_some());
+        let asks = is_copy || self.quarantined.contains_key(&id);
+        if !undecided || found.row.origin != Origin::Settled || !asks {
             return;
         }
         if self.is_asked_for(id) {

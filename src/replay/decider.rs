@@ -1,5 +1,6 @@
 //! Deciding another site's wish (§3, "Where the decider is").
 use crate::journal::{Fate, Origin, QuarantineReason, WishHeld};
+use crate::mirror::decision_of;
 use crate::model::{Digest, Facts, Item, Lane, Outcome, Problem, SiteName, Verdict, WriteId};
 use crate::service::core::{Core, Cx, Work};
 use crate::service::outcome::Class;
@@ -72,7 +73,9 @@ impl Core {
         }
         if attempt > held.attempt {
             held.attempt = attempt;
-            self.persist(cx, id);
+            if write.role != Role::Ordered {
+                self.persist(cx, id);
+            }
         }
         let word = self.word_of(id);
         self.say_word(cx, id, word);
@@ -87,6 +90,8 @@ impl Core {
                 WishWord::Done { outcome: outcome.clone(), pages }
             }
             (Stage::Decided(_) | Stage::Unknown(_), _) => WishWord::Unknown,
+            // It was sent before, and nobody can take back what a person ordered.
+            _ if write.role == Role::Ordered => WishWord::Unknown,
             (Stage::Sending | Stage::Judging, _) => WishWord::Sending,
             _ if write.doubtful => WishWord::Unknown,
             _ => WishWord::Stored,
@@ -103,7 +108,7 @@ impl Core {
             return;
         }
         let waits = matches!(write.stage, Stage::Idle | Stage::Waiting | Stage::Checking);
-        if waits && !write.doubtful && write.outcome.is_none() {
+        if waits && !write.doubtful && write.outcome.is_none() && write.role == Role::Wish {
             if self.bug(Bug::RevokedWishKept) {
                 return self.say_word(cx, id, WishWord::Void);
             }
@@ -160,6 +165,7 @@ impl Core {
             held.attempt = held.attempt.max(attempt);
         }
         self.persist(cx, id);
+        self.release_held(cx, id);
         self.say_word(cx, id, word);
         self.free_place(lane, id);
         self.decided_id(id);
@@ -291,6 +297,7 @@ impl Core {
             Verdict::Undecided => {
                 self.owe_word(cx, id, ours);
                 self.decide_shadow(cx, id, Fate::Applied);
+                self.find(cx, Find::Id(decision_of(id)), Looking::Heard(id));
             }
             Verdict::Refused | Verdict::NotExecuted | Verdict::MayHaveApplied | Verdict::Void => {
                 let detail = format!("applied at this replica, settled as {theirs:?} by its origin");
@@ -338,6 +345,21 @@ impl Core {
         };
         for &id in self.words_owed.iter().filter(owed_to) {
             self.say_owed_word(cx, id);
+        }
+    }
+
+    /// What came of an order, or of a try that a crash cut short, may be known here after its origin's decision.
+    pub(crate) fn word_may_be_heard(&mut self, cx: &mut Cx, id: WriteId, rows: &[Found]) {
+        let Some(row) = rows.first().map(|found| &found.row) else { return };
+        let taken_up = |position| self.series.get(&id.log).is_some_and(|series| series.is_decided(position));
+        let is_owed = self.words_owed.contains(&id);
+        if !is_owed || !row.position.is_some_and(|(position, _)| taken_up(position)) {
+            return;
+        }
+        self.word_was_heard(cx, id);
+        if row.outcome.as_ref().is_some_and(|outcome| outcome.verdict == Verdict::Void) {
+            let detail = "applied at this replica, decided void by its origin".to_owned();
+            self.quarantine(cx, id, QuarantineReason::Contrary, detail, 0);
         }
     }
 
@@ -397,6 +419,13 @@ impl Core {
             }
             Stage::Sending | Stage::Judging | Stage::Unknown(_) => self.persist(cx, id),
             Stage::Idle | Stage::Waiting | Stage::Checking | Stage::Backoff { .. } => {
+                if write.role == Role::Ordered && theirs == Verdict::Undecided {
+                    // What a person ordered goes on, and its origin hears what came of it. Its entry is held over a crash.
+                    return self.persist(cx, id);
+                }
+                // What was ordered is superseded.
+                self.release_held(cx, id);
+                let Some(write) = self.live.get_mut(&id) else { return };
                 if !item.is_followed() {
                     return self.skip_settled(cx, id);
                 }

@@ -67,7 +67,7 @@ impl Core {
             self.ordered_rows.remove(&id);
             let why = "its record in the journal is broken; other sites are asked for it. Once more when it is there"
                 .to_owned();
-            cx.reply(req, Reply::Rejected { why });
+            cx.reply_to_order(req, Reply::Rejected { why });
             self.looking.remove(&token);
             return;
         }

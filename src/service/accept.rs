@@ -47,16 +47,21 @@ pub(crate) enum Looking {
     Decision(std::sync::Arc<crate::model::Item>),
     /// A quarantined write that a person decides about.
     Operator {
-        req: ReqId,
+        /// None: a copy of what a person discarded.
+        req: Option<ReqId>,
         id: WriteId,
         operation: super::Operation,
     },
-    /// Whether an own write that a person wants sent again was decided since.
+    /// Whether a write that is to be sent again was decided since.
     Resend {
-        req: ReqId,
+        req: Option<ReqId>,
         found: Box<Found>,
+        /// The second time.
+        again: bool,
     },
     Late(Box<super::operator::Late>),
+    /// Whether its origin had made a decision before this site owed its word.
+    Heard(WriteId),
     /// Another site's write that was decided without a position; then the write that it decides.
     Ahead {
         site: SiteName,
@@ -72,10 +77,10 @@ pub(crate) enum Looking {
 
 impl Looking {
     /// What a person ordered, and for which write.
-    pub(crate) fn order(&self) -> Option<(ReqId, WriteId)> {
+    pub(crate) fn order(&self) -> Option<(Option<ReqId>, WriteId)> {
         match self {
             Looking::Operator { req, id, .. } => Some((*req, *id)),
-            Looking::Resend { req, found } => Some((*req, found.row.id)),
+            Looking::Resend { req, found, .. } => Some((*req, found.row.id)),
             _ => None,
         }
     }
@@ -174,7 +179,8 @@ impl Core {
             Some(Looking::ReopenCopies(id)) => self.reopen_copies(cx, id, rows),
             Some(Looking::Decision(item)) => self.take_decision(cx, item, rows.into_iter().next()),
             Some(Looking::Operator { req, id, operation }) => self.operator_found(cx, req, id, operation, rows),
-            Some(Looking::Resend { req, found }) => self.resend_undecided(cx, req, *found, &rows),
+            Some(Looking::Resend { req, found, again }) => self.resend_undecided(cx, req, *found, &rows, again),
+            Some(Looking::Heard(id)) => self.word_may_be_heard(cx, id, &rows),
             Some(Looking::Late(late)) => self.decide_once(cx, *late, &rows),
             Some(Looking::Ahead { site, item, looks_at_old }) => self.ahead_found(cx, site, item, looks_at_old, &rows),
             Some(Looking::LateWord { id, outcome }) => self.late_word(cx, id, outcome, rows),

@@ -35,6 +35,12 @@ impl Cx<'_> {
     pub fn reply(&mut self, req: ReqId, reply: Reply) {
         self.out.push(Effect::Reply { req, reply });
     }
+    /// Nobody waits for what became of an order that no person gave.
+    pub fn reply_to_order(&mut self, req: Option<ReqId>, reply: Reply) {
+        if let Some(req) = req {
+            self.reply(req, reply);
+        }
+    }
 }
 
 /// What is due at a time. Whoever is woken looks at the present state: a timer that is out of date does nothing.

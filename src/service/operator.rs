@@ -4,7 +4,7 @@ use std::sync::Arc;
 use super::core::{Core, Cx, Work};
 use super::outcome::Class;
 use super::write::{Role, Stage, Write};
-use super::{Bug, Effect, Find, Found, Looking, Message, Operation, Reply, ReqId, WishWord};
+use super::{Bug, Find, Found, Looking, Operation, Reply, ReqId};
 use crate::journal::{Fate, Here, Op, Origin, QuarantineReason, Quarantined};
 use crate::mirror::{decided_by, decision_of};
 use crate::model::{After, Answer, Outcome, Verdict, WriteId};
@@ -47,10 +47,10 @@ impl Core {
             let why = format!("{id} and {other} are one write: say of {other} first that it is applied, or discard it");
             return cx.reply(req, Reply::Rejected { why });
         }
-        self.look_for_order(cx, req, id, operation);
+        self.look_for_order(cx, Some(req), id, operation);
     }
 
-    fn look_for_order(&mut self, cx: &mut Cx, req: ReqId, id: WriteId, operation: Operation) {
+    fn look_for_order(&mut self, cx: &mut Cx, req: Option<ReqId>, id: WriteId, operation: Operation) {
         self.ordered_rows.insert(id, false);
         self.find(cx, Find::Id(id), Looking::Operator { req, id, operation });
     }
@@ -58,7 +58,7 @@ impl Core {
     pub(crate) fn operator_found(
         &mut self,
         cx: &mut Cx,
-        req: ReqId,
+        req: Option<ReqId>,
         id: WriteId,
         operation: Operation,
         rows: Vec<Found>,
@@ -66,10 +66,15 @@ impl Core {
         if self.is_outdated(id) {
             return self.look_for_order(cx, req, id, operation);
         }
-        let live = self.live.get(&id).map(|w| Found { row: w.row(), request: w.request.clone() });
+        let live = self.live.get(&id);
+        let is_here =
+            |stage: &Stage| matches!(stage, Stage::Checking | Stage::Sending | Stage::Judging | Stage::Unknown(_));
+        let is_under_way = live.is_some_and(|write| is_here(&write.stage));
+        let live = live.map(|w| Found { row: w.row(), request: w.request.clone() });
         let found = live.or_else(|| rows.into_iter().find(|f| f.row.id == id));
-        let (Some(found), true) = (found, self.quarantined.contains_key(&id)) else {
-            return cx.reply(req, Reply::Rejected { why: format!("{id} is no longer in quarantine") });
+        let (Some(found), true, false) = (found, self.quarantined.contains_key(&id), is_under_way) else {
+            let why = if is_under_way { "is on its way" } else { "is no longer in quarantine" };
+            return cx.reply_to_order(req, Reply::Rejected { why: format!("{id} {why}") });
         };
         let verdict = found.row.outcome.as_ref().map(|o| o.verdict);
         let own = found.row.origin == Origin::Settled;
@@ -82,29 +87,18 @@ impl Core {
                 self.decide_now(cx, found, Verdict::Applied, None, Some(after), true);
             }
             Operation::Discard if open => self.decide_now(cx, found, Verdict::Void, None, None, true),
-            Operation::Applied => {
-                self.tell_origin(cx, &found);
-                self.rewrite_fate(cx, id, Some(found), Fate::Applied);
-            }
+            Operation::Applied => self.applied_here(cx, found),
             Operation::Discard => {
                 self.hold_quarantine(id);
                 self.rewrite_fate(cx, id, Some(found), Fate::Void);
                 self.reopen(cx, id);
             }
-            Operation::Resend if found.request.is_none() => {
-                return cx.reply(req, Reply::Rejected { why: format!("the request of {id} is not kept at this site") });
-            }
-            Operation::Resend if open => {
-                self.ordered_rows.insert(id, false);
-                let found = Box::new(found);
-                return self.find(cx, Find::Id(decision_of(id)), Looking::Resend { req, found });
-            }
-            Operation::Resend => self.resend(cx, found),
+            Operation::Resend => return self.order_resend(cx, req, found, verdict),
             Operation::Resume => {
-                return cx.reply(req, Reply::Rejected { why: "resume takes no write id".into() });
+                return cx.reply_to_order(req, Reply::Rejected { why: "resume takes no write id".into() });
             }
         }
-        cx.reply(req, Reply::Done);
+        cx.reply_to_order(req, Reply::Done);
     }
 
     /// What the journal was asked about a write for an order is older than what this replica has done with it since.
@@ -112,25 +106,69 @@ impl Core {
         self.ordered_rows.remove(&id) == Some(true) && !self.live.contains_key(&id)
     }
 
-    /// What was decided void is sent nowhere, whatever its entry says: that one is held until its copies are looked for, and a
-    /// crash meanwhile brings it back (G5).
-    pub(crate) fn resend_undecided(&mut self, cx: &mut Cx, req: ReqId, found: Found, rows: &[Found]) {
+    /// What is decided not to be applied anywhere is not sent here, whatever an entry says (G5).
+    fn order_resend(&mut self, cx: &mut Cx, req: Option<ReqId>, found: Found, verdict: Option<Verdict>) {
+        let id = found.row.id;
+        let why = match verdict {
+            _ if found.request.is_none() => format!("the request of {id} is not kept at this site"),
+            _ if found.row.origin == Origin::Cancelled => {
+                format!("{id} was decided void: its origin was told that it is not sent here; say discard")
+            }
+            None | Some(Verdict::Applied) => {
+                self.resend(cx, found);
+                return cx.reply_to_order(req, Reply::Done);
+            }
+            Some(Verdict::Undecided | Verdict::MayHaveApplied) => {
+                self.ordered_rows.insert(id, false);
+                let looking = Looking::Resend { req, found: Box::new(found), again: false };
+                return self.find(cx, Find::Id(decision_of(id)), looking);
+            }
+            Some(verdict) => format!("its origin has settled {id} as {verdict:?}, for all sites; say discard"),
+        };
+        cx.reply_to_order(req, Reply::Rejected { why });
+    }
+
+    /// The entry of what was decided void is held until its copies are looked for, and a crash meanwhile brings it back.
+    pub(crate) fn resend_undecided(
+        &mut self,
+        cx: &mut Cx,
+        req: Option<ReqId>,
+        found: Found,
+        rows: &[Found],
+        again: bool,
+    ) {
         let id = found.row.id;
         let decision = decision_of(id);
         let live = self.live.get(&decision).map(|write| &write.outcome);
         let decided = live.or_else(|| rows.first().map(|found| &found.row.outcome));
         let verdict = decided.and_then(|outcome| outcome.as_ref().map(|outcome| outcome.verdict));
-        let unread = verdict.is_none() && self.recently_final.contains(&decision);
-        if self.is_outdated(id) || unread {
+        if self.is_outdated(id) {
             return self.look_for_order(cx, req, id, Operation::Resend);
         }
-        if verdict == Some(Verdict::Void) {
-            let why =
-                format!("{id} was decided void since, for all sites: say discard, and its client may send it anew");
-            return cx.reply(req, Reply::Rejected { why });
+        if verdict.is_none() && self.recently_final.contains(&decision) && !again {
+            // Made and done with since the journal was read. Where it is not read now either, it was forgotten long since.
+            self.ordered_rows.insert(id, false);
+            let looking = Looking::Resend { req, found: Box::new(found), again: true };
+            return self.find(cx, Find::Id(decision), looking);
         }
-        self.resend(cx, found);
-        cx.reply(req, Reply::Done);
+        let own = found.row.origin == Origin::Settled;
+        let is_unanswered = found.row.outcome.as_ref().is_some_and(|o| o.verdict == Verdict::MayHaveApplied);
+        let why = match verdict {
+            Some(Verdict::Void) => {
+                format!("{id} was decided void since, for all sites: say discard, and enter it anew if it is wanted")
+            }
+            None if !own && is_unanswered => {
+                format!("its origin has not decided yet what became of {id}: order it there first")
+            }
+            _ => {
+                self.resend(cx, found);
+                return cx.reply_to_order(req, Reply::Done);
+            }
+        };
+        cx.reply_to_order(req, Reply::Rejected { why });
+        if req.is_none() {
+            self.rewrite_fate(cx, id, Some(found), Fate::Void);
+        }
     }
 
     /// An order is under way until it is carried out: a contrary one meanwhile, of the same write or of its decision, would be
@@ -160,22 +198,34 @@ impl Core {
         self.quarantined.contains_key(&other).then_some(other)
     }
 
-    /// A wish that this replica could not tell about: its origin makes a decision of it.
-    fn tell_origin(&self, cx: &mut Cx, found: &Found) {
-        let Some(held) = &found.row.wish else { return };
+    /// The origin hears of a wish about which this replica could not tell, and makes a decision of it where it has settled it as
+    /// undecided. Where it has settled it otherwise, this replica differs, and that stays listed until a person has put it right.
+    fn applied_here(&mut self, cx: &mut Cx, found: Found) {
+        let id = found.row.id;
+        let known = found.row.outcome.as_ref();
+        let settled = found.row.position.and(known).map(|outcome| outcome.verdict);
+        let others_follow = matches!(settled, Some(Verdict::Applied | Verdict::MayHaveApplied));
+        let is_contrary = found.row.here == Here::Decided(Fate::Quarantined(QuarantineReason::Contrary));
+        if found.row.wish.is_none() || others_follow || is_contrary {
+            return self.rewrite_fate(cx, id, Some(found), Fate::Applied);
+        }
         // What was decided here meanwhile may come after it elsewhere, and wait for it.
-        let known = found.row.outcome.as_ref().filter(|outcome| outcome.verdict == Verdict::Applied);
-        let outcome = Outcome {
+        let known = known.filter(|outcome| outcome.verdict == Verdict::Applied);
+        let ours = Outcome {
             verdict: Verdict::Applied,
             after: known.map(|outcome| outcome.after.clone()).unwrap_or_default(),
             repeats: None,
-            status: found.row.outcome.as_ref().map_or(0, |o| o.status),
+            status: known.map_or(0, |outcome| outcome.status),
             answer: None,
             told_by_probe: false,
         };
-        let word = WishWord::Done { outcome, pages: Vec::new() };
-        let message = Message::Word { id: found.row.id, attempt: held.attempt, word };
-        cx.out.push(Effect::Send { to: held.from.clone(), message });
+        self.release_quarantine(cx, id);
+        if !self.live.contains_key(&id) {
+            let write = Write::recover(found, cx.ms());
+            self.insert(write);
+        }
+        self.complete_wish(cx, id, ours, Fate::Applied);
+        self.evict_if_final(id);
     }
 
     /// An own write that was settled as undecided is decided: by a person, who speaks of this replica too where it was sent
@@ -234,6 +284,7 @@ impl Core {
         }
     }
 
+    /// `found` has a request, and its order is not to be asked about any more.
     fn resend(&mut self, cx: &Cx, found: Found) {
         let id = found.row.id;
         self.hold_quarantine(id);
@@ -242,12 +293,8 @@ impl Core {
             self.insert(write);
         }
         let Some(write) = self.live.get_mut(&id) else { return };
-        write.role =
-            if write.outcome.as_ref().is_some_and(|o| o.verdict == Verdict::Applied) && write.position.is_some() {
-                Role::Shadow
-            } else {
-                Role::Ordered
-            };
+        let followed = write.outcome.as_ref().is_some_and(|o| o.verdict == Verdict::Applied);
+        write.role = if followed { Role::Shadow } else { Role::Ordered };
         write.doubtful = false;
         write.pass_at_ms = None;
         write.attempts = write.attempts.max(1);
@@ -260,6 +307,7 @@ impl Core {
         let Some(write) = self.live.get(&id) else { return };
         let found = Found { row: write.row(), request: write.request.clone() };
         let own = write.origin == Origin::Settled;
+        let settled = write.position.and(write.outcome.as_ref()).map(|outcome| outcome.verdict);
         match class {
             Class::Success(answer) if own => {
                 // Until the decision is durable, a crash finds it unknown again.
@@ -268,7 +316,16 @@ impl Core {
                 let after = self.decided_without_gaps();
                 self.decide_now(cx, found, Verdict::Applied, Some(answer), Some(after), true);
             }
-            Class::Success(_) => self.rewrite_fate(cx, id, Some(found), Fate::Applied),
+            // Others follow the decision of its origin, which a person makes, or has made.
+            Class::Success(_) if settled == Some(Verdict::MayHaveApplied) => {
+                self.decide_shadow(cx, id, Fate::Applied);
+            }
+            Class::Success(answer) => {
+                let (mut ours, fate) = self.outcome_of(id, Class::Success(answer)).expect("a success is an outcome");
+                ours.after = self.decided_without_gaps();
+                self.complete_wish(cx, id, ours, fate);
+                self.evict_if_final(id);
+            }
             Class::Refused(answer) | Class::NotExecuted(answer) | Class::MayHaveApplied(answer) => {
                 self.ordered_in_vain(cx, id, &format!("the service answered {}", answer.status), answer.status);
             }
@@ -317,11 +374,17 @@ impl Core {
 
     pub(crate) fn reopen_copies(&mut self, cx: &mut Cx, id: WriteId, rows: Vec<Found>) {
         for found in rows.into_iter().filter(|found| found.row.here == Here::Decided(Fate::Duplicate(id))) {
+            let outcome = found.row.outcome.as_ref();
+            if outcome.is_some_and(|outcome| outcome.verdict == Verdict::Duplicate) {
+                // Its client has the answer of the first, and no replica applies it.
+                continue;
+            }
             let (copy, reason) = (found.row.id, QuarantineReason::UnknownOutcome);
             let detail = format!("a copy of {id}, which was not applied: to be sent");
-            cx.persist(Op::Quarantine(Quarantined { id: copy, reason, detail, since_ms: cx.now.wall_ms, status: 0 }));
-            self.releasing.insert(copy);
-            self.resend(cx, found);
+            let entry = Quarantined { id: copy, reason, detail, since_ms: cx.now.wall_ms, status: 0 };
+            cx.persist(Op::Quarantine(entry.clone()));
+            self.quarantined.insert(copy, entry);
+            self.look_for_order(cx, None, copy, Operation::Resend);
         }
         self.release_held(cx, id);
     }

@@ -179,7 +179,7 @@ impl Core {
         }
         if was_sending {
             let write = self.live.get_mut(&id).expect("inserted above");
-            if origin == Origin::Settled && write.awaits_decision() {
+            if origin == Origin::Settled && write.is_unfollowed() {
                 // Sent by order of a person: what came of it is the decision.
                 write.role = Role::Ordered;
             }

@@ -11,6 +11,7 @@ mod following;
 mod limits;
 mod mending;
 mod orders;
+mod orders_elsewhere;
 mod probes;
 mod reads;
 mod receipts;

@@ -165,7 +165,7 @@ impl Write {
             (Origin::Foreign, Some(_), None) if row.outcome.is_some() && !matches!(row.here, Here::Decided(_)) => {
                 Role::Shadow
             }
-            (Origin::Foreign, Some(_), None) => Role::Wish,
+            (Origin::Foreign | Origin::Cancelled, Some(_), None) => Role::Wish,
             (Origin::Foreign, None, None) => Role::Shadow,
             _ => Role::Own,
         };

@@ -186,7 +186,7 @@ impl<M: Machine> World<M> {
         let Some(waiting) = self.sites[site].waiting.remove(&req.0) else {
             let resent = self.sites[site].resent.remove(&req.0);
             return match reply {
-                Reply::Rejected { why } if why.contains("was decided void") => {
+                Reply::Rejected { why } if why.contains("say discard") => {
                     self.stats.hit("operator: told that it is void");
                     self.sites[site].told_void.extend(resent);
                 }

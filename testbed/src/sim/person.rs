@@ -5,7 +5,7 @@ use holdfast::journal::QuarantineReason;
 use holdfast::model::WriteId;
 use holdfast::service::{Event, Operation};
 
-use super::history::{Attempt, Name};
+use super::history::{Name, Said};
 use super::machine::Machine;
 use super::world::{Ev, World};
 
@@ -39,9 +39,13 @@ impl<M: Machine> World<M> {
                 if !ordered.insert(name) {
                     continue;
                 }
-                if entry.reason != QuarantineReason::Contrary && self.is_for_this_site(site, name, entry.id) {
+                if entry.reason != QuarantineReason::Contrary && self.is_at_rest(site, name) {
                     let operation = match self.what_to_do(site, name) {
                         Operation::Resend if self.sites[site].told_void.contains(&entry.id) => Operation::Discard,
+                        Operation::Resend if self.is_nobodys(site, name, entry.id) && self.rng.chance(200) => {
+                            self.stats.hit("operator: discards what nobody was promised");
+                            Operation::Discard
+                        }
                         operation => operation,
                     };
                     match (operation, twice(entry.id)) {
@@ -61,12 +65,18 @@ impl<M: Machine> World<M> {
         }
     }
 
-    /// What concerns two sites (a wish that its decider is not sure of) is not settled by an order at one of them; and while
-    /// the service still works on a write nobody knows what became of it.
-    fn is_for_this_site(&self, site: usize, name: Name, id: WriteId) -> bool {
-        let wished = |a: &Attempt| a.site == site && a.name == name && !a.shadow;
-        let foreign = id.log != Self::log(site) && self.history.attempts.iter().any(wished);
-        !foreign && !self.jobs.iter().any(|job| job.site == site && job.name == name && !job.served)
+    /// While the service still works on a write nobody knows what became of it.
+    fn is_at_rest(&self, site: usize, name: Name) -> bool {
+        !self.jobs.iter().any(|job| job.site == site && job.name == name && !job.served)
+    }
+
+    /// Accepted here, applied nowhere, and no client was told more than that nobody knows.
+    fn is_nobodys(&self, site: usize, name: Name, id: WriteId) -> bool {
+        let write = &self.history.writes[&name];
+        let promised = write.told.iter().any(|told| told.said.is_success() || told.said == Said::Queued);
+        let applied = self.history.applied.iter().flatten().any(|application| application.name == name);
+        let served = self.jobs.iter().any(|job| job.name == name && !job.served);
+        id.log == Self::log(site) && !promised && !applied && !served
     }
 
     fn what_to_do(&self, site: usize, name: Name) -> Operation {
