@@ -7,6 +7,7 @@ use super::names::{self, GroupName, NUMBER_MAX, Names};
 use super::record::{self, Key, Table};
 use super::standing::Standing;
 use super::{Age, Committed, FORGET_ROWS_MAX, Fatal, Op, Quarantined, Row, SeriesMeta, open};
+use crate::mirror::DECISION;
 use crate::model::{Group, LogId, Request, WriteId};
 
 /// Why a transaction was not written. It was rolled back in both cases, as far as anyone can know.
@@ -320,10 +321,11 @@ impl Applier<'_> {
             .connection
             .prepare_cached(
                 "SELECT p.at, p.id, w.key, w.clock, w.standing, q.id FROM place p JOIN write w ON w.id = p.id \
-                 LEFT JOIN quarantine q ON q.id = p.id WHERE p.at BETWEEN ?1 AND ?2 ORDER BY p.at",
+                 LEFT JOIN quarantine q ON q.id IN (p.id, p.id & ?3) WHERE p.at BETWEEN ?1 AND ?2 ORDER BY p.at",
             )
             .map_err(&failed)?;
-        let mut rows = rows.query(names::places(series, 0, up_to)).map_err(&failed)?;
+        let (first, last) = names::places(series, 0, up_to);
+        let mut rows = rows.query([first, last, !(DECISION as i64)]).map_err(&failed)?;
         while let Some(row) = rows.next().map_err(&failed)? {
             let read = || {
                 Ok((row.get(3)?, row.get(4)?, row.get::<_, Option<i64>>(5)?, (row.get(0)?, row.get(1)?, row.get(2)?)))

@@ -8,6 +8,7 @@ use super::{
     Age, Committed, FORGET_ROWS_MAX, Fate, Here, LANE_SCAN_FACTOR, Op, QuarantineReason, Quarantined, Recovered, Row,
     SeriesMeta,
 };
+use crate::mirror::decided_by;
 use crate::model::{Group, Item, LogId, Outcome, Request, WriteId};
 use crate::service::{Find, Found};
 
@@ -214,7 +215,8 @@ impl Shelf {
 
     /// Somebody still needs it, however old it is.
     fn is_needed(&self, row: &Row) -> bool {
-        !Standing::of(row).may_be_forgotten() || self.quarantined.contains_key(&row.id)
+        !Standing::of(row).may_be_forgotten()
+            || [row.id, decided_by(row.id)].iter().any(|id| self.quarantined.contains_key(id))
     }
 
     /// In order of positions. Rows that somebody still needs are passed over; the first that is only too young ends it,

@@ -356,11 +356,17 @@ impl Core {
         if !is_owed || !row.position.is_some_and(|(position, _)| taken_up(position)) {
             return;
         }
-        self.word_was_heard(cx, id);
-        if row.outcome.as_ref().is_some_and(|outcome| outcome.verdict == Verdict::Void) {
-            let detail = "applied at this replica, decided void by its origin".to_owned();
-            self.quarantine(cx, id, QuarantineReason::Contrary, detail, 0);
+        let is_void = row.outcome.as_ref().is_some_and(|outcome| outcome.verdict == Verdict::Void);
+        if is_void {
+            self.applied_but_void(cx, id);
         }
+        self.word_was_heard(cx, id);
+    }
+
+    /// A person has to put this replica right.
+    pub(crate) fn applied_but_void(&mut self, cx: &mut Cx, id: WriteId) {
+        let detail = "applied at this replica, decided void by its origin".to_owned();
+        self.quarantine_shadow(cx, id, QuarantineReason::Contrary, detail, 0);
     }
 
     /// Its origin's decision has come.

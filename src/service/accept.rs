@@ -52,10 +52,11 @@ pub(crate) enum Looking {
         id: WriteId,
         operation: super::Operation,
     },
-    /// Whether a write that is to be sent again was decided since.
-    Resend {
+    /// Whether an undecided write about which a person has given an order was decided since.
+    Undecided {
         req: Option<ReqId>,
         found: Box<Found>,
+        operation: super::Operation,
         /// The second time.
         again: bool,
     },
@@ -80,7 +81,7 @@ impl Looking {
     pub(crate) fn order(&self) -> Option<(Option<ReqId>, WriteId)> {
         match self {
             Looking::Operator { req, id, .. } => Some((*req, *id)),
-            Looking::Resend { req, found, .. } => Some((*req, found.row.id)),
+            Looking::Undecided { req, found, .. } => Some((*req, found.row.id)),
             _ => None,
         }
     }
@@ -179,7 +180,7 @@ impl Core {
             Some(Looking::ReopenCopies(id)) => self.reopen_copies(cx, id, rows),
             Some(Looking::Decision(item)) => self.take_decision(cx, item, rows.into_iter().next()),
             Some(Looking::Operator { req, id, operation }) => self.operator_found(cx, req, id, operation, rows),
-            Some(Looking::Resend { req, found, again }) => self.resend_undecided(cx, req, *found, &rows, again),
+            Some(asked @ Looking::Undecided { .. }) => self.decision_found(cx, asked, &rows),
             Some(Looking::Heard(id)) => self.word_may_be_heard(cx, id, &rows),
             Some(Looking::Late(late)) => self.decide_once(cx, *late, &rows),
             Some(Looking::Ahead { site, item, looks_at_old }) => self.ahead_found(cx, site, item, looks_at_old, &rows),

@@ -87,6 +87,12 @@ impl Core {
                 self.decide_now(cx, found, Verdict::Applied, None, Some(after), true);
             }
             Operation::Discard if open => self.decide_now(cx, found, Verdict::Void, None, None, true),
+            Operation::Applied if !self.is_contrary(id) && found.row.wish.is_some() && found.row.position.is_some() => {
+                match verdict {
+                    Some(Verdict::Undecided) => return self.ask_for_decision(cx, req, found, operation, false),
+                    _ => self.applied_here(cx, found),
+                }
+            }
             Operation::Applied => self.applied_here(cx, found),
             Operation::Discard => {
                 self.hold_quarantine(id);
@@ -119,45 +125,60 @@ impl Core {
                 return cx.reply_to_order(req, Reply::Done);
             }
             Some(Verdict::Undecided | Verdict::MayHaveApplied) => {
-                self.ordered_rows.insert(id, false);
-                let looking = Looking::Resend { req, found: Box::new(found), again: false };
-                return self.find(cx, Find::Id(decision_of(id)), looking);
+                return self.ask_for_decision(cx, req, found, Operation::Resend, false);
             }
             Some(verdict) => format!("its origin has settled {id} as {verdict:?}, for all sites; say discard"),
         };
         cx.reply_to_order(req, Reply::Rejected { why });
     }
 
-    /// The entry of what was decided void is held until its copies are looked for, and a crash meanwhile brings it back.
-    pub(crate) fn resend_undecided(
-        &mut self,
-        cx: &mut Cx,
-        req: Option<ReqId>,
-        found: Found,
-        rows: &[Found],
-        again: bool,
-    ) {
+    fn ask_for_decision(&mut self, cx: &mut Cx, req: Option<ReqId>, found: Found, operation: Operation, again: bool) {
         let id = found.row.id;
+        self.ordered_rows.insert(id, false);
+        let looking = Looking::Undecided { req, found: Box::new(found), operation, again };
+        self.find(cx, Find::Id(decision_of(id)), looking);
+    }
+
+    /// The write was settled as undecided: was it decided since? An entry outlives the decision, as what this replica did is for
+    /// a person to say; and the entry of what was decided void is held until its copies are looked for, and a crash meanwhile
+    /// brings it back.
+    pub(crate) fn decision_found(&mut self, cx: &mut Cx, asked: Looking, rows: &[Found]) {
+        let Looking::Undecided { req, found, operation, again } = asked else { return };
+        let (id, found) = (found.row.id, *found);
         let decision = decision_of(id);
-        let live = self.live.get(&decision).map(|write| &write.outcome);
-        let decided = live.or_else(|| rows.first().map(|found| &found.row.outcome));
+        let live = self.live.get(&decision);
+        let is_under_way = live.is_some_and(|write| !matches!(write.stage, Stage::Decided(_)));
+        let decided = live.map(|write| &write.outcome).or_else(|| rows.first().map(|found| &found.row.outcome));
         let verdict = decided.and_then(|outcome| outcome.as_ref().map(|outcome| outcome.verdict));
         if self.is_outdated(id) {
-            return self.look_for_order(cx, req, id, Operation::Resend);
+            return self.look_for_order(cx, req, id, operation);
         }
         if verdict.is_none() && self.recently_final.contains(&decision) && !again {
-            // Made and done with since the journal was read. Where it is not read now either, it was forgotten long since.
-            self.ordered_rows.insert(id, false);
-            let looking = Looking::Resend { req, found: Box::new(found), again: true };
-            return self.find(cx, Find::Id(decision), looking);
+            // Made and done with since the journal was read.
+            return self.ask_for_decision(cx, req, found, operation, true);
         }
         let own = found.row.origin == Origin::Settled;
         let is_unanswered = found.row.outcome.as_ref().is_some_and(|o| o.verdict == Verdict::MayHaveApplied);
-        let why = match verdict {
-            Some(Verdict::Void) => {
+        let why = match (operation, verdict) {
+            (Operation::Applied, Some(Verdict::Void)) => {
+                self.release_quarantine(cx, id);
+                self.make_live(found, cx.ms());
+                self.applied_but_void(cx, id);
+                return cx.reply_to_order(req, Reply::Done);
+            }
+            (Operation::Applied, Some(_)) => {
+                self.rewrite_fate(cx, id, Some(found), Fate::Applied);
+                return cx.reply_to_order(req, Reply::Done);
+            }
+            (Operation::Applied, None) => {
+                self.applied_here(cx, found);
+                return cx.reply_to_order(req, Reply::Done);
+            }
+            (_, Some(Verdict::Void)) => {
                 format!("{id} was decided void since, for all sites: say discard, and enter it anew if it is wanted")
             }
-            None if !own && is_unanswered => {
+            _ if is_under_way => format!("what was decided about {id} is on its way here: look again"),
+            (_, None) if !own && is_unanswered => {
                 format!("its origin has not decided yet what became of {id}: order it there first")
             }
             _ => {
@@ -166,9 +187,21 @@ impl Core {
             }
         };
         cx.reply_to_order(req, Reply::Rejected { why });
-        if req.is_none() {
+        if req.is_none() && verdict == Some(Verdict::Void) {
             self.rewrite_fate(cx, id, Some(found), Fate::Void);
         }
+    }
+
+    /// As it was when it was last live.
+    fn make_live(&mut self, found: Found, now_ms: u64) {
+        if !self.live.contains_key(&found.row.id) {
+            let write = Write::recover(found, now_ms);
+            self.insert(write);
+        }
+    }
+
+    fn is_contrary(&self, id: WriteId) -> bool {
+        self.quarantined.get(&id).is_some_and(|entry| entry.reason == QuarantineReason::Contrary)
     }
 
     /// An order is under way until it is carried out: a contrary one meanwhile, of the same write or of its decision, would be
@@ -183,7 +216,7 @@ impl Core {
         self.looking.values().any(|looking| {
             let other = match looking {
                 Looking::Operator { id, .. } => *id,
-                Looking::Resend { found, .. } => found.row.id,
+                Looking::Undecided { found, .. } => found.row.id,
                 Looking::Late(late) => late.found.row.id,
                 _ => return false,
             };
@@ -205,8 +238,7 @@ impl Core {
         let known = found.row.outcome.as_ref();
         let settled = found.row.position.and(known).map(|outcome| outcome.verdict);
         let others_follow = matches!(settled, Some(Verdict::Applied | Verdict::MayHaveApplied));
-        let is_contrary = found.row.here == Here::Decided(Fate::Quarantined(QuarantineReason::Contrary));
-        if found.row.wish.is_none() || others_follow || is_contrary {
+        if found.row.wish.is_none() || others_follow || self.is_contrary(id) {
             return self.rewrite_fate(cx, id, Some(found), Fate::Applied);
         }
         // What was decided here meanwhile may come after it elsewhere, and wait for it.
@@ -220,10 +252,7 @@ impl Core {
             told_by_probe: false,
         };
         self.release_quarantine(cx, id);
-        if !self.live.contains_key(&id) {
-            let write = Write::recover(found, cx.ms());
-            self.insert(write);
-        }
+        self.make_live(found, cx.ms());
         self.complete_wish(cx, id, ours, Fate::Applied);
         self.evict_if_final(id);
     }
@@ -288,13 +317,14 @@ impl Core {
     fn resend(&mut self, cx: &Cx, found: Found) {
         let id = found.row.id;
         self.hold_quarantine(id);
-        if !self.live.contains_key(&id) {
-            let write = Write::recover(found, cx.ms());
-            self.insert(write);
-        }
+        self.make_live(found, cx.ms());
         let Some(write) = self.live.get_mut(&id) else { return };
         let followed = write.outcome.as_ref().is_some_and(|o| o.verdict == Verdict::Applied);
         write.role = if followed { Role::Shadow } else { Role::Ordered };
+        if write.position.is_none() && !followed {
+            // What was known of it before: a wish has an outcome when it is decided.
+            write.outcome = None;
+        }
         write.doubtful = false;
         write.pass_at_ms = None;
         write.attempts = write.attempts.max(1);

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::chooser::Chooser;
 use super::core::{Core, Cx, Timer, Work};
 use super::write::{Role, Stage, Write};
-use super::{CursorView, Effect, Now, PeerView, SeriesView, Settings, View, WaitView};
+use super::{CursorView, Effect, Find, Looking, Now, PeerView, SeriesView, Settings, View, WaitView};
 use crate::dedup::Ring;
 use crate::idempotency::KeyTable;
-use crate::journal::{Here, Origin, Recovered};
-use crate::mirror::Series;
+use crate::journal::{Fate, Here, Origin, Recovered};
+use crate::mirror::{Series, decision_of};
 use crate::model::{LogId, WriteId};
 use crate::replay::{Blocked, LaneMemory, Mending};
 
@@ -147,13 +147,12 @@ impl Core {
         if origin == Origin::Accepted || (origin == Origin::Here && !was_sending && !decided) {
             // Sent nowhere and nobody was told of it.
             write.origin = Origin::Cancelled;
-            write.stage = Stage::Decided(crate::journal::Fate::Void);
+            write.stage = Stage::Decided(Fate::Void);
             self.insert(write);
             self.persist(cx, id);
             return self.evict(id);
         }
-        let applied_wish =
-            wish.is_some() && position.is_none() && write.stage == Stage::Decided(crate::journal::Fate::Applied);
+        let applied_wish = wish.is_some() && position.is_none() && write.stage == Stage::Decided(Fate::Applied);
         let is_named = applied_wish || (decided && write.is_decided_ahead());
         self.insert(write);
         if matches!(origin, Origin::Here | Origin::Wished { .. }) && position.is_none() {
@@ -170,6 +169,9 @@ impl Core {
         if wish.as_ref().is_some_and(|held| held.owed_word.is_some()) {
             self.words_owed.insert(id);
             self.unpositioned.insert(id);
+            if position.is_some() {
+                self.find(cx, Find::Id(decision_of(id)), Looking::Heard(id));
+            }
         }
         if is_named {
             self.unpositioned.insert(id);
@@ -196,6 +198,9 @@ impl Core {
             if followed {
                 write.stage = Stage::Waiting;
                 self.work.push_back(Work::Look(id));
+            } else if let Some(reason) = self.quarantined.get(&id).map(|entry| entry.reason) {
+                // Its order waited when its position came, and was cut short.
+                self.decide_shadow(cx, id, Fate::Quarantined(reason));
             } else {
                 self.skip_settled(cx, id);
             }

@@ -159,12 +159,11 @@ impl Write {
 
     pub fn recover(found: Found, now_ms: u64) -> Self {
         let Found { row, request } = found;
+        let is_applied = row.outcome.as_ref().is_some_and(|outcome| outcome.verdict == Verdict::Applied);
         let role = match (&row.origin, &row.wish, &row.position) {
             (_, _, Some(_)) => Role::Shadow,
             // Told of ahead of its position, and not applied yet.
-            (Origin::Foreign, Some(_), None) if row.outcome.is_some() && !matches!(row.here, Here::Decided(_)) => {
-                Role::Shadow
-            }
+            (Origin::Foreign, Some(_), None) if is_applied && !matches!(row.here, Here::Decided(_)) => Role::Shadow,
             (Origin::Foreign | Origin::Cancelled, Some(_), None) => Role::Wish,
             (Origin::Foreign, None, None) => Role::Shadow,
             _ => Role::Own,

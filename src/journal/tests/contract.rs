@@ -171,6 +171,28 @@ fn forgetting_takes_old_rows_tells_which_keys_vanished_and_keeps_what_is_needed(
     });
 }
 
+/// A person who is asked about the write years later must not contradict what was decided.
+#[test]
+fn what_was_decided_about_a_write_in_quarantine_is_not_forgotten() {
+    on_both(|store| {
+        let g = group("s");
+        let decision = crate::mirror::decision_of(id(log(1), 1));
+        let rows = [settled(id(log(1), 1), 1, Chain::default(), 1), settled(decision, 2, Chain::default(), 2)];
+        let reason = QuarantineReason::UnknownOutcome;
+        let entry = Quarantined { id: id(log(1), 1), reason, detail: "?".into(), since_ms: 1, status: 0 };
+        let ops = [Op::Series(meta(log(1), 2, Chain::default(), 2)), Op::Quarantine(entry)];
+        store.apply(&g, ops.into_iter().chain(rows.map(put)).collect());
+        let forget = || vec![Op::Forget { log: log(1), up_to: 2, older_than_ms: 9 }];
+        let mut left = |ops| {
+            store.apply(&g, ops);
+            store.find(&g, Find::Id(decision)).len()
+        };
+        assert_eq!(left(forget()), 1);
+        left(vec![Op::Release(id(log(1), 1))]);
+        assert_eq!(left(forget()), 0);
+    });
+}
+
 #[test]
 fn one_op_forgets_a_bounded_number_of_rows() {
     on_both(|store| {

@@ -142,11 +142,63 @@ fn what_a_person_says_was_applied_here_is_owed_to_its_origin_or_stays_listed() {
             bench.hear("b", settled(Verdict::Undecided, None));
         }
         assert_eq!(bench.core.words_owed.contains(&theirs()), is_told);
+        if is_told {
+            bench.hear("b", settled(Verdict::Undecided, Some(Verdict::Void)));
+            assert!(bench.core.words_owed.is_empty() && bench.core.unpositioned.is_empty());
+            assert!(bench.is_listed(theirs()), "applied here and void elsewhere");
+            assert!(is_done(&bench.handle(order(10, theirs(), Operation::Applied)), 10));
+            assert!(!bench.is_listed(theirs()), "it was looked at");
+        }
         if verdict == Some(Verdict::NotExecuted) {
             assert!(is_done(&bench.handle(order(10, theirs(), Operation::Applied)), 10));
             assert!(!bench.is_listed(theirs()), "it was looked at");
         }
     }
+}
+
+/// An entry outlives what its origin has decided. Owed after that, the word would never be heard, and all that is sent from here
+/// would name the write for good.
+#[test]
+fn what_a_person_says_was_applied_after_it_was_decided_is_owed_to_nobody() {
+    for (decision, is_contrary) in [(Verdict::Applied, false), (Verdict::Void, true)] {
+        let mut bench = with_a_passed_wish();
+        bench.hear("b", settled(Verdict::Undecided, Some(decision)));
+        assert!(bench.is_listed(theirs()), "what this replica did a person has to say");
+        assert!(is_done(&bench.handle(order(9, theirs(), Operation::Applied)), 9));
+        assert!(bench.core.words_owed.is_empty() && bench.core.unpositioned.is_empty(), "{decision:?}");
+        assert_eq!(bench.is_listed(theirs()), is_contrary, "{decision:?}");
+    }
+}
+
+/// The same where a crash comes before the journal was asked for the decision.
+#[test]
+fn a_word_that_is_owed_after_the_decision_is_not_owed_for_ever() {
+    let mut bench = with_a_passed_wish();
+    bench.hear("b", settled(Verdict::Undecided, Some(Verdict::Applied)));
+    let attempt = attempts(&bench.handle(order(9, theirs(), Operation::Resend)))[0].attempt;
+    let said = bench.step(Event::Attempted { id: theirs(), attempt, result: answered(201) });
+    assert_eq!(applied(&said), 1, "nobody has looked yet");
+    bench.restart();
+    assert!(bench.core.words_owed.is_empty() && bench.core.unpositioned.is_empty());
+    assert!(!bench.is_listed(theirs()));
+}
+
+/// The entry is still there after the crash, so what its origin decides is not carried out beside it (G2).
+#[test]
+fn an_order_that_waited_and_was_cut_short_is_still_for_a_person_to_give() {
+    let mut bench = with_a_passed_wish();
+    bench.handle(Event::Health { healthy: false });
+    bench.handle(order(9, theirs(), Operation::Resend));
+    bench.hear("b", settled(Verdict::Undecided, None));
+    let mut tries = bench.restart();
+    bench.handle(Event::LinkUp { peer: SiteName::new("b") });
+    assert_eq!(bench.row(theirs()).map(|row| row.here), {
+        let reason = QuarantineReason::UnknownOutcome;
+        Some(Here::Decided(Fate::Quarantined(reason)))
+    });
+    tries.extend(bench.hear("b", settled(Verdict::Undecided, Some(Verdict::Applied))));
+    assert_eq!(sent(&tries), []);
+    assert_eq!(sent(&bench.handle(order(10, theirs(), Operation::Resend))), [theirs()]);
 }
 
 /// Its position comes while the order waits for the service, or while it is being sent.
@@ -221,8 +273,8 @@ fn what_its_origin_has_settled_otherwise_is_not_sent_by_order() {
 /// Seen by reading: applied here and nowhere else, with no entry anywhere.
 #[test]
 fn a_copy_that_is_sent_after_all_is_decided_by_its_origin() {
-    for settles_first in [false, true] {
-        let mut bench = Bench::new(settings("a", &["a", "b"]));
+    for (settles_first, crashes) in [(false, false), (false, true), (true, false), (true, true)] {
+        let mut bench = Bench::new(Settings { has_probe: crashes, ..settings("a", &["a", "b"]) });
         bench.submit(new_write("POST", 1, 7));
         bench.attempted(own(1), 1, broken());
         bench.wait(20_000);
@@ -235,7 +287,17 @@ fn a_copy_that_is_sent_after_all_is_decided_by_its_origin() {
         }
         let said = bench.handle(order(9, own(1), Operation::Discard));
         assert_eq!(sent(&said), [theirs()]);
-        assert_eq!(applied(&bench.attempted(theirs(), attempts(&said)[0].attempt, answered(201))), 1);
+        let attempt = attempts(&said)[0].attempt;
+        if crashes {
+            bench.restart();
+            bench.handle(Event::LinkUp { peer: SiteName::new("b") });
+            // Its fence is over.
+            bench.wait(10_000);
+            let result = ProbeResult::Applied(answer(201));
+            assert_eq!(applied(&bench.handle(Event::Probed { id: theirs(), attempt, result })), 1);
+        } else {
+            assert_eq!(applied(&bench.attempted(theirs(), attempt, answered(201))), 1);
+        }
         assert!(!bench.is_listed(own(1)) && !bench.is_listed(theirs()));
     }
 }
