@@ -79,6 +79,8 @@ impl Core {
         let verdict = found.row.outcome.as_ref().map(|o| o.verdict);
         let own = found.row.origin == Origin::Settled;
         let open = own && matches!(verdict, Some(Verdict::Undecided | Verdict::MayHaveApplied));
+        let is_undecided_wish =
+            found.row.wish.is_some() && found.row.position.is_some() && verdict == Some(Verdict::Undecided);
         match operation {
             Operation::Applied if open => {
                 // Not after what the write itself was to come after: its client may have seen what a cut keeps away from here, and
@@ -87,11 +89,8 @@ impl Core {
                 self.decide_now(cx, found, Verdict::Applied, None, Some(after), true);
             }
             Operation::Discard if open => self.decide_now(cx, found, Verdict::Void, None, None, true),
-            Operation::Applied if !self.is_contrary(id) && found.row.wish.is_some() && found.row.position.is_some() => {
-                match verdict {
-                    Some(Verdict::Undecided) => return self.ask_for_decision(cx, req, found, operation, false),
-                    _ => self.applied_here(cx, found),
-                }
+            Operation::Applied if is_undecided_wish && !self.is_contrary(id) => {
+                return self.ask_for_decision(cx, req, found, operation, false);
             }
             Operation::Applied => self.applied_here(cx, found),
             Operation::Discard => {
