@@ -198,6 +198,10 @@ impl Core {
     /// An outcome came after the write was settled as undecided: the decision follows as a record of its own.
     pub(crate) fn late_word(&mut self, cx: &mut Cx, id: WriteId, outcome: Outcome, rows: Vec<Found>) {
         let Some(found) = rows.into_iter().find(|f| f.row.id == id) else { return };
+        if matches!(outcome.verdict, Verdict::Undecided | Verdict::MayHaveApplied) {
+            // Its decider knows no more than this site: not that it is void.
+            return;
+        }
         let undecided = found.row.outcome.as_ref().is_some_and(|o| o.verdict == Verdict::Undecided);
         // A copy of a write of which nobody knew has no entry here: that is to be decided where the first one is.
         let is_copy = found.row.outcome.as_ref().is_some_and(|outcome| outcome.repeats.is_some());

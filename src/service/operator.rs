@@ -1,4 +1,5 @@
 //! What a person decides about writes that no rule can decide (§6d).
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::core::{Core, Cx, Work};
@@ -149,6 +150,8 @@ impl Core {
         let is_under_way = live.is_some_and(|write| !matches!(write.stage, Stage::Decided(_)));
         let decided = live.map(|write| &write.outcome).or_else(|| rows.first().map(|found| &found.row.outcome));
         let verdict = decided.and_then(|outcome| outcome.as_ref().map(|outcome| outcome.verdict));
+        let here = live.map(Write::row).or_else(|| rows.first().map(|found| found.row.clone())).map(|row| row.here);
+        let is_applied_so = here == Some(Here::Decided(Fate::Applied));
         if self.is_outdated(id) {
             return self.look_for_order(cx, req, id, operation);
         }
@@ -176,6 +179,7 @@ impl Core {
             (_, Some(Verdict::Void)) => {
                 format!("{id} was decided void since, for all sites: say discard, and enter it anew if it is wanted")
             }
+            _ if is_applied_so => format!("what was decided about {id} is applied here: say applied"),
             _ if is_under_way => format!("what was decided about {id} is on its way here: look again"),
             (_, None) if !own && is_unanswered => {
                 format!("its origin has not decided yet what became of {id}: order it there first")
@@ -186,8 +190,9 @@ impl Core {
             }
         };
         cx.reply_to_order(req, Reply::Rejected { why });
-        if req.is_none() && verdict == Some(Verdict::Void) {
-            self.rewrite_fate(cx, id, Some(found), Fate::Void);
+        let fate = if is_applied_so { Fate::Applied } else { Fate::Void };
+        if req.is_none() && (is_applied_so || verdict == Some(Verdict::Void)) {
+            self.rewrite_fate(cx, id, Some(found), fate);
         }
     }
 
@@ -402,7 +407,12 @@ impl Core {
     }
 
     pub(crate) fn reopen_copies(&mut self, cx: &mut Cx, id: WriteId, rows: Vec<Found>) {
-        for found in rows.into_iter().filter(|found| found.row.here == Here::Decided(Fate::Duplicate(id))) {
+        let copies = rows.into_iter().filter(|found| found.row.here == Here::Decided(Fate::Duplicate(id)));
+        let copies: Vec<Found> = copies.collect();
+        let ids: BTreeSet<WriteId> = copies.iter().map(|found| found.row.id).collect();
+        // One that was decided late stands there twice: what was decided is followed.
+        let is_decided = |id: WriteId| decision_of(id) != id && ids.contains(&decision_of(id));
+        for found in copies.into_iter().filter(|found| !is_decided(found.row.id)) {
             let outcome = found.row.outcome.as_ref();
             if outcome.is_some_and(|outcome| outcome.verdict == Verdict::Duplicate) {
                 // Its client has the answer of the first, and no replica applies it.

@@ -317,7 +317,12 @@ fn the_late_word_about_a_copy_makes_a_decision() {
     let mut first = item(log(2), 1, 0);
     first.outcome.verdict = Verdict::Undecided;
     bench.hear("b", Message::Page(page_of(log(2), "b", vec![first])));
-    bench.hear("b", word(Verdict::Undecided, Some(theirs()), 0));
+    // It is said again now and then, and says no more than before.
+    for _ in 0..2 {
+        bench.hear("b", word(Verdict::Undecided, Some(theirs()), 0));
+        bench.hear("b", word(Verdict::MayHaveApplied, None, 500));
+    }
+    assert_eq!(bench.core.series[&log(1)].received, 1, "nothing is decided");
     assert_eq!(bench.row(own(1)).and_then(|row| row.outcome).map(|o| o.verdict), Some(Verdict::Undecided));
     assert!(bench.core.quarantined.is_empty());
     assert_eq!(sent(&bench.hear("b", word(Verdict::Applied, None, 201))).len(), 1, "this replica follows");
@@ -363,4 +368,27 @@ fn a_copy_that_was_decided_void_is_not_sent_when_the_first_is_discarded() {
     assert_eq!(decision, Some(Verdict::Void));
     assert_eq!(sent(&bench.handle(order(9, theirs(), Operation::Discard))), []);
     assert!(bench.core.quarantined.is_empty() && !bench.is_listed(own(1)));
+}
+
+/// Its origin took it for a copy, and its decider had applied it: the decision stands beside it, with the same key.
+#[test]
+fn a_copy_that_was_decided_late_is_sent_once_when_the_first_is_discarded() {
+    let mut settings = settings("a", &["a", "b"]);
+    settings.order = ["b", "a"].map(SiteName::new).to_vec();
+    let mut bench = Bench::new(settings);
+    bench.submit(new_write("POST", 1, 7));
+    bench.hear("b", wish_of(7));
+    bench.attempted(theirs(), 1, broken());
+    bench.wait(20_000);
+    assert_eq!(bench.row(own(1)).map(|row| row.here), Some(Here::Decided(Fate::Duplicate(theirs()))));
+    let outcome = Outcome { answer: Some(answer(201)), ..item(log(1), 1, 0).outcome };
+    let word = WishWord::Done { outcome, pages: Vec::new() };
+    bench.hear("b", Message::Word { id: own(1), attempt: 1, word });
+    let decision = decision_of(own(1));
+    assert_eq!(bench.row(decision).map(|row| row.here), Some(Here::Decided(Fate::Duplicate(theirs()))));
+    let said = bench.handle(order(9, theirs(), Operation::Discard));
+    assert_eq!(sent(&said), [decision]);
+    bench.attempted(decision, attempts(&said)[0].attempt, answered(201));
+    assert!(bench.core.quarantined.is_empty() && !bench.is_listed(own(1)));
+    assert_eq!(bench.row(decision).map(|row| row.here), Some(Here::Decided(Fate::Applied)));
 }
