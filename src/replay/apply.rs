@@ -28,6 +28,9 @@ impl Core {
         match self.missing_for(write) {
             Some(dependency) => {
                 self.blocked.wait(id, dependency);
+                if let Dependency::Exactly(log, _) = dependency {
+                    self.work.push_back(Work::Load(log));
+                }
                 if let Dependency::Id(other) = dependency
                     && !self.live.contains_key(&other)
                 {

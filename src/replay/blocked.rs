@@ -51,6 +51,15 @@ impl Blocked {
         self.waiting.remove(&Dependency::Id(id)).unwrap_or_default()
     }
 
+    /// The last position of `log` that is waited for alone.
+    pub fn last_alone(&self, log: LogId) -> Option<u64> {
+        let range = Dependency::Exactly(log, 0)..=Dependency::Exactly(log, u64::MAX);
+        self.waiting.range(range).next_back().and_then(|(dependency, _)| match dependency {
+            Dependency::Exactly(_, position) => Some(*position),
+            _ => None,
+        })
+    }
+
     /// Whether anybody waits for this write.
     pub fn is_awaited(&self, id: WriteId) -> bool {
         self.waiting.contains_key(&Dependency::Id(id))
@@ -92,6 +101,7 @@ mod tests {
         assert_eq!(blocked.decided(log(1), 5), [id(1)]);
         assert_eq!(blocked.decided(log(1), 9), [id(2)]);
         assert_eq!(blocked.decided_exactly(log(1), 6), []);
+        assert_eq!((blocked.last_alone(log(1)), blocked.last_alone(log(2))), (Some(7), None));
         assert_eq!(blocked.decided_exactly(log(1), 7), [id(5)]);
         assert_eq!((blocked.awaits_ids(), blocked.ids().collect::<Vec<_>>()), (true, vec![id(7)]));
         assert_eq!(blocked.decided_id(id(7)), [id(4)]);

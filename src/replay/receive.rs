@@ -104,14 +104,16 @@ impl Core {
         }
     }
 
-    /// Takes up stored items while the window has room; what memory does not hold is read from the journal.
+    /// Takes up stored items while the window has room; what memory does not hold is read from the journal. What is named alone,
+    /// beyond a gap, is taken up all the same: what fills the window may come after the one that waits for it (G5).
     pub(crate) fn load(&mut self, cx: &mut Cx, log: LogId) {
         let window = self.settings.limits.window_items as u64;
         let drops = self.bug(Bug::DropAtFullWindow);
         while log != self.own
             && let Some(series) = self.series.get_mut(&log)
         {
-            let full = series.loaded >= series.decided + window;
+            let awaited = self.blocked.last_alone(log).is_some_and(|last| series.loaded < last);
+            let full = series.loaded >= series.decided + window && !awaited;
             if series.loaded >= series.received || full || series.reading {
                 if full && series.loaded < series.received && drops {
                     series.loaded += 1;

@@ -173,6 +173,27 @@ fn a_late_decision_about_a_passed_lane_is_not_applied_over_it() {
     }
 }
 
+/// Seed 49285: the window was full of what came after the write that waited for a position beyond the window.
+#[test]
+fn what_is_named_beyond_a_gap_is_taken_up_beyond_the_window() {
+    for received_first in [false, true] {
+        let mut bench = bench(|s| s.limits.window_items = 1);
+        let third = WriteId { log: log(3), n: 1 };
+        let mut items: Vec<Item> = (1..=4).map(|position| in_lane(item(log(2), position, 0), position)).collect();
+        items[0].outcome.after.add_id(third);
+        items[3].outcome.verdict = Verdict::Refused;
+        let mut names = in_lane(item(log(3), 1, 0), 9);
+        names.outcome.after.add_stretch(crate::model::Stretch { log: log(2), first: 4, last: 4 });
+        let pages = [page_of(log(2), "b", items), page_of(log(3), "b", vec![names])];
+        let order = if received_first { [0, 1] } else { [1, 0] };
+        let tries: Vec<Effect> =
+            order.into_iter().flat_map(|at| bench.hear("b", Message::Page(pages[at].clone()))).collect();
+        assert!(attempts(&tries).iter().any(|attempt| attempt.id == third), "received first: {received_first}");
+        let tries = bench.attempted(third, 1, answered(201));
+        assert!(attempts(&tries).iter().any(|attempt| attempt.id == FIRST));
+    }
+}
+
 #[test]
 fn a_stretch_that_the_journal_cannot_read_stops_the_replica() {
     let mut bench = bench(|s| s.limits.window_items = 1);
