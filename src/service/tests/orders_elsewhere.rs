@@ -320,7 +320,6 @@ fn the_late_word_about_a_copy_makes_a_decision() {
     // It is said again now and then, and says no more than before.
     for _ in 0..2 {
         bench.hear("b", word(Verdict::Undecided, Some(theirs()), 0));
-        bench.hear("b", word(Verdict::MayHaveApplied, None, 500));
     }
     assert_eq!(bench.core.series[&log(1)].received, 1, "nothing is decided");
     assert_eq!(bench.row(own(1)).and_then(|row| row.outcome).map(|o| o.verdict), Some(Verdict::Undecided));

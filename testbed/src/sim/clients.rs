@@ -104,6 +104,7 @@ impl<M: Machine> World<M> {
             told: Vec::new(),
             touched: Default::default(),
             turned_away: false,
+            discarded: false,
         };
         self.history.writes.insert(name, write);
         let state = &mut self.clients[client];

@@ -89,6 +89,8 @@ pub struct Write {
     pub touched: BTreeSet<usize>,
     /// A service answered 429: nothing was executed, and a receipt is worth no more than that.
     pub turned_away: bool,
+    /// A person decided that it shall not be done, before any client was told more than that it is queued.
+    pub discarded: bool,
 }
 
 /// One try of a state machine at its service.

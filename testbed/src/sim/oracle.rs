@@ -66,6 +66,7 @@ fn nothing_lost(history: &History, found: &mut Vec<Violation>) {
         let owed = queued
             && !write.turned_away
             && !write.refused_by_rule
+            && !write.discarded
             && write.touched.is_empty()
             && reused(history, name).is_none();
         let gone = history.hindered || history.went_with_the_store(name);

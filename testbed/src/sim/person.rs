@@ -44,6 +44,7 @@ impl<M: Machine> World<M> {
                         Operation::Resend if self.sites[site].told_void.contains(&entry.id) => Operation::Discard,
                         Operation::Resend if self.is_nobodys(site, name, entry.id) && self.rng.chance(200) => {
                             self.stats.hit("operator: discards what nobody was promised");
+                            self.history.write(name).discarded = true;
                             Operation::Discard
                         }
                         operation => operation,

@@ -18,6 +18,7 @@ fn history(sites: usize, lanes: &[u64]) -> History {
             told: Vec::new(),
             touched: BTreeSet::new(),
             turned_away: false,
+            discarded: false,
         };
         history.writes.insert(name, write);
     }
