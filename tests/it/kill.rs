@@ -45,6 +45,8 @@ struct Clients {
     told: BTreeMap<usize, Told>,
     /// What those who were not answered were told last.
     refused: BTreeMap<usize, String>,
+    /// Somebody had to come again before it was told anything: after others, then.
+    came_again: bool,
 }
 
 impl Clients {
@@ -54,7 +56,12 @@ impl Clients {
             let lane = if at_cloud { "office" } else { "till" };
             (at_cloud, Call::post("/tx/sale").key(&format!("k{n}")).lane(lane).patience(Duration::from_secs(5)))
         };
-        Self { calls: (0..KEYS).map(call).collect(), told: BTreeMap::new(), refused: BTreeMap::new() }
+        Self {
+            calls: (0..KEYS).map(call).collect(),
+            told: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            came_again: false,
+        }
     }
 
     /// One round over all keys; a success that was told before must be told again (G4).
@@ -64,11 +71,13 @@ impl Clients {
             let told = match call.send(site.at()) {
                 Ok(told) => told,
                 Err(failed) => {
+                    self.came_again |= !self.told.contains_key(&n);
                     self.refused.insert(n, failed.to_string());
                     continue;
                 }
             };
             if told.status >= 300 {
+                self.came_again |= !self.told.contains_key(&n);
                 self.refused.insert(n, told.text());
                 continue;
             }
@@ -140,7 +149,7 @@ fn dies_at(by: By, point: &str, nth: u32, dies: Dies, local_service_is_down: boo
     }
     let till: Vec<String> =
         clients.calls.iter().enumerate().filter(|(_, (c, _))| !c).map(|(n, _)| format!("k{n}")).collect();
-    let sent_in_order = acknowledged.len() == KEYS;
+    let sent_in_order = acknowledged.len() == KEYS && !clients.came_again;
     if sent_in_order {
         ledger::in_order(&two.at_cloud, &till);
     }
