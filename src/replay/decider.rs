@@ -395,15 +395,7 @@ impl Core {
         let Some(write) = self.live.get_mut(&id) else { return };
         match write.stage.clone() {
             Stage::Decided(Fate::Applied) => {
-                // A person said so, where there is no answer.
-                let ours = ours.unwrap_or(Outcome {
-                    verdict: Verdict::Applied,
-                    after: Default::default(),
-                    repeats: None,
-                    status: 0,
-                    answer: None,
-                    told_by_probe: true,
-                });
+                let ours = ours.expect("what was applied here has an outcome");
                 self.applied_but(cx, id, theirs, ours);
             }
             // It was told not to be executed here, and another replica took it: this one follows.

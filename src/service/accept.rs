@@ -1,7 +1,7 @@
 //! Accepting a client's write: its key first (§9), then a hint if there is one (§7), then a place among the open writes.
 use super::core::{Client, Core, Cx, Reader, Timer, Work};
 use super::write::{Role, Stage, Write};
-use super::{Bug, Effect, Find, Found, Message, NewWrite, Note, OnUnreachable, Reply, ReqId, WhenDown, Wish};
+use super::{Bug, Effect, Find, Found, Looking, Message, NewWrite, Note, OnUnreachable, Reply, ReqId, WhenDown};
 use crate::dedup::Fingerprint;
 use crate::journal::{Fate, Here, Op, Origin, Row};
 use crate::model::{After, Digest, KeyHash, Outcome, Problem, SiteName, Verdict, WriteId};
@@ -11,81 +11,6 @@ const QUESTION_MS: u64 = 1_000;
 /// A write found in flight at its origin is asked for again this often.
 const ASK_AGAIN_MS: u64 = 20;
 const RETRY_AFTER_S: u32 = 1;
-
-/// A look-up in the journal that is under way, and what goes on afterwards.
-pub(crate) enum Looking {
-    Submit {
-        req: ReqId,
-        id: WriteId,
-        write: NewWrite,
-        asked: bool,
-    },
-    /// Copies of the key of a write that has its lane.
-    Copies(WriteId),
-    /// Whether this id is decided here.
-    Dependency(WriteId),
-    /// Whether the position of this id is stored here.
-    Named(WriteId),
-    Wish {
-        from: SiteName,
-        wish: Box<Wish>,
-    },
-    Revoke {
-        from: SiteName,
-        id: WriteId,
-        attempt: u32,
-    },
-    Question {
-        from: SiteName,
-        token: u64,
-    },
-    /// Copies of a write that turned out void: they have to be applied after all.
-    Reopen(WriteId),
-    /// As before, when its key is known.
-    ReopenCopies(WriteId),
-    /// The write that a late decision is about.
-    Decision(std::sync::Arc<crate::model::Item>),
-    /// A quarantined write that a person decides about.
-    Operator {
-        /// None: a copy of what a person discarded.
-        req: Option<ReqId>,
-        id: WriteId,
-        operation: super::Operation,
-    },
-    /// Whether an undecided write about which a person has given an order was decided since.
-    Undecided {
-        req: Option<ReqId>,
-        found: Box<Found>,
-        operation: super::Operation,
-        /// The second time.
-        again: bool,
-    },
-    Late(Box<super::operator::Late>),
-    /// Whether its origin had made a decision before this site owed its word.
-    Heard(WriteId),
-    /// Another site's write that was decided without a position; then the write that it decides.
-    Ahead {
-        site: SiteName,
-        item: std::sync::Arc<crate::model::Item>,
-        looks_at_old: bool,
-    },
-    /// A wish whose outcome came after it was settled.
-    LateWord {
-        id: WriteId,
-        outcome: Outcome,
-    },
-}
-
-impl Looking {
-    /// What a person ordered, and for which write.
-    pub(crate) fn order(&self) -> Option<(Option<ReqId>, WriteId)> {
-        match self {
-            Looking::Operator { req, id, .. } => Some((*req, *id)),
-            Looking::Undecided { req, found, .. } => Some((*req, found.row.id)),
-            _ => None,
-        }
-    }
-}
 
 /// A client's write whose key another site was asked about.
 pub(crate) struct Asking {
@@ -133,73 +58,15 @@ impl Core {
         }
     }
 
-    pub(crate) fn find(&mut self, cx: &mut Cx, find: Find, then: Looking) {
-        let token = self.token();
-        let looked_for = match (&then, find) {
-            (Looking::Ahead { item, .. }, _) => Some(item.id),
-            (Looking::Wish { .. } | Looking::Revoke { .. }, Find::Id(id)) => Some(id),
-            _ => None,
-        };
-        if let Some(id) = looked_for
-            && let Some(earlier) = self.looked_for.insert(id, token)
-        {
-            // The later word of the same origin counts.
-            self.looking.remove(&earlier);
-        }
-        self.looking.insert(token, then);
-        cx.out.push(Effect::Find { token, find });
-    }
-
-    /// The journal answered; `rows` of live writes are out of date and not looked at.
-    pub(crate) fn found(&mut self, cx: &mut Cx, token: u64, rows: Vec<Found>) {
-        let looking = self.looking.remove(&token);
-        if let Some(Looking::Revoke { id, .. }) = &looking {
-            self.looked_for.remove(id);
-        } else if let Some(Looking::Wish { wish, .. }) = &looking {
-            self.looked_for.remove(&wish.id);
-        } else if let Some(Looking::Ahead { item, .. }) = &looking {
-            self.looked_for.remove(&item.id);
-        }
-        if let Some(key) = looking.as_ref().and_then(|looking| self.stale_key(token, looking)) {
-            let looking = looking.expect("looked at above");
-            return self.find(cx, Find::Key(key), looking);
-        }
-        match looking {
-            Some(Looking::Submit { req, id, write, asked }) if self.clients.contains_key(&req) => {
-                self.judge(cx, req, id, write, rows, asked);
-            }
-            // Its client was answered when its time was up.
-            Some(Looking::Submit { .. }) | None => {}
-            Some(Looking::Copies(id)) => self.copies_found(cx, id, rows),
-            Some(Looking::Dependency(id)) => self.dependency_found(cx, id, rows),
-            Some(Looking::Named(id)) => self.named_found(cx, id, &rows),
-            Some(Looking::Wish { from, wish }) => self.wish_found(cx, from, *wish, rows),
-            Some(Looking::Revoke { from, id, attempt }) => self.revoke_found(cx, from, id, attempt, rows),
-            Some(Looking::Question { from, token }) => self.tell(cx, from, token, rows),
-            Some(Looking::Reopen(id)) => self.look_for_copies(cx, id, &rows),
-            Some(Looking::ReopenCopies(id)) => self.reopen_copies(cx, id, rows),
-            Some(Looking::Decision(item)) => self.take_decision(cx, item, rows.into_iter().next()),
-            Some(Looking::Operator { req, id, operation }) => self.operator_found(cx, req, id, operation, rows),
-            Some(asked @ Looking::Undecided { .. }) => self.decision_found(cx, asked, &rows),
-            Some(Looking::Heard(id)) => self.word_may_be_heard(cx, id, &rows),
-            Some(Looking::Late(late)) => self.decide_once(cx, *late, &rows),
-            Some(Looking::Ahead { site, item, looks_at_old }) => self.ahead_found(cx, site, item, looks_at_old, &rows),
-            Some(Looking::LateWord { id, outcome }) => self.late_word(cx, id, outcome, rows),
-        }
-    }
-
-    /// A write of the same key left memory while the journal was asked: what was found may be older than that (G2).
-    fn stale_key(&self, token: u64, looking: &Looking) -> Option<KeyHash> {
-        let key = match looking {
-            Looking::Submit { write, .. } => write.facts.key?,
-            Looking::Copies(id) => self.live.get(id)?.facts.key?,
-            _ => return None,
-        };
-        let left = |&(given, other): &(u64, KeyHash)| given >= token && other == key;
-        self.evicted_keys.iter().rev().take_while(|(given, _)| *given >= token).any(left).then_some(key)
-    }
-
-    fn judge(&mut self, cx: &mut Cx, req: ReqId, id: WriteId, write: NewWrite, rows: Vec<Found>, asked: bool) {
+    pub(super) fn judge(
+        &mut self,
+        cx: &mut Cx,
+        req: ReqId,
+        id: WriteId,
+        write: NewWrite,
+        rows: Vec<Found>,
+        asked: bool,
+    ) {
         let key = write.facts.key.expect("only writes with a key are judged by it");
         let reply = match self.key_state(cx, key, Some(write.facts.digest), &rows) {
             KeyState::New => {
@@ -457,7 +324,7 @@ impl Core {
         cx.out.push(Effect::Send { to: from, message: Message::Reply { token, known } });
     }
 
-    fn tell(&mut self, cx: &mut Cx, to: SiteName, token: u64, rows: Vec<Found>) {
+    pub(super) fn tell(&mut self, cx: &mut Cx, to: SiteName, token: u64, rows: Vec<Found>) {
         let known =
             rows.first().and_then(|f| f.row.facts.key).map_or(super::Known::Nothing, |k| self.known(cx, k, &rows));
         cx.out.push(Effect::Send { to, message: Message::Reply { token, known } });

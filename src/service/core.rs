@@ -2,8 +2,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use super::accept::{Asking, Looking};
+use super::accept::Asking;
 use super::chooser::Chooser;
+use super::looking::Looking;
 use super::peer::Peer;
 use super::recent::{RECENT, Recent};
 use super::restored::Hold;

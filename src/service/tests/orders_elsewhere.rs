@@ -302,13 +302,19 @@ fn a_copy_that_is_sent_after_all_is_decided_by_its_origin() {
     }
 }
 
-/// The same at its origin, which has no entry of it.
-#[test]
-fn the_late_word_about_a_copy_makes_a_decision() {
+/// A client's write at the site that asks `b` first.
+fn asked_elsewhere() -> Bench {
     let mut settings = settings("a", &["a", "b"]);
     settings.order = ["b", "a"].map(SiteName::new).to_vec();
     let mut bench = Bench::new(settings);
     bench.submit(new_write("POST", 1, 7));
+    bench
+}
+
+/// The same at its origin, which has no entry of it.
+#[test]
+fn the_late_word_about_a_copy_makes_a_decision() {
+    let mut bench = asked_elsewhere();
     let word = |verdict, repeats, status: u16| {
         let answer = (status != 0).then(|| answer(status));
         let outcome = Outcome { verdict, repeats, answer, ..item(log(1), 1, 0).outcome };
@@ -372,10 +378,7 @@ fn a_copy_that_was_decided_void_is_not_sent_when_the_first_is_discarded() {
 /// Its origin took it for a copy, and its decider had applied it: the decision stands beside it, with the same key.
 #[test]
 fn a_copy_that_was_decided_late_is_sent_once_when_the_first_is_discarded() {
-    let mut settings = settings("a", &["a", "b"]);
-    settings.order = ["b", "a"].map(SiteName::new).to_vec();
-    let mut bench = Bench::new(settings);
-    bench.submit(new_write("POST", 1, 7));
+    let mut bench = asked_elsewhere();
     bench.hear("b", wish_of(7));
     bench.attempted(theirs(), 1, broken());
     bench.wait(20_000);
