@@ -167,14 +167,17 @@ fn renewals(history: &History) -> BTreeMap<Name, Vec<Moment>> {
     renewed
 }
 
-/// An idempotent method is tried again here, because no try before it was answered and no probe told of it.
+/// An idempotent method is tried again here, because no try before it was answered and no probe told of it. A probe tells only
+/// of what was first under its key: by a key that is used again it asks for several (§9).
 fn is_another_try(history: &History, write: &Write, site: usize, again: &Application) -> bool {
     let wanted = history.attempts[again.attempt].wanted;
     let before = history.applied[site].iter().rev().find(|a| a.name == again.name && a.at < again.at);
     let known = before.and_then(|a| history.attempts[a.attempt].known).is_some_and(|at| at < wanted);
     let probes = history.probed.get(&(site, again.name)).map_or(&[][..], Vec::as_slice);
-    let probed = before.is_some_and(|before| probes.iter().any(|&at| before.at < at && at < wanted));
-    write.method.is_idempotent() && !known && !probed
+    let same_key = |a: &&Application| write.key.is_some() && history.writes[&a.name].key == write.key;
+    let is_first = |a: &Application| history.applied[site].iter().find(same_key).is_none_or(|first| first.at == a.at);
+    let told_by_probe = |a: &Application| is_first(a) && probes.iter().any(|&at| a.at < at && at < wanted);
+    write.method.is_idempotent() && !known && !before.is_some_and(told_by_probe)
 }
 
 fn may_repeat(history: &History, site: usize, again: &Application, earlier: &[&Application]) -> bool {

@@ -261,6 +261,42 @@ fn a_key_may_be_used_again_only_when_its_time_is_over_and_every_replica_has_its_
     assert_eq!(at(60_000, false), ["G2"], "it was owed");
 }
 
+#[test]
+fn a_probe_proves_nothing_of_a_key_that_is_used_again() {
+    // The key was used first by the same write, or by another.
+    for first_use in [1, 2] {
+        let third_use = |answered: bool| {
+            let mut h = history(2, &[1, 1]);
+            h.key_ttl_ms = 60_000;
+            h.write(1).method = Method::Put;
+            h.write(first_use).key = Some(1);
+            let used = |h: &mut History, name: Name, now_ms: u64| {
+                h.now_ms = now_ms;
+                h.submit(name, 0, false);
+                applied(h, name, 0, false);
+                applied(h, name, 1, true);
+            };
+            used(&mut h, first_use, 0);
+            h.now_ms = 60_000;
+            h.submit(1, 0, false);
+            let attempt = h.want(1, 0, false);
+            h.apply(0, 1, attempt);
+            h.attempts[attempt].known = answered.then(|| h.next());
+            let probed_at = h.next();
+            h.probed.entry((0, 1)).or_default().push(probed_at);
+            applied(&mut h, 1, 1, true);
+            h.now_ms = 120_000;
+            h.submit(1, 0, false);
+            // By rule, where nothing is known of the second; then the third.
+            applied(&mut h, 1, 0, true);
+            used(&mut h, 1, 121_000);
+            guarantees(&h)
+        };
+        assert_eq!(third_use(false), [""; 0], "first used by {first_use}");
+        assert_eq!(third_use(true), ["G2"], "first used by {first_use}");
+    }
+}
+
 /// Left alone from 1,000 ms on: at each of two sites two writes of lane 1, told so.
 fn left_alone(told: [&Said; 2]) -> History {
     let mut h = history(2, &[1, 1, 1, 1]);
