@@ -25,8 +25,10 @@ pub struct Series {
     pub forgotten: u64,
     /// Positions up to here were taken up by the follower (foreign series).
     pub loaded: u64,
-    /// A read for the follower is under way.
-    pub reading: bool,
+    /// What the follower took up alone, or reads; where that is beyond `loaded`.
+    pub loaded_alone: BTreeSet<u64>,
+    /// From where a read for the follower's window is under way.
+    pub reading: Option<u64>,
     tail: BTreeMap<u64, Arc<Item>>,
     tail_bytes: usize,
     /// (position, when it was received): the age of what is not decided yet.
@@ -51,7 +53,8 @@ impl Series {
             decided_beyond: BTreeSet::new(),
             forgotten: meta.forgotten,
             loaded: meta.decided,
-            reading: false,
+            loaded_alone: BTreeSet::new(),
+            reading: None,
             tail: BTreeMap::new(),
             tail_bytes: 0,
             marks,

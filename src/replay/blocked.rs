@@ -18,6 +18,7 @@ pub enum Dependency {
 #[derive(Default)]
 pub struct Blocked {
     waiting: BTreeMap<Dependency, Vec<WriteId>>,
+    on: BTreeMap<WriteId, Dependency>,
 }
 
 impl fmt::Display for Dependency {
@@ -32,29 +33,51 @@ impl fmt::Display for Dependency {
 
 impl Blocked {
     pub fn wait(&mut self, id: WriteId, on: Dependency) {
-        self.waiting.entry(on).or_default().push(id);
+        if self.on.get(&id) != Some(&on) {
+            self.forget(id);
+            self.on.insert(id, on);
+            self.waiting.entry(on).or_default().push(id);
+        }
+    }
+
+    /// It waits no longer: what it missed may never come, for a client names what it likes.
+    pub fn forget(&mut self, id: WriteId) {
+        let Some(on) = self.on.remove(&id) else { return };
+        let Some(waiting) = self.waiting.get_mut(&on) else { return };
+        waiting.retain(|other| *other != id);
+        if waiting.is_empty() {
+            self.waiting.remove(&on);
+        }
+    }
+
+    fn wake(&mut self, on: Dependency) -> Vec<WriteId> {
+        let woken = self.waiting.remove(&on).unwrap_or_default();
+        for id in &woken {
+            self.on.remove(id);
+        }
+        woken
     }
 
     /// All that waited for positions of `log` up to `decided`.
     pub fn decided(&mut self, log: LogId, decided: u64) -> Vec<WriteId> {
         let range = Dependency::Position(log, 0)..=Dependency::Position(log, decided);
         let keys: Vec<Dependency> = self.waiting.range(range).map(|(&k, _)| k).collect();
-        keys.into_iter().flat_map(|k| self.waiting.remove(&k).unwrap_or_default()).collect()
+        keys.into_iter().flat_map(|k| self.wake(k)).collect()
     }
 
     /// All that waited for this position alone.
     pub fn decided_exactly(&mut self, log: LogId, position: u64) -> Vec<WriteId> {
-        self.waiting.remove(&Dependency::Exactly(log, position)).unwrap_or_default()
+        self.wake(Dependency::Exactly(log, position))
     }
 
     pub fn decided_id(&mut self, id: WriteId) -> Vec<WriteId> {
-        self.waiting.remove(&Dependency::Id(id)).unwrap_or_default()
+        self.wake(Dependency::Id(id))
     }
 
-    /// The last position of `log` that is waited for alone.
-    pub fn last_alone(&self, log: LogId) -> Option<u64> {
+    /// The positions of `log` that are waited for alone.
+    pub fn alone(&self, log: LogId) -> impl Iterator<Item = u64> + '_ {
         let range = Dependency::Exactly(log, 0)..=Dependency::Exactly(log, u64::MAX);
-        self.waiting.range(range).next_back().and_then(|(dependency, _)| match dependency {
+        self.waiting.range(range).filter_map(|(dependency, _)| match dependency {
             Dependency::Exactly(_, position) => Some(*position),
             _ => None,
         })
@@ -101,11 +124,28 @@ mod tests {
         assert_eq!(blocked.decided(log(1), 5), [id(1)]);
         assert_eq!(blocked.decided(log(1), 9), [id(2)]);
         assert_eq!(blocked.decided_exactly(log(1), 6), []);
-        assert_eq!((blocked.last_alone(log(1)), blocked.last_alone(log(2))), (Some(7), None));
+        let alone = |blocked: &Blocked, n| blocked.alone(log(n)).collect::<Vec<_>>();
+        assert_eq!((alone(&blocked, 1), alone(&blocked, 2)), (vec![7], vec![]));
         assert_eq!(blocked.decided_exactly(log(1), 7), [id(5)]);
         assert_eq!((blocked.awaits_ids(), blocked.ids().collect::<Vec<_>>()), (true, vec![id(7)]));
         assert_eq!(blocked.decided_id(id(7)), [id(4)]);
         assert_eq!(blocked.decided_id(id(7)), []);
+        assert!(!blocked.awaits_ids());
+    }
+
+    #[test]
+    fn a_write_waits_for_one_thing_and_not_when_it_is_gone() {
+        let id = |n| WriteId { log: LogId { store: [9; 16], incarnation: 1 }, n };
+        let mut blocked = Blocked::default();
+        for on in [8, 7, 7] {
+            blocked.wait(id(1), Dependency::Id(id(on)));
+        }
+        blocked.wait(id(2), Dependency::Id(id(7)));
+        assert_eq!(blocked.iter().count(), 2);
+        blocked.forget(id(1));
+        assert_eq!(blocked.decided_id(id(7)), [id(2)]);
+        blocked.wait(id(2), Dependency::Id(id(7)));
+        blocked.forget(id(2));
         assert!(!blocked.awaits_ids());
     }
 }

@@ -50,7 +50,8 @@ impl Core {
         match &asked {
             Asked::ForFollower => {
                 if let Some(series) = self.series.get_mut(&log) {
-                    series.reading = false;
+                    series.reading = None;
+                    series.loaded_alone.remove(&position);
                 }
             }
             Asked::ForPeer(peer) => {

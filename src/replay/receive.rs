@@ -104,17 +104,42 @@ impl Core {
         }
     }
 
-    /// Takes up stored items while the window has room; what memory does not hold is read from the journal. What is named alone,
-    /// beyond a gap, is taken up all the same: what fills the window may come after the one that waits for it (G5).
     pub(crate) fn load(&mut self, cx: &mut Cx, log: LogId) {
+        if log != self.own {
+            self.load_window(cx, log);
+            self.load_alone(cx, log);
+        }
+    }
+
+    /// What is named alone, beyond a gap, is taken up whatever the window holds: that may come after the one that waits for it (G5).
+    fn load_alone(&mut self, cx: &mut Cx, log: LogId) {
+        let Some(series) = self.series.get_mut(&log) else { return };
+        series.loaded_alone = series.loaded_alone.split_off(&(series.loaded + 1));
+        let stored = series.loaded + 1..=series.received;
+        let is_due = |position: &u64| stored.contains(position) && !series.is_decided(*position);
+        let awaited: Vec<u64> = self.blocked.alone(log).filter(is_due).collect();
+        for position in awaited {
+            let Some(series) = self.series.get_mut(&log) else { return };
+            if self.mending.is_broken(log, position) || !series.loaded_alone.insert(position) {
+                continue;
+            }
+            match series.tail_item(position) {
+                Some(item) => self.take_up(cx, item),
+                None => {
+                    let bytes_max = self.settings.limits.page_bytes;
+                    cx.out.push(Effect::ReadSeries { log, from: position, items_max: 1, bytes_max, for_peer: None });
+                }
+            }
+        }
+    }
+
+    /// Takes up stored items while the window has room; what memory does not hold is read from the journal.
+    fn load_window(&mut self, cx: &mut Cx, log: LogId) {
         let window = self.settings.limits.window_items as u64;
         let drops = self.bug(Bug::DropAtFullWindow);
-        while log != self.own
-            && let Some(series) = self.series.get_mut(&log)
-        {
-            let awaited = self.blocked.last_alone(log).is_some_and(|last| series.loaded < last);
-            let full = series.loaded >= series.decided + window && !awaited;
-            if series.loaded >= series.received || full || series.reading {
+        while let Some(series) = self.series.get_mut(&log) {
+            let full = series.loaded >= series.decided + window;
+            if series.loaded >= series.received || full || series.reading.is_some() {
                 if full && series.loaded < series.received && drops {
                     series.loaded += 1;
                     let position = series.loaded;
@@ -132,7 +157,7 @@ impl Core {
                 continue;
             }
             let Some(item) = series.tail_item(next) else {
-                series.reading = true;
+                series.reading = Some(next);
                 let limits = &self.settings.limits;
                 let (items_max, bytes_max) = (limits.page_items, limits.page_bytes);
                 return cx.out.push(Effect::ReadSeries { log, from: next, items_max, bytes_max, for_peer: None });
@@ -145,14 +170,17 @@ impl Core {
     /// The journal read a stretch of a series, for the follower.
     pub(crate) fn series_loaded(&mut self, cx: &mut Cx, log: LogId, from: u64, items: Vec<Arc<Item>>) {
         let Some(series) = self.series.get_mut(&log) else { return };
-        series.reading = false;
-        if items.is_empty() && from == series.loaded + 1 && from <= series.received {
+        series.reading = series.reading.filter(|window| *window != from);
+        let is_awaited = from == series.loaded + 1 || series.loaded_alone.contains(&from);
+        if items.is_empty() && is_awaited && from <= series.received {
             return self.stop(cx, format!("the journal cannot read position {from} of series {log}"));
         }
         for item in items {
             let Some(series) = self.series.get_mut(&log) else { return };
-            if item.position == series.loaded + 1 {
-                series.loaded += 1;
+            let is_next = item.position == series.loaded + 1;
+            let is_alone = item.position > series.loaded && series.loaded_alone.contains(&item.position);
+            series.loaded += u64::from(is_next);
+            if is_next || is_alone {
                 self.take_up(cx, item);
             }
         }

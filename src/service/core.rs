@@ -343,6 +343,7 @@ impl Core {
     pub(crate) fn evict(&mut self, id: WriteId) {
         let Some(write) = self.live.remove(&id) else { return };
         self.row_changed(id);
+        self.blocked.forget(id);
         self.live_bytes -= write.weight();
         if let Some(key) = write.facts.key {
             self.keys.leave_memory(key, id, write.stored);

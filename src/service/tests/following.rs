@@ -176,22 +176,52 @@ fn a_late_decision_about_a_passed_lane_is_not_applied_over_it() {
 /// Seed 49285: the window was full of what came after the write that waited for a position beyond the window.
 #[test]
 fn what_is_named_beyond_a_gap_is_taken_up_beyond_the_window() {
-    for received_first in [false, true] {
-        let mut bench = bench(|s| s.limits.window_items = 1);
+    for (received_first, restarts) in [(false, false), (true, false), (true, true)] {
+        let mut bench = bench(|s| (s.limits.window_items, s.limits.page_items) = (1, 1));
         let third = WriteId { log: log(3), n: 1 };
-        let mut items: Vec<Item> = (1..=4).map(|position| in_lane(item(log(2), position, 0), position)).collect();
+        let mut items: Vec<Item> = (1..=9).map(|position| in_lane(item(log(2), position, 0), position)).collect();
         items[0].outcome.after.add_id(third);
-        items[3].outcome.verdict = Verdict::Refused;
-        let mut names = in_lane(item(log(3), 1, 0), 9);
-        names.outcome.after.add_stretch(crate::model::Stretch { log: log(2), first: 4, last: 4 });
+        let named = items[6].id;
+        let mut names = in_lane(item(log(3), 1, 0), 19);
+        names.outcome.after.add_stretch(crate::model::Stretch { log: log(2), first: 7, last: 7 });
         let pages = [page_of(log(2), "b", items), page_of(log(3), "b", vec![names])];
-        let order = if received_first { [0, 1] } else { [1, 0] };
-        let tries: Vec<Effect> =
-            order.into_iter().flat_map(|at| bench.hear("b", Message::Page(pages[at].clone()))).collect();
-        assert!(attempts(&tries).iter().any(|attempt| attempt.id == third), "received first: {received_first}");
-        let tries = bench.attempted(third, 1, answered(201));
-        assert!(attempts(&tries).iter().any(|attempt| attempt.id == FIRST));
+        let mut tried = Vec::new();
+        for at in if received_first { [0, 1] } else { [1, 0] } {
+            let said = bench.hear("b", Message::Page(pages[at].clone()));
+            tried.extend(attempts(&said).iter().map(|attempt| attempt.id));
+            if restarts && at == 0 {
+                // Memory does not hold it any more.
+                let asked = bench.restart();
+                bench.journal_answers(&asked);
+                bench.handle(Event::LinkUp { peer: SiteName::new("b") });
+            }
+        }
+        assert_eq!(tried, [named], "received first: {received_first}, restarts: {restarts}");
+        let live: Vec<WriteId> = bench.core.live.keys().copied().collect();
+        assert_eq!(live, [FIRST, named, third], "and nothing else beyond the window");
+        assert_eq!(attempts(&bench.attempted(named, 1, answered(201)))[0].id, third);
+        assert_eq!(attempts(&bench.attempted(third, 1, answered(201)))[0].id, FIRST);
+        for position in [1, 2, 3, 4, 5, 6, 8, 9] {
+            let id = WriteId { log: log(2), n: position };
+            assert!(bench.core.live.contains_key(&id), "the window goes on to {position}");
+            bench.attempted(id, 1, answered(201));
+        }
+        assert_eq!(bench.core.series[&log(2)].decided, 9);
+        assert!(bench.core.series[&log(2)].loaded_alone.is_empty());
     }
+}
+
+/// A client names what it likes, and is answered when its time is up.
+#[test]
+fn what_a_client_has_named_in_vain_is_waited_for_no_longer() {
+    let mut bench = bench(|_| {});
+    let mut write = new_write("POST", 1, 0);
+    write.seen.add_id(WriteId { log: log(2), n: 9 });
+    bench.submit(write);
+    assert!(bench.core.blocked.awaits_ids());
+    bench.wait(20_000);
+    bench.attempted(own(1), 1, answered(201));
+    assert!(!bench.core.blocked.awaits_ids());
 }
 
 #[test]
