@@ -198,8 +198,8 @@ impl Core {
     /// An outcome came after the write was settled as undecided: the decision follows as a record of its own.
     pub(crate) fn late_word(&mut self, cx: &mut Cx, id: WriteId, outcome: Outcome, rows: Vec<Found>) {
         let Some(found) = rows.into_iter().find(|f| f.row.id == id) else { return };
-        if outcome.verdict == Verdict::Undecided {
-            // Its decider knows no more than this site: not that it is void.
+        if matches!(outcome.verdict, Verdict::Undecided | Verdict::MayHaveApplied) {
+            // Its decider knows no more than this site: not that it is void. A person says what became of it.
             return;
         }
         let undecided = found.row.outcome.as_ref().is_some_and(|o| o.verdict == Verdict::Undecided);

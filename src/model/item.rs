@@ -45,7 +45,7 @@ pub struct Outcome {
     pub verdict: Verdict,
     /// Fixed by the decider when it sent the write (§3.2).
     pub after: After,
-    /// The write of which this one is a copy.
+    /// The write of which this one is a copy; none where that was answered and may have been applied, or not (500).
     pub repeats: Option<WriteId>,
     /// Of the decider's answer; 0 where there was none.
     pub status: u16,

@@ -15,7 +15,11 @@ enum Copy {
     /// This one may be applied: wait until it is decided.
     Wait(WriteId),
     /// It was applied, or may have been: that is this write.
-    Of(WriteId, Option<Outcome>),
+    Of {
+        first: WriteId,
+        is_applied: bool,
+        outcome: Option<Outcome>,
+    },
 }
 
 impl Core {
@@ -244,10 +248,10 @@ impl Core {
                 self.free_place(lane, id);
                 self.blocked.wait(id, Dependency::Id(other));
             }
-            Copy::Of(other, outcome) => {
+            Copy::Of { first, is_applied, outcome } => {
                 self.free_place(lane, id);
                 cx.note(Note::Duplicate);
-                self.is_copy(cx, id, other, outcome);
+                self.is_copy(cx, id, first, is_applied, outcome);
             }
         }
     }
@@ -260,7 +264,7 @@ impl Core {
             && write.role == Role::Shadow
             && let Some(print) = self.ring.get(&key).filter(|print| print.id.log != write.id.log)
         {
-            return Copy::Of(print.id, None);
+            return Copy::Of { first: print.id, is_applied: false, outcome: None };
         }
         let live = self.keys.live(&key).iter().filter_map(|id| self.live.get(id)).map(|w| (w.row(), Some(w)));
         let stored = rows.iter().filter(|f| !self.live.contains_key(&f.row.id)).map(|f| (f.row.clone(), None));
@@ -278,9 +282,12 @@ impl Core {
                 continue;
             }
             match &row.here {
-                Here::Decided(Fate::Applied) => return Copy::Of(row.id, row.outcome.clone()),
+                Here::Decided(Fate::Applied) => {
+                    return Copy::Of { first: row.id, is_applied: true, outcome: row.outcome.clone() };
+                }
                 Here::Decided(Fate::Quarantined(reason)) if may_have_applied(*reason) => {
-                    found = Copy::Of(row.id, row.outcome.clone());
+                    let is_applied = row.outcome.as_ref().is_some_and(|outcome| outcome.verdict == Verdict::Applied);
+                    found = Copy::Of { first: row.id, is_applied, outcome: row.outcome.clone() };
                 }
                 Here::Sending { .. } if live.is_some() => return Copy::Wait(row.id),
                 _ => {}
@@ -289,8 +296,9 @@ impl Core {
         found
     }
 
-    /// The write is a copy of one that this replica has, or may have, applied.
-    fn is_copy(&mut self, cx: &mut Cx, id: WriteId, of: WriteId, outcome: Option<Outcome>) {
+    /// The write is a copy of one that this replica has, or may have, applied. What comes after this one comes after that one (G3);
+    /// but where there is only an answer that does not tell whether it was applied, that stands in quarantine and holds up nothing.
+    fn is_copy(&mut self, cx: &mut Cx, id: WriteId, of: WriteId, is_applied: bool, outcome: Option<Outcome>) {
         let Some(write) = self.live.get(&id) else { return };
         if write.role == Role::Shadow {
             return self.decide_shadow(cx, id, Fate::Duplicate(of));
@@ -302,7 +310,7 @@ impl Core {
         let outcome = Outcome {
             verdict: if known.is_some() { Verdict::Duplicate } else { Verdict::Undecided },
             after: self.decided_here(),
-            repeats: Some(of),
+            repeats: (known.is_none() || is_applied).then_some(of),
             status: known.as_ref().map_or(0, |o| o.status),
             answer: known.and_then(|o| o.answer),
             told_by_probe: false,

@@ -318,8 +318,8 @@ impl Core {
                 self.words_owed.insert(id);
                 self.say_owed_word(cx, id);
             }
-            // This site knows no more than its origin.
-            Verdict::Undecided => {}
+            // Whether it was applied this site knows no better than its origin.
+            Verdict::Undecided | Verdict::MayHaveApplied => {}
             // Saves a person the question; nothing waits for it.
             _ => {
                 let word = WishWord::Done { outcome, pages: Vec::new() };

@@ -98,27 +98,26 @@ impl Core {
     }
 
     pub(crate) fn replay(&self, first: WriteId, outcome: Outcome, position: Option<u64>) -> Reply {
+        let seen = self.seen_with(first, &outcome, position);
         match outcome.answer {
-            Some(answer) if answer.omitted.is_none() => Reply::Answer {
-                id: first,
-                answer,
-                replayed: true,
-                served_by: self.settings.me.clone(),
-                seen: self.seen_with(first, position),
-            },
+            Some(answer) if answer.omitted.is_none() => {
+                Reply::Answer { id: first, answer, replayed: true, served_by: self.settings.me.clone(), seen }
+            }
             _ => Reply::Problem { id: Some(first), problem: Problem::ReplayUnavailable },
         }
     }
 
     /// What a recorded answer rests on: what this replica has decided, what its clients were told, and the write itself,
-    /// which another site may have decided and this replica not yet (G3).
-    fn seen_with(&self, first: WriteId, position: Option<u64>) -> After {
+    /// which another site may have decided and this replica not yet (G3). Only what was applied is waited for: of anything else
+    /// no site owes its word.
+    fn seen_with(&self, first: WriteId, outcome: &Outcome, position: Option<u64>) -> After {
         let mut seen = self.decided_here();
         seen.raise(self.own, self.own_settled());
-        match position {
-            Some(position) => seen.raise(first.log, position),
-            None if first.log != self.own => seen.add_id(first),
-            None => {}
+        match (position, outcome.verdict, outcome.repeats) {
+            (Some(position), ..) => seen.raise(first.log, position),
+            (None, Verdict::Applied, _) if first.log != self.own => seen.add_id(first),
+            (None, Verdict::Duplicate, Some(repeated)) if repeated.log != self.own => seen.add_id(repeated),
+            _ => {}
         }
         seen
     }
@@ -344,8 +343,8 @@ impl Core {
                     id,
                     digest,
                     status: outcome.status,
+                    seen: self.seen_with(id, &outcome, position),
                     answer: outcome.answer.filter(|a| a.weight() <= self.settings.answer_max),
-                    seen: self.seen_with(id, position),
                 })
             }
             KeyState::Unknown => {

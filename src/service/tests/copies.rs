@@ -101,6 +101,22 @@ fn who_gets_a_recorded_answer_has_seen_its_write() {
     );
 }
 
+/// Its origin may settle it without this site's word, which is owed only where it was applied.
+#[test]
+fn who_gets_a_recorded_answer_waits_for_nothing_that_may_never_be_told() {
+    for (status, names) in [(201, true), (404, false), (500, false)] {
+        let mut bench = Bench::new(Settings { has_probe: false, ..settings("a", &["a", "b"]) });
+        let Item { facts, .. } = keyed(log(2), Verdict::Applied, status);
+        let (id, must, request) = (first(2), After::new(), request("POST", "/sales"));
+        bench.hear("b", Message::Wish(Box::new(Wish { id, attempt: 1, facts, must, request, pages: Vec::new() })));
+        bench.attempted(first(2), 1, answered(status));
+        let said = bench.submit(new_write("POST", 1, 7));
+        assert_eq!(replayed(&said, 1), Some((first(2), status)));
+        let Some(Reply::Answer { seen, .. }) = reply_to(&said, 1) else { panic!("{said:?}") };
+        assert_eq!(seen.ids().contains(&first(2)), names, "{status}");
+    }
+}
+
 /// Its row was read before its outcome was there, and it left memory before that was told (G2).
 #[test]
 fn a_look_up_that_is_out_of_date_is_made_again() {

@@ -326,6 +326,7 @@ fn the_late_word_about_a_copy_makes_a_decision() {
     // It is said again now and then, and says no more than before.
     for _ in 0..2 {
         bench.hear("b", word(Verdict::Undecided, Some(theirs()), 0));
+        bench.hear("b", word(Verdict::MayHaveApplied, None, 500));
     }
     assert_eq!(bench.core.series[&log(1)].received, 1, "nothing is decided");
     assert_eq!(bench.row(own(1)).and_then(|row| row.outcome).map(|o| o.verdict), Some(Verdict::Undecided));
@@ -347,7 +348,8 @@ fn a_copy_that_was_answered_as_its_first_is_not_sent_when_that_is_discarded() {
     bench.attempted(theirs(), 1, answered(500));
     assert!(bench.core.quarantined.contains_key(&theirs()));
     bench.attempted(own(1), 1, answered(201));
-    assert_eq!(bench.row(own(2)).and_then(|row| row.outcome).map(|o| o.verdict), Some(Verdict::Duplicate));
+    let copy = bench.row(own(2)).and_then(|row| row.outcome).map(|outcome| (outcome.verdict, outcome.repeats));
+    assert_eq!(copy, Some((Verdict::Duplicate, None)), "nothing waits until a person has decided about the first");
     let said = bench.handle(order(9, theirs(), Operation::Discard));
     assert_eq!(sent(&said), []);
     assert!(bench.core.quarantined.is_empty());
