@@ -109,6 +109,10 @@ impl Series {
         })
     }
 
+    pub fn is_taken_up(&self, position: u64) -> bool {
+        position <= self.loaded || self.loaded_alone.contains(&position)
+    }
+
     /// The first position of a stretch that is not decided here.
     pub fn first_undecided(&self, first: u64, last: u64) -> Option<u64> {
         (first.max(self.decided + 1)..=last).find(|position| !self.decided_beyond.contains(position))

@@ -198,7 +198,7 @@ impl Core {
     /// An outcome came after the write was settled as undecided: the decision follows as a record of its own.
     pub(crate) fn late_word(&mut self, cx: &mut Cx, id: WriteId, outcome: Outcome, rows: Vec<Found>) {
         let Some(found) = rows.into_iter().find(|f| f.row.id == id) else { return };
-        if matches!(outcome.verdict, Verdict::Undecided | Verdict::MayHaveApplied) {
+        if outcome.tells_nothing() {
             // Its decider knows no more than this site: not that it is void. A person says what became of it.
             return;
         }

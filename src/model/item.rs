@@ -55,6 +55,17 @@ pub struct Outcome {
     pub told_by_probe: bool,
 }
 
+impl Outcome {
+    /// Whether it was applied, or is a copy of one that was, nobody can tell by it.
+    pub fn tells_nothing(&self) -> bool {
+        match self.verdict {
+            Verdict::Undecided | Verdict::MayHaveApplied => true,
+            Verdict::Duplicate => self.repeats.is_none(),
+            Verdict::Applied | Verdict::Refused | Verdict::NotExecuted | Verdict::Void => false,
+        }
+    }
+}
+
 /// One position of a series: what a page carries.
 #[derive(Clone, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
 pub struct Item {

@@ -32,7 +32,9 @@ impl Core {
         match self.missing_for(write) {
             Some(dependency) => {
                 self.blocked.wait(id, dependency);
-                if let Dependency::Exactly(log, _) = dependency {
+                if let Dependency::Exactly(log, position) = dependency
+                    && self.series.get(&log).is_some_and(|series| !series.is_taken_up(position))
+                {
                     self.work.push_back(Work::Load(log));
                 }
                 if let Dependency::Id(other) = dependency

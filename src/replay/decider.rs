@@ -311,6 +311,10 @@ impl Core {
     fn owe_word(&mut self, cx: &mut Cx, id: WriteId, outcome: Outcome) {
         let Some(write) = self.live.get_mut(&id) else { return };
         let Some(held) = &mut write.wish else { return };
+        if outcome.tells_nothing() {
+            // This site knows no better than its origin.
+            return;
+        }
         match outcome.verdict {
             Verdict::Applied => {
                 held.owed_word = Some(outcome);
@@ -318,8 +322,6 @@ impl Core {
                 self.words_owed.insert(id);
                 self.say_owed_word(cx, id);
             }
-            // Whether it was applied this site knows no better than its origin.
-            Verdict::Undecided | Verdict::MayHaveApplied => {}
             // Saves a person the question; nothing waits for it.
             _ => {
                 let word = WishWord::Done { outcome, pages: Vec::new() };
@@ -395,7 +397,15 @@ impl Core {
         let Some(write) = self.live.get_mut(&id) else { return };
         match write.stage.clone() {
             Stage::Decided(Fate::Applied) => {
-                let ours = ours.expect("what was applied here has an outcome");
+                // Before 2026-11-28 it was recorded without one that a person had said so.
+                let ours = ours.unwrap_or(Outcome {
+                    verdict: Verdict::Applied,
+                    after: Default::default(),
+                    repeats: None,
+                    status: 0,
+                    answer: None,
+                    told_by_probe: true,
+                });
                 self.applied_but(cx, id, theirs, ours);
             }
             // It was told not to be executed here, and another replica took it: this one follows.

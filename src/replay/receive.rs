@@ -207,7 +207,10 @@ impl Core {
     /// comes after the one comes after the other (G3).
     pub(crate) fn decide_skipped(&mut self, cx: &mut Cx, item: Arc<Item>) {
         if let Some(first) = self.first_of_copy(&item.outcome) {
-            self.copies_waiting.entry(first).or_default().push(item);
+            let waiting = self.copies_waiting.entry(first).or_default();
+            if waiting.iter().all(|copy| copy.id != item.id) {
+                waiting.push(item);
+            }
             if !self.live.contains_key(&first) {
                 self.find(cx, Find::Id(first), Looking::Dependency(first));
             }

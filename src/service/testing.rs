@@ -195,6 +195,11 @@ impl Bench {
         }
     }
 
+    /// As another version left it.
+    pub fn record(&mut self, ops: &[Op]) {
+        self.journal.apply(&self.group, ops);
+    }
+
     /// As if the record of this position had got a wrong bit.
     pub fn break_at(&mut self, log: LogId, position: u64) {
         self.journal.break_at(&self.group, log, position);

@@ -1,7 +1,7 @@
 //! What a person orders where another site accepted the write, and about copies: others must come to the same.
 use super::super::testing::*;
 use super::super::*;
-use crate::journal::{Fate, Here, Origin, QuarantineReason};
+use crate::journal::{Fate, Here, Op, Origin, QuarantineReason, Row};
 use crate::mirror::decision_of;
 use crate::model::{Lane, Outcome, SiteName, Verdict, WriteId};
 
@@ -302,6 +302,24 @@ fn a_copy_that_is_sent_after_all_is_decided_by_its_origin() {
     }
 }
 
+/// As it was recorded before 2026-11-28: applied here, with no outcome.
+#[test]
+fn what_a_person_said_to_an_older_version_is_still_understood() {
+    for (verdict, is_contrary) in [(Verdict::Applied, false), (Verdict::Refused, true)] {
+        let mut bench = with_a_passed_wish();
+        let row = Row { here: Here::Decided(Fate::Applied), ..bench.row(theirs()).expect("it is stored") };
+        assert_eq!(row.outcome, None);
+        bench.record(&[Op::Row(Box::new(row)), Op::Release(theirs())]);
+        bench.restart();
+        bench.handle(Event::LinkUp { peer: SiteName::new("b") });
+        let mut theirs_settled = item(log(2), 1, 0);
+        theirs_settled.outcome.verdict = verdict;
+        bench.hear("b", Message::Page(page_of(log(2), "b", vec![theirs_settled])));
+        assert_eq!(bench.core.series[&log(2)].decided, 1);
+        assert_eq!(bench.is_listed(theirs()), is_contrary, "{verdict:?}");
+    }
+}
+
 /// A client's write at the site that asks `b` first.
 fn asked_elsewhere() -> Bench {
     let mut settings = settings("a", &["a", "b"]);
@@ -327,6 +345,7 @@ fn the_late_word_about_a_copy_makes_a_decision() {
     for _ in 0..2 {
         bench.hear("b", word(Verdict::Undecided, Some(theirs()), 0));
         bench.hear("b", word(Verdict::MayHaveApplied, None, 500));
+        bench.hear("b", word(Verdict::Duplicate, None, 500));
     }
     assert_eq!(bench.core.series[&log(1)].received, 1, "nothing is decided");
     assert_eq!(bench.row(own(1)).and_then(|row| row.outcome).map(|o| o.verdict), Some(Verdict::Undecided));

@@ -1,7 +1,7 @@
 //! Reads that must not be older than what their client has seen, and what people see.
 use super::super::testing::*;
 use super::super::*;
-use crate::model::After;
+use crate::model::{After, Verdict, WriteId};
 
 fn seen(position: u64) -> After {
     let mut seen = After::new();
@@ -28,6 +28,22 @@ fn a_read_waits_for_what_its_client_has_seen_and_no_longer() {
     assert_eq!(reply_to(&bench.wait(699), 3), None);
     assert_eq!(reply_to(&bench.wait(1), 3), Some(&Reply::Go { fresh: false }));
     assert_eq!(reply_to(&reads(&mut bench, 4, seen(1)), 4), Some(&Reply::Go { fresh: true }), "at once");
+}
+
+/// Each read looks for the copy in the journal; it waits for the write that it repeats, once.
+#[test]
+fn a_copy_that_is_named_again_and_again_waits_once() {
+    let mut bench = Bench::new(settings("a", &["a", "b", "c"]));
+    let (first, copy) = (WriteId { log: log(3), n: 1 }, WriteId { log: log(2), n: 1 });
+    let mut item = item(log(2), 1, 0);
+    (item.outcome.verdict, item.outcome.repeats, item.request) = (Verdict::Duplicate, Some(first), None);
+    bench.hear("b", Message::Page(page_of(log(2), "b", vec![item])));
+    for req in 1..=3 {
+        let mut seen = After::new();
+        seen.add_id(copy);
+        assert_eq!(reply_to(&reads(&mut bench, req, seen), req), None, "it is not decided here yet");
+    }
+    assert_eq!(bench.core.copies_waiting[&first].len(), 1);
 }
 
 #[test]
