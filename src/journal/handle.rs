@@ -214,6 +214,12 @@ impl Journal {
         self.inner.shared.pages_max.store(pages, Ordering::Relaxed);
     }
 
+    /// As if it were on a disk of its own, of this size, for tests.
+    #[cfg(test)]
+    pub(super) fn limit_disk(&self, bytes: u64) {
+        self.inner.shared.disk_bytes.store(bytes, Ordering::Relaxed);
+    }
+
     async fn read<T: Send + 'static>(
         &self,
         question: impl FnOnce(&mut Reader) -> Result<T, Error> + Send + 'static,

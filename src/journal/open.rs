@@ -185,6 +185,14 @@ pub(super) fn checkpoint_whole(connection: &Connection) -> Result<(), Error> {
     Ok(())
 }
 
+/// As [`checkpoint_whole`], but waits for nobody who reads. Returns whether it was emptied.
+pub(super) fn checkpoint_unread(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.busy_timeout(std::time::Duration::ZERO)?;
+    let busy = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+    connection.busy_timeout(schema::BUSY_TIMEOUT)?;
+    Ok(busy? == 0)
+}
+
 /// The one synced commit: numbers for this life, and for a new store its name.
 fn begin_life(
     connection: &Connection,

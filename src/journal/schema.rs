@@ -10,7 +10,7 @@ use super::{Damage, Durability, Error, RecordName};
 pub(super) const FILE_NAME: &str = "holdfast.db";
 /// "HFJL": tells a journal from any other SQLite file.
 const APPLICATION_ID: i64 = 0x4846_4a4c;
-const BUSY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+pub(super) const BUSY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 /// One entry per schema version, each a step from the one before.
 const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql")];
 

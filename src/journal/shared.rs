@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::open::{Life, Lock};
 use super::queue::Queue;
-use super::{Age, Damage, Fatal, OpenOptions, RecordName};
+use super::{Age, Damage, Fatal, OpenOptions, RecordName, space};
 
 /// Broken records kept by name; more are only counted by `verify`.
 const DAMAGES_MAX: usize = 1_000;
@@ -33,6 +33,9 @@ pub(super) struct Shared {
     pub(super) reserve_bytes: u64,
     #[cfg(test)]
     pub(super) pages_max: std::sync::atomic::AtomicU32,
+    /// How large the disk is for this journal; 0: as it is.
+    #[cfg(test)]
+    pub(super) disk_bytes: AtomicU64,
     /// Held as long as any thread of this journal lives.
     pub(super) _lock: Option<Lock>,
 }
@@ -55,8 +58,27 @@ impl Shared {
             reserve_bytes: options.reserve_bytes,
             #[cfg(test)]
             pages_max: 0.into(),
+            #[cfg(test)]
+            disk_bytes: 0.into(),
             _lock: lock,
         }
+    }
+}
+
+impl Shared {
+    pub(super) fn disk_free_bytes(&self) -> std::io::Result<u64> {
+        #[cfg(test)]
+        if let disk @ 1.. = self.disk_bytes.load(Ordering::Relaxed) {
+            return Ok(disk.saturating_sub(self.database.metadata()?.len() + self.log_bytes()));
+        }
+        space::free_bytes(&self.database)
+    }
+
+    /// Length of the write-ahead log's file.
+    pub(super) fn log_bytes(&self) -> u64 {
+        let mut log = self.database.clone().into_os_string();
+        log.push("-wal");
+        std::fs::metadata(log).map_or(0, |metadata| metadata.len())
     }
 }
 

@@ -14,7 +14,7 @@ use super::checkpoint::Checkpointer;
 use super::open::{self, Opened};
 use super::queue::Work;
 use super::shared::Shared;
-use super::{CommitError, Committed, Durability, Error, Fatal, OpenOptions, Space, schema, space};
+use super::{CommitError, Committed, Durability, Error, Fatal, OpenOptions, Space, schema};
 
 /// What one transaction holds at most, so that the first in it need not wait for too many others.
 const TRANSACTION_BYTES_MAX: usize = 8 << 20;
@@ -36,6 +36,8 @@ const CLOCK_IDLE_INTERVAL: Duration = Duration::from_secs(60);
 /// The disk is asked for its room this often, and after so many bytes.
 const SPACE_INTERVAL: Duration = Duration::from_millis(500);
 const SPACE_BYTES: usize = 8 << 20;
+/// A write-ahead log of this length gives its room back where the disk has little.
+const GIVEN_BACK_BYTES: u64 = 1 << 20;
 
 pub(super) fn start(opened: Opened, options: &OpenOptions) -> Result<std::thread::JoinHandle<()>, Error> {
     let (durability, checkpoint_bytes) = (options.durability, options.checkpoint_bytes);
@@ -95,7 +97,7 @@ fn run(
         space_looked: now,
         bytes_since_look: 0,
     };
-    writer.look_at_space();
+    writer.look_at_space()?;
     loop {
         let taken = shared.queue.take(IDLE_INTERVAL, TRANSACTION_BYTES_MAX);
         if let Some(fatal) = shared.queue.failed() {
@@ -211,7 +213,7 @@ impl Writer<'_> {
                     self.shared.transactions.fetch_add(1, Ordering::Relaxed);
                     self.shared.batches.fetch_add(works.len() as u64, Ordering::Relaxed);
                     if self.shared.space.load(Ordering::Relaxed) == Space::Full as u8 {
-                        self.look_at_space();
+                        self.look_at_space()?;
                     }
                     for (work, committed) in works.into_iter().zip(committed) {
                         work.finish(Ok(committed));
@@ -276,7 +278,7 @@ impl Writer<'_> {
         self.empty_when_long(pages)?;
         self.bytes_since_look += bytes;
         if self.bytes_since_look >= SPACE_BYTES || self.space_looked.elapsed() >= SPACE_INTERVAL {
-            self.look_at_space();
+            self.look_at_space()?;
         }
         Ok(())
     }
@@ -317,8 +319,7 @@ impl Writer<'_> {
         if self.clock_written.elapsed() >= CLOCK_IDLE_INTERVAL {
             self.write_clock()?;
         }
-        self.look_at_space();
-        Ok(())
+        self.look_at_space()
     }
 
     fn write_clock(&mut self) -> Result<(), Fatal> {
@@ -352,15 +353,41 @@ impl Writer<'_> {
             .map_err(|error| Fatal { action: "close", why: error.to_string() })
     }
 
-    fn look_at_space(&mut self) {
+    fn look_at_space(&mut self) -> Result<(), Fatal> {
         self.space_looked = Instant::now();
         self.bytes_since_look = 0;
+        if self.has_room() == Some(false) && self.shared.log_bytes() >= GIVEN_BACK_BYTES {
+            self.give_room_back()?;
+        }
         // A disk that does not answer this question will fail a commit soon enough.
-        let Ok(disk) = space::free_bytes(&self.shared.database) else { return };
+        if let Some(has_room) = self.has_room() {
+            self.set_space(if has_room { Space::Ok } else { Space::Reserve });
+        }
+        Ok(())
+    }
+
+    /// Whether as much is free as is to be kept.
+    fn has_room(&self) -> Option<bool> {
+        let disk = self.shared.disk_free_bytes().ok()?;
         let free_pages: u64 = self.connection.query_row("PRAGMA freelist_count", [], |row| row.get(0)).unwrap_or(0);
         self.shared.free_bytes.store(disk, Ordering::Relaxed);
-        let free = disk + free_pages * self.page_bytes;
-        self.set_space(if free < self.shared.reserve_bytes { Space::Reserve } else { Space::Ok });
+        Some(disk + free_pages * self.page_bytes >= self.shared.reserve_bytes)
+    }
+
+    /// The file of the write-ahead log keeps the length that it once had. On a small disk nothing new would be taken for want of
+    /// the room that it holds, and nothing would be written that begins it again. Where somebody still reads it, the next look does it.
+    fn give_room_back(&mut self) -> Result<(), Fatal> {
+        let _turn = self.checkpointer.turn();
+        match open::checkpoint_unread(self.connection).map_err(WriteError::sqlite(open::MOVE)) {
+            Ok(true) => {
+                self.wal_pages.store(0, Ordering::Relaxed);
+                (self.asked_pages, self.tried_pages) = (0, 0);
+                Ok(())
+            }
+            // Nothing is lost: it stays in the write-ahead log.
+            Ok(false) | Err(WriteError::Full) => Ok(()),
+            Err(WriteError::Fatal(fatal)) => Err(fatal),
+        }
     }
 
     fn set_space(&self, space: Space) {

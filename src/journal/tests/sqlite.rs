@@ -286,6 +286,38 @@ fn below_the_reserve_it_says_so_and_goes_on() {
     assert!(block_on(journal.stats()).unwrap().disk_free_bytes > 0);
 }
 
+/// The write-ahead log had grown as long as the small disk allowed, and what it held was never room again.
+#[test]
+fn a_long_write_ahead_log_gives_its_room_back_before_anything_is_refused() {
+    const RESERVE: u64 = 512 << 10;
+    let dir = tempfile::tempdir().unwrap();
+    let mut journal =
+        Journal::open(&OpenOptions { reserve_bytes: RESERVE, checkpoint_bytes: 64 << 20, ..options(&dir) }).unwrap();
+    let becomes = |journal: &Journal, space: Space| {
+        let deadline = std::time::Instant::now() + Duration::from_secs(60);
+        while journal.space() != space {
+            assert!(std::time::Instant::now() < deadline, "it did not become {space:?}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    let bytes = |name: &str| std::fs::metadata(dir.path().join(name)).unwrap().len();
+    let row = || vec![Op::Row(Box::new(sending(id(log(1), 1))))];
+    Store::apply(&mut journal, &group("s"), vec![Op::Request(id(log(1), 1), request("x"))]);
+    let reader = rusqlite::Connection::open(dir.path().join("holdfast.db")).unwrap();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM sqlite_schema;").unwrap();
+    for _ in 0..600 {
+        Store::apply(&mut journal, &group("s"), row());
+    }
+    assert!(bytes("holdfast.db-wal") > 2 << 20);
+    journal.limit_disk(bytes("holdfast.db") + bytes("holdfast.db-wal") + RESERVE / 2);
+    becomes(&journal, Space::Reserve);
+    reader.execute_batch("COMMIT").unwrap();
+    becomes(&journal, Space::Ok);
+    assert!(bytes("holdfast.db-wal") < 1 << 20);
+    Store::apply(&mut journal, &group("s"), row());
+    assert!(block_on(journal.verify()).unwrap().is_whole());
+}
+
 #[test]
 fn a_full_disk_keeps_the_batch_until_there_is_room() {
     let dir = tempfile::tempdir().unwrap();
