@@ -198,6 +198,9 @@ impl Appliance {
     pub fn freeze(&self) {
         self.process.freeze();
     }
+    pub fn thaw(&self) {
+        self.process.signal("CONT");
+    }
     /// As it was left, on the same ports. It must have ended.
     #[track_caller]
     pub fn restart(&mut self) {
