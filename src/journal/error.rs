@@ -20,6 +20,11 @@ pub enum Error {
          start the newer binary that wrote it", .path.display()
     )]
     NewerSchema { path: PathBuf, found: i64, known: i64 },
+    #[error(
+        "{} has schema version {found}, this binary knows versions from {first} on: bring the site to rest with the binary that \
+         wrote it, then begin with an empty data directory", .path.display()
+    )]
+    OlderSchema { path: PathBuf, found: i64, first: i64 },
     #[error("{} is not a journal of this appliance: {why}", .path.display())]
     NotAJournal { path: PathBuf, why: String },
     #[error(

@@ -7,8 +7,8 @@ use wincode::{SchemaRead, SchemaWrite};
 
 use crate::model::{Group, LogId, WriteId};
 
-/// Raised with every change of a record's body; old readers are kept.
-const FORMAT: u8 = 1;
+/// Raised with every change of a record's body; old readers are kept, but of 1, which nobody ever ran.
+const FORMAT: u8 = 2;
 /// No encryption. Other values will name the key a body is encrypted with.
 const KEY_NONE: u8 = 0;
 
@@ -167,7 +167,7 @@ mod tests {
             let crc = key(Table::Row, "", 1).crc(&head);
             decode::<u8>(key(Table::Row, "", 1), &[&head[..], &crc.to_le_bytes()].concat()).unwrap_err()
         };
-        assert_eq!(sealed([9, 0]), "has format 9, this binary knows format 1");
-        assert_eq!(sealed([1, 3]), "encrypted with key 3, which this binary does not have");
+        assert_eq!(sealed([9, 0]), "has format 9, this binary knows format 2");
+        assert_eq!(sealed([FORMAT, 3]), "encrypted with key 3, which this binary does not have");
     }
 }

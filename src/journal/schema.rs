@@ -11,8 +11,10 @@ pub(super) const FILE_NAME: &str = "holdfast.db";
 /// "HFJL": tells a journal from any other SQLite file.
 const APPLICATION_ID: i64 = 0x4846_4a4c;
 pub(super) const BUSY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
-/// One entry per schema version, each a step from the one before.
-const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql")];
+/// Older ones held records of a format that nobody ever ran and nothing reads.
+const FIRST_VERSION: i64 = 3;
+/// One entry per schema version from [`FIRST_VERSION`] on, each a step from the one before.
+const MIGRATIONS: &[&str] = &[include_str!("schema_3.sql")];
 
 /// The one connection that writes and checkpoints.
 pub(super) fn open_writer(path: &Path, page_bytes: u32) -> Result<Connection, Error> {
@@ -106,20 +108,22 @@ fn check_identity(connection: &Connection, path: &Path) -> Result<(), Error> {
     if !is_new && application_id != APPLICATION_ID {
         return Err(not_a_journal(format!("application id {application_id:#x}, expected {APPLICATION_ID:#x}")));
     }
-    let known = MIGRATIONS.len() as i64;
+    let known = FIRST_VERSION + MIGRATIONS.len() as i64 - 1;
     if found > known {
         return Err(Error::NewerSchema { path: path.to_owned(), found, known });
+    }
+    if !is_new && (1..FIRST_VERSION).contains(&found) {
+        return Err(Error::OlderSchema { path: path.to_owned(), found, first: FIRST_VERSION });
     }
     Ok(())
 }
 
 fn migrate(connection: &Connection) -> Result<(), Error> {
-    let version = pragma(connection, "user_version")? as usize;
-    for (step, sql) in MIGRATIONS.iter().enumerate().skip(version) {
+    let version = pragma(connection, "user_version")?;
+    for (version, sql) in (FIRST_VERSION..).zip(MIGRATIONS).filter(|(step, _)| *step > version) {
         // One transaction per step: a crash leaves the version before or the one after.
         let step = format!(
-            "BEGIN IMMEDIATE; {sql} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {}; COMMIT;",
-            step + 1
+            "BEGIN IMMEDIATE; {sql} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version}; COMMIT;"
         );
         connection.execute_batch(&step).map_err(Error::sqlite("bring the schema up to date"))?;
     }

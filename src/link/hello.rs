@@ -54,6 +54,9 @@ pub(super) fn judge(
         Err(error @ wire::Error::NewerVersion { .. }) => {
             return refuse(StatusCode::CONFLICT, "newer-version", error.to_string());
         }
+        Err(error @ wire::Error::OlderVersion { .. }) => {
+            return refuse(StatusCode::CONFLICT, "older-version", error.to_string());
+        }
         Err(error) => return refuse(StatusCode::BAD_REQUEST, "bad-hello", format!("hello: {error}")),
     };
     let Hello { site, realm, protocol, .. } = hello;
@@ -171,7 +174,9 @@ mod tests {
             assert_eq!(judged(hello, None), Err((status, code)));
         }
         assert_eq!(judged(good, Some(&["store-041"])), Err((403, "certificate-of-another-site")));
-        let newer = judge(&settings, &Err(wire::Error::NewerVersion { got: 2 }), None).unwrap_err();
+        let newer = judge(&settings, &Err(wire::Error::NewerVersion { got: 3 }), None).unwrap_err();
         assert_eq!((newer.status.as_u16(), newer.code), (409, "newer-version"));
+        let older = judge(&settings, &Err(wire::Error::OlderVersion { got: 1 }), None).unwrap_err();
+        assert_eq!((older.status.as_u16(), older.code), (409, "older-version"));
     }
 }

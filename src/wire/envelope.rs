@@ -100,9 +100,9 @@ where
 /// What the envelope says it holds; nothing has been checked but version and kind.
 pub fn kind_of(envelope: &[u8]) -> Result<Kind, Error> {
     match envelope {
-        [0, ..] => Err(Error::VersionZero),
         [FORMAT, kind, ..] => Kind::from_byte(*kind),
         [got, ..] if *got > FORMAT => Err(Error::NewerVersion { got: *got }),
+        [got, ..] if *got < FORMAT => Err(Error::OlderVersion { got: *got }),
         _ => Err(Error::Truncated { got: envelope.len(), expected: OVERHEAD_BYTES }),
     }
 }

@@ -3,10 +3,10 @@ use super::{FORMAT, Kind};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("envelope of version {got}, this appliance reads versions 1 to {FORMAT}: upgrade this site")]
+    #[error("envelope of version {got}, this appliance reads version {FORMAT}: upgrade this site")]
     NewerVersion { got: u8 },
-    #[error("envelope of version 0, which never existed: expected 1 to {FORMAT}")]
-    VersionZero,
+    #[error("envelope of version {got}, this appliance reads version {FORMAT}: upgrade the site that sent it")]
+    OlderVersion { got: u8 },
     #[error("envelope of unknown kind {got}: expected 1 to {}", Kind::LAST)]
     UnknownKind { got: u8 },
     #[error("envelope holds a {got:?}, expected a {expected:?}")]

@@ -24,3 +24,5 @@ CREATE TABLE quarantine (id INTEGER PRIMARY KEY, grp INTEGER NOT NULL, body BLOB
 CREATE INDEX quarantine_grp ON quarantine (grp);
 CREATE TABLE stopped (grp INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;
 CREATE TABLE named (name TEXT PRIMARY KEY, body BLOB NOT NULL) STRICT, WITHOUT ROWID;
+-- What tells a store that was put back to an older copy of itself.
+CREATE TABLE age (grp INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;
