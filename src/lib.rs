@@ -1,5 +1,5 @@
 //! Holdfast: an appliance in front of unmodified HTTP services at several sites. It journals each write, answers, ships it to
-//! the other sites and applies it there once and in order. The promises G1 to G8 are in `docs/guarantees.md`, how the rooms
+//! the other sites and applies it there once and in order. The promises G1 to G9 are in `docs/guarantees.md`, how the rooms
 //! work together in `docs/architecture.md`, the words in `docs/glossary.md`.
 //!
 //! # The map
