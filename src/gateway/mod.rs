@@ -37,7 +37,7 @@ pub use app::STATUS_PATH;
 pub use body::{Body, BoxError};
 pub use lane::LaneRules;
 pub use listen::{Gateway, GatewayError};
-pub use pool::{EndpointError, EndpointSettings, PoolSettings, SendError};
+pub use pool::{EndpointError, EndpointSettings, PoolSettings, Ready, SendError};
 pub use read::{Waits, read_for_peer};
 pub use route::{Match, RouteError, WriteMethods};
 pub use rules::{LaneRule, RuleError, StoreFrom};

@@ -99,6 +99,18 @@ pub struct Pool {
     healthy: AtomicBool,
 }
 
+/// A place at an endpoint and a connection to it, had before a request is sent. Dropped, an unused connection is closed.
+pub struct Ready {
+    pub(super) pool: Arc<Pool>,
+    conn: Conn,
+    permit: OwnedSemaphorePermit,
+}
+
+enum Conn {
+    Http1 { sender: http1::SendRequest<Body>, socket: StdTcpStream, is_fresh: bool },
+    Http2 { sender: http2::SendRequest<Body>, is_fresh: bool },
+}
+
 /// A connection in use. Dropped, the connection is closed; finished, it goes back to its pool.
 pub struct Lease {
     pool: Arc<Pool>,
@@ -117,6 +129,47 @@ impl Lease {
         let mut idle = self.pool.lock_idle();
         if idle.len() < self.pool.settings.idle {
             idle.push(Idle { sender, socket, since: Instant::now() });
+        }
+    }
+}
+
+impl Ready {
+    /// Sends one request once, on another connection where this one turns out closed before it took it. `taken`: as
+    /// [`Pool::send`].
+    pub async fn send(self, mut request: Request<Body>, taken: &AtomicBool) -> Result<Response<Body>, SendError> {
+        let Self { pool, mut conn, permit } = self;
+        loop {
+            taken.store(true, Ordering::Relaxed);
+            let is_fresh = match conn {
+                Conn::Http1 { mut sender, socket, is_fresh } => match sender.try_send_request(request).await {
+                    Ok(response) => {
+                        let lease = Lease { pool, conn: Some((sender, socket)), _permit: permit };
+                        return Ok(response.map(|incoming| Body::upstream(incoming, lease)));
+                    }
+                    Err(error) => {
+                        request = pool.not_taken(error, is_fresh)?;
+                        is_fresh
+                    }
+                },
+                Conn::Http2 { mut sender, is_fresh } => match sender.try_send_request(request).await {
+                    Ok(response) => {
+                        let lease = Lease { pool, conn: None, _permit: permit };
+                        return Ok(response.map(|incoming: Incoming| Body::upstream(incoming, lease)));
+                    }
+                    Err(error) => {
+                        request = pool.not_taken(error, is_fresh)?;
+                        *pool.lock_shared() = None;
+                        is_fresh
+                    }
+                },
+            };
+            debug_assert!(!is_fresh, "a fresh connection is not replaced");
+            taken.store(false, Ordering::Relaxed);
+            let next = if pool.endpoint.h2c { pool.http2().await } else { pool.http1().await };
+            conn = match next {
+                Ok(conn) => conn,
+                Err(why) => return Err(SendError::NeverSent { why, request: Some(Box::new(request)) }),
+            };
         }
     }
 }
@@ -153,6 +206,13 @@ impl Pool {
         self.healthy.swap(healthy, Ordering::Relaxed) != healthy
     }
 
+    /// A place and a connection: what can fail without anything having been sent fails here.
+    pub async fn ready(self: &Arc<Self>) -> Result<Ready, String> {
+        let permit = self.permit().await?;
+        let conn = if self.endpoint.h2c { self.http2().await? } else { self.http1().await? };
+        Ok(Ready { pool: self.clone(), conn, permit })
+    }
+
     /// Sends one request once; the answer's body gives the connection back when it ends. `taken` is true from the moment at
     /// which a connection may have taken the request: whoever stops waiting before that knows that it was never sent.
     pub async fn send(
@@ -160,14 +220,9 @@ impl Pool {
         request: Request<Body>,
         taken: &AtomicBool,
     ) -> Result<Response<Body>, SendError> {
-        let permit = match self.permit().await {
-            Ok(permit) => permit,
-            Err(why) => return Err(SendError::NeverSent { why, request: Some(Box::new(request)) }),
-        };
-        if self.endpoint.h2c {
-            self.send_h2(request, permit, taken).await
-        } else {
-            self.send_h1(request, permit, taken).await
+        match self.ready().await {
+            Ok(ready) => ready.send(request, taken).await,
+            Err(why) => Err(SendError::NeverSent { why, request: Some(Box::new(request)) }),
         }
     }
 
@@ -181,29 +236,19 @@ impl Pool {
         }
     }
 
-    async fn send_h1(
-        self: &Arc<Self>,
-        mut request: Request<Body>,
-        permit: OwnedSemaphorePermit,
-        taken: &AtomicBool,
-    ) -> Result<Response<Body>, SendError> {
-        loop {
-            let (mut sender, socket, is_fresh) = match self.take_idle().await {
-                Some((sender, socket)) => (sender, socket, false),
-                None => match self.connect().await {
-                    Ok((sender, socket)) => (sender, socket, true),
-                    Err(why) => return Err(SendError::NeverSent { why, request: Some(Box::new(request)) }),
-                },
-            };
-            taken.store(true, Ordering::Relaxed);
-            match sender.try_send_request(request).await {
-                Ok(response) => {
-                    let lease = Lease { pool: self.clone(), conn: Some((sender, socket)), _permit: permit };
-                    return Ok(response.map(|incoming| Body::upstream(incoming, lease)));
-                }
-                Err(error) => request = self.not_taken(error, is_fresh)?,
-            }
-            taken.store(false, Ordering::Relaxed);
+    async fn http1(&self) -> Result<Conn, String> {
+        if let Some((sender, socket)) = self.take_idle().await {
+            return Ok(Conn::Http1 { sender, socket, is_fresh: false });
+        }
+        let (sender, socket) = self.connect().await?;
+        Ok(Conn::Http1 { sender, socket, is_fresh: true })
+    }
+
+    async fn http2(&self) -> Result<Conn, String> {
+        let kept = self.lock_shared().clone().filter(|sender| !sender.is_closed());
+        match kept {
+            Some(sender) => Ok(Conn::Http2 { sender, is_fresh: false }),
+            None => Ok(Conn::Http2 { sender: self.connect_h2().await?, is_fresh: true }),
         }
     }
 
@@ -270,37 +315,6 @@ impl Pool {
         match socket {
             Ok(socket) => Ok((stream, StdTcpStream::from(socket))),
             Err(error) => Err(format!("connecting to {}: {error}", self.name())),
-        }
-    }
-
-    async fn send_h2(
-        self: &Arc<Self>,
-        mut request: Request<Body>,
-        permit: OwnedSemaphorePermit,
-        taken: &AtomicBool,
-    ) -> Result<Response<Body>, SendError> {
-        loop {
-            let kept = self.lock_shared().clone().filter(|sender| !sender.is_closed());
-            let is_fresh = kept.is_none();
-            let mut sender = match kept {
-                Some(sender) => sender,
-                None => match self.connect_h2().await {
-                    Ok(sender) => sender,
-                    Err(why) => return Err(SendError::NeverSent { why, request: Some(Box::new(request)) }),
-                },
-            };
-            taken.store(true, Ordering::Relaxed);
-            match sender.try_send_request(request).await {
-                Ok(response) => {
-                    let lease = Lease { pool: self.clone(), conn: None, _permit: permit };
-                    return Ok(response.map(|incoming: Incoming| Body::upstream(incoming, lease)));
-                }
-                Err(error) => {
-                    request = self.not_taken(error, is_fresh)?;
-                    taken.store(false, Ordering::Relaxed);
-                    *self.lock_shared() = None;
-                }
-            }
         }
     }
 

@@ -15,7 +15,7 @@ use tokio::time::error::Elapsed;
 use super::body::Body;
 use super::headers;
 use super::large::LargeAnswers;
-use super::pool::{EndpointSettings, Pool, PoolSettings, SendError};
+use super::pool::{EndpointSettings, Pool, PoolSettings, Ready, SendError};
 use crate::model::{Answer, Digest, Header, WriteId};
 use crate::service::{Attempt, AttemptResult, ProbeResult};
 
@@ -196,28 +196,54 @@ impl Upstream {
         Err(SendError::NeverSent { why, request: Some(Box::new(request)) })
     }
 
-    /// Sends a write to an endpoint, once; to another one only where it was never sent.
-    pub async fn attempt(&self, attempt: Attempt) -> AttemptResult {
+    /// A place and a connection at one of the endpoints, before anything is written down. `Err`: why there is none.
+    pub async fn ready(&self) -> Result<Ready, String> {
         let mut why = self.nobody();
         for pool in self.candidates() {
+            match tokio::time::timeout(self.settings.try_timeout, pool.ready()).await {
+                Ok(Ok(ready)) => return Ok(ready),
+                Ok(Err(reason)) => why = reason,
+                Err(_) => why = format!("{}: no connection within {:?}", pool.name(), self.settings.try_timeout),
+            }
+        }
+        Err(why)
+    }
+
+    /// Sends a write to an endpoint, once; to another one only where it was never sent.
+    pub async fn attempt(&self, attempt: Attempt) -> AttemptResult {
+        match self.ready().await {
+            Ok(ready) => self.attempt_on(ready, attempt).await,
+            Err(why) => AttemptResult::NeverSent { why },
+        }
+    }
+
+    /// The same, on a connection that is there already.
+    pub async fn attempt_on(&self, mut ready: Ready, attempt: Attempt) -> AttemptResult {
+        let mut tries = 1..=self.settings.tries.max(1);
+        loop {
+            let pool = ready.pool.clone();
             let request = match self.write_request(&attempt, pool.is_h2c()) {
                 Ok(request) => request,
                 Err(why) => return AttemptResult::NeverSent { why },
             };
             let taken = AtomicBool::new(false);
             let keep_for = attempt.shadow.is_none().then_some(attempt.id);
-            match tokio::time::timeout(self.settings.try_timeout, self.exchange(pool, request, keep_for, &taken)).await
-            {
+            let exchange = self.exchange(ready, request, keep_for, &taken);
+            let why = match tokio::time::timeout(self.settings.try_timeout, exchange).await {
                 Ok(Ok(answer)) => return AttemptResult::Answered(Arc::new(answer)),
-                Ok(Err(SendError::NeverSent { why: reason, .. })) => why = reason,
+                Ok(Err(SendError::NeverSent { why, .. })) => why,
                 Ok(Err(SendError::Broken { why } | SendError::TimedOut { why })) => {
                     return AttemptResult::Broken { why };
                 }
-                Err(_) if taken.into_inner() => return AttemptResult::Broken { why: self.timed_out(pool) },
-                Err(_) => why = self.timed_out(pool),
+                Err(_) if taken.into_inner() => return AttemptResult::Broken { why: self.timed_out(&pool) },
+                Err(_) => self.timed_out(&pool),
+            };
+            tries.next();
+            match self.ready().await {
+                Ok(other) if !tries.is_empty() => ready = other,
+                _ => return AttemptResult::NeverSent { why },
             }
         }
-        AttemptResult::NeverSent { why }
     }
 
     /// Asks the service whether a write was applied (§6 b). Says nothing without a probe, a key or a clear word.
@@ -244,12 +270,14 @@ impl Upstream {
             if pool.is_h2c() {
                 to_h2(&mut request);
             }
-            match tokio::time::timeout(
-                self.settings.try_timeout,
-                self.exchange(pool, request, None, &AtomicBool::new(false)),
-            )
-            .await
-            {
+            let taken = AtomicBool::new(false);
+            let asked = async {
+                match pool.ready().await {
+                    Ok(ready) => self.exchange(ready, request, None, &taken).await,
+                    Err(why) => Err(SendError::NeverSent { why, request: None }),
+                }
+            };
+            match tokio::time::timeout(self.settings.try_timeout, asked).await {
                 Ok(Ok(answer)) if (200..300).contains(&answer.status) => return ProbeResult::Applied(Arc::new(answer)),
                 Ok(Ok(answer)) if answer.status == 404 => return ProbeResult::NotFound,
                 Ok(Err(SendError::NeverSent { .. })) => {}
@@ -262,12 +290,13 @@ impl Upstream {
     /// One request and its whole answer.
     async fn exchange(
         &self,
-        pool: &Arc<Pool>,
+        ready: Ready,
         request: Request<Body>,
         keep_for: Option<WriteId>,
         taken: &AtomicBool,
     ) -> Result<Answer, SendError> {
-        let (mut head, body) = pool.send(request, taken).await?.into_parts();
+        let pool = ready.pool.clone();
+        let (mut head, body) = ready.send(request, taken).await?.into_parts();
         let collected = collect(body, self.settings.max_replay_body, self.settings.large_answers).await;
         let collected = collected.map_err(|why| SendError::Broken { why: format!("{}: {why}", pool.name()) })?;
         headers::strip_hop_by_hop(&mut head.headers);

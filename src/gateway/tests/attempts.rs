@@ -233,3 +233,17 @@ async fn health_is_asked_for_and_reported() {
     tokio::time::timeout(SOON, healthy.wait_for(|h| *h)).await.unwrap().unwrap();
     assert!(matches!(upstream.attempt(attempt("/", None)).await, AttemptResult::Answered(_)));
 }
+
+#[tokio::test]
+async fn a_connection_is_had_before_anything_is_sent() {
+    let service = service(|_, _| ok("x")).await;
+    let upstream = Upstream::new(upstream_settings(&[service.address]));
+    let Ok(ready) = upstream.ready().await else { panic!("the service takes connections") };
+    until("it is connected", || service.connections.load(Ordering::SeqCst) == 1).await;
+    assert!(service.requests.lock().unwrap().is_empty());
+    assert!(matches!(upstream.attempt_on(ready, attempt("/", None)).await, AttemptResult::Answered(_)));
+    assert_eq!(service.connections.load(Ordering::SeqCst), 1);
+    let (_socket, address) = dead();
+    let nobody = Upstream::new(upstream_settings(&[address])).ready().await;
+    assert!(nobody.is_err_and(|why| why.contains("connecting to")));
+}
