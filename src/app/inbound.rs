@@ -10,7 +10,7 @@ use crate::control::ControlEvents;
 use crate::dedup::Fingerprint;
 use crate::gateway::{Body, BoxFuture, PeerError, PeerProxy, read_for_peer};
 use crate::link::{Inbound, LinkBody, ReadError, Waiting};
-use crate::model::{Group, LogId, SiteName};
+use crate::model::{Group, LogId, SiteName, WriteId};
 use crate::service::{Event, Handle, Message};
 use crate::wire::Difference;
 
@@ -46,6 +46,12 @@ impl Inbound for Registry {
     fn down(&self, peer: &SiteName) -> Option<Waiting> {
         let site = peer.clone();
         Self::tell_all(self.shared_with(peer, &[]), move || Event::LinkDown { peer: site.clone() })
+    }
+
+    fn left(&self, to: &SiteName, group: &Group, wish: WriteId, attempt: u32, whole: bool) {
+        if let Some(member) = self.members.get(group) {
+            member.handle.event_later(Event::WishLeft { to: to.clone(), id: wish, attempt, whole });
+        }
     }
 
     fn read(&self, _from: &SiteName, group: Group, request: Request<Incoming>) -> Waiting<Response<LinkBody>> {

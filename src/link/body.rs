@@ -1,6 +1,7 @@
 //! Bodies of requests and answers on a link.
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -8,6 +9,8 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full};
 use tokio::sync::OwnedSemaphorePermit;
+
+use super::progress::Progress;
 
 pub type LinkBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -25,13 +28,21 @@ pub(super) struct Pieces {
     left: Bytes,
     /// Kept until the last piece was handed over.
     _permit: Option<OwnedSemaphorePermit>,
+    /// Told of every piece that is taken, and of the end.
+    progress: Option<Arc<Progress>>,
 }
 
 const PIECE_BYTES: usize = 16 << 10;
 
 impl Pieces {
     pub fn body(bytes: Bytes, permit: Option<OwnedSemaphorePermit>) -> LinkBody {
-        Pieces { left: bytes, _permit: permit }.map_err(|never: std::convert::Infallible| match never {}).boxed_unsync()
+        let pieces = Pieces { left: bytes, _permit: permit, progress: None };
+        pieces.map_err(|never: std::convert::Infallible| match never {}).boxed_unsync()
+    }
+
+    pub fn watched(bytes: Bytes, progress: Arc<Progress>) -> LinkBody {
+        let pieces = Pieces { left: bytes, _permit: None, progress: Some(progress) };
+        pieces.map_err(|never: std::convert::Infallible| match never {}).boxed_unsync()
     }
 }
 
@@ -44,13 +55,25 @@ impl Body for Pieces {
             return Poll::Ready(None);
         }
         let piece = PIECE_BYTES.min(self.left.len());
-        Poll::Ready(Some(Ok(Frame::data(self.left.split_to(piece)))))
+        let piece = self.left.split_to(piece);
+        match &self.progress {
+            Some(progress) if self.left.is_empty() => progress.is_whole(),
+            Some(progress) => progress.moved(),
+            None => {}
+        }
+        Poll::Ready(Some(Ok(Frame::data(piece))))
     }
     fn is_end_stream(&self) -> bool {
         self.left.is_empty()
     }
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(self.left.len() as u64)
+    }
+}
+
+impl Drop for Pieces {
+    fn drop(&mut self) {
+        self.progress.iter().for_each(|progress| progress.is_dropped());
     }
 }
 

@@ -11,7 +11,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::body::LinkBody;
-use super::outgoing::{Outgoing, Sent};
+use super::messages::left;
+use super::outgoing::{Outgoing, Sent, wish_of};
 use super::session::Session;
 use super::tls::Tls;
 use super::{Inbound, LinkSettings, TlsError, dial, serve};
@@ -316,10 +317,12 @@ impl Links {
 
     /// Queues a message; never waits. What is not `Queued` is lost, like anything else on a link may be.
     pub fn send(&self, to: &SiteName, group: &Group, message: Message) -> Sent {
-        match self.hub.peer(to) {
-            Some(peer) => peer.outgoing.send(group, message),
-            None => Sent::NoSuchSite,
+        let wish = wish_of(&message);
+        let sent = self.hub.peer(to).map_or(Sent::NoSuchSite, |peer| peer.outgoing.send(group, message));
+        if sent != Sent::Queued {
+            left(&self.hub, to, group, wish, false);
         }
+        sent
     }
 
     pub fn state(&self) -> Vec<LinkState> {

@@ -11,9 +11,9 @@ use hyper::body::Incoming;
 
 use super::body::{Gathered, LinkBody};
 use super::hub::{Hub, Peer};
-use super::outgoing::Entry;
+use super::outgoing::{Entry, wish_of};
 use super::session::Session;
-use crate::model::Group;
+use crate::model::{Group, SiteName, WriteId};
 use crate::service::Message;
 use crate::wire::{self, Kind};
 
@@ -41,7 +41,7 @@ impl Body for Sending {
         let mut batch = Vec::new();
         loop {
             match peer.outgoing.poll_next(self.session.id, cx) {
-                Poll::Ready(Some(entry)) => append(&mut batch, entry, peer, self.hub.settings.limits.message_bytes),
+                Poll::Ready(Some(entry)) => append(&mut batch, entry, &self.hub, peer),
                 Poll::Ready(None) if batch.is_empty() => return Poll::Ready(None),
                 Poll::Pending if batch.is_empty() => return Poll::Pending,
                 Poll::Ready(None) | Poll::Pending => break,
@@ -54,7 +54,9 @@ impl Body for Sending {
     }
 }
 
-fn append(batch: &mut Vec<u8>, entry: Entry, peer: &Peer, limit: usize) {
+fn append(batch: &mut Vec<u8>, entry: Entry, hub: &Hub, peer: &Peer) {
+    let limit = hub.settings.limits.message_bytes;
+    let mut of_wish = None;
     let start = batch.len();
     batch.extend_from_slice(&[0; LENGTH_BYTES]);
     let written = match entry {
@@ -62,13 +64,20 @@ fn append(batch: &mut Vec<u8>, entry: Entry, peer: &Peer, limit: usize) {
             batch.extend_from_slice(&beat);
             Ok(())
         }
-        Entry::Message(group, message) => wire::encode_message_into(batch, &group, &message),
+        Entry::Message(group, message) => {
+            let written = wire::encode_message_into(batch, &group, &message);
+            of_wish = wish_of(&message).map(|wish| (group, wish));
+            written
+        }
     };
     let length = batch.len() - start - LENGTH_BYTES;
     let refused = written.err().map(|error| error.to_string()).or_else(|| {
         // The other side would end the link over it, again and again.
         (length > limit + wire::OVERHEAD_BYTES).then(|| format!("{length} bytes, at most {limit} are accepted"))
     });
+    if let Some((group, wish)) = of_wish {
+        left(hub, &peer.site, &group, Some(wish), refused.is_none());
+    }
     match refused {
         None => batch[start..start + LENGTH_BYTES].copy_from_slice(&(length as u32).to_le_bytes()),
         Some(why) => {
@@ -120,17 +129,32 @@ async fn take(hub: &Hub, peer: &Peer, session: &Session, envelope: &[u8]) -> Res
     Ok(())
 }
 
-/// Gives a message to its group. Returns whether it was taken.
-pub(super) async fn hand_over(hub: &Hub, peer: &Peer, group: Group, message: Message) -> bool {
+/// Tells a group what became of its wish on the way out.
+pub(super) fn left(hub: &Hub, to: &SiteName, group: &Group, wish: Option<(WriteId, u32)>, whole: bool) {
+    if let Some((id, attempt)) = wish {
+        hub.inbound.left(to, group, id, attempt, whole);
+    }
+}
+
+/// Whether a group took a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    Yes,
+    No,
+}
+
+/// Gives a message to its group.
+pub(super) async fn hand_over(hub: &Hub, peer: &Peer, group: Group, message: Message) -> Taken {
     if !peer.outgoing.exchanges(&group.service) {
         peer.refused.fetch_add(1, Relaxed);
-        return false;
+        return Taken::No;
     }
-    let Some(waiting) = hub.inbound.message(&peer.site, group, message) else { return true };
+    let Some(waiting) = hub.inbound.message(&peer.site, group, message) else { return Taken::Yes };
     let taken = tokio::time::timeout(hub.settings.limits.inbound_wait, waiting).await.is_ok();
     if !taken {
         peer.refused.fetch_add(1, Relaxed);
         tracing::warn!(peer = %peer.site, "a group takes no messages, one was dropped");
+        return Taken::No;
     }
-    taken
+    Taken::Yes
 }

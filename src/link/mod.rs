@@ -7,19 +7,21 @@
 //! realm, and (over TLS) named by its certificate. A hint decides nothing (G7), so neither does anything here. A crash loses
 //! what was queued and under way, never more; a site starts and serves with all its links down (G8).
 //!
-//! One side dials, both speak: everything but pages flows over one duplex stream (`messages.rs`), the dialling side posts its
-//! pages and fetches the other side's (`pages.rs`). Life is shown by beats on the message stream and by any byte that is read:
+//! One side dials, both speak: everything but pages and what is longer than a window flows over one duplex stream (`messages.rs`);
+//! the dialling side posts its pages and long messages, and fetches the other side's (`pages.rs`, `large.rs`). Life is shown by beats on the message stream and by any byte that is read:
 //! an HTTP/2 PING would take a slow line full of a page for a dead one.
 mod backoff;
 mod body;
 mod dial;
 mod hello;
 mod hub;
+mod large;
 mod messages;
 mod meter;
 mod outgoing;
 mod pages;
 mod parked;
+mod progress;
 mod proxy;
 mod refusal;
 mod serve;
@@ -39,7 +41,7 @@ pub use proxy::ReadError;
 pub use settings::{Dial, Limits, LinkSettings, SharedService};
 pub use tls::{TlsError, TlsFiles};
 
-use crate::model::{Group, SiteName};
+use crate::model::{Group, SiteName, WriteId};
 use crate::service::Message;
 use crate::wire::Difference;
 
@@ -53,6 +55,9 @@ pub trait Inbound: Send + Sync + 'static {
     /// The exchange of all services but those in `differs` may begin. Between two `up`s of a peer there is always a `down`.
     fn up(&self, peer: &SiteName, differs: &[Difference]) -> Option<Waiting>;
     fn down(&self, peer: &SiteName) -> Option<Waiting>;
+    /// A wish has left (but for what the line itself holds, at most a window), or was given up before all of it had: then it may
+    /// have come all the same. Must not block, and is not lost. What a lost connection takes with it, `down` tells.
+    fn left(&self, to: &SiteName, group: &Group, wish: WriteId, attempt: u32, whole: bool);
     /// A read that this site decides. The request is the client's own, without hop-by-hop headers.
     fn read(&self, from: &SiteName, group: Group, request: Request<Incoming>) -> Waiting<Response<LinkBody>>;
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::Limits;
-use crate::model::{Group, LogId};
+use crate::model::{Group, LogId, WriteId};
 use crate::service::{Message, Page, Status, WishWord};
 
 /// What became of a message that was to be sent.
@@ -59,6 +59,9 @@ struct Queues {
     statuses: BTreeMap<Group, Status>,
     bytes: usize,
     waker: Option<Waker>,
+    /// Longer than a window, with their weights.
+    large: VecDeque<(Group, Message, usize)>,
+    large_bytes: usize,
     pages: BTreeMap<Series, VecDeque<(Page, usize)>>,
     page_bytes: usize,
     /// Whose turn it is; each series with pages is in it once.
@@ -72,6 +75,8 @@ pub(super) struct Outgoing {
     limits: Limits,
     /// A page was queued.
     pub paged: Notify,
+    /// A message that is longer than a window was.
+    pub large_queued: Notify,
     /// `wants` has changed.
     pub wanted: Notify,
     pub dropped: AtomicU64,
@@ -79,8 +84,8 @@ pub(super) struct Outgoing {
 
 impl Outgoing {
     pub fn new(limits: Limits) -> Self {
-        let (paged, wanted) = (Notify::new(), Notify::new());
-        Self { queues: Mutex::default(), limits, paged, wanted, dropped: 0.into() }
+        let (paged, large_queued, wanted) = (Notify::new(), Notify::new(), Notify::new());
+        Self { queues: Mutex::default(), limits, paged, large_queued, wanted, dropped: 0.into() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Queues> {
@@ -108,6 +113,7 @@ impl Outgoing {
         drop(queues);
         waker.into_iter().for_each(Waker::wake);
         self.paged.notify_waiters();
+        self.large_queued.notify_waiters();
         self.wanted.notify_waiters();
     }
 
@@ -119,7 +125,8 @@ impl Outgoing {
     pub fn waiting(&self) -> (usize, usize) {
         let queues = self.lock();
         let pages: usize = queues.pages.values().map(VecDeque::len).sum();
-        (queues.slots.len() + pages, queues.bytes + queues.page_bytes)
+        let bytes = queues.bytes + queues.large_bytes + queues.page_bytes;
+        (queues.slots.len() + queues.large.len() + pages, bytes)
     }
 
     pub fn send(&self, group: &Group, message: Message) -> Sent {
@@ -146,12 +153,26 @@ impl Outgoing {
 
     fn push_message(&self, queues: &mut Queues, group: &Group, message: Message) -> Sent {
         let weight = weight(&message);
+        if weight > self.limits.stream_window_bytes as usize {
+            return self.push_large(queues, group, message, weight);
+        }
         let over_bytes = queues.bytes > 0 && queues.bytes + weight > self.limits.queue_bytes;
         if queues.slots.len() >= self.limits.queue_messages || over_bytes {
             return Sent::Full;
         }
         queues.bytes += weight;
         queues.slots.push_back(Slot::Message { group: group.clone(), message, weight });
+        Sent::Queued
+    }
+
+    fn push_large(&self, queues: &mut Queues, group: &Group, message: Message, weight: usize) -> Sent {
+        let over_bytes = queues.large_bytes > 0 && queues.large_bytes + weight > self.limits.queue_large_bytes;
+        if queues.large.len() >= self.limits.queue_messages || over_bytes {
+            return Sent::Full;
+        }
+        queues.large_bytes += weight;
+        queues.large.push_back((group.clone(), message, weight));
+        self.large_queued.notify_one();
         Sent::Queued
     }
 
@@ -256,6 +277,21 @@ impl Outgoing {
         }
     }
 
+    /// The next message that has a stream of its own.
+    pub fn next_large(&self, session: u64) -> Option<(Group, Message)> {
+        let mut queues = self.lock();
+        if queues.session != Some(session) {
+            return None;
+        }
+        let (group, message, weight) = queues.large.pop_front()?;
+        queues.large_bytes -= weight;
+        if !queues.large.is_empty() {
+            // One notice wakes one of those that wait, and there may be several.
+            self.large_queued.notify_one();
+        }
+        Some((group, message))
+    }
+
     /// The next page of any series, in turn.
     pub fn next_page(&self, session: u64) -> Option<(Group, Page)> {
         let mut queues = self.lock();
@@ -308,6 +344,14 @@ fn take_page(queues: &mut Queues, series: &Series) -> Option<Page> {
 
 fn weight_of_page(page: &Page) -> usize {
     128 + page.items.iter().map(|item| item.weight()).sum::<usize>()
+}
+
+/// Of which wish it is to be told that it has left.
+pub(super) fn wish_of(message: &Message) -> Option<(WriteId, u32)> {
+    match message {
+        Message::Wish(wish) => Some((wish.id, wish.attempt)),
+        _ => None,
+    }
 }
 
 /// What it costs to keep a message.

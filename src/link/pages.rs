@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::body::{LinkBody, Pieces, empty};
 use super::hub::{Hub, Peer};
-use super::messages::hand_over;
+use super::messages::{Taken, hand_over};
 use super::outgoing::Series;
 use super::refusal::{Refusal, describe};
 use super::session::Session;
@@ -24,9 +24,9 @@ use crate::wire;
 
 pub(super) const PATH: &str = "/link/v1/pages";
 /// From this size on (un)packing leaves the threads that serve everybody.
-const HEAVY_BYTES: usize = 64 << 10;
+pub(super) const HEAVY_BYTES: usize = 64 << 10;
 /// After a fetch or post that failed on a link that lives.
-const PAUSE: Duration = Duration::from_millis(500);
+pub(super) const PAUSE: Duration = Duration::from_millis(500);
 
 async fn pack(group: Group, page: Page, limit: usize) -> Result<Bytes, String> {
     let weight: usize = page.items.iter().map(|item| item.weight()).sum();
@@ -77,7 +77,10 @@ pub(super) async fn post(hub: &Hub, peer: &Peer, session: &Session) -> String {
     }
 }
 
-async fn ask(requests: &SendRequest<LinkBody>, request: Request<LinkBody>) -> Result<Response<Incoming>, String> {
+pub(super) async fn ask(
+    requests: &SendRequest<LinkBody>,
+    request: Request<LinkBody>,
+) -> Result<Response<Incoming>, String> {
     let response = requests.clone().send_request(request).await.map_err(|error| super::dial::chain(&error))?;
     if response.status().is_success() {
         return Ok(response);
@@ -161,8 +164,10 @@ pub(super) async fn accept(hub: &Hub, session: &Session, body: Incoming) -> Resu
         unpack(body, limits.page_bytes).await.map_err(|why| refuse("bad-page", format!("page: {why}")))?;
     let name = group.to_string();
     match hand_over(hub, peer, group, Message::Page(page)).await {
-        true => Ok(()),
-        false => Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "not-taken", format!("{name} takes no pages now"))),
+        Taken::Yes => Ok(()),
+        Taken::No => {
+            Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "not-taken", format!("{name} takes no pages now")))
+        }
     }
 }
 

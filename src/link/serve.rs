@@ -22,7 +22,7 @@ use super::hub::Hub;
 use super::meter::{Meter, Metered};
 use super::refusal::Refusal;
 use super::session::{self, Session};
-use super::{hello, messages, pages, parked, proxy, tls};
+use super::{hello, large, messages, pages, parked, proxy, tls};
 use crate::wire;
 
 pub(super) const HELLO: &str = "/link/v1/hello";
@@ -52,6 +52,7 @@ struct Connection {
     phase: Mutex<Phase>,
     opened: tokio::sync::Notify,
     pages: Semaphore,
+    large: Semaphore,
     reads: Arc<Semaphore>,
 }
 
@@ -116,6 +117,7 @@ where
         phase: Mutex::new(Phase::New),
         opened: tokio::sync::Notify::new(),
         pages: Semaphore::new(PAGES_AT_ONCE),
+        large: Semaphore::new(limits.large_at_once),
         reads: Arc::new(Semaphore::new(limits.reads)),
     });
     let handler = connection.clone();
@@ -151,6 +153,13 @@ where
     ended
 }
 
+/// The answer to a fetch that was parked in vain.
+fn nothing() -> Response<LinkBody> {
+    let mut response = Response::new(empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}
+
 impl Connection {
     fn phase(&self) -> std::sync::MutexGuard<'_, Phase> {
         self.phase.lock().unwrap_or_else(PoisonError::into_inner)
@@ -169,6 +178,8 @@ impl Connection {
             (&Method::POST, MESSAGES) => self.messages(request.into_body()),
             (&Method::POST, pages::PATH) => self.take_page(request.into_body()).await,
             (&Method::GET, pages::PATH) => self.give_page(request.uri().query().unwrap_or_default()).await,
+            (&Method::POST, large::PATH) => self.take_large(request.into_body()).await,
+            (&Method::GET, large::PATH) => self.give_large().await,
             (&Method::GET, parked::PATH) => self.park_read().await,
             (&Method::POST, parked::PATH) => self.answered_read(request).await,
             (_, proxy::PATH) => self.read(request).await,
@@ -258,13 +269,19 @@ impl Connection {
         Ok(response)
     }
 
+    async fn take_large(&self, body: Incoming) -> Result<Response<LinkBody>, Refusal> {
+        let session = self.session()?;
+        let _turn = self.large.acquire().await;
+        large::accept(&self.hub, &session, body).await.map(|()| Response::new(empty()))
+    }
+
+    async fn give_large(&self) -> Result<Response<LinkBody>, Refusal> {
+        let session = self.session()?;
+        Ok(large::serve(&self.hub, &session).await.unwrap_or_else(nothing))
+    }
+
     async fn park_read(&self) -> Result<Response<LinkBody>, Refusal> {
         let session = self.session()?;
-        let nothing = || {
-            let mut response = Response::new(empty());
-            *response.status_mut() = StatusCode::NO_CONTENT;
-            response
-        };
         Ok(parked::park(&self.hub, &session).await.unwrap_or_else(nothing))
     }
 

@@ -11,7 +11,7 @@ use super::body::LinkBody;
 use super::hub::{Hub, Peer};
 use super::meter::Meter;
 use super::parked::Reads;
-use super::{messages, pages, parked};
+use super::{large, messages, pages, parked};
 use crate::model::SiteName;
 use crate::wire::{self, Beat, Difference};
 
@@ -113,6 +113,8 @@ pub(super) async fn run(hub: Arc<Hub>, session: Arc<Session>, incoming: Incoming
         () = hub.stopped() => "this site stops".to_owned(),
         reason = pages::post(&hub, peer, &session) => reason,
         reason = pages::fetch(&hub, peer, &session) => reason,
+        reason = large::post(&hub, peer, &session) => reason,
+        reason = large::fetch(&hub, &session) => reason,
         reason = parked::answer(&hub, peer, &session) => reason,
     };
     session.close(&reason);

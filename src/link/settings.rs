@@ -58,9 +58,14 @@ pub struct Limits {
     pub park: Duration,
     /// A page that takes longer is given up; the cursor repairs it.
     pub page_wait: Duration,
+    /// A stream of which nothing was taken for so long gives its place back. Silence counts, not length.
+    pub stalled: Duration,
     /// Messages that wait for one peer.
     pub queue_messages: usize,
     pub queue_bytes: usize,
+    /// Of those that are longer than a window; they have streams of their own, so many at once.
+    pub queue_large_bytes: usize,
+    pub large_at_once: usize,
     /// Pages that wait for one peer and series, and their bytes per peer.
     pub queue_pages: usize,
     pub queue_page_bytes: usize,
@@ -92,8 +97,11 @@ impl Default for Limits {
             inbound_wait: Duration::from_secs(2),
             park: Duration::from_secs(25),
             page_wait: Duration::from_secs(120),
+            stalled: Duration::from_secs(30),
             queue_messages: 8_192,
             queue_bytes: 64 << 20,
+            queue_large_bytes: 64 << 20,
+            large_at_once: 4,
             queue_pages: 4,
             queue_page_bytes: 32 << 20,
             message_bytes: 64 << 20,
@@ -109,7 +117,7 @@ impl Default for Limits {
 
 impl Limits {
     pub(super) fn streams(&self) -> u32 {
-        u32::try_from(self.series + 2 * self.reads + self.parked_reads + 8).unwrap_or(u32::MAX)
+        u32::try_from(self.series + 2 * self.reads + self.parked_reads + 2 * self.large_at_once + 8).unwrap_or(u32::MAX)
     }
     /// As much as all streams together may have under way: slow readers of some streams never stop the message stream.
     pub(super) fn connection_window_bytes(&self) -> u32 {

@@ -52,6 +52,19 @@ impl Core {
         cx.out.push(Effect::Send { to: site.clone(), message: Message::Wish(Box::new(wish)) });
     }
 
+    /// Silence counts from when all of it has left: a long body on a thin line is no silence.
+    pub(crate) fn wish_left(&mut self, cx: &mut Cx, to: &SiteName, id: WriteId, attempt: u32, whole: bool) {
+        let Some(write) = self.live.get_mut(&id).filter(|_| whole) else { return };
+        let is_current = matches!(
+            &write.origin,
+            Origin::Wished { site, attempt: current, revoked: false } if site == to && *current == attempt
+        );
+        if is_current && write.stage == Stage::Idle {
+            write.wished_ms = cx.ms();
+            self.wake_write_at(cx.ms() + self.settings.answer_after_ms, id);
+        }
+    }
+
     /// No word within `answer.after`: the wish is revoked, durably, and the next in order decides. No word at all: its lane waits
     /// no longer.
     pub(crate) fn wish_deadline(&mut self, cx: &mut Cx, id: WriteId) {

@@ -22,7 +22,19 @@ impl Core {
             return self.known_wish(cx, &from, wish.id, wish.attempt);
         }
         let id = wish.id;
+        if self.is_overtaken_by_word_of_origin(id, wish.attempt) {
+            return;
+        }
         self.find(cx, Find::Id(id), Looking::Wish { from, wish: Box::new(wish) });
+    }
+
+    /// Its revocation, or a later try, came first and is being looked up: a long wish has a stream of its own.
+    fn is_overtaken_by_word_of_origin(&self, id: WriteId, attempt: u32) -> bool {
+        match self.looked_for.get(&id).and_then(|token| self.looking.get(token)) {
+            Some(Looking::Revoke { attempt: revoked, .. }) => *revoked >= attempt,
+            Some(Looking::Wish { wish, .. }) => wish.attempt > attempt,
+            _ => false,
+        }
     }
 
     pub(crate) fn wish_found(&mut self, cx: &mut Cx, from: SiteName, wish: Wish, rows: Vec<Found>) {
@@ -101,6 +113,10 @@ impl Core {
     /// The origin gave up on this site. What was not sent is void for good; what was sent is told as it is.
     pub(crate) fn revoked(&mut self, cx: &mut Cx, from: SiteName, id: WriteId, attempt: u32) {
         let Some(write) = self.live.get(&id) else {
+            let later = self.looked_for.get(&id).and_then(|token| self.looking.get(token));
+            if matches!(later, Some(Looking::Wish { wish, .. }) if wish.attempt > attempt) {
+                return;
+            }
             return self.find(cx, Find::Id(id), Looking::Revoke { from, id, attempt });
         };
         let Some(held) = &write.wish else { return };

@@ -205,6 +205,7 @@ impl Core {
             Event::LinkUp { peer } => self.link_up(cx, peer),
             Event::LinkDown { peer } => self.link_down(cx, peer),
             Event::Message { from, message } => self.message(cx, from, message),
+            Event::WishLeft { to, id, attempt, whole } => self.wish_left(cx, &to, id, attempt, whole),
             Event::Fingerprint(fingerprint) => self.hinted(fingerprint),
             Event::Operator { req, id, operation } => self.operate(cx, req, id, operation),
             Event::Tick => {}

@@ -144,6 +144,14 @@ pub enum Event {
         from: SiteName,
         message: Message,
     },
+    /// What became of a wish on its way out: all of it has left but for what the line itself holds, or it was given up (a limit, a
+    /// stream that stood still): then it may have come all the same. [`Event::LinkDown`] says it of all that was under way.
+    WishLeft {
+        to: SiteName,
+        id: WriteId,
+        attempt: u32,
+        whole: bool,
+    },
     /// A hint from the control plane (G7: decides nothing).
     Fingerprint(Fingerprint),
     Operator {

@@ -77,6 +77,14 @@ impl Handle {
         let _ = self.commands.try_send(Command::Event(event));
     }
 
+    /// As [`Handle::event`], from where nothing may wait.
+    pub fn event_later(&self, event: Event) {
+        if let Err(mpsc::error::TrySendError::Full(command)) = self.commands.try_send(Command::Event(event)) {
+            let commands = self.commands.clone();
+            tokio::spawn(async move { drop(commands.send(command).await) });
+        }
+    }
+
     /// For people: what stands where. `None` when the appliance is shutting down.
     pub async fn view(&self) -> Option<View> {
         let (reply, answer) = oneshot::channel();

@@ -85,6 +85,7 @@ impl Core {
             | Event::SeriesRead { for_peer: None, .. }
             | Event::Broken { .. }
             | Event::Message { .. }
+            | Event::WishLeft { .. }
             | Event::Tick => {}
         }
     }

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 use crate::link::*;
-use crate::model::{Group, SiteName};
+use crate::model::{Group, SiteName, WriteId};
 use crate::service::Message;
 use crate::wire::Difference;
 
@@ -36,7 +36,10 @@ pub enum Told {
     Message(SiteName, Group, Message),
 }
 
-struct Recorder(mpsc::Sender<Told>);
+/// A wish, its attempt, and whether all of it has left.
+type Left = (WriteId, u32, bool);
+
+struct Recorder(mpsc::Sender<Told>, watch::Sender<Vec<Left>>);
 
 impl Recorder {
     fn tell(&self, told: Told) -> Option<Waiting> {
@@ -54,6 +57,9 @@ impl Inbound for Recorder {
     }
     fn down(&self, peer: &SiteName) -> Option<Waiting> {
         self.tell(Told::Down(peer.clone()))
+    }
+    fn left(&self, _: &SiteName, _: &Group, wish: WriteId, attempt: u32, whole: bool) {
+        self.1.send_modify(|left| left.push((wish, attempt, whole)));
     }
     /// Answers with what was asked, and with the body doubled.
     fn read(&self, from: &SiteName, group: Group, request: Request<Incoming>) -> Waiting<Response<LinkBody>> {
@@ -77,6 +83,7 @@ impl Inbound for Recorder {
 pub struct Site {
     pub links: Links,
     told: mpsc::Receiver<Told>,
+    left: watch::Receiver<Vec<Left>>,
 }
 
 impl Site {
@@ -94,6 +101,12 @@ impl Site {
             Told::Message(_, _, message) => message,
             other => panic!("expected a message, told {other:?}: {:?}", self.links.state()),
         }
+    }
+    /// Waits until so many wishes have left, and which.
+    pub async fn left(&self, count: usize) -> Vec<Left> {
+        let mut left = self.left.clone();
+        let enough = timeout(SOON, left.wait_for(|left| left.len() >= count)).await;
+        enough.expect("no wish has left").expect("the site lives").clone()
     }
     pub async fn silent_for(&mut self, wait: Duration) {
         let told = timeout(wait, self.told.recv()).await;
@@ -161,7 +174,9 @@ pub async fn start(settings: LinkSettings) -> Site {
 /// A site that takes only so many messages before somebody looks at them.
 pub async fn start_with_room(settings: LinkSettings, room: usize) -> Site {
     let (tell, told) = mpsc::channel(room);
-    Site { links: Links::start(settings, Arc::new(Recorder(tell))).await.unwrap(), told }
+    let leaving = watch::Sender::new(Vec::new());
+    let left = leaving.subscribe();
+    Site { links: Links::start(settings, Arc::new(Recorder(tell, leaving))).await.unwrap(), told, left }
 }
 
 /// A hub and an edge that is linked to it.

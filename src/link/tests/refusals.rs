@@ -127,6 +127,7 @@ impl crate::link::Inbound for Nobody {
     fn down(&self, _: &SiteName) -> Option<crate::link::Waiting> {
         None
     }
+    fn left(&self, _: &SiteName, _: &crate::model::Group, _: crate::model::WriteId, _: u32, _: bool) {}
     fn read(
         &self,
         _: &SiteName,

@@ -63,7 +63,13 @@ impl<M: Machine> World<M> {
     pub fn send(&mut self, from: usize, to: usize, message: Message) {
         self.stats.messages += 1;
         self.stats.hit(message_kind(&message));
-        let Some(epoch) = self.network.believed(from, to) else { return };
+        let believed = self.network.believed(from, to);
+        if let Message::Wish(wish) = &message {
+            let (id, attempt, life) = (wish.id, wish.attempt, self.sites[from].life);
+            let delay = self.rng.range(0, 5);
+            self.after(delay, Ev::WishLeft { from, life, to, id, attempt, whole: believed.is_some() });
+        }
+        let Some(epoch) = believed else { return };
         let rates = (self.rates.message_loss, self.rates.message_repeat, self.rates.message_reorder);
         if self.rng.chance(rates.0) {
             self.history.disturb();

@@ -25,28 +25,114 @@ const WRITES_MIN: usize = 300;
 const FAULTS_MIN: u64 = 10;
 
 pub(super) enum Ev {
-    Start { site: usize },
-    Handle { site: usize, life: u32, event: Box<Event> },
-    Tick { site: usize, life: u32, due_ms: u64 },
-    Synced { site: usize, life: u32 },
-    Read { site: usize, life: u32, effect: Box<Effect> },
-    Dial { a: usize, b: usize },
-    LinkUp { site: usize, peer: usize, epoch: u32, life: u32 },
-    LinkDown { site: usize, peer: usize, epoch: u32, life: u32 },
-    Deliver { from: usize, to: usize, epoch: u32, message: Box<Message> },
-    Hint { to: usize, print: Fingerprint },
-    Serve { job: usize },
-    Attempted { job: usize, result: holdfast::service::AttemptResult, clean: bool },
-    HealthCheck { site: usize, life: u32 },
-    ClientNext { client: usize },
-    Arrive { client: usize, attempt: u32, name: Name, submission: usize, site: usize },
-    Heard { client: usize, attempt: u32, heard: Box<Heard> },
-    ClientTimeout { client: usize, attempt: u32 },
-    ClientReads { client: usize, site: usize },
-    ClientRetry { client: usize, attempt: u32 },
-    ReplyDue { site: usize, life: u32, req: u64, asked_ms: u64 },
-    Nemesis { number: usize },
-    Mend { mend: Mend },
+    Start {
+        site: usize,
+    },
+    Handle {
+        site: usize,
+        life: u32,
+        event: Box<Event>,
+    },
+    Tick {
+        site: usize,
+        life: u32,
+        due_ms: u64,
+    },
+    Synced {
+        site: usize,
+        life: u32,
+    },
+    Read {
+        site: usize,
+        life: u32,
+        effect: Box<Effect>,
+    },
+    Dial {
+        a: usize,
+        b: usize,
+    },
+    LinkUp {
+        site: usize,
+        peer: usize,
+        epoch: u32,
+        life: u32,
+    },
+    LinkDown {
+        site: usize,
+        peer: usize,
+        epoch: u32,
+        life: u32,
+    },
+    Deliver {
+        from: usize,
+        to: usize,
+        epoch: u32,
+        message: Box<Message>,
+    },
+    /// A wish has left, or was lost on the way out.
+    WishLeft {
+        from: usize,
+        life: u32,
+        to: usize,
+        id: WriteId,
+        attempt: u32,
+        whole: bool,
+    },
+    Hint {
+        to: usize,
+        print: Fingerprint,
+    },
+    Serve {
+        job: usize,
+    },
+    Attempted {
+        job: usize,
+        result: holdfast::service::AttemptResult,
+        clean: bool,
+    },
+    HealthCheck {
+        site: usize,
+        life: u32,
+    },
+    ClientNext {
+        client: usize,
+    },
+    Arrive {
+        client: usize,
+        attempt: u32,
+        name: Name,
+        submission: usize,
+        site: usize,
+    },
+    Heard {
+        client: usize,
+        attempt: u32,
+        heard: Box<Heard>,
+    },
+    ClientTimeout {
+        client: usize,
+        attempt: u32,
+    },
+    ClientReads {
+        client: usize,
+        site: usize,
+    },
+    ClientRetry {
+        client: usize,
+        attempt: u32,
+    },
+    ReplyDue {
+        site: usize,
+        life: u32,
+        req: u64,
+        asked_ms: u64,
+    },
+    Nemesis {
+        number: usize,
+    },
+    Mend {
+        mend: Mend,
+    },
     Operator,
     CopyStore,
     PutBack,
@@ -262,6 +348,7 @@ impl<M: Machine> World<M> {
             | Ev::HealthCheck { site, .. }
             | Ev::Arrive { site, .. } => *site,
             Ev::Deliver { to, .. } | Ev::Hint { to, .. } => *to,
+            Ev::WishLeft { from, .. } => *from,
             Ev::Attempted { job, .. } => self.jobs[*job].site,
             _ => return None,
         };
@@ -285,6 +372,12 @@ impl<M: Machine> World<M> {
             Ev::LinkUp { site, peer, epoch, life } => self.link_up(site, peer, epoch, life),
             Ev::LinkDown { site, peer, epoch, life } => self.link_down(site, peer, epoch, life),
             Ev::Deliver { from, to, epoch, message } => self.deliver(from, to, epoch, message),
+            Ev::WishLeft { from, life, to, id, attempt, whole } => {
+                if self.is_alive(from, life) {
+                    let to = self.names[to].clone();
+                    self.tell_core(from, Event::WishLeft { to, id, attempt, whole });
+                }
+            }
             Ev::Hint { to, print } => {
                 if self.sites[to].core.is_some() {
                     self.tell_core(to, Event::Fingerprint(print));
