@@ -124,7 +124,12 @@ async fn quarantine<S: AdminSource>(State(source): State<Arc<S>>) -> Response {
 }
 
 async fn quarantined<S: AdminSource>(State(source): State<Arc<S>>, Path(asked): Path<String>) -> Response {
-    let entry = source.quarantine().await.into_iter().find(|entry| entry.id.to_string() == asked);
+    // With both answers, which a list leaves out; where its row is broken, there is the list.
+    let shown = source.write(&asked).await.and_then(|write| write.quarantine);
+    let entry = match shown {
+        Some(entry) => Some(entry),
+        None => source.quarantine().await.into_iter().find(|entry| entry.id.to_string() == asked),
+    };
     entry.map_or_else(|| refuse(Cause::UnknownWrite { asked }), |entry| Json(entry).into_response())
 }
 
@@ -135,6 +140,7 @@ async fn operate<S: AdminSource>(
     let operation = match operation.as_str() {
         "applied" => Operation::Applied,
         "resend" => Operation::Resend,
+        "resend-over-later" => Operation::ResendOverLater,
         "discard" => Operation::Discard,
         _ => return refuse(Cause::NotFound { path: format!("/api/v1/quarantine/{asked}/{operation}") }),
     };

@@ -62,8 +62,8 @@ impl AdminSource for Fixed {
     }
     async fn quarantine(&self) -> Vec<QuarantineEntry> {
         let reason = QuarantineReason::UnknownOutcome;
-        let held = Quarantined { id: id(7), reason, detail: "reset".into(), since_ms: 0, status: 0 };
-        vec![QuarantineEntry::new(&group(), &held, None)]
+        let held = Quarantined::new(id(7), reason, "reset".into(), 0);
+        vec![QuarantineEntry::new(&group(), &held, None, None)]
     }
     async fn operate(&self, asked: WriteId, operation: Operation) -> Result<(), OperateError> {
         if asked != id(7) {

@@ -1,6 +1,6 @@
 //! What the API shows. Field names are part of the interface: scripts read them.
 use crate::journal::{Fate, Here, Origin, Quarantined, Row};
-use crate::model::{Group, SiteName, Verdict, WriteId};
+use crate::model::{Answer, Group, SiteName, Verdict, WriteId};
 use crate::service::View;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -227,10 +227,33 @@ pub struct QuarantineEntry {
     pub status: Option<u16>,
     pub method: Option<String>,
     pub target: Option<String>,
+    /// What this replica answered, and what its decider's did, as far as they are kept.
+    pub answer: Option<AnswerView>,
+    pub deciders_answer: Option<AnswerView>,
+}
+
+/// As much of an answer as a person looks at.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct AnswerView {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: String,
+}
+
+impl AnswerView {
+    fn new(answer: &Answer) -> Self {
+        const BODY_MAX: usize = 4 << 10;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let headers = answer.headers.iter().map(|header| (header.name.to_string(), text(&header.value)));
+        let body = &answer.body[..answer.body.len().min(BODY_MAX)];
+        Self { status: answer.status, headers: headers.collect(), body: text(body) }
+    }
 }
 
 impl QuarantineEntry {
-    pub fn new(group: &Group, held: &Quarantined, request: Option<&crate::model::Request>) -> Self {
+    /// `row`: the write's, where it is kept.
+    pub fn new(group: &Group, held: &Quarantined, row: Option<&Row>, request: Option<&crate::model::Request>) -> Self {
+        let decided = row.and_then(|row| row.outcome.as_ref()?.answer.as_ref());
         Self {
             id: held.id,
             service: group.service.clone(),
@@ -241,6 +264,8 @@ impl QuarantineEntry {
             status: Some(held.status).filter(|status| *status != 0),
             method: request.map(|request| request.method.clone()),
             target: request.map(|request| request.target.clone()),
+            answer: held.answer.as_deref().map(AnswerView::new),
+            deciders_answer: decided.map(|answer| AnswerView::new(answer)),
         }
     }
 }

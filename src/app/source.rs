@@ -265,7 +265,10 @@ impl AdminSource for Source {
             repeats: row.outcome.as_ref().and_then(|outcome| outcome.repeats),
             decides: row.decides.map(|(id, _)| id),
             replicas: self.replicas(&shown, &view),
-            quarantine: shown.quarantined.as_ref().map(|held| QuarantineEntry::new(&shown.group, held, request)),
+            quarantine: shown
+                .quarantined
+                .as_ref()
+                .map(|held| QuarantineEntry::new(&shown.group, held, Some(row), request)),
         })
     }
 
@@ -274,7 +277,8 @@ impl AdminSource for Source {
         for (group, held) in self.journal.quarantined().await.unwrap_or_default() {
             let shown = self.journal.show(held.id).await.ok().flatten();
             let request = shown.as_ref().and_then(|s| s.request.as_deref());
-            entries.push(QuarantineEntry::new(&group, &held, request));
+            // Answers are for who looks at one.
+            entries.push(QuarantineEntry { answer: None, ..QuarantineEntry::new(&group, &held, None, request) });
         }
         entries.sort_by_key(|entry| entry.since_ms);
         entries

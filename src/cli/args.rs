@@ -231,6 +231,9 @@ pub(super) enum QuarantineCommand {
     /// It was not applied: send it now
     Resend {
         id: String,
+        /// Also where it overwrites what was applied after it in its lane
+        #[arg(long)]
+        over_later: bool,
         #[command(flatten)]
         ask: Ask,
     },
@@ -287,6 +290,7 @@ mod tests {
             ("run --listen 127.0.0.1:0", false),
             ("demo --sabotage swap -o json", true),
             ("demo --sabotage nothing", false),
+            ("quarantine resend 1 --over-later", true),
             ("quarantine resend 1 --admin http://127.0.0.1:1 -o json", true),
             ("quarantine", false),
             ("services", true),

@@ -168,7 +168,10 @@ pub(super) fn quarantine(command: QuarantineCommand) -> Done {
         QuarantineCommand::Applied { id, ask } => {
             order(&ask, &address(&id, "/applied"), &format!("{id} is recorded as applied"))
         }
-        QuarantineCommand::Resend { id, ask } => order(&ask, &address(&id, "/resend"), &format!("{id} is sent again")),
+        QuarantineCommand::Resend { id, over_later, ask } => {
+            let how = if over_later { "/resend-over-later" } else { "/resend" };
+            order(&ask, &address(&id, how), &format!("{id} is sent again"))
+        }
         QuarantineCommand::Discard { id, ask } => order(&ask, &address(&id, "/discard"), &format!("{id} is discarded")),
     }
 }

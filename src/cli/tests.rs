@@ -51,7 +51,7 @@ fn commands_talk_to_the_admin_listener() {
         (listing::status(&ask(&admin, Some("wrong"))), "unauthorized"),
         (listing::writes(ls("a b&c=d", ours())), "there is no service \"a b&c=d\""),
         (
-            listing::quarantine(QuarantineCommand::Resend { id: seven.to_owned(), ask: ours() }),
+            listing::quarantine(QuarantineCommand::Resend { id: seven.to_owned(), over_later: false, ask: ours() }),
             "its lane has passed it",
         ),
         (listing::writes(WritesCommand::Show { asked: "a/b?c".to_owned(), ask: ours() }), "\"a/b?c\""),

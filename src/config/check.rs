@@ -81,7 +81,9 @@ impl Checker<'_> {
     fn value(&mut self, value: &Spanned<DeValue<'_>>, kind: &Kind, path: &str) -> Option<Value> {
         let at = Some(value.span().start);
         let checked = match (kind, value.get_ref()) {
-            (Kind::Table(section), DeValue::Table(table)) => Value::Table(self.table(table, section, path, at)),
+            (Kind::Table(section) | Kind::OneOfOrTable { table: section, .. }, DeValue::Table(table)) => {
+                Value::Table(self.table(table, section, path, at))
+            }
             (Kind::Tables(section), DeValue::Array(items)) => {
                 let item = |(i, item)| self.named_item(item, section, path, i);
                 Value::List(items.iter().enumerate().filter_map(item).collect())
@@ -215,6 +217,11 @@ fn scalar(kind: &Kind, text: &str) -> Result<Value, String> {
         Kind::OneOf { valid, .. } if valid.contains(&text) => Ok(Value::Text(text.to_owned())),
         Kind::OneOf { later, .. } if later.contains(&text) => Err(format!("{quoted} is not supported in this version")),
         Kind::OneOf { .. } => Err(format!("{quoted} is not a valid choice")),
+        Kind::OneOfOrTable { valid, .. } if valid.contains(&text) => Ok(Value::Text(text.to_owned())),
+        Kind::OneOfOrTable { gone, .. } => match gone.iter().find(|(value, _)| *value == text) {
+            Some((_, now)) => Err(format!("{quoted} is gone: {now}")),
+            None => Err(format!("{quoted} is not a valid choice")),
+        },
         Kind::List(_) | Kind::OneOrMany(_) | Kind::Table(_) | Kind::Tables(_) => Err("is a text".to_owned()),
     }
 }
@@ -325,6 +332,14 @@ impl Checked {
             _ => None,
         };
         self.list(name).into_iter().filter_map(table).collect()
+    }
+
+    /// The table, where one stands in place of a text.
+    pub fn table_instead(&self, name: &str) -> Option<Checked> {
+        match self.values.get(name) {
+            Some(Node { value: Value::Table(table), .. }) => Some(table.clone()),
+            _ => None,
+        }
     }
 
     /// The sub-table, or an empty one in which all keys have their defaults.

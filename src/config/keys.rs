@@ -30,6 +30,15 @@ pub(super) enum Kind {
         /// Named by the design, not built yet.
         later: &'static [&'static str],
     },
+    /// One of these texts, or a table.
+    OneOfOrTable {
+        valid: &'static [&'static str],
+        /// Values of earlier versions, with what to write now.
+        gone: &'static [(&'static str, &'static str)],
+        table: &'static Section,
+        /// How the table looks.
+        example: &'static str,
+    },
     List(&'static Kind),
     /// A list, or one element of it.
     OneOrMany(&'static Kind),
@@ -107,6 +116,10 @@ impl Kind {
             Kind::OneOf { valid, .. } => {
                 let quoted: Vec<_> = valid.iter().map(|v| format!("\"{v}\"")).collect();
                 quoted.join(" or ")
+            }
+            Kind::OneOfOrTable { valid, example, .. } => {
+                let quoted: Vec<_> = valid.iter().map(|v| format!("\"{v}\"")).collect();
+                format!("{} or {example}", quoted.join(" or "))
             }
             Kind::List(kind) => format!("a list in [ ], each {}", kind.expected()),
             Kind::OneOrMany(kind) => format!("{}, or a list of such", kind.expected()),

@@ -47,7 +47,7 @@ fn section(out: &mut String, path: &str, section_: &Section, many: bool) {
     for key in section_.keys {
         let child = if path.is_empty() { key.name.to_owned() } else { format!("{path}.{}", key.name) };
         match key.kind {
-            Kind::Table(inner) => section(out, &child, inner, false),
+            Kind::Table(inner) | Kind::OneOfOrTable { table: inner, .. } => section(out, &child, inner, false),
             Kind::Tables(inner) => section(out, &child, inner, true),
             _ => {}
         }
@@ -112,6 +112,7 @@ fn of_kind(kind: &Kind) -> Value {
         Kind::OneOf { valid, .. } => json!({ "enum": valid }),
         Kind::List(kind) => json!({ "type": "array", "items": of_kind(kind) }),
         Kind::OneOrMany(kind) => json!({ "oneOf": [of_kind(kind), { "type": "array", "items": of_kind(kind) }] }),
+        Kind::OneOfOrTable { valid, table, .. } => json!({ "oneOf": [{ "enum": valid }, object(table)] }),
         Kind::Table(section) => object(section),
         Kind::Tables(section) => json!({ "type": "array", "items": object(section) }),
     }

@@ -4,7 +4,7 @@ use super::resolve::{bytes, duration};
 use super::resolve_service::{One, show};
 use super::resolved::*;
 use crate::gateway::LaneRule;
-use crate::service::Limits;
+use crate::service::{Limits, OnDivergence};
 
 impl One<'_> {
     pub(super) fn endpoints(&mut self, replicas: &[String]) -> Vec<Endpoint> {
@@ -166,7 +166,24 @@ impl One<'_> {
             let right = "write for example \"Bearer ${REPLAY_TOKEN}\"";
             self.report.fault(table.at("auth"), &table.key("auth"), "cannot stand in a header", right);
         }
-        Replay { share: table.share("share"), auth }
+        Replay { share: table.share("share"), alone: table.share("alone"), auth }
+    }
+
+    pub(super) fn on_divergence(&mut self) -> OnDivergence {
+        let Some(table) = self.table.table_instead("on_divergence") else { return OnDivergence::Quarantine };
+        let stop = table.table("stop");
+        let of = u32::try_from(stop.sure("of")).unwrap_or(u32::MAX);
+        let differ = (f64::from(of) * stop.share("share")).ceil() as u32;
+        if differ == 0 && stop.is_set("share") {
+            let right = "write a share above 0.0, or on_divergence = \"quarantine\"";
+            self.report.fault(
+                stop.at("share"),
+                &stop.key("share"),
+                "would stop following before anything differs",
+                right,
+            );
+        }
+        OnDivergence::Stop { differ: differ.max(1), of }
     }
 
     pub(super) fn limits(&mut self) -> Limits {
@@ -185,7 +202,6 @@ impl One<'_> {
             shadows,
             // At least one, or following would stand still while clients write.
             shadows_beside_writes: ((shadows as f64 * replay.share("share")).round() as usize).max(1),
-            quarantine: count("quarantine"),
             lanes: count("lanes"),
             keys: count("keys"),
         }

@@ -8,7 +8,7 @@ use super::resolved::*;
 use super::units::show_ms;
 use crate::gateway::{RuleError, StoreFrom};
 use crate::model::SiteName;
-use crate::service::{Limits, OnConcurrent, OnDivergence, OnUnreachable, WhenDown};
+use crate::service::{Limits, OnConcurrent, OnUnreachable, WhenDown};
 
 const STORE: &str = "{store}";
 
@@ -92,11 +92,7 @@ impl One<'_> {
             } else {
                 OnConcurrent::Apply
             },
-            on_divergence: if self.is("on_divergence", "quarantine") {
-                OnDivergence::Quarantine
-            } else {
-                OnDivergence::Stop
-            },
+            on_divergence: self.on_divergence(),
             on_unreachable: if self.is("on_unreachable", "refuse") {
                 OnUnreachable::Refuse
             } else {

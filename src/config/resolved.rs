@@ -249,6 +249,8 @@ pub enum Stale {
 #[derive(Clone, Debug)]
 pub struct Replay {
     pub share: f64,
+    /// Part of each minute that may go into trying again in vain.
+    pub alone: f64,
     pub auth: Option<String>,
 }
 
@@ -306,6 +308,7 @@ impl Service {
             compare_body: self.compare_body,
             on_concurrent: self.on_concurrent,
             on_divergence: self.on_divergence,
+            alone_ms: (self.replay.alone * 60_000.0) as u64,
             on_unreachable: self.on_unreachable,
             ack_peers: self.ack_peers,
             key_ttl_ms: ms(self.idempotency.ttl),

@@ -241,9 +241,14 @@ static SERVICE: Section = Section {
         ),
         Key::or(
             "on_divergence",
-            Kind::OneOf { valid: &["stop", "quarantine"], later: &[] },
-            "\"stop\"",
-            "Ten different outcomes in a row, or another `Location`.",
+            Kind::OneOfOrTable {
+                valid: &["quarantine"],
+                gone: &[("stop", "a write that differs stops nothing but itself")],
+                table: &ON_DIVERGENCE,
+                example: "{ stop = { share = 0.5, of = 50 } }",
+            },
+            "\"quarantine\"",
+            "A write that this replica answers otherwise than its decider's: it stands in quarantine, and following goes on.",
         ),
         Key::or(
             "on_unreachable",
@@ -444,6 +449,21 @@ static ACK: Section = Section {
     later: &[],
 };
 
+static ON_DIVERGENCE: Section = Section {
+    doc: "Where many differences mean that the replicas themselves differ.",
+    keys: &[Key::must("stop", Kind::Table(&STOP), "When following stops until a person looks.")],
+    later: &[],
+};
+
+static STOP: Section = Section {
+    doc: "A replica that has stopped decides only where no other site can, and then follows what the write must come after.",
+    keys: &[
+        Key::must("share", Kind::Share, "It stops when this part of the last `of` compared outcomes differ."),
+        Key::or("of", Kind::Int { min: 1, max: 10_000 }, "50", "So many outcomes are looked at."),
+    ],
+    later: &[],
+};
+
 static REPLAY: Section = Section {
     doc: "Applying at this replica what other sites decided.",
     keys: &[
@@ -452,6 +472,12 @@ static REPLAY: Section = Section {
             Kind::Share,
             "0.25",
             "Part of `parallel` that catching up may use while clients write here: less is kinder to them, and takes longer.",
+        ),
+        Key::or(
+            "alone",
+            Kind::Share,
+            "0.1",
+            "Part of each minute that may go into trying again, alone, what the service refuses in vain. Beyond it: one try.",
         ),
         Key::may("auth", Kind::Text, "`Authorization` for shadows instead of the client's, which may have expired."),
         Key::or("parallel", Kind::Int { min: 1, max: 256 }, "16", "Shadows at the service at the same time."),
@@ -483,12 +509,6 @@ static LIMITS: Section = Section {
             Kind::Int { min: 16, max: 1_000_000 },
             "1024",
             "Writes of one series read ahead to be applied.",
-        ),
-        Key::or(
-            "quarantine",
-            Kind::Int { min: 1, max: 1_000_000 },
-            "10000",
-            "Writes in quarantine; beyond it following stops.",
         ),
         Key::or(
             "lanes",

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Statement};
 use super::names::{self, GroupName, NUMBER_MAX, Names};
 use super::record::{self, Key, Table};
 use super::standing::Standing;
-use super::{Age, Committed, FORGET_ROWS_MAX, Fatal, Op, Quarantined, Row, SeriesMeta, open};
+use super::{Age, Committed, FORGET_ROWS_MAX, Fatal, Op, Quarantined, Row, SeriesMeta, Stop, open};
 use crate::mirror::DECISION;
 use crate::model::{Group, LogId, Request, WriteId};
 
@@ -163,7 +163,7 @@ impl<'c> Applier<'c> {
                 Op::ForgetCancelled { older_than_ms } => {
                     self.forget_cancelled(group, *older_than_ms, &mut committed)?
                 }
-                Op::Stopped(why) => self.stopped(group, why.as_deref())?,
+                Op::Stopped(stop) => self.stopped(group, stop.as_ref())?,
                 Op::Age(age) => self.age(group, age)?,
                 Op::Mend { row, request, witnesses } => self.mend(group, row, request.as_deref(), witnesses)?,
             }
@@ -278,9 +278,9 @@ impl<'c> Applier<'c> {
         }
     }
 
-    fn stopped(&mut self, group: GroupName, why: Option<&str>) -> Result<(), WriteError> {
-        let Some(why) = why else { return self.execute("DELETE FROM stopped WHERE grp = ?1", [group.ix]) };
-        record::encode(&mut self.record, Key::stopped(group.tag), why);
+    fn stopped(&mut self, group: GroupName, stop: Option<&Stop>) -> Result<(), WriteError> {
+        let Some(stop) = stop else { return self.execute("DELETE FROM stopped WHERE grp = ?1", [group.ix]) };
+        record::encode(&mut self.record, Key::stopped(group.tag), stop);
         let sql =
             "INSERT INTO stopped (grp, body) VALUES (?1, ?2) ON CONFLICT (grp) DO UPDATE SET body = excluded.body";
         self.execute(sql, (group.ix, &self.record))

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::standing::Standing;
 use super::{
     Age, Committed, FORGET_ROWS_MAX, Fate, Here, LANE_SCAN_FACTOR, Op, QuarantineReason, Quarantined, Recovered, Row,
-    SeriesMeta,
+    SeriesMeta, Stop,
 };
 use crate::mirror::decided_by;
 use crate::model::{Group, Item, LogId, Outcome, Request, WriteId};
@@ -29,7 +29,7 @@ struct Shelf {
     places: BTreeMap<(LogId, u64), WriteId>,
     series: BTreeMap<LogId, SeriesMeta>,
     quarantined: BTreeMap<WriteId, Quarantined>,
-    stopped: Option<String>,
+    stopped: Option<Stop>,
     age: Age,
     /// Rows that cannot be read.
     broken: BTreeSet<WriteId>,
@@ -171,7 +171,7 @@ impl Shelf {
                     self.forget(*log, *up_to, *older_than_ms, &mut committed);
                 }
                 Op::ForgetCancelled { older_than_ms } => self.forget_cancelled(*older_than_ms, &mut committed),
-                Op::Stopped(why) => self.stopped = why.clone(),
+                Op::Stopped(stop) => self.stopped = stop.clone(),
                 Op::Age(age) => self.age = age.clone(),
                 Op::Mend { row, request, .. } => self.mend(row, request.as_ref()),
             }
@@ -311,7 +311,7 @@ impl Shelf {
             let place = row.position.map(|(position, _)| (row.id.log, position));
             if Standing::of(row) == Standing::Open {
                 let (reason, detail) = (QuarantineReason::Damaged, "its record is broken".to_owned());
-                quarantined.insert(row.id, Quarantined { id: row.id, reason, detail, since_ms: 0, status: 0 });
+                quarantined.insert(row.id, Quarantined::new(row.id, reason, detail, 0));
                 places.extend(place);
             }
         }

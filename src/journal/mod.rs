@@ -50,7 +50,7 @@ pub use names::NUMBER_MAX;
 pub use options::{Durability, OpenOptions, Space};
 pub use people::{Filter, ListState, Listed, Shown, Stats};
 pub use queue::{Done, Refusal};
-pub use row::{Age, Fate, Here, Op, Origin, QuarantineReason, Quarantined, Row, SeriesMeta, WishHeld};
+pub use row::{Age, Fate, Here, Op, Origin, QuarantineReason, Quarantined, Row, SeriesMeta, Stop, StopKind, WishHeld};
 pub use single::{NotWritten, Single};
 pub use space::free_bytes;
 pub use verify::Report;
@@ -73,7 +73,7 @@ pub struct Recovered {
     pub quarantined: Vec<Quarantined>,
     /// Positions of rows that are broken, and that something was left to be done with or may have been.
     pub broken: Vec<(LogId, u64)>,
-    pub stopped: Option<String>,
+    pub stopped: Option<Stop>,
     pub age: Age,
     /// Where the store lies now: another number than in [`Age::place`] means that its file was copied there. 0: cannot be told.
     pub place: u64,

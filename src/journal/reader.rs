@@ -11,7 +11,7 @@ use super::shared::Shared;
 use super::standing::Standing;
 use super::{
     Age, Damage, Error, Here, LANE_SCAN_FACTOR, QuarantineReason, Quarantined, RecordName, Recovered, Row, SeriesMeta,
-    open, schema,
+    Stop, StopKind, open, schema,
 };
 use crate::model::{Group, Item, KeyHash, Lane, LogId, Request, WriteId};
 use crate::service::{Find, Found};
@@ -441,7 +441,7 @@ impl Snapshot<'_> {
         Ok(super::newest_lanes(newest, lanes_max))
     }
 
-    fn stopped(&self, group: GroupName) -> Result<Option<String>, Error> {
+    fn stopped(&self, group: GroupName) -> Result<Option<Stop>, Error> {
         let body: Option<Vec<u8>> = self
             .transaction
             .query_row("SELECT body FROM stopped WHERE grp = ?1", [group.ix], |row| row.get(0))
@@ -450,7 +450,7 @@ impl Snapshot<'_> {
         // Stopped for a reason that cannot be read any more is stopped.
         Ok(body.map(|body| {
             record::decode(Key::stopped(group.tag), &body)
-                .unwrap_or_else(|why| format!("the stop record is damaged: {why}"))
+                .unwrap_or_else(|why| Stop { kind: StopKind::Doubt, why: format!("the stop record is damaged: {why}") })
         }))
     }
 
@@ -471,5 +471,5 @@ impl Snapshot<'_> {
 }
 
 fn damaged(id: WriteId, why: String) -> Quarantined {
-    Quarantined { id, reason: QuarantineReason::Damaged, detail: why, since_ms: 0, status: 0 }
+    Quarantined::new(id, QuarantineReason::Damaged, why, 0)
 }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use wincode::{SchemaRead, SchemaWrite};
 
-use crate::model::{After, Chain, Facts, Item, LogId, Outcome, Request, SiteName, Verdict, WriteId};
+use crate::model::{After, Answer, Chain, Facts, Item, LogId, Outcome, Request, SiteName, Verdict, WriteId};
 
 /// What the origin has done with its own write.
 #[derive(Clone, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
@@ -75,6 +75,8 @@ pub enum QuarantineReason {
     LateDecision,
     Damaged,
     Hole,
+    /// A person took it out of the way of others.
+    SetAside,
 }
 
 /// The small, changing part of a write's record; the request is kept apart and never rewritten.
@@ -143,6 +145,37 @@ pub struct Quarantined {
     pub since_ms: u64,
     /// Status that this replica answered; 0 where it did not.
     pub status: u16,
+    /// What this replica answered, where it is short enough to be kept for a person.
+    pub answer: Option<Arc<Answer>>,
+    /// The first of its lane that stood in quarantine when this one came: it may be its cause.
+    pub behind: Option<WriteId>,
+    /// Writes that its decider knew nothing of when it sent this one: when they are decided here it is tried once more.
+    pub unknown: Vec<WriteId>,
+}
+
+impl Quarantined {
+    pub fn new(id: WriteId, reason: QuarantineReason, detail: String, since_ms: u64) -> Self {
+        Self { id, reason, detail, since_ms, status: 0, answer: None, behind: None, unknown: Vec::new() }
+    }
+}
+
+/// Why following stopped at a replica; over restarts too, until a person resumes.
+#[derive(Clone, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
+pub struct Stop {
+    pub kind: StopKind,
+    /// Shown to a person.
+    pub why: String,
+}
+
+/// The later one outranks the earlier: who has looked at differences has not looked at doubt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, SchemaRead, SchemaWrite, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StopKind {
+    /// Too many outcomes differed (`on_divergence`). The replica is chosen last as a decider; when it is chosen, it follows what
+    /// the write must come after.
+    Divergences,
+    /// What its service holds nobody knows: it neither decides nor takes wishes.
+    Doubt,
 }
 
 /// What tells whether this store was put back to an older copy of itself (§12): see `service/restored.rs`.
@@ -183,8 +216,8 @@ pub enum Op {
     ForgetCancelled {
         older_than_ms: u64,
     },
-    /// Stops or resumes following at this replica, with the reason shown to a person.
-    Stopped(Option<String>),
+    /// Stops or resumes following at this replica.
+    Stopped(Option<Stop>),
     Age(Age),
     /// Write the row and the request of a position anew, as another site has them, where the record is broken and its neighbours'
     /// chain proves that this was the one; else change nothing. `witnesses`: chains of this position and of those after it,
@@ -206,8 +239,11 @@ impl Op {
                 let after = outcome.map_or(0, |o| o.after.weight());
                 512 + after + outcome.and_then(|o| o.answer.as_ref()).map_or(0, |answer| answer.weight())
             }
-            Op::Quarantine(quarantined) => 128 + quarantined.detail.len(),
-            Op::Stopped(why) => 64 + why.as_ref().map_or(0, String::len),
+            Op::Quarantine(entry) => {
+                let answer = entry.answer.as_ref().map_or(0, |answer| answer.weight());
+                256 + entry.detail.len() + answer + 32 * entry.unknown.len()
+            }
+            Op::Stopped(stop) => 64 + stop.as_ref().map_or(0, |stop| stop.why.len()),
             Op::Mend { row, request, witnesses } => {
                 let parts = [Op::Row(row.clone()).weight(), 16 * witnesses.len()];
                 parts.iter().sum::<usize>() + request.as_ref().map_or(0, |request| request.weight())

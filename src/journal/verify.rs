@@ -257,7 +257,7 @@ impl Snapshot<'_> {
         while let Some(row) = rows.next()? {
             let ix: i64 = row.get(0)?;
             if let Some((group, name)) = self.names.groups().find(|(_, name)| name.ix == ix) {
-                let read = record::decode::<String>(Key::stopped(name.tag), row.get_ref(1)?.as_blob()?);
+                let read = record::decode::<super::Stop>(Key::stopped(name.tag), row.get_ref(1)?.as_blob()?);
                 report.check(read.map_err(|why| Damage { record: RecordName::Stopped(group.clone()), why }));
             }
         }

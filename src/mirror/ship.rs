@@ -1,6 +1,7 @@
 //! Pages for peers, and the cursors that ask for them (§4).
 use std::sync::Arc;
 
+use crate::journal::StopKind;
 use crate::mirror::Series;
 use crate::model::{After, Item, LogId, SiteName, WriteId};
 use crate::service::core::{Core, Cx, Timer, Work};
@@ -108,7 +109,7 @@ impl Core {
         self.compare_ages(cx, &from, &status);
         let is_remembered = self.is_remembered(&status);
         let Some(peer) = self.peers.get_mut(&from) else { return };
-        (peer.healthy, peer.lag_ms) = (status.healthy, status.lag_ms);
+        (peer.healthy, peer.last, peer.lag_ms) = (status.healthy, status.last, status.lag_ms);
         let mut logs = Vec::new();
         for line in status.cursors {
             if self.settings.replicas.contains(&line.site) {
@@ -187,7 +188,7 @@ impl Core {
                  here is as empty as data_dir, resume: everything is applied to it from the start. If it holds data, do not: \
                  give it the state of another site first"
             );
-            self.stop(cx, why);
+            self.stop(cx, StopKind::Doubt, why);
         }
     }
 
@@ -246,7 +247,8 @@ impl Core {
             log: self.own,
             state,
             heard: self.heard_of(&to),
-            healthy: self.healthy && self.stopped.is_none(),
+            healthy: self.healthy && !self.is_in_doubt(),
+            last: self.stopped.is_some(),
             lag_ms: self.lag_ms(cx.ms()),
             cursors: cursors.collect(),
             missing,

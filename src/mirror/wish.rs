@@ -104,7 +104,7 @@ impl Core {
     }
 
     /// This replica never got it; a site that was asked may have. A late word becomes a decision of its own.
-    fn settle_undecided(&mut self, cx: &mut Cx, id: WriteId) {
+    pub(crate) fn settle_undecided(&mut self, cx: &mut Cx, id: WriteId) {
         let Some(write) = self.live.get(&id) else { return };
         let outcome = Outcome {
             verdict: Verdict::Undecided,

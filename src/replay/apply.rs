@@ -1,12 +1,13 @@
 //! Sending a write to this replica: when all that it must come after is decided, when its lane is free, and once (G2, G3).
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::journal::{Fate, Here, Origin, QuarantineReason, Row};
 use crate::mirror::{decided_by, decision_of, is_decision};
-use crate::model::{After, Item, Lane, Outcome, SiteName, Stretch, Verdict, WriteId};
+use crate::model::{After, Chain, Item, Lane, Outcome, SiteName, Stretch, Verdict, WriteId};
 use crate::replay::Dependency;
 use crate::service::core::{Core, Cx, Work};
-use crate::service::write::{Role, Stage, Write};
+use crate::service::write::{Order, Role, Stage, Write};
 use crate::service::{Attempt, Bug, Effect, Find, Found, Looking, Note, OnConcurrent, Shadow};
 
 /// What the copies of a key mean for a write that is about to be sent.
@@ -29,6 +30,7 @@ impl Core {
         if write.stage != Stage::Waiting {
             return;
         }
+        let role = write.role;
         match self.missing_for(write) {
             Some(dependency) => {
                 self.blocked.wait(id, dependency);
@@ -36,6 +38,9 @@ impl Core {
                     && self.series.get(&log).is_some_and(|series| !series.is_taken_up(position))
                 {
                     self.work.push_back(Work::Load(log));
+                }
+                if role != Role::Shadow {
+                    self.is_demanded();
                 }
                 if let Dependency::Id(other) = dependency
                     && !self.live.contains_key(&other)
@@ -175,11 +180,16 @@ impl Core {
     /// Who finds no place stands in line, and nobody who comes later overtakes: a low position that waits holds up all that
     /// comes after it, live writes too.
     fn may_start_shadow(&mut self, cx: &Cx, id: WriteId) -> bool {
-        let has_place = self.free_shadow_places(cx) > 0;
+        let is_held_back = self.stopped.is_some() && self.is_held_back(id, self.demand().as_ref());
+        let has_place = self.free_shadow_places(cx) > 0 && !is_held_back && self.is_its_turn(id, cx.ms());
         let Some(write) = self.live.get_mut(&id) else { return false };
         let in_turn = std::mem::take(&mut write.in_turn);
         if has_place && (in_turn || self.shadows_waiting.is_empty()) {
             return true;
+        }
+        if has_place && self.stopped.is_some() {
+            // Before it stand some that a stopped replica does not follow.
+            self.work.push_back(Work::Shadows);
         }
         if in_turn {
             self.shadows_waiting.push_front(id);
@@ -193,7 +203,7 @@ impl Core {
     fn free_shadow_places(&self, cx: &Cx) -> usize {
         /// Clients have written lately.
         const LIVE_MS: u64 = 1_000;
-        if !self.healthy || self.stopped.is_some() {
+        if !self.healthy || self.is_in_doubt() {
             return 0;
         }
         let limits = &self.settings.limits;
@@ -204,16 +214,36 @@ impl Core {
 
     pub(crate) fn resume_shadows(&mut self, cx: &Cx) {
         let mut free = self.free_shadow_places(cx);
+        if free == 0 {
+            return;
+        }
+        if let Some(alone) = self.take_alone() {
+            if let Some(id) = alone {
+                self.has_its_turn(id);
+            }
+            return;
+        }
+        let demand = self.demand();
+        let mut held_back = VecDeque::new();
         while free > 0
             && let Some(id) = self.shadows_waiting.pop_front()
         {
-            // Whoever was decided meanwhile takes no place.
-            if let Some(write) = self.live.get_mut(&id).filter(|write| write.stage == Stage::Waiting) {
-                write.in_turn = true;
-                free -= 1;
-                self.work.push_back(Work::Look(id));
+            if self.is_held_back(id, demand.as_ref()) {
+                held_back.push_back(id);
+                continue;
             }
+            // Whoever was decided meanwhile takes no place.
+            free -= usize::from(self.has_its_turn(id));
         }
+        held_back.append(&mut self.shadows_waiting);
+        self.shadows_waiting = held_back;
+    }
+
+    fn has_its_turn(&mut self, id: WriteId) -> bool {
+        let Some(write) = self.live.get_mut(&id).filter(|write| write.stage == Stage::Waiting) else { return false };
+        write.in_turn = true;
+        self.work.push_back(Work::Look(id));
+        true
     }
 
     pub(crate) fn copies_found(&mut self, cx: &mut Cx, id: WriteId, rows: Vec<Found>) {
@@ -329,19 +359,31 @@ impl Core {
         let decided = self.decided_here();
         let at_accept = self.bug(Bug::AfterAtAccept);
         let Some(write) = self.live.get(&id) else { return };
+        if let Some(other) = self.would_overwrite(write) {
+            self.free_place(write.facts.lane, id);
+            return self.is_overtaken_by(cx, id, other);
+        }
         if write.role == Role::Shadow
-            && write.attempts == 0
+            && !write.is_concurrent
+            && write.refusals == 0
+            && write.by_order.is_none()
+            && !write.doubtful
             && let Some(outcome) = &write.outcome
             && let Some(with) = self.lane_memory.concurrent(write.facts.lane, id, &outcome.after)
         {
+            let lane = write.facts.lane;
             self.concurrent += 1;
             cx.note(Note::Concurrent { id, with });
+            if let Some(write) = self.live.get_mut(&id) {
+                write.is_concurrent = true;
+            }
             if self.settings.on_concurrent == OnConcurrent::Quarantine {
                 let detail = format!("concurrent with {with}: its decider had not seen it");
-                self.free_place(write.facts.lane, id);
+                self.free_place(lane, id);
                 return self.quarantine_shadow(cx, id, QuarantineReason::ConcurrentWrites, detail, 0);
             }
         }
+        let Some(write) = self.live.get(&id) else { return };
         if self.is_overtaken(write) {
             let detail = "decided late; this replica has applied later writes of its lane".to_owned();
             self.free_place(write.facts.lane, id);
@@ -393,10 +435,49 @@ impl Core {
         let (Role::Shadow, 0, Some((old, position))) = (write.role, write.attempts, write.decides) else {
             return false;
         };
-        let method = write.request.as_ref().map_or("", |request| request.method.as_str());
-        matches!(method, "PUT" | "PATCH" | "DELETE")
+        write.by_order.is_none()
+            && write.overwrites()
             && self.lane_memory.passed(write.facts.lane, old.log, position)
             && !self.bug(Bug::LatePutApplied)
+    }
+
+    /// Tried before, or sent by order of a person: what was applied of its lane since, or beside it, it would overwrite (§3.6).
+    pub(crate) fn would_overwrite(&self, write: &Write) -> Option<WriteId> {
+        let is_again = matches!(write.role, Role::Shadow | Role::Ordered)
+            && (write.refusals > 0 || write.by_order == Some(Order::Resend))
+            && !write.doubtful;
+        if !is_again || !write.overwrites() || self.bug(Bug::ResendOverLater) {
+            return None;
+        }
+        self.applied_over(write.facts.lane, write.id, write.position, write.decides, write.outcome.as_ref())
+    }
+
+    /// A write of the lane that this replica applied, and that comes after this one or is concurrent with it.
+    pub(crate) fn applied_over(
+        &self,
+        lane: Lane,
+        id: WriteId,
+        position: Option<(u64, Chain)>,
+        decides: Option<(WriteId, u64)>,
+        outcome: Option<&Outcome>,
+    ) -> Option<WriteId> {
+        let place = decides.map(|(_, position)| position).or(position.map(|(position, _)| position));
+        let nothing = After::new();
+        let after = outcome.map_or(&nothing, |outcome| &outcome.after);
+        self.lane_memory.later_or_concurrent(lane, decided_by(id), place, after)
+    }
+
+    /// It stays what it is, a write that waits for a person; or becomes one.
+    fn is_overtaken_by(&mut self, cx: &mut Cx, id: WriteId, other: WriteId) {
+        let detail = format!("this replica has applied {other} of its lane, which it would overwrite: not sent again");
+        let Some(write) = self.live.get(&id) else { return };
+        // A 500 leaves open whether it was applied.
+        let reason = if write.may_have_applied { QuarantineReason::Divergence } else { QuarantineReason::LateDecision };
+        let status = write.refused_with;
+        match write.role {
+            Role::Ordered => self.ordered_in_vain(cx, id, &detail, status),
+            _ => self.quarantine_shadow(cx, id, reason, detail, status),
+        }
     }
 
     /// The lane's place at this replica is free again, if this write had it.
@@ -460,6 +541,9 @@ fn may_have_applied(reason: QuarantineReason) -> bool {
         | QuarantineReason::Divergence
         | QuarantineReason::Contrary
         | QuarantineReason::Damaged => true,
-        QuarantineReason::ConcurrentWrites | QuarantineReason::LateDecision | QuarantineReason::Hole => false,
+        QuarantineReason::ConcurrentWrites
+        | QuarantineReason::LateDecision
+        | QuarantineReason::Hole
+        | QuarantineReason::SetAside => false,
     }
 }

@@ -40,6 +40,10 @@ impl Blocked {
         }
     }
 
+    pub fn is_waiting(&self, id: WriteId) -> bool {
+        self.on.contains_key(&id)
+    }
+
     /// It waits no longer: what it missed may never come, for a client names what it likes.
     pub fn forget(&mut self, id: WriteId) {
         let Some(on) = self.on.remove(&id) else { return };

@@ -57,7 +57,8 @@ impl Core {
         let limits = &self.settings.limits;
         let full = self.live.len() >= limits.open_writes || self.live_bytes >= limits.open_bytes;
         let me = self.standing(&self.settings.me, cx.ms());
-        if full || !me.available || me.lag_ms > self.settings.lag_ms {
+        // Who is chosen last is far behind, and catches up as far as the wish must come after.
+        if full || !me.available || (me.lag_ms > self.settings.lag_ms && !me.last) {
             return self.refuse_wish(cx, from, wish.id, wish.attempt, WishWord::NotHere);
         }
         let id = wish.id;

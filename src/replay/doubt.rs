@@ -178,7 +178,7 @@ impl Core {
     }
 
     /// The lane waits no longer: a person decides. What was passed is never sent again by a rule.
-    fn pass(&mut self, cx: &mut Cx, id: WriteId) {
+    pub(crate) fn pass(&mut self, cx: &mut Cx, id: WriteId) {
         let Some(write) = self.live.get(&id) else { return };
         let (role, lane) = (write.role, write.facts.lane);
         let after = write.after.clone().unwrap_or_default();

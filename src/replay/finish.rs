@@ -7,14 +7,12 @@ use crate::model::{Answer, Outcome, Verdict, WriteId};
 use crate::service::core::{Core, Cx, Work};
 use crate::service::outcome::{Class, classify, is_about_the_caller};
 use crate::service::write::{Role, Stage};
-use crate::service::{AttemptResult, Bug, Effect, Note, OnDivergence, ProbeResult};
+use crate::service::{AttemptResult, Bug, Effect, Note, ProbeResult};
 
-/// Refusals that are about the caller are tried this often before following stops.
-const CALLER_TRIES: u32 = 5;
-/// Divergences in a row before following stops.
-const DIVERGENCES_MAX: u32 = 10;
 const BACKOFF_FIRST_MS: u64 = 50;
 const BACKOFF_MAX_MS: u64 = 5_000;
+/// Of this replica's answer a person is shown so much.
+const ANSWER_SHOWN_MAX: usize = 4 << 10;
 
 impl Core {
     pub(crate) fn attempted(&mut self, cx: &mut Cx, id: WriteId, attempt: u32, result: AttemptResult) {
@@ -144,20 +142,15 @@ impl Core {
             }
             Class::Success(answer) => self.compare(cx, id, answer),
             Class::NeverSent { .. } => self.back_off(cx, id),
-            Class::NotExecuted(answer) if is_about_the_caller(answer.status) => {
-                if self.live.get(&id).is_some_and(|w| w.attempts < CALLER_TRIES) {
-                    return self.back_off(cx, id);
-                }
-                let status = answer.status;
-                self.back_off(cx, id);
-                self.stop(cx, format!("the service answers shadows with {status}: set replay.auth ({id})"));
-            }
-            Class::NotExecuted(_) => self.back_off(cx, id),
+            Class::NotExecuted(answer) => self.try_again(cx, id, &answer),
             Class::MayHaveApplied(_) if self.bug(Bug::OtherClassIgnored) => self.decide_shadow(cx, id, Fate::Applied),
+            Class::Refused(answer) if self.was_deleted_before(id, answer.status) => self.compare(cx, id, answer),
+            Class::Refused(answer) | Class::MayHaveApplied(answer) if self.may_be_repeated(id) => {
+                self.try_again(cx, id, &answer);
+            }
             Class::Refused(answer) | Class::MayHaveApplied(answer) => {
-                let was = self.live.get(&id).and_then(|w| w.outcome.as_ref()).map_or(0, |o| o.status);
-                let detail = format!("the decider's replica answered {was}, this one {}", answer.status);
-                self.diverged(cx, id, detail, answer.status, false);
+                let detail = self.other_answer(id, answer.status);
+                self.diverged(cx, id, detail, &answer);
             }
             Class::Unknown { .. } => {}
         }
@@ -171,7 +164,7 @@ impl Core {
         let was_success = matches!(outcome.status, 0 | 200..=399);
         if self.settings.replicate_all && outcome.status != 0 && was_success != (answer.status < 400) {
             let detail = format!("the decider's replica answered {}, this one {}", outcome.status, answer.status);
-            return self.diverged(cx, id, detail, answer.status, false);
+            return self.diverged(cx, id, detail, &answer);
         }
         if let Some(decider) = &outcome.answer
             && (was_success || self.settings.replicate_all)
@@ -181,43 +174,37 @@ impl Core {
             if theirs.is_some() && theirs != ours {
                 let show = |l: Option<&[u8]>| l.map_or("none".into(), |l| String::from_utf8_lossy(l).into_owned());
                 let detail = format!("Location differs: {} at the decider, {} here", show(theirs), show(ours));
-                return self.diverged(cx, id, detail, answer.status, true);
+                return self.diverged(cx, id, detail, &answer);
             }
             if self.settings.compare_body
                 && !outcome.told_by_probe
                 && decider.omitted.is_none()
                 && decider.body != answer.body
             {
-                return self.diverged(cx, id, "the bodies of the answers differ".into(), answer.status, false);
+                return self.diverged(cx, id, "the bodies of the answers differ".into(), &answer);
             }
         }
-        self.divergences = 0;
+        self.compared(cx, id, None);
         cx.note(Note::ShadowApplied);
         self.decide_shadow(cx, id, Fate::Applied);
     }
 
-    fn diverged(&mut self, cx: &mut Cx, id: WriteId, detail: String, status: u16, grave: bool) {
+    pub(crate) fn other_answer(&self, id: WriteId, ours: u16) -> String {
+        let theirs = self.live.get(&id).and_then(|w| w.outcome.as_ref()).map_or(0, |o| o.status);
+        let advice =
+            if is_about_the_caller(ours) { ": the service does not know who asks, see replay.auth" } else { "" };
+        format!("the decider's replica answered {theirs}, this one {ours}{advice}")
+    }
+
+    /// What it did here differs from what its decider's replica did: it waits for a person, and following goes on.
+    pub(crate) fn diverged(&mut self, cx: &mut Cx, id: WriteId, detail: String, answer: &Arc<Answer>) {
         cx.note(Note::Divergence { id });
-        self.divergences += 1;
-        let stop = self.settings.on_divergence == OnDivergence::Stop && (grave || self.divergences >= DIVERGENCES_MAX);
-        if stop {
-            self.stop(cx, format!("{id}: {detail}"));
-        }
-        self.quarantine_shadow(cx, id, QuarantineReason::Divergence, detail, status);
+        self.compared(cx, id, Some(&detail));
+        self.quarantine_with(cx, id, QuarantineReason::Divergence, detail, Some(answer));
+        self.decide_shadow(cx, id, Fate::Quarantined(QuarantineReason::Divergence));
     }
 
-    /// Stops following until a person looks; a stopped replica does not decide either.
-    pub(crate) fn stop(&mut self, cx: &mut Cx, why: String) {
-        if self.stopped.is_none() {
-            cx.note(Note::Stopped { why: why.clone() });
-            cx.persist(Op::Stopped(Some(why.clone())));
-            self.stopped = Some(why);
-            self.status_due = true;
-            self.choose(cx);
-        }
-    }
-
-    fn back_off(&mut self, cx: &mut Cx, id: WriteId) {
+    pub(crate) fn back_off(&mut self, cx: &mut Cx, id: WriteId) {
         let now = cx.ms();
         let Some(write) = self.live.get_mut(&id) else { return };
         let wait_ms = (BACKOFF_FIRST_MS << write.attempts.min(10)).min(BACKOFF_MAX_MS);
@@ -233,6 +220,7 @@ impl Core {
         let Some(write) = self.live.get_mut(&id) else { return };
         write.stage = Stage::Decided(fate.clone());
         write.doubtful = false;
+        self.alone.ended(id);
         if write.settled_clock_ms == 0 {
             write.settled_clock_ms = cx.now.clock_ms;
         }
@@ -286,14 +274,30 @@ impl Core {
         detail: String,
         status: u16,
     ) {
+        let entry = Quarantined { status, ..Quarantined::new(id, reason, detail, cx.now.wall_ms) };
+        self.put_into_quarantine(cx, entry);
+    }
+
+    fn quarantine_with(
+        &mut self,
+        cx: &mut Cx,
+        id: WriteId,
+        reason: QuarantineReason,
+        detail: String,
+        answer: Option<&Arc<Answer>>,
+    ) {
+        let mut entry = Quarantined::new(id, reason, detail, cx.now.wall_ms);
+        entry.status = answer.map_or(0, |answer| answer.status);
+        entry.answer = answer.filter(|answer| answer.weight() <= ANSWER_SHOWN_MAX).cloned();
+        self.put_into_quarantine(cx, entry);
+    }
+
+    fn put_into_quarantine(&mut self, cx: &mut Cx, entry: Quarantined) {
+        let (id, reason) = (entry.id, entry.reason);
         cx.note(Note::Quarantined { id, reason });
-        let entry = Quarantined { id, reason, detail, since_ms: cx.now.wall_ms, status };
         cx.persist(Op::Quarantine(entry.clone()));
         self.quarantined.insert(id, entry);
         self.releasing.remove(&id);
-        if self.quarantined.len() >= self.settings.limits.quarantine {
-            self.stop(cx, format!("{} writes stand in quarantine", self.quarantined.len()));
-        }
     }
 
     pub(crate) fn release_quarantine(&mut self, cx: &mut Cx, id: WriteId) {
@@ -313,7 +317,7 @@ impl Core {
         let here = Here::Decided(Fate::Quarantined(reason));
         cx.persist(Op::Row(Box::new(Row { here, ..write.row() })));
         let detail = "sent again by order; the service did not take it".to_owned();
-        cx.persist(Op::Quarantine(Quarantined { id, reason, detail, since_ms: cx.now.wall_ms, status: 0 }));
+        cx.persist(Op::Quarantine(Quarantined::new(id, reason, detail, cx.now.wall_ms)));
         self.releasing.insert(id);
     }
 

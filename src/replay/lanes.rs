@@ -80,6 +80,17 @@ impl LaneMemory {
         })
     }
 
+    /// An applied write of the lane that stands after position `place` of the same log, or of another log and uncovered by
+    /// `after`: applied now, `id` would overwrite what it wrote.
+    pub fn later_or_concurrent(&self, lane: Lane, id: WriteId, place: Option<u64>, after: &After) -> Option<WriteId> {
+        let later = |last: &LastApplied| match (last.position, place) {
+            (Some(last), Some(place)) => last > place,
+            _ => last.id.n > id.n,
+        };
+        let own = self.lanes.get(&lane)?.get(&id.log).filter(|last| last.id != id && later(last));
+        own.map(|last| last.id).or_else(|| self.concurrent(lane, id, after))
+    }
+
     /// Whether any write of the lane was applied after position `position` of `log`, or from another log uncovered by `after`.
     pub fn passed(&self, lane: Lane, log: LogId, position: u64) -> bool {
         self.lanes
@@ -162,6 +173,23 @@ mod tests {
         );
         memory.positioned(Lane(1), id(1, 12), 8);
         assert_eq!(memory.concurrent(Lane(1), id(2, 1), &after), None);
+    }
+
+    #[test]
+    fn what_is_sent_again_would_overwrite_what_came_later_or_beside_it() {
+        let mut memory = LaneMemory::new(8);
+        let after = After::new();
+        memory.applied(Lane(1), id(1, 10), Some(4));
+        let over =
+            |memory: &LaneMemory, n, place, after: &After| memory.later_or_concurrent(Lane(1), id(1, n), place, after);
+        assert_eq!(over(&memory, 9, Some(3), &after), Some(id(1, 10)), "later");
+        assert_eq!(over(&memory, 10, Some(4), &after), None, "itself");
+        assert_eq!(over(&memory, 11, Some(5), &after), None, "earlier");
+        memory.applied(Lane(1), id(2, 1), Some(7));
+        assert_eq!(over(&memory, 11, Some(5), &after), Some(id(2, 1)), "from elsewhere");
+        let mut seen = After::new();
+        seen.raise(log(2), 7);
+        assert_eq!(over(&memory, 11, Some(5), &seen), None, "it comes after that one");
     }
 
     #[test]

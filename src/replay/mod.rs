@@ -5,6 +5,7 @@
 //! sent only when all that it must come after is decided here (G3), never while another of its lane is here, and never again on
 //! a guess (G2). What a site out of reach, or its own broken record, keeps from it, it asks of others (`ahead`, `mend`). After a
 //! crash a row `sending` is unknown and takes the same way as an attempt that broke.
+mod again;
 mod ahead;
 mod apply;
 mod blocked;
@@ -14,7 +15,9 @@ mod finish;
 mod lanes;
 mod mend;
 mod receive;
+mod stop;
 
+pub(crate) use again::Alone;
 pub use blocked::{Blocked, Dependency};
 pub use lanes::{LaneMemory, LaneState, LastApplied};
 pub(crate) use mend::Mending;

@@ -1,7 +1,7 @@
 //! Receiving pages, and taking up their items in order (§3.5).
 use std::sync::Arc;
 
-use crate::journal::{Fate, Here, NUMBER_MAX, Op, Origin, QuarantineReason, Row};
+use crate::journal::{Fate, Here, NUMBER_MAX, Op, Origin, QuarantineReason, Row, StopKind};
 use crate::mirror::{Series, decided_by};
 use crate::model::{Item, LogId, Outcome, SiteName, Verdict, WriteId};
 use crate::service::core::{Core, Cx, Work};
@@ -173,7 +173,7 @@ impl Core {
         series.reading = series.reading.filter(|window| *window != from);
         let is_awaited = from == series.loaded + 1 || series.loaded_alone.contains(&from);
         if items.is_empty() && is_awaited && from <= series.received {
-            return self.stop(cx, format!("the journal cannot read position {from} of series {log}"));
+            return self.stop(cx, StopKind::Doubt, format!("the journal cannot read position {from} of series {log}"));
         }
         for item in items {
             let Some(series) = self.series.get_mut(&log) else { return };

@@ -11,6 +11,8 @@ pub struct Standing {
     pub available: bool,
     /// Age of the oldest write it should have decided.
     pub lag_ms: u64,
+    /// It decides where no other site can.
+    pub last: bool,
     /// It is this site: what is sent here waits for all that its replica has not decided yet.
     pub waits_here: bool,
 }
@@ -34,27 +36,39 @@ impl Chooser {
 
     /// Looks at all sites again; returns whether the choice changed.
     pub fn update(&mut self, standing: impl Fn(&SiteName) -> Standing) -> bool {
+        let standing = &standing;
         // A site that is more than `lag` behind is not healthy as a decider, preferred or not. But lag only orders: where all are
         // behind, who decides now goes on, for each write waits for what it must come after wherever it is sent (G3).
         let can = |site: &SiteName| {
             let s = standing(site);
             let stays = self.current.as_ref().is_none_or(|current| current == site);
-            s.available && s.lag_ms <= if stays || !s.waits_here { self.lag_ms } else { self.lag_ms / RETURN_FACTOR }
+            s.available
+                && !s.last
+                && s.lag_ms <= if stays || !s.waits_here { self.lag_ms } else { self.lag_ms / RETURN_FACTOR }
         };
-        let available = |site: &&SiteName| standing(site).available;
+        let with = |last: bool| {
+            move |site: &&SiteName| {
+                let standing = standing(site);
+                standing.available && standing.last == last
+            }
+        };
         let choice = self.order.iter().find(|site| can(site));
-        let choice = choice.or_else(|| self.current.as_ref().filter(available));
-        let choice = choice.or_else(|| self.order.iter().find(available)).cloned();
+        let choice = choice.or_else(|| self.current.as_ref().filter(with(false)));
+        let choice = choice.or_else(|| self.order.iter().find(with(false)));
+        let choice = choice.or_else(|| self.current.as_ref().filter(with(true)));
+        let choice = choice.or_else(|| self.order.iter().find(with(true))).cloned();
         let changed = choice != self.current;
         self.current = choice;
         changed
     }
 
     /// The choice for one write that some sites could not take.
-    pub fn pick(&self, tried: &[SiteName], can: impl Fn(&SiteName) -> bool) -> Option<SiteName> {
+    pub fn pick(&self, tried: &[SiteName], standing: impl Fn(&SiteName) -> Standing) -> Option<SiteName> {
         let open = |site: &&SiteName| !tried.contains(site);
         let current = self.current.as_ref().filter(open);
-        current.or_else(|| self.order.iter().filter(open).find(|site| can(site))).cloned()
+        let others = self.order.iter().filter(open).map(|site| (standing(site), site));
+        let others = others.filter(|(standing, _)| standing.available);
+        current.or_else(|| others.min_by_key(|(standing, _)| standing.last).map(|(_, site)| site)).cloned()
     }
 }
 
@@ -70,7 +84,7 @@ mod tests {
             let a = SiteName::new("a");
             move |site: &SiteName| {
                 let (available, lag_ms) = if *site == a { (a_ok, a_lag) } else { (b_ok, 0) };
-                Standing { available, lag_ms, waits_here: *site == a }
+                Standing { available, lag_ms, last: false, waits_here: *site == a }
             }
         };
         assert!(chooser.update(at(true, 0, true)));
@@ -82,11 +96,28 @@ mod tests {
         assert!(chooser.update(at(true, 90, true)));
         assert!(!chooser.update(at(true, 900, true)), "it stays until it is more than lag behind");
         assert_eq!(chooser.current(), Some(&a));
-        assert_eq!(chooser.pick(std::slice::from_ref(&a), |_| true), Some(b.clone()));
-        assert_eq!(chooser.pick(&[a.clone(), b.clone()], |_| true), None);
+        assert_eq!(chooser.pick(std::slice::from_ref(&a), at(true, 0, true)), Some(b.clone()));
+        assert_eq!(chooser.pick(&[a.clone(), b.clone()], at(true, 0, true)), None);
         assert!(!chooser.update(at(true, 5_000, false)), "behind, but nobody else is there");
         assert_eq!(chooser.current(), Some(&a));
         assert!(chooser.update(at(false, 0, false)));
         assert_eq!(chooser.current(), None);
+    }
+
+    #[test]
+    fn a_site_that_is_chosen_last_decides_where_nobody_else_can() {
+        let (a, b) = (SiteName::new("a"), SiteName::new("b"));
+        let mut chooser = Chooser::new(vec![a.clone(), b.clone()], 1_000);
+        let at = |b_ok: bool, b_last: bool| {
+            move |site: &SiteName| match site.as_str() {
+                "a" => Standing { available: true, lag_ms: 50_000, last: true, waits_here: true },
+                _ => Standing { available: b_ok, lag_ms: 0, last: b_last, waits_here: false },
+            }
+        };
+        for (b_ok, b_last, chosen) in [(true, false, &b), (false, false, &a), (true, true, &a), (true, false, &b)] {
+            chooser.update(at(b_ok, b_last));
+            assert_eq!(chooser.current(), Some(chosen), "{b_ok} {b_last}");
+        }
+        assert_eq!(chooser.pick(std::slice::from_ref(&b), at(true, false)), Some(a));
     }
 }

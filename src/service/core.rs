@@ -12,10 +12,10 @@ use super::write::{Stage, Write};
 use super::{Bug, Effect, Event, Note, Now, Reply, ReqId, Settings};
 use crate::dedup::Ring;
 use crate::idempotency::KeyTable;
-use crate::journal::{Age, Fate, Op, Quarantined};
+use crate::journal::{Age, Fate, Op, Quarantined, Stop};
 use crate::mirror::Series;
 use crate::model::{After, Item, KeyHash, Lane, LogId, SiteName, WriteId};
-use crate::replay::{Blocked, LaneMemory, LaneState, Mending};
+use crate::replay::{Alone, Blocked, LaneMemory, LaneState, Mending};
 
 /// The time of an event and where its effects go.
 pub(crate) struct Cx<'a> {
@@ -143,7 +143,7 @@ pub struct Core {
     /// Out of quarantine by order and not done with: until then the journal holds the entry, and a crash brings it back (G1).
     pub(crate) releasing: BTreeSet<WriteId>,
     pub(crate) healthy: bool,
-    pub(crate) stopped: Option<String>,
+    pub(crate) stopped: Option<Stop>,
     /// Logs that this site made with an earlier store, before a person said what its replica holds of them.
     pub(crate) past: BTreeSet<LogId>,
     /// A peer knows another past of the own log: nothing more is accepted.
@@ -157,8 +157,9 @@ pub struct Core {
     /// The number of the state that others were told of last, and whether it is another one by now.
     pub(crate) state: u64,
     pub(crate) changed: bool,
-    /// Divergences in a row.
-    pub(crate) divergences: u32,
+    /// Whether the outcomes compared last differed, as far as `on_divergence` counts them.
+    pub(crate) differed: VecDeque<bool>,
+    pub(crate) alone: Alone,
     pub(crate) chooser: Chooser,
     /// Shadows that are at the service now.
     pub(crate) shadows_here: BTreeSet<WriteId>,

@@ -78,7 +78,7 @@ impl Core {
             return self.nowhere(cx, id);
         }
         let tried = write.tried.clone();
-        match self.chooser.pick(&tried, |site| self.can_decide(site, cx.ms())) {
+        match self.chooser.pick(&tried, |site| self.standing(site, cx.ms())) {
             Some(site) if site == self.settings.me => self.place_here(cx, id),
             Some(site) => self.wish(cx, id, site),
             None => self.nowhere(cx, id),
@@ -220,11 +220,11 @@ impl Core {
     /// What is known of a site as a decider.
     pub(crate) fn standing(&self, site: &SiteName, now_ms: u64) -> Standing {
         if *site == self.settings.me {
-            let available = self.healthy && self.stopped.is_none();
-            return Standing { available, lag_ms: self.lag_ms(now_ms), waits_here: true };
+            let (available, last) = (self.healthy && !self.is_in_doubt(), self.stopped.is_some());
+            return Standing { available, lag_ms: self.lag_ms(now_ms), last, waits_here: true };
         }
         let Some(peer) = self.peers.get(site) else {
-            return Standing { available: false, lag_ms: 0, waits_here: false };
+            return Standing { available: false, lag_ms: 0, last: false, waits_here: false };
         };
         // What it has not got from us counts as what it is behind.
         let ours = self
@@ -236,17 +236,13 @@ impl Core {
             // Its outcomes would wait here for all that they come after: it is no better placed than this site.
             lag_ms = lag_ms.max(self.settings.lag_ms + 1);
         }
-        Standing { available: peer.linked && peer.healthy, lag_ms, waits_here: false }
+        Standing { available: peer.linked && peer.healthy, lag_ms, last: peer.last, waits_here: false }
     }
 
     fn misses_more_than_a_page_of(&self, peer: &super::peer::Peer) -> bool {
         let page = self.settings.limits.page_items as u64;
         let received = |log| self.series.get(log).map_or(0, |series| series.received);
         peer.cursors.iter().any(|(log, cursor)| cursor.received > received(log) + page)
-    }
-
-    fn can_decide(&self, site: &SiteName, now_ms: u64) -> bool {
-        self.standing(site, now_ms).available
     }
 
     /// Age of the oldest write that this replica has received and not decided.

@@ -77,6 +77,8 @@ pub enum Operation {
     Applied,
     /// "It was not applied, send it now."
     Resend,
+    /// The same, over whatever of its lane was applied since.
+    ResendOverLater,
     /// "It was not applied and shall not be."
     Discard,
     /// Follow again after a stop.

@@ -32,8 +32,10 @@ pub struct Status {
     pub state: u64,
     /// The highest `state` that the sender has heard of each store of the receiver.
     pub heard: Vec<(LogId, u64)>,
-    /// The sender's replica can decide: healthy and not stopped.
+    /// The sender's replica can decide: healthy, and no doubt about its state.
     pub healthy: bool,
+    /// It follows no more because of divergences: it decides where nobody else can.
+    pub last: bool,
     /// Age of the oldest write that the sender's replica has received and not decided, milliseconds.
     pub lag_ms: u64,
     pub cursors: Vec<Cursor>,

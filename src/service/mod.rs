@@ -4,6 +4,7 @@
 //! `task.rs` and the simulator are two executors of the same effects. The only rule of execution: an effect becomes visible
 //! only after everything persisted before it is durable ([`Outbox`]).
 mod accept;
+mod aside;
 mod chooser;
 pub(crate) mod core;
 mod decide;

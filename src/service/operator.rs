@@ -2,9 +2,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::aside::Aside;
 use super::core::{Core, Cx, Work};
 use super::outcome::Class;
-use super::write::{Role, Stage, Write};
+use super::write::{Order, Role, Stage, Write};
 use super::{Bug, Find, Found, Looking, Operation, Reply, ReqId};
 use crate::journal::{Fate, Here, Op, Origin, QuarantineReason, Quarantined};
 use crate::mirror::{decided_by, decision_of};
@@ -27,7 +28,7 @@ impl Core {
                 return cx.reply(req, Reply::Rejected { why: "this order needs a write id".into() });
             }
             self.stopped = None;
-            self.divergences = 0;
+            self.differed.clear();
             self.take_up_past(cx);
             cx.persist(Op::Stopped(None));
             self.work.push_back(Work::Shadows);
@@ -40,9 +41,13 @@ impl Core {
                 .reply(req, Reply::Rejected { why: format!("{id} is being decided, or sent by order: look again") });
         }
         if !self.quarantined.contains_key(&id) {
-            return cx.reply(req, Reply::Rejected { why: format!("{id} is not in quarantine at this site") });
+            match self.set_aside(cx, id, operation) {
+                Ok(Aside::Quarantined) => {}
+                Ok(Aside::Done) => return cx.reply(req, Reply::Done),
+                Err(why) => return cx.reply(req, Reply::Rejected { why }),
+            }
         }
-        if operation == Operation::Resend
+        if matches!(operation, Operation::Resend | Operation::ResendOverLater)
             && let Some(other) = self.other_entry(id)
         {
             let why = format!("{id} and {other} are one write: say of {other} first that it is applied, or discard it");
@@ -99,7 +104,9 @@ impl Core {
                 self.rewrite_fate(cx, id, Some(found), Fate::Void);
                 self.reopen(cx, id);
             }
-            Operation::Resend => return self.order_resend(cx, req, found, verdict),
+            Operation::Resend | Operation::ResendOverLater => {
+                return self.order_resend(cx, req, found, verdict, operation);
+            }
             Operation::Resume => {
                 return cx.reply_to_order(req, Reply::Rejected { why: "resume takes no write id".into() });
             }
@@ -113,23 +120,46 @@ impl Core {
     }
 
     /// What is decided not to be applied anywhere is not sent here, whatever an entry says (G5).
-    fn order_resend(&mut self, cx: &mut Cx, req: Option<ReqId>, found: Found, verdict: Option<Verdict>) {
+    fn order_resend(
+        &mut self,
+        cx: &mut Cx,
+        req: Option<ReqId>,
+        found: Found,
+        verdict: Option<Verdict>,
+        operation: Operation,
+    ) {
         let id = found.row.id;
         let why = match verdict {
             _ if found.request.is_none() => format!("the request of {id} is not kept at this site"),
             _ if found.row.origin == Origin::Cancelled => {
                 format!("{id} was decided void: its origin was told that it is not sent here; say discard")
             }
+            None | Some(Verdict::Applied | Verdict::Undecided | Verdict::MayHaveApplied)
+                if operation == Operation::Resend
+                    && let Some(other) = self.overwrites_if_sent(&found) =>
+            {
+                format!(
+                    "{other} of its lane is applied here, and {id} would overwrite it: say resend --over-later if it should"
+                )
+            }
             None | Some(Verdict::Applied) => {
-                self.resend(cx, found);
+                self.resend(cx, found, operation);
                 return cx.reply_to_order(req, Reply::Done);
             }
             Some(Verdict::Undecided | Verdict::MayHaveApplied) => {
-                return self.ask_for_decision(cx, req, found, Operation::Resend, false);
+                return self.ask_for_decision(cx, req, found, operation, false);
             }
             Some(verdict) => format!("its origin has settled {id} as {verdict:?}, for all sites; say discard"),
         };
         cx.reply_to_order(req, Reply::Rejected { why });
+    }
+
+    /// What of its lane was applied here after it, or beside it (§3.6).
+    fn overwrites_if_sent(&self, found: &Found) -> Option<WriteId> {
+        let write = Write::recover(found.clone(), 0);
+        let applied_over =
+            self.applied_over(write.facts.lane, write.id, write.position, write.decides, write.outcome.as_ref());
+        applied_over.filter(|_| write.overwrites() && !self.bug(Bug::ResendOverLater))
     }
 
     fn ask_for_decision(&mut self, cx: &mut Cx, req: Option<ReqId>, found: Found, operation: Operation, again: bool) {
@@ -185,7 +215,7 @@ impl Core {
                 format!("its origin has not decided yet what became of {id}: order it there first")
             }
             _ => {
-                self.resend(cx, found);
+                self.resend(cx, found, operation);
                 return cx.reply_to_order(req, Reply::Done);
             }
         };
@@ -318,7 +348,7 @@ impl Core {
     }
 
     /// `found` has a request, and its order is not to be asked about any more.
-    fn resend(&mut self, cx: &Cx, found: Found) {
+    fn resend(&mut self, cx: &Cx, found: Found, operation: Operation) {
         let id = found.row.id;
         self.hold_quarantine(id);
         self.make_live(found, cx.ms());
@@ -332,6 +362,8 @@ impl Core {
         write.doubtful = false;
         write.pass_at_ms = None;
         write.attempts = write.attempts.max(1);
+        write.by_order = Some(if operation == Operation::ResendOverLater { Order::OverLater } else { Order::Resend });
+        (write.refusals, write.is_concurrent) = (0, false);
         write.stage = Stage::Waiting;
         self.work.push_back(Work::Look(id));
     }
@@ -420,7 +452,7 @@ impl Core {
             }
             let (copy, reason) = (found.row.id, QuarantineReason::UnknownOutcome);
             let detail = format!("a copy of {id}, which was not applied: to be sent");
-            let entry = Quarantined { id: copy, reason, detail, since_ms: cx.now.wall_ms, status: 0 };
+            let entry = Quarantined::new(copy, reason, detail, cx.now.wall_ms);
             cx.persist(Op::Quarantine(entry.clone()));
             self.quarantined.insert(copy, entry);
             self.look_for_order(cx, None, copy, Operation::Resend);

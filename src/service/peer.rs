@@ -34,6 +34,8 @@ impl PeerCursor {
 pub struct Peer {
     pub linked: bool,
     pub healthy: bool,
+    /// It stopped following because of divergences, as it said.
+    pub last: bool,
     pub lag_ms: u64,
     /// Its own log, as it said.
     pub log: Option<LogId>,

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::chooser::Chooser;
 use super::core::{Core, Cx, Timer, Work};
 use super::write::{Role, Stage, Write};
-use super::{CursorView, Effect, Find, Looking, Now, PeerView, SeriesView, Settings, View, WaitView};
+use super::{CursorView, Effect, Find, Looking, Now, PeerView, SeriesView, Settings, View};
 use crate::dedup::Ring;
 use crate::idempotency::KeyTable;
 use crate::journal::{Fate, Here, Origin, Recovered};
 use crate::mirror::{Series, decision_of};
 use crate::model::{LogId, WriteId};
-use crate::replay::{Blocked, LaneMemory, Mending};
+use crate::replay::{Alone, Blocked, LaneMemory, Mending};
 
 /// More than these say nothing more to a person.
 const SHOWN_WAITS: usize = 64;
@@ -65,7 +65,8 @@ impl Core {
             place: recovered.place,
             hold: None,
             statuses_said: 0,
-            divergences: 0,
+            differed: VecDeque::new(),
+            alone: Alone::default(),
             chooser: Chooser::new(settings.order.clone(), settings.lag_ms),
             shadows_here: BTreeSet::new(),
             written_ms: None,
@@ -215,14 +216,6 @@ impl Core {
         }
     }
 
-    /// Copies first: each holds up its whole series.
-    fn waits(&self) -> impl Iterator<Item = WaitView> + '_ {
-        let copies =
-            self.copies_waiting.iter().flat_map(|(first, copies)| copies.iter().map(move |copy| (copy.id, first)));
-        let copies = copies.map(|(write, first)| WaitView { write, on: first.to_string() });
-        copies.chain(self.blocked.iter().map(|(write, on)| WaitView { write, on: on.to_string() }))
-    }
-
     pub fn view(&self, now: Now) -> View {
         let count = |f: fn(&Write) -> bool| self.live.values().filter(|w| f(w)).count();
         let peers = self.settings.replicas.iter().filter(|s| **s != self.settings.me).map(|site| {
@@ -243,7 +236,8 @@ impl Core {
         View {
             decider: self.chooser.current().cloned(),
             healthy: self.healthy,
-            stopped: self.stopped.clone(),
+            stopped: self.stopped.as_ref().map(|stop| stop.why.clone()),
+            stop: self.stopped.as_ref().map(|stop| stop.kind),
             lag_ms: self.lag_ms(now.mono_ms),
             open_writes: self.live.len(),
             stages: self.live.values().fold(BTreeMap::new(), |mut stages, write| {

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 
 use super::core::{Core, Cx};
 use super::{Bug, Event, Found, Message, Note, Operation, Reply, ReqId, Status};
-use crate::journal::{Age, Op};
+use crate::journal::{Age, Op, Stop, StopKind};
 use crate::model::{LogId, Problem, SiteName};
 
 /// Numbers of states that are reserved at once. A copy that is younger than so many is not told from its original.
@@ -26,7 +26,7 @@ pub(crate) enum Hold {
     Copied {
         silent: BTreeSet<SiteName>,
         open: Vec<Found>,
-        stopped: Option<String>,
+        stopped: Option<Stop>,
     },
     Stale,
 }
@@ -45,7 +45,7 @@ impl Core {
             let why = "data_dir is a copy, perhaps an old one: nothing is taken or applied before all other sites have \
                        spoken. If it is known to be the latest, resume";
             cx.note(Note::Stopped { why: why.to_owned() });
-            let stopped = self.stopped.replace(why.to_owned());
+            let stopped = self.stopped.replace(Stop { kind: StopKind::Doubt, why: why.to_owned() });
             self.hold = Some(Hold::Copied { silent, open, stopped });
             return Vec::new();
         }
@@ -74,7 +74,7 @@ impl Core {
             }
             Event::Operator { req, id: None, operation: Operation::Resume } => self.resume_held(cx, req),
             Event::Operator { req, .. } => {
-                let why = self.stopped.clone().unwrap_or_default();
+                let why = self.stopped.as_ref().map(|stop| stop.why.clone()).unwrap_or_default();
                 cx.reply(req, Reply::Rejected { why });
             }
             Event::Fingerprint(fingerprint) => self.hinted(fingerprint),
@@ -208,7 +208,7 @@ impl Core {
             "{peer} knows a later past of this site than its own store: data_dir was put back to an older copy, or is in use \
              twice. It takes and applies nothing; begin anew with an empty data_dir"
         );
-        self.stop(cx, why);
+        self.stop(cx, StopKind::Doubt, why);
     }
 
     fn persist_age(&self, cx: &mut Cx) {

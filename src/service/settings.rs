@@ -15,10 +15,10 @@ pub enum OnConcurrent {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnDivergence {
-    /// Ten in a row, or one with another `Location`, stop following until a person looks.
-    Stop,
     /// Each is quarantined, following goes on.
     Quarantine,
+    /// It stops until a person looks when so many of the last `of` outcomes that were compared differ.
+    Stop { differ: u32, of: u32 },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +56,8 @@ pub struct Settings {
     pub compare_body: bool,
     pub on_concurrent: OnConcurrent,
     pub on_divergence: OnDivergence,
+    /// Of each minute so much may go into trying shadows again in vain, alone (`replay.alone`).
+    pub alone_ms: u64,
     pub on_unreachable: OnUnreachable,
     /// Receipts by peers for which an answer waits while one is connected.
     pub ack_peers: u8,
@@ -118,6 +120,10 @@ pub enum Bug {
     LateWordAtOnce,
     /// What comes after a write that was applied ahead of its position does not name it.
     AheadNotNamed,
+    /// A write that its follower refuses stops following there: two sites that do so to each other decide nothing any more.
+    DivergenceStops,
+    /// What is sent again after later writes of its lane is applied over them.
+    ResendOverLater,
 }
 
 impl Settings {
@@ -155,8 +161,6 @@ pub struct Limits {
     pub shadows: usize,
     /// The same while clients write here (`replay.share`).
     pub shadows_beside_writes: usize,
-    /// Quarantined writes; beyond it following stops.
-    pub quarantine: usize,
     /// Lanes whose last writes are remembered to find concurrent ones.
     pub lanes: usize,
     /// Keys whose hashes are kept in memory.
@@ -175,7 +179,6 @@ impl Default for Limits {
             window_items: 1_024,
             shadows: 16,
             shadows_beside_writes: 4,
-            quarantine: 10_000,
             lanes: 65_536,
             keys: 4_000_000,
         }

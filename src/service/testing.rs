@@ -30,7 +30,8 @@ pub fn settings(me: &str, replicas: &[&str]) -> Settings {
         replicate_all: false,
         compare_body: false,
         on_concurrent: OnConcurrent::Apply,
-        on_divergence: OnDivergence::Stop,
+        on_divergence: OnDivergence::Quarantine,
+        alone_ms: 6_000,
         on_unreachable: OnUnreachable::Accept,
         ack_peers: 0,
         key_ttl_ms: 86_400_000,
@@ -277,7 +278,8 @@ impl Bench {
         // Sites and logs are counted alike: `a` has the first.
         let log = log(from.as_bytes()[0] - b'a' + 1);
         let count = self.statuses;
-        let status = Status { count, log, state: 1, heard: Vec::new(), healthy, lag_ms: 0, cursors, missing };
+        let status =
+            Status { count, log, state: 1, heard: Vec::new(), healthy, last: false, lag_ms: 0, cursors, missing };
         self.hear(from, Message::Status(status))
     }
 

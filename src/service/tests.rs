@@ -7,10 +7,12 @@ use crate::model::{After, Chain, Group, LogId, Outcome, SiteName, Verdict, Write
 mod ahead;
 mod copies;
 mod cut;
+mod differences;
 mod following;
 mod limits;
 mod mending;
 mod orders;
+mod orders_aside;
 mod orders_elsewhere;
 mod probes;
 mod reads;
@@ -58,6 +60,7 @@ fn status(of: LogId, count: u64) -> Event {
         state: 1,
         heard: Vec::new(),
         healthy: true,
+        last: false,
         lag_ms: 0,
         cursors: vec![cursor],
         missing: Vec::new(),
@@ -141,8 +144,17 @@ fn speaks(from: &str, heard: u64) -> Event {
 }
 
 fn hears(from: &str, log: LogId, heard: Vec<(LogId, u64)>) -> Event {
-    let status =
-        Status { count: 1, log, state: 1, heard, healthy: true, lag_ms: 0, cursors: Vec::new(), missing: Vec::new() };
+    let status = Status {
+        count: 1,
+        log,
+        state: 1,
+        heard,
+        healthy: true,
+        last: false,
+        lag_ms: 0,
+        cursors: Vec::new(),
+        missing: Vec::new(),
+    };
     Event::Message { from: SiteName::new(from), message: Message::Status(status) }
 }
 

@@ -1,7 +1,7 @@
 //! A picture of a group for people: `holdfast status`, the admin API, metrics.
 use std::collections::BTreeMap;
 
-use crate::journal::Quarantined;
+use crate::journal::{Origin, Quarantined, StopKind};
 use crate::mirror::Series;
 use crate::model::{LogId, SiteName, WriteId};
 use crate::service::core::Core;
@@ -14,6 +14,7 @@ pub struct View {
     pub healthy: bool,
     /// Why following stopped, if it did.
     pub stopped: Option<String>,
+    pub stop: Option<StopKind>,
     pub lag_ms: u64,
     /// Own and foreign writes that are not settled and decided here.
     pub open_writes: usize,
@@ -89,18 +90,53 @@ impl Core {
         Some(NextView { write: write.id, stage: write.stage_name(), on: self.waits_on(write) })
     }
 
-    fn waits_on(&self, write: &Write) -> Option<String> {
-        if write.stage != Stage::Waiting {
-            return None;
+    pub(super) fn waits_on(&self, write: &Write) -> Option<String> {
+        match self.missing_for(write).filter(|_| write.stage == Stage::Waiting) {
+            Some(dependency) => Some(dependency.to_string()),
+            None => self.waits_for(write),
         }
-        if let Some(dependency) = self.missing_for(write) {
-            return Some(dependency.to_string());
+    }
+
+    /// What a write that misses nothing waits for.
+    fn waits_for(&self, write: &Write) -> Option<String> {
+        let lane = self.lanes.get(&write.facts.lane);
+        let taken = |by: Option<WriteId>| by.filter(|id| *id != write.id).map(|id| format!("its lane, which {id} has"));
+        match &write.stage {
+            Stage::Decided(_) | Stage::Checking | Stage::Sending | Stage::Judging => None,
+            Stage::Backoff { .. } if write.refusals > 0 => {
+                let (status, tries) = (write.refused_with, write.refusals);
+                Some(format!("its service, which answered {status}: tried {tries} times, and soon again"))
+            }
+            Stage::Backoff { .. } => Some("its service, which did not take it: soon again".to_owned()),
+            Stage::Unknown(_) => Some("word of what became of it at its service".to_owned()),
+            Stage::Waiting => match taken(lane.and_then(|lane| lane.here)) {
+                Some(lane) => Some(lane),
+                None if !self.shadows_waiting.contains(&write.id) => None,
+                None if self.stopped.is_some() => Some("following, which has stopped".to_owned()),
+                None if !self.healthy => Some("its service, which is not healthy".to_owned()),
+                None => Some("a place at the service".to_owned()),
+            },
+            Stage::Idle => match (&write.pending, &write.origin) {
+                (Some((site, _)), _) => Some(format!("the writes that its outcome at {site} comes after")),
+                (None, Origin::Wished { site, revoked: false, .. }) => {
+                    Some(format!("{site}, which was asked to decide it"))
+                }
+                (None, Origin::Wished { site, .. }) => Some(format!("word of {site}, which was asked to decide it")),
+                (None, Origin::Queued) => Some("a replica that can be asked, and its turn in the queue".to_owned()),
+                (None, _) => taken(lane.and_then(|lane| lane.holder)),
+            },
         }
-        match self.lanes.get(&write.facts.lane).and_then(|lane| lane.here).filter(|id| *id != write.id) {
-            Some(other) => Some(format!("its lane, which {other} has")),
-            None if self.shadows_waiting.contains(&write.id) => Some("a place at the service".to_owned()),
-            None => None,
-        }
+    }
+
+    /// Copies first: each holds up its whole series. Then what misses something, then what waits for a service or a site.
+    pub(super) fn waits(&self) -> impl Iterator<Item = WaitView> + '_ {
+        let copies =
+            self.copies_waiting.iter().flat_map(|(first, copies)| copies.iter().map(move |copy| (copy.id, first)));
+        let copies = copies.map(|(write, first)| WaitView { write, on: first.to_string() });
+        let blocked = self.blocked.iter().map(|(write, on)| WaitView { write, on: on.to_string() });
+        let others = self.live.values().filter(|write| !self.blocked.is_waiting(write.id));
+        let others = others.filter_map(|write| Some(WaitView { write: write.id, on: self.waits_for(write)? }));
+        copies.chain(blocked).chain(others)
     }
 }
 

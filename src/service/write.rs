@@ -19,6 +19,14 @@ pub enum Role {
     Ordered,
 }
 
+/// What a person wants of a write that is sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    Resend,
+    /// Whatever of its lane was applied since.
+    OverLater,
+}
+
 /// An unknown outcome, and what is still tried (§6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Doubt {
@@ -70,6 +78,15 @@ pub struct Write {
     /// Fixed when it was sent here.
     pub after: Option<After>,
     pub attempts: u32,
+    /// Answers, in this life, after which it was, or is, tried again.
+    pub refusals: u32,
+    pub refused_with: u16,
+    /// One of them may have been given after it was applied: 500.
+    pub may_have_applied: bool,
+    /// It was counted as concurrent.
+    pub is_concurrent: bool,
+    /// A person ordered it to be sent.
+    pub by_order: Option<Order>,
     /// An attempt may have been applied and nothing has disproved it.
     pub doubtful: bool,
     /// Somebody has to find it a decider.
@@ -131,6 +148,11 @@ impl Write {
             must: After::new(),
             after: None,
             attempts: 0,
+            refusals: 0,
+            refused_with: 0,
+            may_have_applied: false,
+            is_concurrent: false,
+            by_order: None,
             doubtful: false,
             needs_place: false,
             judged: None,
@@ -255,6 +277,11 @@ impl Write {
     /// Its lane has passed it: it is settled as undecided, or was handed to a person.
     pub fn has_passed(&self) -> bool {
         matches!(self.stage, Stage::Decided(Fate::Quarantined(_)))
+    }
+
+    /// What its lane holds it may overwrite; a POST adds to it.
+    pub fn overwrites(&self) -> bool {
+        self.request.as_ref().is_some_and(|request| matches!(request.method.as_str(), "PUT" | "PATCH" | "DELETE"))
     }
 
     /// Where it stands, in a word for people.

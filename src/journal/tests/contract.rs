@@ -145,7 +145,7 @@ fn forgetting_takes_old_rows_tells_which_keys_vanished_and_keeps_what_is_needed(
             ..settled(id(log(1), 5), 5, Chain::default(), 5)
         };
         let reason = QuarantineReason::Divergence;
-        let quarantined = Quarantined { id: id(log(1), 3), reason, detail: "?".into(), since_ms: 1, status: 500 };
+        let quarantined = Quarantined { status: 500, ..Quarantined::new(id(log(1), 3), reason, "?".into(), 1) };
         ops.extend([put(copy), put(unsettled), Op::Quarantine(quarantined.clone())]);
         store.apply(&g, ops);
         assert_eq!(store.recover(&g, 9).quarantined, [quarantined]);
@@ -179,7 +179,7 @@ fn what_was_decided_about_a_write_in_quarantine_is_not_forgotten() {
         let decision = crate::mirror::decision_of(id(log(1), 1));
         let rows = [settled(id(log(1), 1), 1, Chain::default(), 1), settled(decision, 2, Chain::default(), 2)];
         let reason = QuarantineReason::UnknownOutcome;
-        let entry = Quarantined { id: id(log(1), 1), reason, detail: "?".into(), since_ms: 1, status: 0 };
+        let entry = Quarantined::new(id(log(1), 1), reason, "?".into(), 1);
         let ops = [Op::Series(meta(log(1), 2, Chain::default(), 2)), Op::Quarantine(entry)];
         store.apply(&g, ops.into_iter().chain(rows.map(put)).collect());
         let forget = || vec![Op::Forget { log: log(1), up_to: 2, older_than_ms: 9 }];
@@ -242,8 +242,9 @@ fn lanes_come_latest_settled_first_and_bounded() {
 fn a_stop_is_kept_until_it_is_lifted() {
     on_both(|store| {
         let g = group("s");
-        store.apply(&g, vec![Op::Stopped(Some("ten divergences in a row".into()))]);
-        assert_eq!(store.recover(&g, 1).stopped.as_deref(), Some("ten divergences in a row"));
+        let stop = Stop { kind: StopKind::Divergences, why: "half of fifty differ".into() };
+        store.apply(&g, vec![Op::Stopped(Some(stop.clone()))]);
+        assert_eq!(store.recover(&g, 1).stopped, Some(stop));
         store.apply(&g, vec![Op::Stopped(None)]);
         assert_eq!(store.recover(&g, 1).stopped, None);
     });

@@ -7,12 +7,12 @@ fn damaged(change: &str) -> (tempfile::TempDir, Journal) {
     let mut journal = Journal::open(&options(&dir)).unwrap();
     let mut ops = series(log(1), 3);
     let reason = QuarantineReason::Divergence;
-    let quarantined = Quarantined { id: id(log(1), 2), reason, detail: "?".into(), since_ms: 1, status: 500 };
+    let quarantined = Quarantined { status: 500, ..Quarantined::new(id(log(1), 2), reason, "?".into(), 1) };
     ops.extend([
         Op::Request(id(log(1), 9), request("open")),
         Op::Row(Box::new(sending(id(log(1), 9)))),
         Op::Quarantine(quarantined),
-        Op::Stopped(Some("why".into())),
+        Op::Stopped(Some(Stop { kind: StopKind::Divergences, why: "why".into() })),
         Op::Age(Age { place: 5, said_below: 17, heard: Vec::new() }),
     ]);
     Store::apply(&mut journal, &group("s"), ops);
@@ -142,7 +142,8 @@ fn what_is_quarantined_or_stopped_stays_so_when_its_record_breaks() {
     let (_dir, journal) = damaged(&(bend("quarantine", "") + ";" + &bend("stopped", "")));
     let recovered = Store::recover(&journal, &group("s"), 9);
     assert_eq!(recovered.quarantined[0].reason, QuarantineReason::Damaged);
-    assert!(recovered.stopped.unwrap().contains("damaged"));
+    let stop = recovered.stopped.unwrap();
+    assert!(stop.why.contains("damaged") && stop.kind == StopKind::Doubt);
     assert_eq!(broken(&journal), [RecordName::Quarantined(id(log(1), 2)), RecordName::Stopped(group("s"))]);
 }
 

@@ -103,14 +103,14 @@ fn op(action: &Action, group: usize, positions: &mut Positions) -> Op {
         }
         Action::Quarantine { write } => {
             let (id, reason) = (write_of(write, group), QuarantineReason::Divergence);
-            Op::Quarantine(Quarantined { id, reason, detail: write.to_string(), since_ms: 1, status: 409 })
+            Op::Quarantine(Quarantined { status: 409, ..Quarantined::new(id, reason, write.to_string(), 1) })
         }
         Action::Release { write } => Op::Release(write_of(write, group)),
         Action::Forget { log: which, up_to, older_than } => {
             Op::Forget { log: log(1 + which), up_to: up_to.into(), older_than_ms: older_than.into() }
         }
         Action::ForgetCancelled { older_than } => Op::ForgetCancelled { older_than_ms: older_than.into() },
-        Action::Stop { on } => Op::Stopped(on.then(|| "why".into())),
+        Action::Stop { on } => Op::Stopped(on.then(|| Stop { kind: StopKind::Doubt, why: "why".into() })),
         Action::Age { said_below } => Op::Age(Age { place: 5, said_below: said_below.into(), heard: Vec::new() }),
     }
 }

@@ -27,6 +27,7 @@ fn status(lag_ms: u64, wants: &[(u8, u64, bool)]) -> Message {
         state: 1,
         heard: Vec::new(),
         healthy: true,
+        last: false,
         lag_ms,
         cursors: wants.iter().map(cursor).collect(),
         missing: Vec::new(),

@@ -67,22 +67,6 @@ fn no_more_copies_wait_for_a_key_than_the_limit_says() {
     }
 }
 
-#[test]
-fn what_stands_in_quarantine_stops_the_replica_at_the_limit() {
-    let mut bench = with(|s| {
-        s.limits.quarantine = 2;
-        s.on_divergence = OnDivergence::Quarantine;
-    });
-    let following = bench.hear("b", Message::Page(page(log(2), "b", 1, 4)));
-    assert_eq!(attempts(&following).len(), 4);
-    let shadow = |n| WriteId { log: log(2), n };
-    bench.attempted(shadow(1), 1, answered(404));
-    assert_eq!(bench.core.view(bench.now).stopped, None);
-    bench.attempted(shadow(2), 1, answered(404));
-    let stopped = bench.core.view(bench.now).stopped.expect("there are two");
-    assert!(stopped.contains("2 writes stand in quarantine"), "{stopped}");
-}
-
 /// Own writes here lately: `replay.share`.
 #[test]
 fn shadows_leave_clients_their_part_of_the_replica() {

@@ -35,30 +35,6 @@ fn a_shadow_that_the_service_did_not_get_is_sent_again_less_and_less_often() {
 }
 
 #[test]
-fn shadows_refused_because_of_who_asks_stop_the_replica_at_the_fifth_try() {
-    let mut bench = with(|_| ());
-    let id = WriteId { log: log(2), n: 1 };
-    bench.hear("b", Message::Page(page(log(2), "b", 1, 1)));
-    for attempt in 1..=5 {
-        assert_eq!(bench.core.view(bench.now).stopped, None, "{attempt}");
-        bench.attempted(id, attempt, answered(401));
-        bench.wait(5_000);
-    }
-    assert!(bench.core.view(bench.now).stopped.is_some_and(|why| why.contains("replay.auth")));
-}
-
-#[test]
-fn ten_divergences_in_a_row_stop_the_replica() {
-    let mut bench = with(|_| ());
-    bench.hear("b", Message::Page(page(log(2), "b", 1, 16)));
-    for n in 1..=15 {
-        assert_eq!(bench.core.view(bench.now).stopped, None, "{n}");
-        bench.attempted(WriteId { log: log(2), n }, 1, answered(if n == 5 { 201 } else { 404 }));
-    }
-    assert!(bench.core.view(bench.now).stopped.is_some_and(|why| why.contains("404")));
-}
-
-#[test]
 fn an_unknown_write_holds_its_lane_for_the_fence_and_the_hold() {
     let mut bench = with(|_| ());
     bench.submit(new_write("POST", 1, 0));

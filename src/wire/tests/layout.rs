@@ -49,7 +49,7 @@ enum Known {
 }
 #[derive(Encode, Decode)]
 enum Message {
-    Status(u64, Log, u64, Vec<(Log, u64)>, bool, u64, Vec<Cursor>, Vec<Id>),
+    Status(u64, Log, u64, Vec<(Log, u64)>, bool, bool, u64, Vec<Cursor>, Vec<Id>),
     Page(Page),
     Wish(Box<Wish>),
     Revoke(Id, u32),

@@ -109,6 +109,7 @@ pub fn status() -> Message {
         state: 6,
         heard: vec![(log(), 5)],
         healthy: true,
+        last: false,
         lag_ms: 12,
         cursors: vec![cursor],
         missing: vec![id(8)],
