@@ -2,14 +2,14 @@
 use std::sync::Arc;
 
 use holdfast::model::{Answer, Problem, WriteId};
-use holdfast::service::{Attempt, AttemptResult, Effect, Event, Note, ProbeResult, Reply, ReqId};
+use holdfast::service::{Attempt, AttemptResult, Effect, Event, Note, OnDivergence, ProbeResult, Reply, ReqId};
 
 use super::clients::Heard;
-use super::history::{Name, Report, Said};
+use super::history::{Method, Name, Report, Said};
 use super::machine::Machine;
 use super::rng::mix;
 use super::site::{Job, Waiting};
-use super::upstream::{Mood, refuses};
+use super::upstream::{Difference, Mood, difference, refuses};
 use super::world::{Ev, World, name_of};
 
 impl<M: Machine> World<M> {
@@ -93,7 +93,25 @@ impl<M: Machine> World<M> {
             let status = if let Mood::Fails { status, .. } = mood { status } else { 429 };
             return self.respond(job, super::upstream::answer(status, Vec::new(), "not now"));
         }
-        let served = self.sites[site].upstream.serve(site, name, method, rule, keys);
+        let is_shadow = self.history.attempts[history].shadow;
+        let difference = difference(self.plan.seed, site, name, self.plan.differs).filter(|_| is_shadow && !rule);
+        if let Some(kind) = difference {
+            let met = self.history.differed.entry((site, name)).or_default();
+            *met += 1;
+            let refusal = match kind {
+                Difference::Lasting(status) => Some(status),
+                Difference::Passing { status, tries } if *met <= tries => Some(status),
+                Difference::Passing { .. } | Difference::Value => None,
+            };
+            self.stats.hit("service: differs at a follower");
+            if let Some(status) = refusal {
+                // What a DELETE does not find is deleted.
+                let status = if method == Method::Delete && status == 404 { 403 } else { status };
+                return self.respond(job, super::upstream::answer(status, Vec::new(), "not here"));
+            }
+        }
+        let own = if difference == Some(Difference::Value) { format!("-{site}") } else { String::new() };
+        let served = self.sites[site].upstream.serve(site, name, method, rule, keys, &own);
         if served.applied {
             self.history.apply(site, name, history);
             self.trace.mix(0xA1 ^ u64::from(name) ^ (site as u64) << 40);
@@ -266,6 +284,12 @@ impl<M: Machine> World<M> {
             Note::Fork { .. } if self.history.gone.is_some() => {}
             Note::Fork { peer, log } => {
                 self.history.broken.push((0, format!("site {site} sees a fork of {log} at {peer}")));
+            }
+            Note::Stopped { why } if why.contains("this one") || why.contains("differ") => {
+                if self.plan.settings[site].on_divergence == OnDivergence::Quarantine {
+                    let what = format!("site {site} stopped for differences, which nobody asked it to: {why}");
+                    self.history.broken.push((0, what));
+                }
             }
             Note::Invalid { peer, why } => {
                 self.history.broken.push((0, format!("site {site} cannot read what {peer} says: {why}")));

@@ -165,6 +165,8 @@ pub struct History {
     pub stale_reads: Vec<(Name, usize)>,
     pub gone: Option<Gone>,
     pub cut_off: Option<CutOff>,
+    /// How often the service of a follower answered otherwise than the decider's, by itself.
+    pub differed: BTreeMap<(usize, Name), u64>,
     /// When a probe told a site that its service has a write.
     pub probed: BTreeMap<(usize, Name), Vec<Moment>>,
     /// Writes whose record broke, and where.

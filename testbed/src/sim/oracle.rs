@@ -37,6 +37,7 @@ pub fn judge(history: &History) -> Vec<Violation> {
     order_of_lanes(history, &mut found);
     lanes_everywhere(history, &mut found);
     late_decisions(history, &mut found);
+    not_over_later(history, &mut found);
     same_answer(history, &mut found);
     converges(history, &mut found);
     honest(history, &mut found);
@@ -417,6 +418,48 @@ fn late_decisions(history: &History, found: &mut Vec<Violation>) {
     }
 }
 
+/// What is sent again, by a rule or by order of a person, is not applied over what came after it in its lane (§3.6).
+fn not_over_later(history: &History, found: &mut Vec<Violation>) {
+    let parked = parked(history);
+    let mut first_tries: BTreeMap<(usize, Name), usize> = BTreeMap::new();
+    for (index, attempt) in history.attempts.iter().enumerate() {
+        first_tries.entry((attempt.site, attempt.name)).or_insert(index);
+    }
+    let only_at = |name: Name| {
+        let submissions = &history.writes[&name].submissions;
+        let first = submissions.first()?;
+        submissions.iter().all(|s| s.site == first.site).then_some((first.site, first.at))
+    };
+    for (replica, log) in history.applied.iter().enumerate().filter(|_| history.remembers_lanes) {
+        // By lane and the site that took it: when the newest write that was applied here was sent.
+        let mut newest: BTreeMap<(u64, usize), (Moment, Name)> = BTreeMap::new();
+        for application in log {
+            let name = application.name;
+            let write = &history.writes[&name];
+            let Some((site, sent)) = only_at(name) else { continue };
+            let told = write.told.iter().find(|told| told.site == site && told.said.is_success());
+            let is_again = first_tries[&(replica, name)] != application.attempt;
+            let by_rule = history.attempts[application.attempt].shadow && parked.contains(&(replica, name));
+            if is_again
+                && by_rule
+                && write.method != Method::Post
+                && let Some(told) = told
+                && let Some(&(later, over)) = newest.get(&(write.lane, site)).filter(|(later, _)| *later > told.at)
+            {
+                let what =
+                    format!("sent again: write {name} was applied over write {over} at site {replica} ({later})");
+                found.push(Violation { guarantee: "G3", writes: vec![name, over], what });
+            }
+            // What it never heard of, and what a person had to look at, the machine cannot know.
+            let is_known = history.attempts[application.attempt].known.is_some() && !parked.contains(&(replica, name));
+            let newer = newest.get(&(write.lane, site)).is_none_or(|(before, _)| *before < sent);
+            if newer && is_known {
+                newest.insert((write.lane, site), (sent, name));
+            }
+        }
+    }
+}
+
 type Tries = BTreeMap<(usize, u64), Vec<(Moment, Name, Option<Moment>)>>;
 
 fn by_site_and_lane(history: &History) -> Tries {
@@ -498,10 +541,12 @@ fn honest(history: &History, found: &mut Vec<Violation>) {
     for (report, &since) in history.quarantined_once.iter().filter(|(report, _)| !history.is_gone(report.site)) {
         let write = &history.writes[&report.name];
         let crashed = |site: usize| history.crashes[site].iter().any(|&at| at > write.submissions[0].at);
+        // Refused for a moment too long is refused.
+        let differs = write.turned_away || history.differed.contains_key(&(report.site, report.name));
         let shared = touched_lanes.get(&write.lane).is_some_and(|sites| sites.len() > 1);
         let cause = match report.reason {
             QuarantineReason::ConcurrentWrites => history.quarantines_concurrent && shared,
-            QuarantineReason::LateDecision => shared,
+            QuarantineReason::LateDecision => shared || differs,
             // A wish that was given up while its target worked on it needs no fault but a slow line. A repeated DELETE that finds
             // nothing counts as applied.
             QuarantineReason::Contrary => {
@@ -514,10 +559,10 @@ fn honest(history: &History, found: &mut Vec<Violation>) {
                 repeated || refused || may_have || history.applied[report.site].iter().any(|a| a.name == report.name)
             }
             QuarantineReason::Damaged => history.damaged.contains(&(report.site, report.name)),
-            QuarantineReason::Hole => false,
+            QuarantineReason::Hole | QuarantineReason::SetAside => false,
             QuarantineReason::Divergence | QuarantineReason::UnknownOutcome | QuarantineReason::MayHaveApplied => {
                 let unheard = history.disturbed.is_some_and(|at| at < since);
-                !write.touched.is_empty() || crashed(report.site) || unheard
+                !write.touched.is_empty() || crashed(report.site) || unheard || differs
             }
         };
         if !cause {

@@ -7,6 +7,7 @@ use holdfast::service::{Event, Operation};
 
 use super::history::{Name, Said};
 use super::machine::Machine;
+use super::upstream::{Difference, difference};
 use super::world::{Ev, World};
 
 /// What a site decides late about a write has the write's number with this bit.
@@ -17,19 +18,17 @@ impl<M: Machine> World<M> {
         self.plan.operator && self.plan.orders_early
     }
 
-    /// Has the services' own records at hand: settles what one site can settle, at the latest when no more fits into
-    /// quarantine, and resumes what stopped.
+    /// Has the services' own records at hand: settles what one site can settle, and resumes what stopped.
     pub fn operator(&mut self) {
         self.after(3_000, Ev::Operator);
         // At a store that is an older copy there is nothing to be resumed.
         for site in (0..self.sites.len()).filter(|&site| !self.history.is_gone(site)).collect::<Vec<_>>() {
             let Some(core) = &self.sites[site].core else { continue };
             let view = core.view();
-            let (stopped, full) =
-                (view.stopped.is_some(), view.quarantine >= self.plan.settings[site].limits.quarantine);
+            let stopped = view.stopped.is_some();
             // One order at a time: a write may stand there twice, as itself and as what its origin decided late.
             let mut ordered = BTreeSet::new();
-            let entries = if self.plan.operator || full { view.quarantined } else { Vec::new() };
+            let entries = if self.plan.operator { view.quarantined } else { Vec::new() };
             let twice = |id: WriteId| {
                 let decision = WriteId { n: id.n | DECISION, ..id };
                 (decision != id && entries.iter().any(|entry| entry.id == decision)).then_some(decision)
@@ -39,7 +38,10 @@ impl<M: Machine> World<M> {
                 if !ordered.insert(name) {
                     continue;
                 }
-                if entry.reason != QuarantineReason::Contrary && self.is_at_rest(site, name) {
+                if entry.reason != QuarantineReason::Contrary
+                    && self.is_at_rest(site, name)
+                    && !self.is_refused_for_good(site, name)
+                {
                     let operation = match self.what_to_do(site, name) {
                         Operation::Resend if self.sites[site].told_void.contains(&entry.id) => Operation::Discard,
                         Operation::Resend if self.is_nobodys(site, name, entry.id) && self.rng.chance(200) => {
@@ -69,6 +71,12 @@ impl<M: Machine> World<M> {
     /// While the service still works on a write nobody knows what became of it.
     fn is_at_rest(&self, site: usize, name: Name) -> bool {
         !self.jobs.iter().any(|job| job.site == site && job.name == name && !job.served)
+    }
+
+    /// The service here differs, and no order changes that: it stays listed.
+    fn is_refused_for_good(&self, site: usize, name: Name) -> bool {
+        let kind = difference(self.plan.seed, site, name, self.plan.differs);
+        matches!(kind, Some(Difference::Lasting(_))) && self.history.differed.contains_key(&(site, name))
     }
 
     /// Accepted here, applied nowhere, and no client was told more than that nobody knows.

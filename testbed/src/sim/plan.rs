@@ -8,8 +8,6 @@ use super::nemesis::{PlannedFault, draw_faults};
 use super::rng::{Rng, mix};
 
 pub const LANES_MAX: u64 = 6;
-/// So few that a long cut fills a quarantine, and following stops until a person has made room (G6).
-const QUARANTINE_SMALL: usize = 100;
 
 /// Deliberate errors that prove the oracle: the first two in the simulator's executor, the others in the product's code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +20,7 @@ pub enum Planted {
 }
 
 impl Planted {
-    pub const ALL: [(&'static str, Planted); 28] = [
+    pub const ALL: [(&'static str, Planted); 30] = [
         ("answer-before-commit", Planted::AnswerBeforeCommit),
         ("confirm-before-durable", Planted::ConfirmBeforeDurable),
         ("resend-unknown", Planted::InCore(Bug::ResendUnknown)),
@@ -51,6 +49,8 @@ impl Planted {
         ("gaps-waited-for", Planted::InCore(Bug::GapsWaitedFor)),
         ("late-word-at-once", Planted::InCore(Bug::LateWordAtOnce)),
         ("ahead-not-named", Planted::InCore(Bug::AheadNotNamed)),
+        ("divergence-stops", Planted::InCore(Bug::DivergenceStops)),
+        ("resend-over-later", Planted::InCore(Bug::ResendOverLater)),
     ];
 
     pub fn name(self) -> &'static str {
@@ -177,6 +177,8 @@ pub struct Plan {
     pub refused: u64,
     /// After healing a person settles the quarantine with what the services hold.
     pub operator: bool,
+    /// Per cent of writes that the service of a follower answers otherwise than the decider's.
+    pub differs: u64,
     /// And before, while everything goes wrong.
     pub orders_early: bool,
     pub control_off: bool,
@@ -241,7 +243,7 @@ impl Plan {
             settings.iter_mut().for_each(|s| s.key_ttl_ms = key_ttl_ms);
         }
         if extra.chance(150) {
-            settings.iter_mut().for_each(|s| s.limits.quarantine = QUARANTINE_SMALL);
+            settings.iter_mut().for_each(|s| s.alone_ms = 200);
         }
         let mut plan = Plan {
             seed,
@@ -259,6 +261,8 @@ impl Plan {
             refused: rng.pick(&[0, 5, 10, 20]),
             operator: rng.chance(500),
             orders_early: extra.chance(300),
+            // A service all of whose outcomes are shadowed is one that answers the same everywhere.
+            differs: if extra.chance(250) && !settings[0].replicate_all { extra.range(1, 15) } else { 0 },
             control_off: rng.chance(100),
             sqlite: false,
             short_ttl,
@@ -350,7 +354,12 @@ fn draw_settings(rng: &mut Rng, sites: usize, planted: Option<Planted>) -> Vec<S
         replicate_all: rng.chance(150),
         compare_body: rng.chance(200),
         on_concurrent: if rng.chance(250) { OnConcurrent::Quarantine } else { OnConcurrent::Apply },
-        on_divergence: if rng.chance(500) { OnDivergence::Quarantine } else { OnDivergence::Stop },
+        on_divergence: if rng.chance(500) {
+            OnDivergence::Quarantine
+        } else {
+            OnDivergence::Stop { differ: 5, of: 10 }
+        },
+        alone_ms: 6_000,
         on_unreachable: if rng.chance(250) { OnUnreachable::Refuse } else { OnUnreachable::Accept },
         ack_peers: u8::from(rng.chance(200)),
         key_ttl_ms: 86_400_000,
@@ -390,7 +399,6 @@ fn draw_limits(rng: &mut Rng) -> Limits {
         window_items: rng.pick(&[2, 8, 64]),
         shadows: rng.pick(&[1, 2, 16]),
         shadows_beside_writes: rng.pick(&[1, 8]),
-        quarantine: 1_000,
         lanes: rng.pick(&[2, 64]),
         keys: 100_000,
     }

@@ -69,6 +69,8 @@ fn every_planted_error_is_found() {
                 Bug::ContraryOrders => &["G1", "G2", "G5"],
                 Bug::GapsWaitedFor | Bug::LateWordAtOnce => &["G8"],
                 Bug::AheadNotNamed => &["G3"],
+                Bug::DivergenceStops => &["differences"],
+                Bug::ResendOverLater => &["sent again"],
                 Bug::LaneFreeDuringWish => &["one lane"],
                 Bug::IgnoreAfter
                 | Bug::AfterAtAccept

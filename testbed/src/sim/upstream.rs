@@ -72,8 +72,16 @@ impl Upstream {
         }
     }
 
-    /// The instant at which the service acts on a request: atomic, as a transaction of its own database is.
-    pub fn serve(&mut self, site: usize, name: Name, method: Method, refused: bool, honours_keys: bool) -> Served {
+    /// The instant at which the service acts on a request: atomic, as a transaction of its own database is. `own`: what it adds to the values that it makes.
+    pub fn serve(
+        &mut self,
+        site: usize,
+        name: Name,
+        method: Method,
+        refused: bool,
+        honours_keys: bool,
+        own: &str,
+    ) -> Served {
         if let Some(record) = self.records.get(&name) {
             if honours_keys {
                 return Served { applied: false, answer: record.clone() };
@@ -87,7 +95,7 @@ impl Upstream {
             return Served { applied: false, answer: answer(status, Vec::new(), "refused") };
         }
         self.serial += 1;
-        let location = Header { name: "location".into(), value: format!("/w/{name}").into_bytes() };
+        let location = Header { name: "location".into(), value: format!("/w/{name}{own}").into_bytes() };
         let body = if self.same_bodies {
             format!("write {name}")
         } else {
@@ -107,6 +115,28 @@ impl Upstream {
     }
 }
 
+/// In what the service of a follower differs from that of the decider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Difference {
+    /// It knows no such client, or no such record, and never will.
+    Lasting(u16),
+    /// It answers this to the first tries.
+    Passing { status: u16, tries: u64 },
+    /// It makes values of its own.
+    Value,
+}
+
+/// Not for a decider: what that answers is what the others are measured by.
+pub fn difference(seed: u64, site: usize, name: Name, per_cent: u64) -> Option<Difference> {
+    let drawn = mix(seed ^ 0xD1FF ^ (u64::from(name) << 24) ^ ((site as u64) << 56));
+    let pick = |of: [u16; 4]| of[(drawn >> 16) as usize % 4];
+    (drawn % 100 < per_cent).then(|| match (drawn >> 8) % 3 {
+        0 => Difference::Lasting(pick([401, 403, 404, 422])),
+        1 => Difference::Passing { status: pick([401, 408, 425, 429]), tries: 1 + (drawn >> 20) % 8 },
+        _ => Difference::Value,
+    })
+}
+
 /// Whether every replica refuses this write: a function of the write alone, so that replicas agree.
 pub fn refuses(seed: u64, name: Name, per_cent: u64) -> bool {
     mix(seed ^ (u64::from(name) << 20)) % 100 < per_cent
@@ -123,14 +153,14 @@ mod tests {
     #[test]
     fn a_service_that_honours_keys_applies_once_and_others_as_often_as_asked() {
         let mut service = Upstream::default();
-        assert!(service.serve(0, 1, Method::Post, false, true).applied);
-        let again = service.serve(0, 1, Method::Post, false, true);
+        assert!(service.serve(0, 1, Method::Post, false, true, "").applied);
+        let again = service.serve(0, 1, Method::Post, false, true, "");
         assert!(!again.applied);
         assert_eq!(again.answer.status, 201);
-        assert!(service.serve(0, 1, Method::Post, false, false).applied);
-        assert!(service.serve(0, 2, Method::Delete, false, false).applied);
-        assert_eq!(service.serve(0, 2, Method::Delete, false, false).answer.status, 404);
-        assert!(!service.serve(0, 3, Method::Put, true, false).applied);
+        assert!(service.serve(0, 1, Method::Post, false, false, "").applied);
+        assert!(service.serve(0, 2, Method::Delete, false, false, "").applied);
+        assert_eq!(service.serve(0, 2, Method::Delete, false, false, "").answer.status, 404);
+        assert!(!service.serve(0, 3, Method::Put, true, false, "").applied);
         assert!(service.look_up(3).is_none() && service.look_up(2).is_some());
     }
 }
