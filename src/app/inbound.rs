@@ -60,7 +60,7 @@ impl Inbound for Registry {
         Box::pin(async move {
             let response = match member {
                 Some((handle, upstream, waits)) => {
-                    read_for_peer(&handle, &upstream, waits, request.map(Body::Incoming)).await
+                    read_for_peer(&handle, &upstream, waits, request.map(Body::of_peer)).await
                 }
                 // The handshake compared replicas; a peer that asks all the same has been reconfigured.
                 None => {

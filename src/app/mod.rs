@@ -5,12 +5,14 @@
 //! process at once. A failed journal ends it with exit code 74: recovery is the normal start path.
 mod groups;
 mod inbound;
+mod memory;
 mod outside;
 mod resolve;
 mod source;
 mod status;
 mod tokens;
 
+pub use memory::give_memory_back;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -138,6 +138,8 @@ pub(super) fn gateway(config: &Config) -> Result<GatewaySettings, AppError> {
     let limits = &config.gateway.limits;
     Ok(GatewaySettings {
         max_connections: limits.connections,
+        max_client_connections: limits.client_connections,
+        max_body_bytes: limits.bodies,
         max_head_bytes: limits.head_bytes,
         max_headers: limits.headers,
         head_timeout: limits.head_timeout,

@@ -302,6 +302,8 @@ impl Resolver<'_> {
             tls: tls.map(|tls| Tls { cert: self.path(&tls, "cert"), key: self.path(&tls, "key") }),
             limits: GatewayLimits {
                 connections: bytes(&limits, "connections"),
+                client_connections: bytes(&limits, "client_connections"),
+                bodies: bytes(&limits, "bodies"),
                 headers: bytes(&limits, "headers"),
                 head_bytes: bytes(&limits, "head"),
                 head_timeout: duration(&limits, "head_timeout"),

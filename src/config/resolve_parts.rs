@@ -69,11 +69,20 @@ impl One<'_> {
         Match { path, host }
     }
 
-    pub(super) fn methods(&self, table: &Checked, name: &str, default: &[&str]) -> Vec<http::Method> {
+    /// Any token may be a method; CONNECT and TRACE are never passed on.
+    pub(super) fn methods(&mut self, table: &Checked, name: &str, default: &[&str]) -> Vec<http::Method> {
         let texts = table.texts(name);
         let named = texts.iter().map(|(_, text)| text.as_str());
         let names: Vec<&str> = if table.is_set(name) { named.collect() } else { default.to_vec() };
-        names.iter().filter_map(|name| http::Method::from_bytes(name.as_bytes()).ok()).collect()
+        let methods = names.iter().filter_map(|name| {
+            let method = http::Method::from_bytes(name.as_bytes()).ok();
+            method.filter(|method| *method != http::Method::CONNECT && *method != http::Method::TRACE)
+        });
+        let methods: Vec<http::Method> = methods.collect();
+        if methods.len() < names.len() {
+            self.fault(name, "holds what is no method to pass on", "write methods like \"POST\" or \"MERGE\"");
+        }
+        methods
     }
 
     pub(super) fn lane(&mut self) -> Vec<LaneRule> {

@@ -59,6 +59,8 @@ pub struct Tls {
 #[derive(Clone, Copy, Debug)]
 pub struct GatewayLimits {
     pub connections: usize,
+    pub client_connections: usize,
+    pub bodies: usize,
     pub headers: usize,
     pub head_bytes: usize,
     pub head_timeout: Duration,

@@ -1,9 +1,6 @@
 //! The table of keys: the only place where a key, its unit, its default and its reason are written down.
 use super::keys::{ANY_MS, Key, Kind, Section};
 
-const METHOD: Kind =
-    Kind::OneOf { valid: &["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"], later: &["CONNECT", "TRACE"] };
-
 pub(super) static ROOT: Section = Section {
     doc: "The site and what concerns all of its services.",
     keys: &[
@@ -82,19 +79,41 @@ static GATEWAY_LIMITS: Section = Section {
         Key::or(
             "connections",
             Kind::Int { min: 1, max: 1_000_000 },
-            "10000",
+            "2000",
             "Open connections; more wait to be accepted.",
+        ),
+        Key::or(
+            "client_connections",
+            Kind::Int { min: 1, max: 1_000_000 },
+            "1000",
+            "Of them, of one client address (IPv6: of one /64); more: 503 and closed.",
+        ),
+        Key::or(
+            "bodies",
+            Kind::Size { min: 1 << 20, max: 64 << 30 },
+            "\"64MiB\"",
+            "Bodies of writes in memory, together; one client address may have half. Beyond it a body waits a second, then: 503.",
         ),
         Key::or("headers", Kind::Int { min: 16, max: 1_000 }, "100", "Header lines of one request; more: 431."),
         Key::or(
             "head",
             Kind::Size { min: 8 << 10, max: 1 << 20 },
-            "\"64KiB\"",
+            "\"32KiB\"",
             "Request line and headers together; more: 431.",
         ),
-        Key::or("head_timeout", ANY_MS, "\"10s\"", "A client that sends its headers more slowly is disconnected."),
-        Key::or("body_timeout", ANY_MS, "\"30s\"", "Longest pause while the body of a write arrives."),
-        Key::or("idle_timeout", ANY_MS, "\"75s\"", "A connection without a request is closed after this."),
+        Key::or(
+            "head_timeout",
+            ANY_MS,
+            "\"10s\"",
+            "From the first byte of a request, empty lines too, to the end of its headers; later: 408.",
+        ),
+        Key::or("body_timeout", ANY_MS, "\"30s\"", "Longest pause while a body arrives; longer: 408."),
+        Key::or(
+            "idle_timeout",
+            ANY_MS,
+            "\"75s\"",
+            "A connection without a request is closed after this; longest silence in an answer, of its service or its client.",
+        ),
     ],
     later: &[],
 };
@@ -196,7 +215,12 @@ static SERVICE: Section = Section {
             Kind::Text,
             "At a hub: `header:NAME`, `host` or `path:N` names the store. Missing or foreign: 400.",
         ),
-        Key::may("write_methods", Kind::List(&METHOD), "Methods that change state. Absent: POST, PUT, PATCH, DELETE."),
+        Key::may(
+            "write_methods",
+            Kind::List(&Kind::Text),
+            "Methods that change state, any token. Absent: POST, PUT, PATCH, DELETE. A method that is neither here nor a read \
+             (GET, HEAD, OPTIONS, QUERY, PROPFIND, REPORT) is refused on a service with replicas.",
+        ),
         Key::may("answer", Kind::Table(&ANSWER), "Which site's replica answers."),
         Key::may(
             "lane",
@@ -500,7 +524,7 @@ static LIMITS: Section = Section {
     doc: "At a limit new work gets 503; what was accepted is never dropped.",
     keys: &[
         Key::or("open_writes", Kind::Int { min: 1, max: 1_000_000 }, "16384", "Writes that are not settled."),
-        Key::or("open_bytes", Kind::Size { min: 1 << 20, max: 64 << 30 }, "\"256MiB\"", "Their requests in memory."),
+        Key::or("open_bytes", Kind::Size { min: 1 << 20, max: 64 << 30 }, "\"64MiB\"", "Their requests in memory."),
         Key::or("waiters_per_key", Kind::Int { min: 1, max: 10_000 }, "32", "Copies that wait for the same key."),
         Key::or("page_items", Kind::Int { min: 1, max: 10_000 }, "256", "Writes in one page to a peer."),
         Key::or("page_bytes", Kind::Size { min: 64 << 10, max: 16 << 20 }, "\"1MiB\"", "Bytes of one page to a peer."),

@@ -2,7 +2,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONNECTION, EXPECT, HOST, HeaderMap, HeaderValue, UPGRADE};
+use http::header::{CONNECTION, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, UPGRADE};
 use http::request::Parts as Head;
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, Uri, Version};
@@ -11,12 +11,16 @@ use hyper::body::Incoming;
 use super::body::Body;
 use super::conn::REFUSED_METHOD;
 use super::headers::{self, Client, HOLDFAST_SEEN, TRACEPARENT, X_REQUEST_ID};
+use super::http2;
 use super::parts::{self, Parts};
+use super::path;
 use super::refusal::{self, Refusal};
-use super::route::{RouteError, Router};
+use super::room::Room;
+use super::route::{self, RouteError, Router};
+use super::rules::StoreFrom;
 use super::seen;
-use super::settings::{Groups, Neighbours, ServiceEntry, Target};
-use super::strict::Violation;
+use super::settings::{GatewaySettings, Groups, Neighbours, ServiceEntry, Target};
+use super::strict::{self, Violation};
 use super::time;
 use crate::model::{After, SiteName};
 use crate::problem::Cause;
@@ -32,21 +36,31 @@ pub struct App {
     pub(super) services: Vec<ServiceEntry>,
     pub(super) neighbours: Neighbours,
     pub(super) body_timeout: Duration,
+    max_headers: usize,
+    pub(super) room: Room,
 }
 
 impl App {
     pub fn new(
-        site: SiteName,
+        settings: &GatewaySettings,
         services: Vec<ServiceEntry>,
         neighbours: Neighbours,
-        body_timeout: Duration,
     ) -> Result<Arc<Self>, RouteError> {
         let matches: Vec<_> =
             services.iter().map(|s| (s.settings.name.as_str(), s.settings.matches.as_slice())).collect();
         let router = Router::new(&matches)?;
         // Site names are checked by the configuration; one that is no header value is not shown.
+        let site = settings.site.clone();
         let site_header = HeaderValue::from_str(site.as_str()).unwrap_or(HeaderValue::from_static("-"));
-        Ok(Arc::new(Self { site, site_header, router, services, neighbours, body_timeout }))
+        let longest = services.iter().map(|service| service.settings.max_body).max().unwrap_or(0);
+        let room = Room::new(settings.max_body_bytes, longest, settings.max_client_connections);
+        let (body_timeout, max_headers) = (settings.body_timeout, settings.max_headers);
+        Ok(Arc::new(Self { site, site_header, router, services, neighbours, body_timeout, max_headers, room }))
+    }
+
+    /// The longest that a client may have to wait for the head of an answer.
+    pub(super) fn longest_wait(&self) -> Duration {
+        self.services.iter().map(|service| service.settings.total_timeout).max().unwrap_or_default()
     }
 
     pub async fn answer(&self, client: &Client, request: Request<Incoming>) -> Response<Body> {
@@ -70,27 +84,34 @@ impl App {
         body: Incoming,
         request_id: &HeaderValue,
     ) -> Result<Response<Body>, Refusal> {
+        if head.version == Version::HTTP_2 {
+            http2::check(&mut head, self.max_headers)?;
+        }
         let authority = take_authority(&mut head)?;
-        if head.uri.path().starts_with("/.holdfast/") {
-            return self.own_page(&head).await;
+        let path = path::canonical(head.uri.path()).into_owned();
+        if path.starts_with("/.holdfast/") {
+            return self.own_page(&head.method, &path).await;
         }
         refuse_upgrades(&head)?;
         if head.headers.get(EXPECT).is_some_and(|e| !e.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
             return Err(Refusal::closing(Cause::ExpectationFailed));
         }
         let host = parts::host_of(authority.to_str().unwrap_or_default());
-        let Some(index) = self.router.route(host, head.uri.path()) else {
-            let (host, path) = (host.to_owned(), head.uri.path().to_owned());
-            return Err(Cause::NoRoute { host, path }.into());
+        let Some(index) = self.router.route(host, head.uri.path()).map_err(of_route)? else {
+            return Err(Cause::NoRoute { host: host.to_owned(), path: head.uri.path().to_owned() }.into());
         };
         let service = &self.services[index];
-        let target = self.target(service, &head, host, client)?;
+        let target = self.target(service, &head, host, &path, client)?;
         let seen = take_seen(&mut head.headers)?;
-        clean(&mut head.headers);
-        let context = Context { service, client, authority, request_id };
+        clean(&mut head.headers, service);
+        let context = Context { service, client, authority, request_id, path };
         match target {
             Some(target) if service.settings.writes.contains(&head.method) => {
                 self.write(context, target, seen.map(|(after, _)| after), head, body).await
+            }
+            Some(_) if !changes_nothing(&head) => {
+                // What it does to a replica is not known, and nothing passes by the journal.
+                Err(Refusal::closing(Cause::MethodUnsupported { method: head.method.to_string() }))
             }
             target => self.read(context, target, seen, head, body).await,
         }
@@ -102,27 +123,27 @@ impl App {
         service: &'a ServiceEntry,
         head: &Head,
         host: &str,
+        path: &str,
         client: &Client,
     ) -> Result<Option<&'a Target>, Refusal> {
         match &service.groups {
             Groups::Plain => Ok(None),
             Groups::One(target) => Ok(Some(target)),
             Groups::PerStore(stores) => {
-                let path = head.uri.path();
                 let parts = Parts { path, host, headers: &head.headers, client: client.address, body: b"" };
                 let none = || Cause::StoreMissing { from: "store_from of the service".to_owned() };
                 let from = service.settings.store_from.as_ref().ok_or_else(none)?;
-                let store = from.extract(&parts, |store| stores.contains_key(store)).map_err(of_store)?;
+                let store = from.extract(&parts, |store| stores.contains_key(store)).map_err(of_route)?;
                 Ok(stores.get(&store))
             }
         }
     }
 
-    async fn own_page(&self, head: &Head) -> Result<Response<Body>, Refusal> {
-        let token = head.uri.path().strip_prefix(STATUS_PATH).filter(|t| !t.is_empty() && t.len() <= 128);
+    async fn own_page(&self, method: &Method, path: &str) -> Result<Response<Body>, Refusal> {
+        let token = path.strip_prefix(STATUS_PATH).filter(|t| !t.is_empty() && t.len() <= 128);
         let token = token.ok_or(Cause::UnknownToken)?;
-        if head.method != Method::GET && head.method != Method::HEAD {
-            return Err(Cause::MethodUnsupported { method: head.method.to_string() }.into());
+        if method != Method::GET && method != Method::HEAD {
+            return Err(Cause::MethodUnsupported { method: method.to_string() }.into());
         }
         Ok(self.neighbours.status.status(token).await.ok_or(Cause::UnknownToken)?)
     }
@@ -134,6 +155,8 @@ pub(super) struct Context<'a> {
     pub client: &'a Client,
     pub authority: HeaderValue,
     pub request_id: &'a HeaderValue,
+    /// The target's path in its one spelling: lanes, stores and digests compare by it.
+    pub path: String,
 }
 
 impl Context<'_> {
@@ -169,8 +192,9 @@ fn of_violation(violation: Violation) -> Refusal {
     })
 }
 
-fn of_store(error: RouteError) -> Cause {
+fn of_route(error: RouteError) -> Cause {
     match error {
+        RouteError::TwoWays => Cause::BadRequest { what: "the path can be read in two ways; send it plainly" },
         RouteError::StoreMissing { from } => Cause::StoreMissing { from },
         RouteError::StoreForeign { store, .. } => Cause::StoreForeign { store },
         // Only found while routes are built.
@@ -206,9 +230,11 @@ fn take_authority(head: &mut Head) -> Result<HeaderValue, Refusal> {
         return Err(bad(Violation::Host.detail()));
     }
     head.headers.remove(HOST);
+    let sound = |value: &HeaderValue| strict::check_host(value.as_bytes()).is_ok();
     let Some(authority) = head.uri.authority() else {
         return match host {
-            Some(host) => Ok(host),
+            Some(host) if sound(&host) => Ok(host),
+            Some(_) => Err(bad(Violation::Host.detail())),
             None if head.version == Version::HTTP_10 => Ok(HeaderValue::from_static("localhost")),
             None => Err(bad(Violation::Host.detail())),
         };
@@ -216,8 +242,10 @@ fn take_authority(head: &mut Head) -> Result<HeaderValue, Refusal> {
     if authority.as_str().contains('@') {
         return Err(bad("a target may not name a user"));
     }
-    let value = HeaderValue::from_str(authority.as_str()).map_err(|_| bad(Violation::Host.detail()))?;
-    if head.version == Version::HTTP_2 && host.is_some_and(|host| host != value) {
+    let value = HeaderValue::from_str(authority.as_str()).ok().filter(sound);
+    let value = value.ok_or_else(|| bad(Violation::Host.detail()))?;
+    let is_other = |host: HeaderValue| !host.as_bytes().eq_ignore_ascii_case(value.as_bytes());
+    if head.version == Version::HTTP_2 && host.is_some_and(is_other) {
         return Err(bad("Host and :authority differ"));
     }
     let path = head.uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
@@ -254,9 +282,24 @@ fn take_seen(map: &mut HeaderMap) -> Result<Option<(After, HeaderValue)>, Refusa
     Ok(Some((after, value)))
 }
 
-fn clean(map: &mut HeaderMap) {
-    headers::strip_hop_by_hop(map);
-    headers::strip_private(map);
+/// Whether a request only reads, by its method and by the one that frameworks let a header put in its place.
+fn changes_nothing(head: &Head) -> bool {
+    const INSTEAD: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
+    let reads = |value: &HeaderValue| {
+        let value = value.as_bytes().trim_ascii().to_ascii_uppercase();
+        Method::from_bytes(&value).is_ok_and(|method| route::is_read(&method))
+    };
+    route::is_read(&head.method) && INSTEAD.iter().all(|name| head.headers.get_all(*name).iter().all(reads))
+}
+
+fn clean(map: &mut HeaderMap, service: &ServiceEntry) {
+    let settings = &service.settings;
+    let means = |name: &HeaderName| {
+        let of_store = matches!(&settings.store_from, Some(StoreFrom::Header(header)) if header == name);
+        of_store || settings.lane.reads_header(name)
+    };
+    headers::strip_request_hops(map, means);
+    headers::strip_private(map, means);
     // The gateway itself answers 100 when it begins to read the body.
     map.remove(EXPECT);
 }

@@ -1,8 +1,7 @@
 //! The one body type of the data path: an enum, so that no request pays for a box.
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
@@ -10,19 +9,23 @@ use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
 
+use super::arriving::Arriving;
 use super::pool::Lease;
 
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Longer than any site waits for its own client by default.
+const PEER_PAUSE: Duration = Duration::from_secs(60);
 
 /// A body going to an endpoint or to a client.
 pub enum Body {
     Empty,
     Full(Bytes),
     /// A client's, streamed through.
-    Incoming(Incoming),
+    Incoming(Arriving),
     /// The same, telling by the drop of its sender when it is over: an upload may take its time.
     Upload {
-        incoming: Incoming,
+        incoming: Arriving,
         ended: Option<oneshot::Sender<()>>,
     },
     /// An endpoint's, streamed through; its connection goes back to the pool at the end.
@@ -35,6 +38,11 @@ pub enum Body {
 }
 
 impl Body {
+    /// A body that another site takes through from its client, who has a pause of its own there.
+    pub fn of_peer(incoming: Incoming) -> Self {
+        Body::Incoming(Arriving::new(incoming, PEER_PAUSE))
+    }
+
     pub fn full(bytes: Bytes) -> Self {
         if bytes.is_empty() { Body::Empty } else { Body::Full(bytes) }
     }
@@ -61,13 +69,13 @@ impl http_body::Body for Body {
                 *self = Body::Empty;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
-            Body::Incoming(incoming) => Pin::new(incoming).poll_frame(cx).map_err(Into::into),
+            Body::Incoming(incoming) => Pin::new(incoming).poll_frame(cx),
             Body::Upload { incoming, ended } => {
                 let frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));
                 if !matches!(frame, Some(Ok(_))) || incoming.is_end_stream() {
                     *ended = None;
                 }
-                Poll::Ready(frame.map(|f| f.map_err(Into::into)))
+                Poll::Ready(frame)
             }
             Body::Upstream { incoming, lease } => {
                 let frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));
@@ -86,9 +94,8 @@ impl http_body::Body for Body {
         match self {
             Body::Empty => true,
             Body::Full(_) => false,
-            Body::Incoming(incoming) | Body::Upload { incoming, .. } | Body::Upstream { incoming, .. } => {
-                incoming.is_end_stream()
-            }
+            Body::Incoming(incoming) | Body::Upload { incoming, .. } => incoming.is_end_stream(),
+            Body::Upstream { incoming, .. } => incoming.is_end_stream(),
             Body::Boxed(body) => body.is_end_stream(),
         }
     }
@@ -97,53 +104,9 @@ impl http_body::Body for Body {
         match self {
             Body::Empty => SizeHint::with_exact(0),
             Body::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Body::Incoming(incoming) | Body::Upload { incoming, .. } | Body::Upstream { incoming, .. } => {
-                incoming.size_hint()
-            }
+            Body::Incoming(incoming) | Body::Upload { incoming, .. } => incoming.size_hint(),
+            Body::Upstream { incoming, .. } => incoming.size_hint(),
             Body::Boxed(body) => body.size_hint(),
         }
-    }
-}
-
-/// An answer on its way to a client: as long as it lives, its connection is busy.
-pub struct Served {
-    body: Body,
-    _busy: Busy,
-}
-
-impl Served {
-    pub fn new(body: Body, busy: Busy) -> Self {
-        Self { body, _busy: busy }
-    }
-}
-
-/// Counts one request of a connection from its head to the last byte of its answer.
-pub struct Busy(Arc<AtomicUsize>);
-
-impl Busy {
-    pub fn new(count: &Arc<AtomicUsize>) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count.clone())
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl http_body::Body for Served {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }

@@ -6,13 +6,14 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
+use super::path;
+use super::served::Load;
 use super::strict::{self, Chunks, Framing, HeadLimits, Violation};
 
 /// The method of the request put in place of a refused head. A client that sends it itself is refused as well.
@@ -23,8 +24,12 @@ pub struct ConnLimits {
     pub head: HeadLimits,
     /// From the first byte of a head to its last.
     pub head_timeout: Duration,
-    /// Without any byte between two requests.
+    /// Without any byte between two requests, and with an answer of which the client takes nothing.
     pub idle_timeout: Duration,
+    /// Without any byte in the middle of a body.
+    pub body_timeout: Duration,
+    /// A client that has shut its sending side waits so long for an answer before it is taken for one that has gone.
+    pub half_closed: Duration,
 }
 
 enum State {
@@ -63,14 +68,21 @@ pub struct Conn<S> {
     timer: Pin<Box<Sleep>>,
     deadline: Option<Instant>,
     /// Requests whose answers are not complete: their client is waiting, not idle.
-    busy: Arc<AtomicUsize>,
+    load: Arc<Load>,
+    /// Bytes of empty lines before the head that is coming.
+    skipped: usize,
+    /// Since when the client says nothing more, and waits.
+    half_closed: Option<Instant>,
+    /// Runs while the client takes nothing of what we send.
+    untaken: Pin<Box<Sleep>>,
+    is_untaken: bool,
     /// Bytes thrown away after our last one; 0 until then.
     lingering: usize,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
     /// `first` is what was read to tell HTTP/1.1 from HTTP/2.
-    pub fn http1(inner: S, first: Vec<u8>, limits: ConnLimits, busy: Arc<AtomicUsize>) -> Self {
+    pub fn http1(inner: S, first: Vec<u8>, limits: ConnLimits, load: Arc<Load>) -> Self {
         let timer = Box::pin(tokio::time::sleep(limits.idle_timeout.min(limits.head_timeout)));
         let mut conn = Self {
             inner,
@@ -80,7 +92,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
             released: 0,
             timer,
             deadline: None,
-            busy,
+            load,
+            skipped: 0,
+            half_closed: None,
+            untaken: Box::pin(tokio::time::sleep(limits.idle_timeout)),
+            is_untaken: false,
             lingering: 0,
         };
         conn.take_first(first);
@@ -98,7 +114,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
             released,
             timer,
             deadline: None,
-            busy: Arc::default(),
+            load: Arc::default(),
+            skipped: 0,
+            half_closed: None,
+            untaken: Box::pin(tokio::time::sleep(limits.idle_timeout)),
+            is_untaken: false,
             lingering: 0,
         }
     }
@@ -167,16 +187,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         }
         let skip = strict::leading_empty_lines(bytes);
         let length = strict::head_length(&bytes[skip..], 0)?;
-        if length > self.limits.head.bytes {
+        let head = &bytes[skip..skip + length];
+        if skip + length > self.limits.head.bytes || !strict::first_line(head).is_ascii() {
             return None;
         }
-        let framing = strict::check_head(&bytes[skip..skip + length], self.limits.head).ok()?;
+        let framing = strict::check_head(head, self.limits.head).ok()?;
         self.state = after_head(framing);
         Some(skip + length)
     }
 
     /// Releases from what is held all that is complete and sound. `fresh`: where bytes begin that were not looked at yet.
-    fn check_held(&mut self, fresh: usize) {
+    fn check_held(&mut self, mut fresh: usize) {
         loop {
             let unseen = &self.held[self.released..];
             if unseen.is_empty() {
@@ -205,14 +226,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
                     }
                 },
                 State::Head { begun } => {
+                    // Empty lines are let go as they come: they count for the head's size and time, and are not kept.
                     let skip = strict::leading_empty_lines(unseen);
-                    let head = &unseen[skip..];
-                    let Some(length) = strict::head_length(head, fresh.saturating_sub(self.released + skip)) else {
-                        let bare_lf =
-                            head.iter().enumerate().any(|(i, &b)| b == b'\n' && (i == 0 || head[i - 1] != b'\r'));
-                        if bare_lf {
+                    self.held.drain(self.released..self.released + skip);
+                    self.skipped += skip;
+                    fresh = fresh.saturating_sub(skip).max(self.released);
+                    let head = &self.held[self.released..];
+                    let from = fresh - self.released;
+                    let Some(length) = strict::head_length(head, from) else {
+                        let is_bare = |(i, &b): (usize, &u8)| b == b'\n' && (i == 0 || head[i - 1] != b'\r');
+                        if head.iter().enumerate().skip(from).any(is_bare) {
                             self.refuse(Violation::LineEnd);
-                        } else if head.len() > self.limits.head.bytes {
+                        } else if self.skipped + head.len() > self.limits.head.bytes {
                             self.refuse(Violation::HeadTooLarge);
                         } else if !*begun {
                             *begun = true;
@@ -220,12 +245,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
                         }
                         return;
                     };
-                    if length > self.limits.head.bytes {
+                    if self.skipped + length > self.limits.head.bytes {
                         return self.refuse(Violation::HeadTooLarge);
                     }
                     match strict::check_head(&head[..length], self.limits.head) {
                         Ok(framing) => {
-                            self.released += skip + length;
+                            let length = self.spell_in_ascii(length);
+                            self.released += length;
+                            fresh = self.released;
+                            self.skipped = 0;
                             self.state = after_head(framing);
                             self.deadline = None;
                         }
@@ -234,6 +262,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
                 }
             }
         }
+    }
+
+    /// Percent-encodes what is beyond ASCII in the request line of the head that begins after what was released: the parser
+    /// takes UTF-8 alone, and old clients send what they like. The head's length after it.
+    fn spell_in_ascii(&mut self, length: usize) -> usize {
+        let head = &self.held[self.released..self.released + length];
+        let line = strict::first_line(head);
+        if line.is_ascii() {
+            return length;
+        }
+        let (sent, spelled) = (line.len(), path::in_ascii(line));
+        let grown = length - sent + spelled.len();
+        self.held.splice(self.released..self.released + sent, spelled.into_bytes());
+        grown
     }
 
     /// Puts a request of our own where the refused head was; nothing after it is ever looked at.
@@ -278,13 +320,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
 
     /// Between requests, in heads and in bodies a client may not be silent for ever. While it waits for us it may.
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let begun = match self.state {
-            State::Head { begun } => begun,
-            State::Length(_) | State::Chunked { .. } => false,
+        let (begun, idle) = match self.state {
+            State::Head { begun } => (begun, self.limits.idle_timeout),
+            // A little more than whoever reads the body waits, who can still answer.
+            State::Length(_) | State::Chunked { .. } => (false, self.limits.body_timeout + LINGER),
             State::Transparent | State::Refused | State::Closed => return Poll::Pending,
         };
         let waits_for_us = matches!(self.state, State::Head { begun: false });
-        let idle = self.limits.idle_timeout;
         let mut deadline = *self.deadline.get_or_insert_with(|| Instant::now() + idle);
         loop {
             if self.timer.deadline() > deadline {
@@ -292,7 +334,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
             }
             ready!(self.timer.as_mut().poll(cx));
             let now = Instant::now();
-            if waits_for_us && self.busy.load(Ordering::Relaxed) > 0 {
+            if waits_for_us && self.load.open() > 0 {
                 deadline = now + idle;
                 self.deadline = Some(deadline);
             } else if now >= deadline {
@@ -306,6 +348,44 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
             self.state = State::Closed;
         }
         Poll::Ready(())
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
+    /// A head of which bytes keep coming: its time is over all the same.
+    fn refuse_when_late(&mut self) {
+        if matches!(self.state, State::Head { begun: true }) && self.deadline.is_some_and(|d| Instant::now() >= d) {
+            self.refuse(Violation::HeadTimeout);
+        }
+    }
+
+    /// The client has shut its sending side. It may be waiting for an answer, or have gone; nobody can tell until we send
+    /// something. `Ready`: it is over.
+    fn poll_half_closed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let between = matches!(self.state, State::Head { begun: false }) && self.held.len() == self.released;
+        if !between || self.load.open() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        let since = *self.half_closed.get_or_insert_with(Instant::now);
+        self.timer.as_mut().reset(since + self.limits.half_closed);
+        ready!(self.timer.as_mut().poll(cx));
+        self.state = State::Closed;
+        Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()))
+    }
+
+    /// Of a write that could not go on: too long without a byte that the client took, it is over.
+    fn poll_taken<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if polled.is_ready() {
+            self.is_untaken = false;
+            // An answer is on its way: a client that has gone is found by it.
+            self.half_closed = None;
+            return polled;
+        }
+        if !self.is_untaken {
+            self.is_untaken = true;
+            self.untaken.as_mut().reset(Instant::now() + self.limits.idle_timeout);
+        }
+        self.untaken.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -329,7 +409,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Conn<S> {
             }
             let start = buf.filled().len();
             match Pin::new(&mut this.inner).poll_read(cx, buf) {
-                Poll::Ready(Ok(())) if buf.filled().len() == start => return Poll::Ready(Ok(())),
+                Poll::Ready(Ok(())) if buf.filled().len() == start => return this.poll_half_closed(cx),
                 Poll::Ready(Ok(())) => {
                     if !matches!(this.state, State::Head { begun: true }) {
                         this.deadline = None;
@@ -342,6 +422,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Conn<S> {
                     } else {
                         this.check(buf, start)?;
                     }
+                    this.refuse_when_late();
                     if buf.filled().len() > start {
                         return Poll::Ready(Ok(()));
                     }
@@ -355,10 +436,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Conn<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Conn<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, bytes)
+        let polled = Pin::new(&mut self.inner).poll_write(cx, bytes);
+        self.poll_taken(cx, polled)
     }
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
+        let polled = Pin::new(&mut self.inner).poll_flush(cx);
+        if polled.is_ready() {
+            return polled;
+        }
+        self.poll_taken(cx, polled)
     }
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
@@ -374,7 +460,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Conn<S> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(cx, slices)
+        let polled = Pin::new(&mut self.inner).poll_write_vectored(cx, slices);
+        self.poll_taken(cx, polled)
     }
     fn is_write_vectored(&self) -> bool {
         self.inner.is_write_vectored()
@@ -391,6 +478,8 @@ mod tests {
             head: HeadLimits { bytes: 1024, headers: 100 },
             head_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
+            body_timeout: Duration::from_secs(60),
+            half_closed: Duration::from_secs(60),
         }
     }
 
@@ -478,5 +567,77 @@ mod tests {
         let begin = Instant::now();
         assert_eq!(conn.read_to_end(&mut Vec::new()).await.unwrap(), 0);
         assert!(begin.elapsed() >= idle_timeout);
+    }
+
+    #[tokio::test]
+    async fn empty_lines_before_a_head_count_for_its_size_and_time_and_are_not_kept() {
+        let (mut client, server) = tokio::io::duplex(1024);
+        let mut conn = Conn::http1(server, Vec::new(), limits(), Arc::default());
+        let sending = tokio::spawn(async move { while client.write_all(b"\r\n\r\n\r\n").await.is_ok() {} });
+        let mut all = Vec::new();
+        read_all(&mut conn, &mut all).await.unwrap();
+        let text = String::from_utf8(all).unwrap();
+        assert!(text.starts_with("HOLDFAST-REFUSED /12 "), "{text}");
+        assert!(conn.held.capacity() <= 4096, "{}", conn.held.capacity());
+        drop(conn);
+        sending.await.unwrap();
+
+        let late = ConnLimits { head_timeout: Duration::from_millis(40), ..limits() };
+        let (mut client, server) = tokio::io::duplex(1024);
+        let mut conn = Conn::http1(server, Vec::new(), late, Arc::default());
+        let sending = tokio::spawn(async move {
+            while client.write_all(b"\r\n").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        });
+        let mut all = Vec::new();
+        read_all(&mut conn, &mut all).await.unwrap();
+        let text = String::from_utf8(all).unwrap();
+        assert!(text.starts_with("HOLDFAST-REFUSED /1"), "{text}");
+        drop(conn);
+        sending.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn bytes_beyond_ascii_in_a_target_are_encoded_however_they_are_cut() {
+        let sent =
+            b"GET /caf\xc3\xa9?q=\xfc HTTP/1.1\r\nHost: a\r\nX: caf\xc3\xa9\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n";
+        let expected = "GET /caf%C3%A9?q=%FC HTTP/1.1\r\nHost: a\r\nX: café\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n";
+        for cut in 0..sent.len() {
+            assert_eq!(seen(&[&sent[..cut], &sent[cut..]], b"").await, (expected.to_owned(), false), "{cut}");
+            assert_eq!(seen(&[&sent[cut..]], &sent[..cut]).await, (expected.to_owned(), false), "first {cut}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_that_takes_nothing_is_left() {
+        let short = ConnLimits { idle_timeout: Duration::from_millis(40), ..limits() };
+        let (_client, server) = tokio::io::duplex(16);
+        let mut conn = Conn::http1(server, Vec::new(), short, Arc::default());
+        let begin = Instant::now();
+        let error = conn.write_all(&[b'x'; 64]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(begin.elapsed() >= short.idle_timeout);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_shut_its_side_is_waited_for_and_not_for_ever() {
+        let short = ConnLimits { half_closed: Duration::from_millis(60), ..limits() };
+        let load = Arc::<Load>::default();
+        let (mut client, server) = tokio::io::duplex(1024);
+        let mut conn = Conn::http1(server, Vec::new(), short, load.clone());
+        client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        client.shutdown().await.unwrap();
+        let mut head = [0; 64];
+        assert!(conn.read(&mut head).await.unwrap() > 0);
+        let busy = crate::gateway::served::Busy::new(&load);
+        let begin = Instant::now();
+        assert_eq!(conn.read(&mut head).await.unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
+        assert!(begin.elapsed() >= short.half_closed);
+        drop(busy);
+        let (client, server) = tokio::io::duplex(1024);
+        drop(client);
+        let mut conn = Conn::http1(server, Vec::new(), short, load);
+        assert_eq!(conn.read(&mut head).await.unwrap(), 0, "nobody waits: the end is the end");
     }
 }

@@ -1,11 +1,13 @@
 //! What a proxy does to headers (RFC 9110 §7.6): takes out what is meant for one hop, says who it is, and lets nobody speak
 //! in our name.
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use http::header::{
     CONNECTION, Entry, FORWARDED, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 
+use super::room::Share;
 use crate::model::Header;
 
 pub const HOLDFAST_SEEN: HeaderName = HeaderName::from_static("holdfast-seen");
@@ -32,22 +34,65 @@ fn is_private(name: &str) -> bool {
     }
 }
 
+/// Headers that mean something from end to end, or that somebody on the way decides by: no client may have them taken away
+/// by naming them in `Connection`, or say them again in another spelling.
+fn is_relied_on(name: &str) -> bool {
+    const RELIED_ON: [&str; 30] = [
+        "accept",
+        "authorization",
+        "cache-control",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "cookie",
+        "date",
+        "etag",
+        "expect",
+        "forwarded",
+        "host",
+        "idempotency-key",
+        "if-match",
+        "if-modified-since",
+        "if-none-match",
+        "if-range",
+        "if-unmodified-since",
+        "location",
+        "origin",
+        "prefer",
+        "range",
+        "referer",
+        "set-cookie",
+        "traceparent",
+        "tracestate",
+        "via",
+        "x-real-ip",
+        "x-request-id",
+        "x-session-id",
+    ];
+    name.starts_with("x-forwarded-") || is_private(name) || RELIED_ON.contains(&name)
+}
+
 /// Takes out what concerns one connection only, and what `Connection` nominates. `TE: trailers` stays meaningful to the
 /// next hop and is kept.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    strip_request_hops(headers, |_| false);
+}
+
+/// The same, for a request of which `means` says what else is looked at.
+pub fn strip_request_hops(headers: &mut HeaderMap, means: impl Fn(&HeaderName) -> bool) {
     if let Entry::Occupied(entry) = headers.entry(CONNECTION) {
         let (_, lines) = entry.remove_entry_mult();
         let lines: Vec<HeaderValue> = lines.collect();
         for token in lines.iter().flat_map(|line| line.as_bytes().split(|&b| b == b',')) {
-            // `TE` is always nominated; what frames or addresses the message is not for a client to take out.
+            // `TE` is always nominated; what is not of this hop is not for a client to take out.
             let token = token.trim_ascii();
             let plain = token.eq_ignore_ascii_case(b"close") || token.eq_ignore_ascii_case(b"keep-alive");
             if plain || token.eq_ignore_ascii_case(b"te") {
                 continue;
             }
             if let Ok(name) = HeaderName::from_bytes(token)
-                && name != http::header::HOST
-                && name != http::header::CONTENT_LENGTH
+                && !is_relied_on(name.as_str())
+                && !means(&name)
             {
                 headers.remove(name);
             }
@@ -69,9 +114,26 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// Takes out headers that only we may send. They are rare: one pass finds out that there are none.
-pub fn strip_private(headers: &mut HeaderMap) {
-    let found: Vec<HeaderName> = headers.keys().filter(|name| is_private(name.as_str())).cloned().collect();
+/// The name that a service behind CGI, WSGI or FastCGI cannot tell from this one: all that is neither letter nor digit is one
+/// sign there. `None`: it is spelled as it should be.
+fn plain_name(name: &HeaderName) -> Option<HeaderName> {
+    let is_odd = |b: u8| !b.is_ascii_alphanumeric() && b != b'-';
+    if !name.as_str().bytes().any(is_odd) {
+        return None;
+    }
+    let plain: Vec<u8> = name.as_str().bytes().map(|b| if is_odd(b) { b'-' } else { b }).collect();
+    HeaderName::from_bytes(&plain).ok()
+}
+
+/// Takes out headers that only we may send, and twins (`Holdfast_Replay`) of those, of what is relied on (`means`: by this
+/// service), and of others that are there in their right spelling. They are rare: one pass finds out that there are none.
+pub fn strip_private(headers: &mut HeaderMap, means: impl Fn(&HeaderName) -> bool) {
+    let is_bad = |name: &&HeaderName| {
+        is_private(name.as_str())
+            || plain_name(name)
+                .is_some_and(|plain| is_relied_on(plain.as_str()) || means(&plain) || headers.contains_key(&plain))
+    };
+    let found: Vec<HeaderName> = headers.keys().filter(is_bad).cloned().collect();
     for name in found {
         headers.remove(name);
     }
@@ -86,18 +148,20 @@ pub fn append_via(headers: &mut HeaderMap) {
 pub struct Client {
     pub address: IpAddr,
     pub is_tls: bool,
+    /// What its address holds.
+    pub share: Arc<Share>,
     x_forwarded_for: HeaderValue,
     /// `for=…;proto=…;host="`
     forwarded: String,
 }
 
 impl Client {
-    pub fn new(address: IpAddr, is_tls: bool) -> Self {
+    pub fn new(address: IpAddr, is_tls: bool, share: Arc<Share>) -> Self {
         let address = address.to_canonical();
         let node = if address.is_ipv6() { format!("\"[{address}]\"") } else { address.to_string() };
         let proto = if is_tls { "https" } else { "http" };
         let x_forwarded_for = HeaderValue::try_from(address.to_string()).expect("an address is visible ASCII");
-        Self { address, is_tls, x_forwarded_for, forwarded: format!("for={node};proto={proto};host=\"") }
+        Self { address, is_tls, share, x_forwarded_for, forwarded: format!("for={node};proto={proto};host=\"") }
     }
 
     /// Appends to what earlier proxies said. The client's own claims stay, to the left, where nobody should trust them.
@@ -190,17 +254,71 @@ mod tests {
             ("x-other", "x"),
             ("holdfas", "x"),
         ]);
-        strip_private(&mut map);
+        strip_private(&mut map, |_| false);
         let mut left = names(&map);
         left.sort_unstable();
         assert_eq!(left, ["holdfas", "x-other"]);
     }
 
     #[test]
+    fn a_header_in_another_spelling_is_no_second_one() {
+        let mut map = headers(&[
+            ("holdfast_replay", "true"),
+            ("holdfast.replay", "true"),
+            ("holdfast-original_status", "x"),
+            ("idempotency_key", "k"),
+            ("x_forwarded_for", "1.2.3.4"),
+            ("x.forwarded_host", "h"),
+            ("content_length", "1"),
+            ("x_session_id", "s"),
+            ("x_request_id", "r"),
+            ("x_store", "s"),
+            ("x-api-key", "right"),
+            ("x_api_key", "twin"),
+            ("api_key", "stays"),
+            ("x_mine", "stays"),
+        ]);
+        strip_private(&mut map, |name| name == "x-store");
+        let mut left = names(&map);
+        left.sort_unstable();
+        assert_eq!(left, ["api_key", "x-api-key", "x_mine"]);
+    }
+
+    #[test]
+    fn connection_takes_nothing_away_that_is_relied_on() {
+        let kept = [
+            "idempotency-key",
+            "content-type",
+            "authorization",
+            "cookie",
+            "x-session-id",
+            "x-forwarded-for",
+            "x-lane",
+            "traceparent",
+            "x-request-id",
+            "if-match",
+            "holdfast-seen",
+        ];
+        let mut map = HeaderMap::new();
+        for name in kept {
+            map.append(name, HeaderValue::from_static("v"));
+            map.append(CONNECTION, HeaderValue::from_str(&name.to_ascii_uppercase()).unwrap());
+        }
+        map.append("x-hop", HeaderValue::from_static("v"));
+        map.append(CONNECTION, HeaderValue::from_static("x-hop"));
+        strip_request_hops(&mut map, |name| name == "x-lane");
+        let mut left = names(&map);
+        left.sort_unstable();
+        let mut kept = kept.to_vec();
+        kept.sort_unstable();
+        assert_eq!(left, kept);
+    }
+
+    #[test]
     fn forwarding_is_appended_to_what_was_said_before() {
         let mut map = headers(&[("x-forwarded-for", "1.2.3.4"), ("x-forwarded-proto", "https"), ("via", "1.0 other")]);
         let host = HeaderValue::from_static("shop:80");
-        Client::new("::1".parse().unwrap(), false).append_forwarded(&mut map, &host);
+        Client::new("::1".parse().unwrap(), false, Arc::default()).append_forwarded(&mut map, &host);
         append_via(&mut map);
         let all = |name: &str| map.get_all(name).iter().map(|v| v.to_str().unwrap()).collect::<Vec<_>>();
         assert_eq!(all("x-forwarded-for"), ["1.2.3.4", "::1"]);

@@ -2,6 +2,7 @@
 use http::header::CONTENT_TYPE;
 
 use super::parts::{self, Parts};
+use super::pointer;
 use super::rules::LaneRule;
 use crate::model::Lane;
 
@@ -19,6 +20,11 @@ pub struct LaneRules(Vec<Rule>);
 impl LaneRules {
     pub fn new(rules: &[LaneRule]) -> Self {
         Self(rules.iter().map(|rule| Rule { text: rule.to_string(), source: rule.clone() }).collect())
+    }
+
+    /// Whether a rule looks at this header: it is end-to-end, whatever `Connection` says.
+    pub fn reads_header(&self, name: &http::HeaderName) -> bool {
+        self.0.iter().any(|rule| matches!(&rule.source, LaneRule::Header(header) if header == name))
     }
 
     /// The lane of a write; the whole service's when no rule finds anything.
@@ -44,7 +50,7 @@ impl Rule {
 }
 
 /// A body that calls itself something else than JSON has no pointers; one that calls itself nothing may have.
-fn json_scalar(parts: &Parts<'_>, pointer: &str) -> Option<String> {
+fn json_scalar(parts: &Parts<'_>, at: &str) -> Option<String> {
     let is_json = parts.headers.get(CONTENT_TYPE).is_none_or(|kind| {
         let kind = kind.as_bytes().split(|&b| b == b';').next().unwrap_or_default().trim_ascii().to_ascii_lowercase();
         kind.ends_with(b"/json") || kind.ends_with(b"+json")
@@ -52,8 +58,7 @@ fn json_scalar(parts: &Parts<'_>, pointer: &str) -> Option<String> {
     if !is_json {
         return None;
     }
-    let value: serde_json::Value = serde_json::from_slice(parts.body).ok()?;
-    parts::scalar(value.pointer(pointer)?)
+    pointer::scalar(parts.body, at)
 }
 
 #[cfg(test)]

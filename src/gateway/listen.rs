@@ -4,7 +4,6 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use http::Request;
@@ -19,10 +18,11 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::app::App;
-use super::body::{Busy, Served};
 use super::conn::{Conn, ConnLimits};
 use super::headers::Client;
+use super::room::{Place, Share};
 use super::route::RouteError;
+use super::served::{Answers, Busy, Load, Served};
 use super::settings::{GatewaySettings, Neighbours, ServiceEntry};
 
 #[derive(Debug, thiserror::Error)]
@@ -63,10 +63,23 @@ struct Shared {
 }
 
 const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// Streams of one client connection at the same time.
-const H2_STREAMS_MAX: u32 = 256;
+/// Streams of one client connection at the same time: the least that RFC 9113 §6.5.2 advises.
+const H2_STREAMS_MAX: u32 = 100;
+/// What one connection may have sent that nobody has read yet, and one stream of it.
+const H2_CONNECTION_WINDOW: u32 = 256 << 10;
+const H2_STREAM_WINDOW: u32 = 64 << 10;
+/// What is kept of one answer that the client has not made room for.
+const H2_SEND_BUFFER: usize = 16 << 10;
+/// The same for HTTP/1, where a whole head must fit in on the way in.
+const H1_BUFFER: usize = 32 << 10;
+const H1_HEADERS: usize = 100;
+/// Told to go, an HTTP/2 client gets so long to end what it began.
+const GOODBYE: Duration = Duration::from_secs(5);
 /// A silent HTTP/2 client is asked whether it is there.
 const H2_PING_INTERVAL: Duration = Duration::from_secs(30);
+/// To a client address that has all the connections it may have.
+const NO_PLACE: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 /// Out of file descriptors, for example: accepting again at once would only spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -77,7 +90,7 @@ impl Gateway {
         services: Vec<ServiceEntry>,
         neighbours: Neighbours,
     ) -> Result<Self, GatewayError> {
-        let app = App::new(settings.site.clone(), services, neighbours, settings.body_timeout)?;
+        let app = App::new(&settings, services, neighbours)?;
         let (mut listeners, mut addresses) = (Vec::new(), Vec::new());
         for listen in &settings.listen {
             let address = listen.address;
@@ -94,12 +107,21 @@ impl Gateway {
             .timer(TokioTimer::new())
             .keep_alive_interval(H2_PING_INTERVAL)
             .max_concurrent_streams(H2_STREAMS_MAX)
+            .initial_connection_window_size(H2_CONNECTION_WINDOW)
+            .initial_stream_window_size(H2_STREAM_WINDOW)
+            .max_send_buf_size(H2_SEND_BUFFER)
             .max_header_list_size(settings.max_head_bytes as u32);
+        let mut http1 = http1::Builder::new();
+        http1.max_buf_size(H1_BUFFER.max(settings.max_head_bytes + 1024));
+        if settings.max_headers > H1_HEADERS {
+            // The parser's own limit, which costs an allocation for each request where it is moved.
+            http1.max_headers(settings.max_headers);
+        }
         let max_connections = settings.max_connections.clamp(1, u32::MAX as usize);
         let shared = Arc::new(Shared {
+            limits: settings.conn_limits(app.longest_wait()),
             app,
-            limits: settings.conn_limits(),
-            http1: http1::Builder::new(),
+            http1,
             http2,
             connections: Arc::new(Semaphore::new(max_connections)),
             stopping: watch::Sender::new(false),
@@ -130,9 +152,16 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Sha
     loop {
         let Ok(permit) = shared.connections.clone().acquire_owned().await else { return };
         match listener.accept().await {
-            Ok((stream, peer)) => {
-                tokio::spawn(connection(stream, peer.ip(), tls.clone(), shared.clone(), permit));
-            }
+            Ok((stream, peer)) => match shared.app.room.enter(peer.ip()) {
+                Some(place) => {
+                    tokio::spawn(connection(stream, peer.ip(), tls.clone(), shared.clone(), (permit, place)));
+                }
+                None if tls.is_none() => {
+                    // Whether it can be said or not, there is no place.
+                    let _ = stream.try_write(NO_PLACE);
+                }
+                None => {}
+            },
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -146,24 +175,28 @@ async fn connection(
     peer: IpAddr,
     tls: Option<TlsAcceptor>,
     shared: Arc<Shared>,
-    permit: OwnedSemaphorePermit,
+    place: (OwnedSemaphorePermit, Place),
 ) {
     // Without it small answers wait for acknowledgements; a socket that refuses is about to fail anyway.
     let _ = stream.set_nodelay(true);
     let Some(tls) = tls else {
-        serve(stream, Client::new(peer, false), false, &shared).await;
-        return drop(permit);
+        serve(stream, client(peer, false, &place.1), false, &shared).await;
+        return drop(place);
     };
     let mut stopping = shared.stopping.subscribe();
     let accepted = tokio::select! {
         accepted = tokio::time::timeout(shared.limits.head_timeout, tls.accept(stream)) => accepted,
-        () = stopped(&mut stopping) => return drop(permit),
+        () = stopped(&mut stopping) => return drop(place),
     };
     if let Ok(Ok(stream)) = accepted {
         let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-        serve(stream, Client::new(peer, true), is_h2, &shared).await;
+        serve(stream, client(peer, true, &place.1), is_h2, &shared).await;
     }
-    drop(permit);
+    drop(place);
+}
+
+fn client(peer: IpAddr, is_tls: bool, place: &Place) -> Client {
+    Client::new(peer, is_tls, Arc::<Share>::clone(place.share()))
 }
 
 async fn serve<S>(mut stream: S, client: Client, is_h2: bool, shared: &Arc<Shared>)
@@ -184,28 +217,39 @@ where
             _ => return,
         }
     }
-    let (app, client, busy) = (shared.app.clone(), Arc::new(client), Arc::<AtomicUsize>::default());
-    let count = busy.clone();
+    let (app, client, load) = (shared.app.clone(), Arc::new(client), Arc::<Load>::default());
+    let (count, idle_timeout) = (load.clone(), shared.limits.idle_timeout);
+    let answers = is_preface.then(Arc::<Answers>::default);
+    let offered = answers.clone();
     let service = service_fn(move |request: Request<Incoming>| {
-        let (app, client, busy) = (app.clone(), client.clone(), Busy::new(&count));
+        let (app, client, busy, answers) = (app.clone(), client.clone(), Busy::new(&count), offered.clone());
         async move {
             let response = app.answer(&client, request).await;
-            Ok::<_, std::convert::Infallible>(response.map(|body| Served::new(body, busy)))
+            let served = |body| Served::new(body, busy, answers.as_deref(), idle_timeout);
+            Ok::<_, std::convert::Infallible>(response.map(served))
         }
     });
     // A connection that ends badly ended for its client too, which alone can do something about it.
-    if is_preface {
+    if let Some(answers) = answers {
         let io = TokioIo::new(Conn::http2(stream, first, shared.limits));
         let mut conn = pin!(shared.http2.serve_connection(io, service));
-        tokio::select! {
-            _ = conn.as_mut() => {}
-            () = stopped(&mut stopping) => {
-                conn.as_mut().graceful_shutdown();
-                let _ = conn.await;
+        let is_stopped = tokio::select! {
+            _ = conn.as_mut() => return,
+            () = stopped(&mut stopping) => true,
+            () = idle(&load, &answers, idle_timeout) => false,
+        };
+        conn.as_mut().graceful_shutdown();
+        if is_stopped {
+            // What is in flight may end; a client that takes nothing is not waited for.
+            tokio::select! {
+                _ = conn => {}
+                () = idle(&load, &answers, idle_timeout) => {}
             }
+        } else {
+            let _ = tokio::time::timeout(GOODBYE, conn).await;
         }
     } else {
-        let io = TokioIo::new(Conn::http1(stream, first, shared.limits, busy));
+        let io = TokioIo::new(Conn::http1(stream, first, shared.limits, load));
         let mut conn = pin!(shared.http1.serve_connection(io, service));
         tokio::select! {
             _ = conn.as_mut() => {}
@@ -213,6 +257,21 @@ where
                 conn.as_mut().graceful_shutdown();
                 let _ = conn.await;
             }
+        }
+    }
+}
+
+/// Comes when no request was open for `timeout`; until then takes back answers that the client does not take.
+async fn idle(load: &Load, answers: &Answers, timeout: Duration) {
+    let tick = (timeout / 8).max(Duration::from_millis(10));
+    let (mut since, mut begun) = (tokio::time::Instant::now(), load.begun());
+    loop {
+        tokio::time::sleep(tick).await;
+        answers.take_back(timeout);
+        if load.open() > 0 || load.begun() != begun {
+            (since, begun) = (tokio::time::Instant::now(), load.begun());
+        } else if since.elapsed() >= timeout {
+            return;
         }
     }
 }

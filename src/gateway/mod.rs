@@ -11,20 +11,26 @@
 //! or → `read` → `upstream` or a peer. A group's attempt: `upstream` → `pool`.
 mod answer;
 mod app;
+mod arriving;
 mod body;
 mod conn;
 mod headers;
 mod health;
+mod http2;
 mod lane;
 mod large;
 mod listen;
 mod parts;
+mod path;
+mod pointer;
 mod pool;
 mod read;
 mod refusal;
+mod room;
 mod route;
 mod rules;
 mod seen;
+mod served;
 mod settings;
 mod strict;
 #[cfg(test)]

@@ -60,12 +60,13 @@ pub fn scalar(value: &serde_json::Value) -> Option<String> {
     .filter(|text| !text.is_empty())
 }
 
-/// An authority without its port.
+/// An authority without its port, and without the dot that says that a name is whole.
 pub fn host_of(authority: &str) -> &str {
     if authority.starts_with('[') {
         return authority.find(']').map_or(authority, |end| &authority[..=end]);
     }
-    authority.split_once(':').map_or(authority, |(host, _)| host)
+    let host = authority.split_once(':').map_or(authority, |(host, _)| host);
+    host.strip_suffix('.').filter(|host| !host.is_empty()).unwrap_or(host)
 }
 
 #[cfg(test)]
@@ -100,7 +101,9 @@ mod tests {
         assert_eq!(cookie(&map, "sid"), Some(&b"x y"[..]));
         assert_eq!(cookie(&map, "sid2"), Some(&b"z"[..]));
         assert_eq!(cookie(&map, "si"), None);
-        for (host, bare) in [("a:80", "a"), ("a", "a"), ("[::1]:80", "[::1]"), ("[::1]", "[::1]")] {
+        for (host, bare) in
+            [("a:80", "a"), ("a", "a"), ("[::1]:80", "[::1]"), ("[::1]", "[::1]"), ("a.b.:80", "a.b"), ("a.", "a")]
+        {
             assert_eq!(host_of(host), bare);
         }
         let map = headers(&[("authorization", &bearer(r#"{"sub":"till-7","n":4,"list":[]}"#))]);

@@ -4,13 +4,16 @@ use std::time::Duration;
 use http::header::{HOST, HeaderValue};
 use http::request::Parts as Head;
 use http::{Request, Response, Version};
+use http_body::Body as _;
 use hyper::body::Incoming;
 
 use super::app::{App, Context};
+use super::arriving::Arriving;
 use super::body::Body;
 use super::headers::{self, HOLDFAST_SEEN, HOLDFAST_SERVED_BY, X_REQUEST_ID};
 use super::pool::SendError;
 use super::refusal::{self, Refusal};
+use super::route::is_read;
 use super::seen;
 use super::settings::{PeerError, Target};
 use super::upstream::Upstream;
@@ -27,7 +30,7 @@ impl App {
         mut head: Head,
         body: Incoming,
     ) -> Result<Response<Body>, Refusal> {
-        let is_safe = !context.service.settings.writes.contains(&head.method);
+        let is_safe = is_read(&head.method) && !context.service.settings.writes.contains(&head.method);
         context.add_own_headers(&mut head.headers);
         head.headers.insert(HOST, context.authority.clone());
         head.version = Version::HTTP_11;
@@ -42,7 +45,7 @@ impl App {
         if let Some((site, target, peers)) = elsewhere {
             seen.map(|(_, token)| head.headers.insert(HOLDFAST_SEEN, token));
             headers::append_via(&mut head.headers);
-            let request = Request::from_parts(head, streamed(body));
+            let request = Request::from_parts(head, self.streamed(body));
             let response = peers.proxy(&site, &target.group, request).await.map_err(|error| of_peer(&error))?;
             return Ok(self.pass_on(response, Some(&site)));
         }
@@ -55,7 +58,7 @@ impl App {
             (None, _) => None,
         };
         headers::append_via(&mut head.headers);
-        let request = Request::from_parts(head, streamed(body));
+        let request = Request::from_parts(head, self.streamed(body));
         match context.service.upstream.stream(request).await {
             Ok(response) => {
                 let mut response = self.pass_on(response, target.map(|_| &self.site));
@@ -64,6 +67,10 @@ impl App {
             }
             Err(error) => Err(of_send(error, &context.service.settings.name, is_safe)),
         }
+    }
+
+    fn streamed(&self, body: Incoming) -> Body {
+        if body.is_end_stream() { Body::Empty } else { Body::Incoming(Arriving::new(body, self.body_timeout)) }
     }
 
     /// What a proxy does to an answer that it passes on.
@@ -128,11 +135,6 @@ pub async fn read_for_peer(
         let refusal = Refusal { close: false, ..refusal };
         refusal::response(&refusal, request_id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default(), None)
     })
-}
-
-fn streamed(body: Incoming) -> Body {
-    use http_body::Body as _;
-    if body.is_end_stream() { Body::Empty } else { Body::Incoming(body) }
 }
 
 /// §6 for what is streamed: only what was never sent is safe to repeat, unless it changes nothing anyway (`read`). The

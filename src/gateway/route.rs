@@ -2,6 +2,7 @@
 use http::Method;
 
 use super::parts::{self, Parts};
+use super::path;
 use super::rules::StoreFrom;
 
 /// One entry of a service's `match`. Both parts absent: everything.
@@ -19,6 +20,8 @@ pub enum RouteError {
     Path { service: String, path: String },
     #[error("services {first:?} and {second:?} both match host {host:?} and path {path:?}")]
     Twice { first: String, second: String, host: String, path: String },
+    #[error("the path can be read in two ways, which lead to different services")]
+    TwoWays,
     #[error("no store in the request: {from} is missing or empty")]
     StoreMissing { from: String },
     #[error("store {store:?}, named by {from}, does not belong to this service here")]
@@ -50,7 +53,7 @@ impl Router {
                 if !path.starts_with('/') || path.contains(['?', '#', ' ']) {
                     return Err(RouteError::Path { service: name.to_string(), path: path.to_owned() });
                 }
-                let prefix = path.trim_end_matches('/').to_owned();
+                let prefix = path::canonical(path).trim_end_matches('/').to_owned();
                 let host = one.host.as_ref().map(|host| host.to_ascii_lowercase());
                 if let Some(other) = entries.iter().find(|e| e.host == host && e.prefix == prefix) {
                     return Err(RouteError::Twice {
@@ -70,8 +73,22 @@ impl Router {
         Ok(Self { entries, any_host })
     }
 
-    /// The index of the service for this host (without port) and path.
-    pub fn route(&self, host: &str, path: &str) -> Option<usize> {
+    /// The index of the service for this host (without port) and path, as it was sent. Its one spelling decides. Where a less
+    /// careful reading would lead to a more specific door of another service, nobody can say whose request it is.
+    pub fn route(&self, host: &str, sent: &str) -> Result<Option<usize>, RouteError> {
+        let found = self.find(host, &path::canonical(sent), false);
+        let others =
+            [(sent, false), (&*path::careless(sent), true)].map(|(path, any_case)| self.find(host, path, any_case));
+        let is_better = |other: &&Entry| {
+            found.is_some_and(|found| other.service != found.service && other.prefix.len() > found.prefix.len())
+        };
+        if path::holds_nul(sent) || others.iter().flatten().any(is_better) {
+            return Err(RouteError::TwoWays);
+        }
+        Ok(found.map(|entry| entry.service))
+    }
+
+    fn find(&self, host: &str, path: &str, any_case: bool) -> Option<&Entry> {
         let lower;
         let host = if self.any_host && host.bytes().any(|b| b.is_ascii_uppercase()) {
             lower = host.to_ascii_lowercase();
@@ -79,7 +96,7 @@ impl Router {
         } else {
             host
         };
-        self.entries.iter().find(|e| e.takes_host(host) && e.takes_path(path)).map(|e| e.service)
+        self.entries.iter().find(|e| e.takes_host(host) && e.takes_path(path, any_case))
     }
 }
 
@@ -93,9 +110,10 @@ impl Entry {
             },
         }
     }
-    fn takes_path(&self, path: &str) -> bool {
-        path.strip_prefix(self.prefix.as_str())
-            .is_some_and(|rest| self.prefix.is_empty() || rest.is_empty() || rest.starts_with('/'))
+    fn takes_path(&self, path: &str, any_case: bool) -> bool {
+        let Some((start, rest)) = path.split_at_checked(self.prefix.len()) else { return false };
+        let is_same = if any_case { start.eq_ignore_ascii_case(&self.prefix) } else { start == self.prefix };
+        is_same && (self.prefix.is_empty() || rest.is_empty() || rest.starts_with('/'))
     }
 }
 
@@ -107,6 +125,11 @@ impl Default for WriteMethods {
     fn default() -> Self {
         Self(vec![Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
     }
+}
+
+/// Methods that change nothing, by their definition: what a service with replicas takes beside its writes.
+pub fn is_read(method: &Method) -> bool {
+    matches!(method.as_str(), "GET" | "HEAD" | "OPTIONS" | "QUERY" | "PROPFIND" | "REPORT")
 }
 
 impl WriteMethods {
@@ -185,10 +208,50 @@ mod tests {
             (".example", "/a", 1),
             ("h", "*", 0),
         ] {
-            assert_eq!(router.route(host, path), Some(service), "{host}{path}");
+            assert_eq!(router.route(host, path), Ok(Some(service)), "{host}{path}");
         }
         let narrow = Router::new(&[("a", &[path("/a")])]).unwrap();
-        assert_eq!(narrow.route("h", "/b"), None);
+        assert_eq!(narrow.route("h", "/b"), Ok(None));
+    }
+
+    #[test]
+    fn no_spelling_of_a_path_goes_around_its_service() {
+        let router =
+            Router::new(&[("rest", &[path("/")]), ("api", &[path("/api")]), ("old", &[path("/API/old")])]).unwrap();
+        for (sent, service) in [
+            ("//api/items", Some(1)),
+            ("/%61pi/items", Some(1)),
+            ("/./api", Some(1)),
+            ("/x/../api", Some(1)),
+            ("/x/%2e%2e/api", Some(1)),
+            ("///%61%70%69//items", Some(1)),
+            ("/api;a=b/items", None),
+            ("/api%2fitems", None),
+            ("/api%5citems", None),
+            ("/api\\items", None),
+            ("/\\api/items", None),
+            ("/x%2f..%2fapi", None),
+            ("/API/items", None),
+            ("/x/..;/api/items", None),
+            ("/api%3fx", None),
+            ("/api%00x", None),
+            ("/x%00", None),
+            ("/api/../x", None),
+            ("/API/old/x", Some(2)),
+            // Odd, and the same for everybody.
+            ("/x;a=b", Some(0)),
+            ("/x%2Fy%2e%2e", Some(0)),
+            ("//x//y", Some(0)),
+            ("/api/a%2Fb;c=d//e/../f", Some(1)),
+            ("/apis", Some(0)),
+        ] {
+            let expected = service.ok_or(RouteError::TwoWays);
+            assert_eq!(router.route("h", sent), expected.map(Some), "{sent}");
+        }
+        let alone = Router::new(&[("all", &[host("shop.example", "/")])]).unwrap();
+        for sent in ["*", "/a/../b/./c", "/a%2Fb%2e%2e", "//a//b", "/a;x=1", "/A\\b"] {
+            assert_eq!(alone.route("shop.example", sent), Ok(Some(0)), "{sent}");
+        }
     }
 
     #[test]

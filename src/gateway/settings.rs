@@ -29,7 +29,11 @@ pub struct GatewaySettings {
     pub max_headers: usize,
     pub head_timeout: Duration,
     pub idle_timeout: Duration,
-    /// For the whole body of a write.
+    /// Bytes of bodies on their way in, over all clients; one address may have half of them.
+    pub max_body_bytes: usize,
+    /// Connections of one client address.
+    pub max_client_connections: usize,
+    /// The longest pause in a client's body.
     pub body_timeout: Duration,
     /// How long requests in flight may go on after the signal to stop.
     pub drain: Duration,
@@ -40,7 +44,9 @@ impl GatewaySettings {
         Self {
             site,
             listen,
-            max_connections: 10_000,
+            max_connections: 2_000,
+            max_client_connections: 1_000,
+            max_body_bytes: 64 << 20,
             max_head_bytes: 32 << 10,
             max_headers: 100,
             head_timeout: Duration::from_secs(10),
@@ -50,11 +56,13 @@ impl GatewaySettings {
         }
     }
 
-    pub(super) fn conn_limits(&self) -> ConnLimits {
+    pub(super) fn conn_limits(&self, longest_wait: Duration) -> ConnLimits {
         ConnLimits {
             head: HeadLimits { bytes: self.max_head_bytes, headers: self.max_headers },
             head_timeout: self.head_timeout,
             idle_timeout: self.idle_timeout,
+            body_timeout: self.body_timeout,
+            half_closed: longest_wait + Duration::from_secs(1),
         }
     }
 }

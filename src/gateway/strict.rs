@@ -94,6 +94,12 @@ pub fn head_length(bytes: &[u8], from: usize) -> Option<usize> {
     bytes[start..].windows(4).position(|w| w == b"\r\n\r\n").map(|i| start + i + 4)
 }
 
+/// The request line, without its end.
+pub fn first_line(head: &[u8]) -> &[u8] {
+    let end = head.iter().position(|&b| b == b'\r').unwrap_or(head.len());
+    &head[..end]
+}
+
 /// Bytes of empty lines before a request line, which RFC 9112 §2.2 lets a server skip.
 pub fn leading_empty_lines(bytes: &[u8]) -> usize {
     let mut skip = 0;
@@ -164,7 +170,7 @@ fn check_request_line(line: &[u8]) -> Result<bool, Violation> {
     else {
         return Err(Violation::RequestLine);
     };
-    let target_is_sound = !target.is_empty() && target.iter().all(|&b| (0x21..=0x7e).contains(&b) && b != b'#');
+    let target_is_sound = !target.is_empty() && target.iter().all(|&b| b > 0x20 && b != 0x7f && b != b'#');
     if method.is_empty() || !method.iter().all(|&b| TOKEN[usize::from(b)]) || !target_is_sound {
         return Err(Violation::RequestLine);
     }
@@ -190,7 +196,8 @@ fn split_header(line: &[u8]) -> Result<(&[u8], &[u8]), Violation> {
     Ok((&line[..colon], value.trim_ascii()))
 }
 
-fn check_host(value: &[u8]) -> Result<(), Violation> {
+/// A host and an optional port, of bytes that nobody reads as anything else.
+pub fn check_host(value: &[u8]) -> Result<(), Violation> {
     let sound = |&b: &u8| b.is_ascii_alphanumeric() || b".-_:[]%~!$&'()*+;=".contains(&b);
     if value.is_empty() || !value.iter().all(sound) { Err(Violation::Host) } else { Ok(()) }
 }
@@ -335,6 +342,7 @@ mod tests {
             ("GET / HTTP/1.0\r\n\r\n", Framing::Length(0)),
             ("POST /a?b HTTP/1.1\r\nhost: a:80\r\ncontent-length: 12\r\n\r\n", Framing::Length(12)),
             ("POST / HTTP/1.1\r\nHost: [::1]:80\r\nTransfer-Encoding: Chunked\r\n\r\n", Framing::Chunked),
+            ("GET /caf\u{e9}?q=\u{fc} HTTP/1.1\r\nHost: a\r\n\r\n", Framing::Length(0)),
             ("GET http://a/b HTTP/1.1\r\nHost: a\r\nX: \t caf\u{e9}\r\nY:\r\n\r\n", Framing::Length(0)),
         ] {
             assert_eq!(check(head), Ok(framing), "{head:?}");

@@ -1,4 +1,5 @@
 //! Writes: read whole, described (lane, key, digest), handed to their group, and answered with what it says.
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -10,15 +11,17 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
 use super::app::{App, Context};
+use super::arriving::{Arriving, ClientSilent};
 use super::body::Body;
 use super::headers::{self, IDEMPOTENCY_KEY, TRACEPARENT};
 use super::parts::{self, Parts};
 use super::refusal::Refusal;
+use super::room;
 use super::settings::Target;
 use super::time;
 use super::upstream::own_header;
 use crate::idempotency::{self, KeyError};
-use crate::model::{After, Facts, KeyHash, Request};
+use crate::model::{After, Facts, KeyHash, Problem, Request};
 use crate::problem::Cause;
 use crate::service::NewWrite;
 
@@ -33,7 +36,9 @@ impl App {
     ) -> Result<Response<Body>, Refusal> {
         let settings = &context.service.settings;
         let key = idempotency::read(&head.method, &head.headers, settings.keys).map_err(|e| of_key(&e))?;
-        let body = self.read_body(&head.headers, body, settings.max_body).await?;
+        // Until the group has said what became of the write, and has its own limits for what it keeps.
+        let mut room = room::Bytes::default();
+        let body = self.read_body(&context, &head.headers, body, &mut room).await?;
         context.add_own_headers(&mut head.headers);
         let write = NewWrite {
             facts: facts(&context, target, &head, key.as_deref(), &body),
@@ -47,7 +52,14 @@ impl App {
     }
 
     /// The whole body, or a refusal before anything is kept.
-    async fn read_body(&self, map: &HeaderMap, mut body: Incoming, max: usize) -> Result<Bytes, Refusal> {
+    async fn read_body(
+        &self,
+        context: &Context<'_>,
+        map: &HeaderMap,
+        body: Incoming,
+        room: &mut room::Bytes,
+    ) -> Result<Bytes, Refusal> {
+        let max = context.service.settings.max_body;
         let announced = map.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok());
         if announced.is_some_and(|length| length > max as u64) {
             return Err(too_large(max));
@@ -55,35 +67,43 @@ impl App {
         if body.is_end_stream() {
             return Ok(Bytes::new());
         }
-        let read = collect(&mut body, max, announced.unwrap_or(0) as usize);
-        match tokio::time::timeout(self.body_timeout, read).await {
-            Ok(result) => result,
-            Err(_) => Err(Refusal::closing(Cause::RequestTimeout)),
+        let announced = announced.unwrap_or(0) as usize;
+        let mut body = Arriving::new(body, self.body_timeout);
+        let mut first = Bytes::new();
+        let mut more = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            let Ok(data) = frame.map_err(|error| of_body(&*error))?.into_data() else { continue };
+            self.room.take(&context.client.share, room, data.len()).await.map_err(|room::Full| no_room())?;
+            if first.len().max(more.len()) + data.len() > max {
+                return Err(too_large(max));
+            }
+            if first.is_empty() {
+                first = data;
+                continue;
+            }
+            if more.is_empty() {
+                // Not more than is there already: what was announced may never come.
+                more.reserve(announced.min(FIRST_ROOM).max(first.len() + data.len()));
+                more.extend_from_slice(&first);
+            }
+            more.extend_from_slice(&data);
         }
+        Ok(if more.is_empty() { first } else { more.freeze() })
     }
 }
 
-async fn collect(body: &mut Incoming, max: usize, announced: usize) -> Result<Bytes, Refusal> {
-    let mut first = Bytes::new();
-    let mut more = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let what = "the body broke off, or its chunks are malformed";
-        let frame = frame.map_err(|_| Refusal::closing(Cause::BadRequest { what }))?;
-        let Ok(data) = frame.into_data() else { continue };
-        if first.len().max(more.len()) + data.len() > max {
-            return Err(too_large(max));
-        }
-        if first.is_empty() {
-            first = data;
-            continue;
-        }
-        if more.is_empty() {
-            more.reserve(announced.max(first.len() + data.len()));
-            more.extend_from_slice(&first);
-        }
-        more.extend_from_slice(&data);
+/// Made for a body at once when it comes in pieces.
+const FIRST_ROOM: usize = 64 << 10;
+
+fn of_body(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Refusal {
+    if error.is::<ClientSilent>() {
+        return Refusal::closing(Cause::RequestTimeout);
     }
-    Ok(if more.is_empty() { first } else { more.freeze() })
+    Refusal::closing(Cause::BadRequest { what: "the body broke off, or its chunks are malformed" })
+}
+
+fn no_room() -> Refusal {
+    Refusal::closing(Problem::Overloaded { what: "bodies on their way in" }.into())
 }
 
 fn too_large(limit_bytes: usize) -> Refusal {
@@ -105,10 +125,15 @@ fn of_key(error: &KeyError) -> Cause {
 fn facts(context: &Context<'_>, target: &Target, head: &Head, key: Option<&str>, body: &Bytes) -> Facts {
     let map = &head.headers;
     let host = parts::host_of(context.authority.to_str().unwrap_or_default());
-    let parts = Parts { path: head.uri.path(), host, headers: map, client: context.client.address, body };
+    let parts = Parts { path: &context.path, host, headers: map, client: context.client.address, body };
     let content_type = map.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
     let store = &target.group.store;
-    let digest = idempotency::of_request(head.method.as_str(), path_and_query(head), content_type, store, body);
+    // One spelling: a retry that only spells its path differently is the same request.
+    let spelled = match head.uri.query() {
+        Some(query) => Cow::Owned(format!("{}?{query}", context.path)),
+        None => Cow::Borrowed(context.path.as_str()),
+    };
+    let digest = idempotency::of_request(head.method.as_str(), &spelled, content_type, store, body);
     // The service has not verified the token yet; naming a subject only narrows who shares a key.
     let hash = |key| KeyHash::of(&target.group, parts::claim(map, "sub").as_deref().unwrap_or(""), key);
     Facts {

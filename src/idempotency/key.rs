@@ -41,7 +41,7 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The key that the client named, without quotes. `None`: it named none, or the method has no use for one.
 pub fn read(method: &Method, headers: &HeaderMap, rules: KeyRules) -> Result<Option<String>, KeyError> {
     let always = matches!(*method, Method::POST | Method::PATCH);
-    if !always && !matches!(*method, Method::PUT | Method::DELETE) {
+    if method.is_safe() {
         return Ok(None);
     }
     let mut key = read_header(headers, IDEMPOTENCY_KEY)?;

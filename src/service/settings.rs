@@ -171,7 +171,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             open_writes: 16_384,
-            open_bytes: 256 << 20,
+            open_bytes: 64 << 20,
             waiters_per_key: 32,
             ring: 65_536,
             page_items: 256,

@@ -247,15 +247,88 @@ async fn http2_with_prior_knowledge_at_both_ends() {
 #[tokio::test]
 async fn a_client_that_waits_is_not_idle_and_one_that_stopped_is() {
     let service = service(|_, _| [vec![Step::Wait(SECOND / 2)], ok("late")].concat()).await;
-    let short = |g: &mut GatewaySettings| g.idle_timeout = SECOND / 10;
+    let short = |g: &mut GatewaySettings| (g.idle_timeout, g.body_timeout) = (SECOND / 10, SECOND / 10);
     let gateway = gateway_with(upstream_settings(&[service.address]), site().as_str(), |_| {}, short).await;
     let mut wire = Wire::to(gateway.address).await;
     assert!(wire.ask(&get("/a", "")).await.ends_with("late"));
     assert!(wire.is_closed().await);
     let mut stalled = Wire::to(gateway.address).await;
     let refused = stalled.ask("POST /tx HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhe").await;
-    assert!(refused.starts_with("HTTP/1.1 400") || refused.is_empty(), "{refused}");
+    assert!(refused.starts_with("HTTP/1.1 408") && refused.contains("request-timeout"), "{refused}");
     assert_eq!(gateway.seen.lock().unwrap().writes.len(), 0);
+}
+
+#[tokio::test]
+async fn a_client_that_shuts_its_side_gets_its_answer() {
+    let service = service(|_, _| [vec![Step::Wait(SECOND / 5)], ok("late")].concat()).await;
+    let gateway = gateway(upstream_settings(&[service.address]), |_| {}).await;
+    for request in [get("/a", ""), post("/a", "", "{}"), get("/plain/a", "")] {
+        let mut wire = Wire::to(gateway.address).await;
+        wire.send(&request).await;
+        tokio::io::AsyncWriteExt::shutdown(&mut wire.stream).await.unwrap();
+        let answer = wire.read().await;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("late"), "{request}: {answer}");
+        assert!(wire.is_closed().await);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_stops_and_a_client_that_does_not_read_give_their_place_back() {
+    let half = |_: usize, request: &str| {
+        let big = request.contains("/big");
+        let body = "x".repeat(if big { 16 << 20 } else { 4 });
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", if big { 16 << 20 } else { 100 });
+        vec![Step::Write(head), Step::Wait(if big { SECOND / 100 } else { SOON })]
+    };
+    let service = service(half).await;
+    let mut settings = upstream_settings(&[service.address]);
+    settings.pool.in_flight = 1;
+    settings.pool.connect_timeout = SECOND * 20;
+    let short = |g: &mut GatewaySettings| g.idle_timeout = SECOND / 5;
+    let gateway = gateway_with(settings, site().as_str(), |_| {}, short).await;
+    let mut stopped = Wire::to(gateway.address).await;
+    let answer = stopped.ask(&get("/half", "")).await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("xxxx"), "{answer}");
+    // The only place at the service is free again, and taken by a client that reads nothing.
+    let mut deaf = Wire::to(gateway.address).await;
+    deaf.send(&get("/big", "")).await;
+    until("the service has the second request", || service.requests.lock().unwrap().len() == 2).await;
+    let mut next = Wire::to(gateway.address).await;
+    next.send(&get("/half", "")).await;
+    until("the place is free again", || service.requests.lock().unwrap().len() == 3).await;
+}
+
+#[tokio::test]
+async fn a_method_that_is_neither_read_nor_write_does_not_pass_by_the_journal() {
+    let service = service(|_, _| ok("")).await;
+    let gateway = gateway(upstream_settings(&[service.address]), |tx| {
+        let own = http::Method::from_bytes(b"MERGE").unwrap();
+        tx.writes = WriteMethods::new(vec![http::Method::POST, own]);
+    })
+    .await;
+    let ask = async |method: &str, path: &str, lines: &str| {
+        let request = format!("{method} {path} HTTP/1.1\r\nHost: a\r\n{lines}Content-Length: 0\r\n\r\n");
+        let answer = ask(gateway.address, &request).await;
+        answer.split(' ').nth(1).unwrap_or_default().to_owned()
+    };
+    for method in ["post", "MKCOL", "MOVE", "PROPPATCH", "LINK", "TRACE", "PUT", "get", "LOCK"] {
+        assert_eq!(ask(method, "/x", "").await, "501", "{method}");
+        if method != "TRACE" {
+            assert_eq!(ask(method, "/plain/x", "").await, "200", "{method}: nothing is kept in step there");
+        }
+    }
+    for lines in ["X-HTTP-Method-Override: DELETE\r\n", "X-HTTP-Method: merge\r\n", "X-Method-Override: PUT\r\n"] {
+        assert_eq!(ask("GET", "/x", lines).await, "501", "{lines}");
+    }
+    assert_eq!(gateway.seen.lock().unwrap().writes.len(), 0);
+    for method in ["GET", "HEAD", "OPTIONS", "QUERY", "PROPFIND", "REPORT"] {
+        assert_eq!(ask(method, "/x", "X-HTTP-Method-Override: GET\r\n").await, "200", "{method}");
+    }
+    assert_eq!(ask("MERGE", "//x/./y", "").await, "200");
+    let seen = gateway.seen.lock().unwrap();
+    assert_eq!((seen.writes.len(), seen.writes[0].request.method.as_str()), (1, "MERGE"));
+    assert_eq!(seen.writes[0].request.target, "//x/./y", "as it was sent");
+    assert_eq!(seen.writes[0].facts.lane, crate::model::Lane::of("path", b"/x/y"));
 }
 
 #[tokio::test]
