@@ -50,6 +50,13 @@ impl Outside for SiteOutside {
         self.metrics.note(note);
         match note {
             Note::Unknown { id, why } => tracing::warn!(%group, %id, %why, "outcome unknown"),
+            Note::StoodAside { id } => tracing::info!(%group, %id, "others of its path go on beside it"),
+            Note::KeyConflict { id, with } => {
+                tracing::warn!(%group, %id, %with, "one key for two requests, taken at two sites: both are applied");
+            }
+            Note::AnsweredDifferently { id, with } => {
+                tracing::warn!(%group, %id, %with, "one write, sent at two sites, was answered differently");
+            }
             Note::Quarantined { id, reason } => tracing::warn!(%group, %id, ?reason, "write quarantined"),
             Note::Stopped { why } => tracing::error!(%group, %why, "following stopped until a person looks"),
             Note::Failover { to: Some(to) } => tracing::info!(%group, %to, "decides from now on"),

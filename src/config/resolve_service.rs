@@ -81,6 +81,7 @@ impl One<'_> {
             matches: self.matches(),
             write_methods: self.methods(table, "write_methods", &["POST", "PUT", "PATCH", "DELETE"]),
             lane: self.lane(),
+            creates: table.flag("creates"),
             when_down: if self.is("when_down", "queue") { WhenDown::Queue } else { WhenDown::Refuse },
             health: self.health(),
             retries: self.retries(),

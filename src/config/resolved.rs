@@ -127,6 +127,7 @@ pub struct Service {
     pub answer: Answer,
     /// First hit counts.
     pub lane: Vec<LaneRule>,
+    pub creates: bool,
     pub when_down: WhenDown,
     pub longest_request: Duration,
     pub health: Option<HealthCheck>,
@@ -304,6 +305,7 @@ impl Service {
             hold_ms: ms(self.outcome.hold),
             idempotent: self.outcome.idempotent,
             has_probe: self.outcome.probe.is_some(),
+            creates: self.creates,
             unexecuted: self.outcome.unexecuted.clone(),
             when_down: self.when_down,
             replicate_all: self.replicate_all,

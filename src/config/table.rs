@@ -230,6 +230,13 @@ static SERVICE: Section = Section {
              Absent: `[\"header:x-session-id\", \"jwt:sub\", \"path\"]`. `jwt:` reads the token without verifying it.",
         ),
         Key::or(
+            "creates",
+            Kind::Bool,
+            "false",
+            "A POST that only its `path` names makes something new: while nobody knows what became of one, others of its path do \
+             not wait. `false`: so it is at paths whose POSTs were answered 201.",
+        ),
+        Key::or(
             "when_down",
             Kind::OneOf { valid: &["refuse", "queue"], later: &[] },
             "\"refuse\"",

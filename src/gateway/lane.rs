@@ -29,7 +29,13 @@ impl LaneRules {
 
     /// The lane of a write; the whole service's when no rule finds anything.
     pub fn lane(&self, parts: &Parts<'_>) -> Lane {
-        self.0.iter().find_map(|rule| rule.lane(parts)).unwrap_or(Lane::WHOLE_SERVICE)
+        self.find(parts).0
+    }
+
+    /// The lane, and whether nothing but its path names it.
+    pub fn find(&self, parts: &Parts<'_>) -> (Lane, bool) {
+        let found = self.0.iter().find_map(|rule| Some((rule.lane(parts)?, rule.source == LaneRule::Path)));
+        found.unwrap_or((Lane::WHOLE_SERVICE, false))
     }
 }
 

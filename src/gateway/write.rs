@@ -136,13 +136,15 @@ fn facts(context: &Context<'_>, target: &Target, head: &Head, key: Option<&str>,
     let digest = idempotency::of_request(head.method.as_str(), &spelled, content_type, store, body);
     // The service has not verified the token yet; naming a subject only narrows who shares a key.
     let hash = |key| KeyHash::of(&target.group, parts::claim(map, "sub").as_deref().unwrap_or(""), key);
+    let (lane, by_path) = context.service.settings.lane.find(&parts);
     Facts {
-        lane: context.service.settings.lane.lane(&parts),
+        lane,
         key: key.map(hash),
         digest,
         original_ms: time::wall_ms(),
         traceparent: map.get(TRACEPARENT).and_then(|v| v.to_str().ok()).map(str::to_owned),
         renews: Vec::new(),
+        creates: by_path && head.method == http::Method::POST,
     }
 }
 

@@ -179,6 +179,7 @@ mod tests {
             original_ms: 0,
             traceparent: None,
             renews: Vec::new(),
+            creates: false,
         };
         let outcome = Outcome {
             verdict: Verdict::Applied,

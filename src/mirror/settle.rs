@@ -106,6 +106,7 @@ impl Core {
         let verdict = write.outcome.as_ref().expect("just settled").verdict;
         let stage = write.stage.clone();
         cx.note(Note::Settled { verdict, shadow: role == Role::Shadow });
+        self.learn_creating(id);
         match stage {
             Stage::Decided(fate) => {
                 if fate == Fate::Applied {

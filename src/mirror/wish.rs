@@ -98,7 +98,7 @@ impl Core {
     fn give_up_here(&mut self, cx: &mut Cx, id: WriteId) {
         match self.live.get(&id) {
             Some(write) if !write.owed.is_empty() => self.settle_undecided(cx, id),
-            Some(write) if write.is_unsent() => self.cancel(cx, id, Problem::LaneBusy),
+            Some(write) if write.is_unsent() => self.cancel(cx, id, Problem::LaneBusy { retry_after_s: 1 }),
             _ => {}
         }
     }
@@ -161,6 +161,7 @@ impl Core {
                 write.pass_at_ms = Some(now + give_up);
                 let clients = write.clients.clone();
                 self.wake_write_at(now + give_up, id);
+                self.stand_aside(cx, id);
                 for req in clients {
                     self.answer(cx, req, Reply::Problem { id: Some(id), problem: Problem::OutcomeUnknown });
                 }

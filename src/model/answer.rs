@@ -51,7 +51,7 @@ pub enum Problem {
     /// 409: a peer holds the record and cannot be reached, `on_unreachable = "refuse"`.
     OriginUnreachable { site: String },
     /// 503: other writes of the lane took all of `timeout.total`; nothing was sent.
-    LaneBusy,
+    LaneBusy { retry_after_s: u32 },
     /// 503: no replica can be asked and none was.
     NoReplica { retry_after_s: u32 },
     /// 503: a queue or table is full.

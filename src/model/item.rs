@@ -17,6 +17,9 @@ pub struct Facts {
     pub traceparent: Option<String>,
     /// Earlier writes of the key whose time was over at the origin when this one came (§9.7): of these it is no copy (§7).
     pub renews: Vec<WriteId>,
+    /// A POST that makes something new at its path, and shares nothing with others of that path: while nobody knows what became of
+    /// it, other such POSTs do not wait.
+    pub creates: bool,
 }
 
 /// How a write was settled.

@@ -167,8 +167,10 @@ impl Cause {
     pub fn retry_after_s(&self) -> Option<u32> {
         match self {
             Cause::Write { problem, .. } => match problem {
-                Problem::KeyInFlight { retry_after_s } | Problem::NoReplica { retry_after_s } => Some(*retry_after_s),
-                Problem::LaneBusy | Problem::Overloaded { .. } | Problem::Stale => Some(1),
+                Problem::KeyInFlight { retry_after_s }
+                | Problem::NoReplica { retry_after_s }
+                | Problem::LaneBusy { retry_after_s } => Some(*retry_after_s),
+                Problem::Overloaded { .. } | Problem::Stale => Some(1),
                 Problem::OriginUnreachable { .. } | Problem::StoreDown | Problem::Draining => Some(5),
                 Problem::OutcomeUnknown | Problem::OutcomePending => Some(5),
                 Problem::DiskReserve => Some(60),
@@ -230,7 +232,7 @@ fn problem_code(problem: &Problem) -> Code {
         Problem::KeyInFlight { .. } => Code::KeyInFlight,
         Problem::ReplayUnavailable => Code::ReplayUnavailable,
         Problem::OriginUnreachable { .. } => Code::OriginUnreachable,
-        Problem::LaneBusy => Code::LaneBusy,
+        Problem::LaneBusy { .. } => Code::LaneBusy,
         Problem::NoReplica { .. } => Code::NoReplica,
         Problem::Overloaded { .. } => Code::Overloaded,
         Problem::Stale => Code::Stale,
@@ -244,7 +246,7 @@ fn problem_code(problem: &Problem) -> Code {
 
 fn problem_retry(problem: &Problem) -> Retry {
     match problem {
-        Problem::LaneBusy
+        Problem::LaneBusy { .. }
         | Problem::NoReplica { .. }
         | Problem::Overloaded { .. }
         | Problem::Stale
@@ -268,7 +270,9 @@ fn problem_detail(problem: &Problem) -> String {
                 .to_owned()
         }
         Problem::OriginUnreachable { site } => format!("site {site} has seen this key; nothing was sent"),
-        Problem::LaneBusy => "earlier writes of the same lane did not finish in time; nothing was sent".to_owned(),
+        Problem::LaneBusy { .. } => {
+            "earlier writes of the same lane did not finish in time; nothing was sent".to_owned()
+        }
         Problem::NoReplica { .. } => "no site with a replica is healthy and reachable; nothing was sent".to_owned(),
         Problem::Overloaded { what } => format!("no room for more {what}; nothing was sent"),
         Problem::Stale => "nothing was sent; the replica is catching up".to_owned(),

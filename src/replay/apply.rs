@@ -133,10 +133,7 @@ impl Core {
 
     /// Gives the lane's place at this replica to the next that is ready.
     pub(crate) fn grant(&mut self, cx: &mut Cx, lane: Lane) {
-        while let Some(state) = self.lanes.get_mut(&lane)
-            && state.here.is_none()
-            && let Some(id) = state.ready.pop_front()
-        {
+        while let Some(id) = self.next_ready(lane) {
             let Some(write) = self.live.get(&id).filter(|w| w.stage == Stage::Waiting) else { continue };
             // It may have got in line as something else, with less to come after: a late word made a shadow of it (G3).
             if self.missing_for(write).is_some() {
@@ -145,6 +142,11 @@ impl Core {
                 self.start(cx, id);
             }
         }
+    }
+
+    fn next_ready(&mut self, lane: Lane) -> Option<WriteId> {
+        let live = &self.live;
+        self.lanes.get_mut(&lane)?.next_ready(|id| live.get(&id).is_none_or(|write| write.facts.creates))
     }
 
     /// The write has its turn.
@@ -158,7 +160,7 @@ impl Core {
         if self.must_not_decide(id) {
             return self.want_place(id);
         }
-        self.lanes.entry(lane).or_default().here = Some(id);
+        self.lanes.entry(lane).or_default().take_place(id);
         if let Some(key) = key
             && !write.doubtful
         {
@@ -269,6 +271,10 @@ impl Core {
     fn start_unless_copy(&mut self, cx: &mut Cx, id: WriteId, rows: &[Found]) {
         let Some(write) = self.live.get(&id) else { return };
         let lane = write.facts.lane;
+        if let Some(with) = self.conflicting(write, rows) {
+            self.conflicts.keys += 1;
+            cx.note(Note::KeyConflict { id, with });
+        }
         match self.copy_of(write, rows) {
             Copy::None if self.must_not_decide(id) => {
                 // Named while the journal was asked.
@@ -328,11 +334,34 @@ impl Core {
         found
     }
 
+    /// Another request under the same key that this replica has applied, or may have: two sites took the key while they did not
+    /// know of each other.
+    fn conflicting(&self, write: &Write, rows: &[Found]) -> Option<WriteId> {
+        if write.attempts > 0 || !matches!(write.role, Role::Shadow | Role::Wish) {
+            return None;
+        }
+        let key = write.facts.key?;
+        let live = self.keys.live(&key).iter().filter_map(|id| self.live.get(id)).map(Write::row);
+        let stored = rows.iter().map(|found| &found.row).filter(|row| !self.live.contains_key(&row.id)).cloned();
+        let is_other = |row: &Row| {
+            let another = row.facts.key == Some(key) && row.facts.digest != write.facts.digest;
+            let is_here = matches!(row.here, Here::Sending { .. } | Here::Decided(Fate::Applied));
+            another && is_here && row.id.log != write.id.log && !write.facts.renews.contains(&row.id)
+        };
+        live.chain(stored).find(is_other).map(|row| row.id)
+    }
+
     /// The write is a copy of one that this replica has, or may have, applied. What comes after this one comes after that one (G3);
     /// but where there is only an answer that does not tell whether it was applied, that stands in quarantine and holds up nothing.
     fn is_copy(&mut self, cx: &mut Cx, id: WriteId, of: WriteId, is_applied: bool, outcome: Option<Outcome>) {
         let Some(write) = self.live.get(&id) else { return };
         if write.role == Role::Shadow {
+            if let (Some(theirs), Some(ours)) = (&write.outcome, &outcome)
+                && are_answered_differently(theirs, ours)
+            {
+                self.conflicts.answers += 1;
+                cx.note(Note::AnsweredDifferently { id, with: of });
+            }
             return self.decide_shadow(cx, id, Fate::Duplicate(of));
         }
         if write.role == Role::Ordered {
@@ -415,7 +444,7 @@ impl Core {
         let attempt = Attempt { id, attempt: write.attempts, request, origin: SiteName::new(""), shadow: None };
         let shadow = matches!(write.role, Role::Shadow).then(|| shadow_of(write));
         let origin = self.site_of(id);
-        self.lanes.entry(self.live[&id].facts.lane).or_default().here = Some(id);
+        self.lanes.entry(self.live[&id].facts.lane).or_default().take_place(id);
         self.persist(cx, id);
         self.release_held(cx, id);
         cx.out.push(Effect::Attempt(Attempt { origin, shadow, ..attempt }));
@@ -483,9 +512,7 @@ impl Core {
     /// The lane's place at this replica is free again, if this write had it.
     pub(crate) fn free_place(&mut self, lane: Lane, id: WriteId) {
         if let Some(state) = self.lanes.get_mut(&lane) {
-            if state.here == Some(id) {
-                state.here = None;
-            }
+            state.leave(id);
             self.work.push_back(Work::Lane(lane));
         }
     }
@@ -504,6 +531,16 @@ fn renews<'r>(write: &Write, other: WriteId, mut rows: impl Iterator<Item = &'r 
     let renewed = &write.facts.renews;
     let is_copy = |row: &Row| row.here == Here::Decided(Fate::Duplicate(other)) && renewed.contains(&row.id);
     !renewed.is_empty() && (renewed.contains(&other) || rows.any(is_copy))
+}
+
+/// Two clients, or one that asked at two sites, were told different things of one write.
+fn are_answered_differently(theirs: &Outcome, ours: &Outcome) -> bool {
+    let told = |outcome: &Outcome| matches!(outcome.verdict, Verdict::Applied | Verdict::Refused);
+    let bodies = match (&theirs.answer, &ours.answer) {
+        (Some(theirs), Some(ours)) if theirs.omitted.is_none() && ours.omitted.is_none() => theirs.body != ours.body,
+        _ => false,
+    };
+    told(theirs) && told(ours) && (theirs.status != ours.status || bodies)
 }
 
 /// Another site's position that is stored and untouched.

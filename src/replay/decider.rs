@@ -163,6 +163,7 @@ impl Core {
             original_ms: 0,
             traceparent: None,
             renews: Vec::new(),
+            creates: false,
         };
         let mut write = Write::new(id, facts, None, Role::Wish, cx.ms());
         write.wish = Some(WishHeld { from, attempt, void: true, owed_word: None });

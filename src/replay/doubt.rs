@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use crate::journal::{Fate, QuarantineReason};
 use crate::model::{Answer, Outcome, Problem, Verdict, WriteId};
-use crate::service::core::{Core, Cx};
+use crate::service::core::{Core, Cx, Work};
 use crate::service::outcome::Class;
 use crate::service::write::{Doubt, Role, Stage};
 use crate::service::{Bug, Effect, Message, Note, ProbeResult, Reply, WishWord};
@@ -33,7 +33,8 @@ impl Core {
         });
         write.stage = Stage::Unknown(Doubt { fence_until_ms, pass_at_ms, next_ms, asked_ms: None });
         let (role, lane, clients) = (write.role, write.facts.lane, write.clients.clone());
-        self.lanes.entry(lane).or_default().here = Some(id);
+        self.lanes.entry(lane).or_default().take_place(id);
+        self.stand_aside(cx, id);
         if first {
             cx.note(Note::Unknown { id, why });
             self.persist(cx, id);
@@ -52,6 +53,17 @@ impl Core {
         }
         self.wake_write_at(next_ms.min(pass_at_ms), id);
         self.doubt_deadline(cx, id);
+    }
+
+    /// Nobody knows what became of a POST that makes something new. No other such POST of its path depends on it, here or where it
+    /// was wished: they go on. It is no less fenced, asked for and settled than if its lane waited; only the others overlap with it.
+    pub(crate) fn stand_aside(&mut self, cx: &mut Cx, id: WriteId) {
+        let Some(write) = self.live.get(&id).filter(|write| write.facts.creates) else { return };
+        let lane = write.facts.lane;
+        if self.lanes.entry(lane).or_default().stand_aside(id) {
+            self.work.push_back(Work::Lane(lane));
+            cx.note(Note::StoodAside { id });
+        }
     }
 
     /// Takes the next step of an unknown write, if one is due.

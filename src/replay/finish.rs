@@ -227,6 +227,7 @@ impl Core {
         let (lane, position) = (write.facts.lane, write.position.map(|(p, _)| p));
         if fate == Fate::Applied {
             self.note_applied(id);
+            self.learn_creating(id);
         }
         if position.is_none() && !self.bug(Bug::AheadNotNamed) {
             // As a wish that was decided here, from now on; its position would be named whatever became of it here.
@@ -242,6 +243,15 @@ impl Core {
         self.decided_id(id);
         self.answer_copies(cx, id);
         self.evict_if_final(id);
+    }
+
+    /// A POST that only its path names was answered 201: others of that path share nothing with it.
+    pub(crate) fn learn_creating(&mut self, id: WriteId) {
+        let Some(write) = self.live.get(&id) else { return };
+        let is_201 = |outcome: &Outcome| outcome.verdict == Verdict::Applied && outcome.status == 201;
+        if (write.may_create || write.facts.creates) && write.outcome.as_ref().is_some_and(is_201) {
+            self.creating.learn(write.facts.lane);
+        }
     }
 
     /// For finding concurrent writes; a late decision counts as the write that it is about.

@@ -1,5 +1,5 @@
 //! Lanes (§5): writes that touch the same state do not overlap at this replica.
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::model::{After, Lane, LogId, WriteId};
 
@@ -14,11 +14,94 @@ pub struct LaneState {
     pub here: Option<WriteId>,
     /// Writes of every kind whose `after` is fulfilled and that wait for `here`.
     pub ready: VecDeque<WriteId>,
+    /// POSTs that make something new and of which nobody knows what became of them: other such POSTs go on beside them, all else
+    /// of the lane waits.
+    pub beside: BTreeSet<WriteId>,
 }
 
 impl LaneState {
     pub fn is_idle(&self) -> bool {
-        self.holder.is_none() && self.queue.is_empty() && self.here.is_none() && self.ready.is_empty()
+        self.holder.is_none()
+            && self.queue.is_empty()
+            && self.here.is_none()
+            && self.ready.is_empty()
+            && self.beside.is_empty()
+    }
+
+    /// The next own write that may hold the lane. `creates`: it is a POST that makes something new.
+    pub fn next_own(&mut self, creates: impl Fn(WriteId) -> bool) -> Option<WriteId> {
+        if self.holder.is_some() {
+            return None;
+        }
+        next(&mut self.queue, &self.beside, creates)
+    }
+
+    /// The next write that may have the lane's place at this replica.
+    pub fn next_ready(&mut self, creates: impl Fn(WriteId) -> bool) -> Option<WriteId> {
+        if self.here.is_some() {
+            return None;
+        }
+        next(&mut self.ready, &self.beside, creates)
+    }
+
+    /// Lets other POSTs go on beside this one, until [`LaneState::leave`]. Whether it did not stand aside before.
+    pub fn stand_aside(&mut self, id: WriteId) -> bool {
+        self.holder.take_if(|holder| *holder == id);
+        self.here.take_if(|here| *here == id);
+        self.beside.insert(id)
+    }
+
+    /// The write takes the place at this replica, unless it stands aside.
+    pub fn take_place(&mut self, id: WriteId) {
+        if !self.beside.contains(&id) {
+            self.here = Some(id);
+        }
+    }
+
+    /// The write is no longer at this replica.
+    pub fn leave(&mut self, id: WriteId) {
+        self.here.take_if(|here| *here == id);
+        self.beside.remove(&id);
+    }
+}
+
+/// The first of a queue, or while something of the lane is unknown the first that may go beside it.
+fn next(
+    queue: &mut VecDeque<WriteId>,
+    beside: &BTreeSet<WriteId>,
+    creates: impl Fn(WriteId) -> bool,
+) -> Option<WriteId> {
+    let at = if beside.is_empty() { 0 } else { queue.iter().position(|&id| creates(id))? };
+    queue.remove(at)
+}
+
+/// Lanes whose POSTs were answered 201: paths at which each POST makes something new. Bounded; what falls out is learned again.
+/// Not kept over a restart, but by the writes themselves ([`crate::model::Facts::creates`]).
+pub struct CreatingLanes {
+    known: BTreeSet<Lane>,
+    /// In order of first use: the oldest falls out.
+    order: VecDeque<Lane>,
+    limit: usize,
+}
+
+impl CreatingLanes {
+    pub fn new(limit: usize) -> Self {
+        Self { known: BTreeSet::new(), order: VecDeque::new(), limit: limit.max(1) }
+    }
+
+    pub fn learn(&mut self, lane: Lane) {
+        if self.known.insert(lane) {
+            self.order.push_back(lane);
+            if self.order.len() > self.limit
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.known.remove(&oldest);
+            }
+        }
+    }
+
+    pub fn contains(&self, lane: Lane) -> bool {
+        self.known.contains(&lane)
     }
 }
 
@@ -124,6 +207,34 @@ mod tests {
         assert_eq!(memory.concurrent(Lane(1), id(2, 1), &after), Some(id(1, 12)));
         after.add_id(id(1, 12));
         assert_eq!(memory.concurrent(Lane(1), id(2, 1), &after), None);
+    }
+
+    #[test]
+    fn beside_an_unknown_post_only_others_that_make_something_new_go_on() {
+        let (unknown, put, post) = (id(1, 1), id(1, 2), id(1, 3));
+        let mut lane = LaneState { holder: Some(unknown), here: Some(unknown), ..LaneState::default() };
+        (lane.queue, lane.ready) = ([put, post].into(), [put, post].into());
+        let creates = |id: WriteId| id != put;
+        assert_eq!((lane.next_own(creates), lane.next_ready(creates)), (None, None));
+        lane.stand_aside(unknown);
+        assert_eq!((lane.next_own(creates), lane.next_ready(creates)), (Some(post), Some(post)));
+        assert_eq!((lane.next_own(creates), lane.next_ready(creates)), (None, None));
+        // Tried again while another is there, it takes no place and frees none.
+        lane.take_place(post);
+        lane.take_place(unknown);
+        lane.leave(unknown);
+        assert_eq!((lane.here, lane.next_own(creates)), (Some(post), Some(put)));
+        lane.leave(post);
+        assert_eq!(lane.next_ready(creates), Some(put));
+        assert!(lane.is_idle());
+    }
+
+    #[test]
+    fn of_lanes_that_create_the_one_learned_first_falls_out() {
+        let mut lanes = CreatingLanes::new(2);
+        (1..=3).for_each(|n| lanes.learn(Lane(n)));
+        lanes.learn(Lane(2));
+        assert_eq!([1, 2, 3].map(|n| lanes.contains(Lane(n))), [false, true, true]);
     }
 
     #[test]

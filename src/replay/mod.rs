@@ -19,5 +19,5 @@ mod stop;
 
 pub(crate) use again::Alone;
 pub use blocked::{Blocked, Dependency};
-pub use lanes::{LaneMemory, LaneState, LastApplied};
+pub use lanes::{CreatingLanes, LaneMemory, LaneState, LastApplied};
 pub(crate) use mend::Mending;

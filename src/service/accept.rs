@@ -4,7 +4,7 @@ use super::write::{Role, Stage, Write};
 use super::{Bug, Effect, Find, Found, Looking, Message, NewWrite, Note, OnUnreachable, Reply, ReqId, WhenDown};
 use crate::dedup::Fingerprint;
 use crate::journal::{Fate, Here, Op, Origin, Row};
-use crate::model::{After, Digest, KeyHash, Outcome, Problem, SiteName, Verdict, WriteId};
+use crate::model::{After, Digest, KeyHash, Lane, Outcome, Problem, SiteName, Verdict, WriteId};
 
 /// How long an origin may take to answer a question about a key.
 const QUESTION_MS: u64 = 1_000;
@@ -29,7 +29,7 @@ pub(crate) enum KeyState {
     InFlight(WriteId),
     /// With its position, where one is known.
     Recorded(WriteId, Outcome, Option<u64>),
-    Unknown,
+    Unknown(WriteId),
 }
 
 impl Core {
@@ -88,7 +88,7 @@ impl Core {
                 cx.note(Note::Replayed);
                 self.replay(first, outcome, position)
             }
-            KeyState::Unknown => Reply::Problem { id: None, problem: Problem::OutcomeUnknown },
+            KeyState::Unknown(first) => Reply::Problem { id: Some(first), problem: Problem::OutcomeUnknown },
         };
         self.answer(cx, req, reply);
     }
@@ -142,7 +142,7 @@ impl Core {
                 KeyState::Recorded(row.id, row.outcome.expect("recorded"), row.position.map(|(position, _)| position))
             }
             Some((2, row)) => KeyState::InFlight(row.id),
-            Some(_) => KeyState::Unknown,
+            Some((_, row)) => KeyState::Unknown(row.id),
             None if other => KeyState::OtherRequest,
             None => KeyState::New,
         }
@@ -183,7 +183,7 @@ impl Core {
         let limit = self.settings.limits.waiters_per_key;
         let problem = match self.live.get_mut(&first) {
             Some(write) if write.queued => return self.answer(cx, req, Reply::Queued { id: first }),
-            Some(write) if write.clients.len() >= limit => Problem::KeyInFlight { retry_after_s: RETRY_AFTER_S },
+            Some(write) if write.copies() >= limit => Problem::KeyInFlight { retry_after_s: RETRY_AFTER_S },
             Some(write) => {
                 write.clients.push(req);
                 if let Some(client) = self.clients.get_mut(&req) {
@@ -196,7 +196,7 @@ impl Core {
         self.answer(cx, req, Reply::Problem { id: Some(first), problem });
     }
 
-    fn accept(&mut self, cx: &mut Cx, req: ReqId, id: WriteId, new: NewWrite) {
+    fn accept(&mut self, cx: &mut Cx, req: ReqId, id: WriteId, mut new: NewWrite) {
         if self.forked {
             return self.answer(cx, req, Reply::Problem { id: None, problem: Problem::StoreDown });
         }
@@ -212,7 +212,10 @@ impl Core {
         }
         cx.note(Note::Accepted);
         self.written_ms = Some(cx.ms());
+        let may_create = new.facts.creates;
+        new.facts.creates = may_create && (self.settings.creates || self.creating.contains(new.facts.lane));
         let mut write = Write::new(id, new.facts, Some(new.request), Role::Own, cx.ms());
+        write.may_create = may_create;
         write.clients.push(req);
         write.first_client = Some(req);
         write.refuse_stale = new.refuse_stale;
@@ -347,10 +350,7 @@ impl Core {
                     answer: outcome.answer.filter(|a| a.weight() <= self.settings.answer_max),
                 })
             }
-            KeyState::Unknown => {
-                let first = self.keys.live(&key).first().copied().or(rows.first().map(|f| f.row.id));
-                first.and_then(digest_of).map_or(Known::Nothing, |digest| Known::Unknown { digest })
-            }
+            KeyState::Unknown(id) => digest_of(id).map_or(Known::Nothing, |digest| Known::Unknown { digest }),
         }
     }
 
@@ -362,6 +362,26 @@ impl Core {
             }
             self.timers.remove(&(client.deadline_ms, Timer::Client(req)));
             cx.reply(req, reply);
+        }
+    }
+
+    /// A copy, or a read, gives its place to others. The write goes on, and so does who brought it: it may have been the only one.
+    pub(crate) fn left(&mut self, cx: &mut Cx, req: ReqId) {
+        if let Some(reader) = self.readers.remove(&req) {
+            self.timers.remove(&(reader.deadline_ms, Timer::Client(req)));
+            return cx.reply(req, Reply::Go { fresh: false });
+        }
+        let first = self.clients.get(&req).and_then(|client| client.write);
+        let is_copy = |write: &&Write| write.first_client != Some(req);
+        if let Some(id) = first.filter(|id| self.live.get(id).as_ref().is_some_and(is_copy)) {
+            let problem = Problem::KeyInFlight { retry_after_s: RETRY_AFTER_S };
+            self.answer(cx, req, Reply::Problem { id: Some(id), problem });
+            return self.evict_if_final(id);
+        }
+        if self.asking.values().any(|asking| asking.req == req && asking.pausing) {
+            self.asking.retain(|_, asking| asking.req != req);
+            let problem = Problem::KeyInFlight { retry_after_s: RETRY_AFTER_S };
+            self.answer(cx, req, Reply::Problem { id: None, problem });
         }
     }
 
@@ -387,7 +407,8 @@ impl Core {
         let alone = write.clients.len() == 1;
         let problem = match (write.is_unsent(), alone, &write.origin) {
             (true, true, _) => {
-                self.cancel(cx, id, Problem::LaneBusy);
+                let retry_after_s = self.lane_free_in_s(cx, write.facts.lane);
+                self.cancel(cx, id, Problem::LaneBusy { retry_after_s });
                 return;
             }
             (true, false, _) => Problem::KeyInFlight { retry_after_s: RETRY_AFTER_S },
@@ -409,11 +430,29 @@ impl Core {
         }
         self.release_lane(id);
         let clients = self.live.get(&id).map(|w| w.clients.clone()).unwrap_or_default();
+        // Of what the journal does not know nobody could be told later what became of it.
+        let address = self.live.get(&id).filter(|write| write.stored).map(|write| write.id);
         for req in clients {
-            self.answer(cx, req, Reply::Problem { id: Some(id), problem: problem.clone() });
+            self.answer(cx, req, Reply::Problem { id: address, problem: problem.clone() });
         }
         self.decided_id(id);
         self.evict(id);
+    }
+
+    /// When the lane goes on at the latest, as far as is known: with what it waits for, or soon.
+    fn lane_free_in_s(&self, cx: &Cx, lane: Lane) -> u32 {
+        let until_ms = |id: &WriteId| {
+            let write = self.live.get(id)?;
+            let doubt = match &write.stage {
+                Stage::Unknown(doubt) => Some(doubt.pass_at_ms),
+                _ => None,
+            };
+            doubt.or(write.pass_at_ms)
+        };
+        let state = self.lanes.get(&lane);
+        let waits_for = state.into_iter().flat_map(|s| s.holder.iter().chain(s.here.iter()).chain(&s.beside));
+        let left_ms = waits_for.filter_map(until_ms).max().unwrap_or(0).saturating_sub(cx.ms());
+        u32::try_from(left_ms.div_ceil(1_000)).unwrap_or(u32::MAX).max(RETRY_AFTER_S)
     }
 
     pub(crate) fn await_seen(&mut self, cx: &mut Cx, req: ReqId, seen: After, deadline_ms: u64) {

@@ -15,7 +15,7 @@ use crate::idempotency::KeyTable;
 use crate::journal::{Age, Fate, Op, Quarantined, Stop};
 use crate::mirror::Series;
 use crate::model::{After, Item, KeyHash, Lane, LogId, SiteName, WriteId};
-use crate::replay::{Alone, Blocked, LaneMemory, LaneState, Mending};
+use crate::replay::{Alone, Blocked, CreatingLanes, LaneMemory, LaneState, Mending};
 
 /// The time of an event and where its effects go.
 pub(crate) struct Cx<'a> {
@@ -85,6 +85,15 @@ pub(crate) struct Reader {
     pub deadline_ms: u64,
 }
 
+/// What two sites did that cannot be put right, since the start of the process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Conflicts {
+    /// Keys taken for different requests.
+    pub keys: u64,
+    /// Copies of one write that were answered differently.
+    pub answers: u64,
+}
+
 /// All that a group knows and decides. Rebuilt from the journal at every start: recovery is the normal start path.
 pub struct Core {
     pub(crate) settings: Settings,
@@ -95,6 +104,7 @@ pub struct Core {
     pub(crate) live_bytes: usize,
     pub(crate) lanes: BTreeMap<Lane, LaneState>,
     pub(crate) lane_memory: LaneMemory,
+    pub(crate) creating: CreatingLanes,
     pub(crate) blocked: Blocked,
     pub(crate) keys: KeyTable,
     pub(crate) ring: Ring,
@@ -170,6 +180,7 @@ pub struct Core {
     pub(crate) timers: BTreeSet<(u64, Timer)>,
     pub(crate) work: VecDeque<Work>,
     pub(crate) concurrent: u64,
+    pub(crate) conflicts: Conflicts,
     /// Something changed that peers should hear soon.
     pub(crate) status_due: bool,
     pub(crate) next_status_ms: u64,
@@ -195,6 +206,7 @@ impl Core {
     fn learn(&mut self, cx: &mut Cx, event: Event) {
         match event {
             Event::Submit { req, id, write } => self.submit(cx, req, id, write),
+            Event::Left { req } => self.left(cx, req),
             Event::AwaitSeen { req, seen, deadline_ms } => self.await_seen(cx, req, seen, deadline_ms),
             Event::Attempted { id, attempt, result } => self.attempted(cx, id, attempt, result),
             Event::Probed { id, attempt, result } => self.probed(cx, id, attempt, result),

@@ -14,9 +14,9 @@ impl Core {
     /// Gives the lane to its next own write, and its place at this replica to the next that is ready.
     pub(crate) fn advance_lane(&mut self, cx: &mut Cx, lane: Lane) {
         let Some(state) = self.lanes.get_mut(&lane) else { return };
-        if state.holder.is_none()
-            && let Some(id) = state.queue.pop_front()
-        {
+        let live = &self.live;
+        let creates = |id: WriteId| live.get(&id).is_none_or(|write| write.facts.creates);
+        if let Some(id) = state.next_own(creates) {
             // A write that was cancelled meanwhile is no longer live.
             if let Some(write) = self.live.get_mut(&id) {
                 state.holder = Some(id);
@@ -42,9 +42,7 @@ impl Core {
             if state.holder == Some(id) {
                 state.holder = None;
             }
-            if state.here == Some(id) {
-                state.here = None;
-            }
+            state.leave(id);
         }
         self.work.push_back(Work::Lane(lane));
     }

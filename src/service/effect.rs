@@ -81,6 +81,20 @@ pub enum Note {
         id: WriteId,
         why: String,
     },
+    /// Two sites took one key for different requests while they were cut off from each other: both are applied.
+    KeyConflict {
+        id: WriteId,
+        with: WriteId,
+    },
+    /// A copy was answered otherwise at the other site, before the two knew of each other.
+    AnsweredDifferently {
+        id: WriteId,
+        with: WriteId,
+    },
+    /// Other POSTs of its path go on beside it.
+    StoodAside {
+        id: WriteId,
+    },
     Quarantined {
         id: WriteId,
         reason: crate::journal::QuarantineReason,

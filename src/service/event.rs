@@ -23,6 +23,7 @@ pub struct ReqId(pub u64);
 /// A client's write as the gateway read it.
 #[derive(Clone, Debug)]
 pub struct NewWrite {
+    /// [`Facts::creates`] says of it only that it may: a POST that nothing but its path names.
     pub facts: Facts,
     pub request: Arc<Request>,
     /// What the client has seen (`Holdfast-Seen`).
@@ -92,6 +93,10 @@ pub enum Event {
         req: ReqId,
         id: WriteId,
         write: NewWrite,
+    },
+    /// Whoever waited for an answer has gone. A hint: what it waits for is bounded all the same.
+    Left {
+        req: ReqId,
     },
     /// A read that must wait until this replica has decided `seen`.
     AwaitSeen {

@@ -1,22 +1,28 @@
 //! How the rest of the appliance talks to a group's task.
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{Event, Message, NewWrite, Operation, Page, Reply, View};
+use super::{Event, Message, NewWrite, Operation, Page, Reply, ReqId, View};
 use crate::model::{After, Problem, SiteName, WriteId};
 
 /// What the task receives. Bounded; every event that is a hint may be dropped by its sender when the channel is full.
 #[derive(Debug)]
 pub enum Command {
     Submit {
+        req: ReqId,
         write: NewWrite,
         reply: oneshot::Sender<Reply>,
     },
     AwaitSeen {
+        req: ReqId,
         seen: After,
         timeout_ms: u64,
         reply: oneshot::Sender<Reply>,
     },
     Operator {
+        req: ReqId,
         id: Option<WriteId>,
         operation: Operation,
         reply: oneshot::Sender<Reply>,
@@ -33,6 +39,28 @@ pub struct Handle {
     pages: mpsc::Sender<(SiteName, Page)>,
     decider: watch::Receiver<Option<SiteName>>,
     decided: watch::Receiver<After>,
+    last_req: Arc<AtomicU64>,
+}
+
+/// Tells the group that who waited has gone, unless it was answered.
+struct Waits<'a> {
+    handle: &'a Handle,
+    req: ReqId,
+    is_answered: bool,
+}
+
+impl Waits<'_> {
+    fn is_answered(mut self) {
+        self.is_answered = true;
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            self.handle.hint(Event::Left { req: self.req });
+        }
+    }
 }
 
 impl Handle {
@@ -42,25 +70,22 @@ impl Handle {
         decider: watch::Receiver<Option<SiteName>>,
         decided: watch::Receiver<After>,
     ) -> Self {
-        Self { commands, pages, decider, decided }
+        Self { commands, pages, decider, decided, last_req: Arc::default() }
     }
 
     /// Takes a client's write through its whole life; answers when the client may be answered. Dropping the future does not
     /// cancel the write.
     pub async fn submit(&self, write: NewWrite) -> Reply {
-        let (reply, answer) = oneshot::channel();
-        self.ask(Command::Submit { write, reply }, answer).await
+        self.ask(|req, reply| Command::Submit { req, write, reply }).await
     }
 
     /// Waits until this replica has decided what a reader has seen, at most `timeout_ms`.
     pub async fn await_seen(&self, seen: After, timeout_ms: u64) -> Reply {
-        let (reply, answer) = oneshot::channel();
-        self.ask(Command::AwaitSeen { seen, timeout_ms, reply }, answer).await
+        self.ask(|req, reply| Command::AwaitSeen { req, seen, timeout_ms, reply }).await
     }
 
     pub async fn operate(&self, id: Option<WriteId>, operation: Operation) -> Reply {
-        let (reply, answer) = oneshot::channel();
-        self.ask(Command::Operator { id, operation, reply }, answer).await
+        self.ask(|req, reply| Command::Operator { req, id, operation, reply }).await
     }
 
     /// Hands over an event; waits while the task is busy. Pages wait by themselves: what clients wait for overtakes them.
@@ -102,11 +127,16 @@ impl Handle {
         self.decided.borrow().clone()
     }
 
-    async fn ask(&self, command: Command, answer: oneshot::Receiver<Reply>) -> Reply {
+    async fn ask(&self, command: impl FnOnce(ReqId, oneshot::Sender<Reply>) -> Command) -> Reply {
         let gone = Reply::Problem { id: None, problem: Problem::Draining };
-        if self.commands.send(command).await.is_err() {
+        let (reply, answer) = oneshot::channel();
+        let req = ReqId(self.last_req.fetch_add(1, Ordering::Relaxed));
+        if self.commands.send(command(req, reply)).await.is_err() {
             return gone;
         }
-        answer.await.unwrap_or(gone)
+        let waits = Waits { handle: self, req, is_answered: false };
+        let reply = answer.await.unwrap_or(gone);
+        waits.is_answered();
+        reply
     }
 }

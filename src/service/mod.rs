@@ -31,7 +31,7 @@ mod tests;
 mod view;
 pub(crate) mod write;
 
-pub use core::Core;
+pub use core::{Conflicts, Core};
 pub use effect::{Attempt, Effect, Find, Note, Reply, Shadow};
 pub use event::{Asked, AttemptResult, Event, Found, NewWrite, Now, Operation, ProbeResult, ReqId};
 pub use handle::{Command, Handle};

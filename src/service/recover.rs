@@ -2,7 +2,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::chooser::Chooser;
-use super::core::{Core, Cx, Timer, Work};
+use super::core::{Conflicts, Core, Cx, Timer, Work};
 use super::write::{Role, Stage, Write};
 use super::{CursorView, Effect, Find, Looking, Now, PeerView, SeriesView, Settings, View};
 use crate::dedup::Ring;
@@ -10,7 +10,7 @@ use crate::idempotency::KeyTable;
 use crate::journal::{Fate, Here, Origin, Recovered};
 use crate::mirror::{Series, decision_of};
 use crate::model::{LogId, WriteId};
-use crate::replay::{Alone, Blocked, LaneMemory, Mending};
+use crate::replay::{Alone, Blocked, CreatingLanes, LaneMemory, Mending};
 
 /// More than these say nothing more to a person.
 const SHOWN_WAITS: usize = 64;
@@ -26,6 +26,7 @@ impl Core {
             live_bytes: 0,
             lanes: BTreeMap::new(),
             lane_memory: LaneMemory::new(limits.lanes),
+            creating: CreatingLanes::new(limits.lanes),
             blocked: Blocked::default(),
             keys: KeyTable::recover(recovered.keys, limits.keys),
             ring: Ring::new(limits.ring),
@@ -74,6 +75,7 @@ impl Core {
             timers: BTreeSet::new(),
             work: VecDeque::new(),
             concurrent: 0,
+            conflicts: Conflicts::default(),
             status_due: false,
             next_status_ms: now.mono_ms,
             settings,
@@ -152,6 +154,9 @@ impl Core {
             self.insert(write);
             self.persist(cx, id);
             return self.evict(id);
+        }
+        if write.facts.creates {
+            self.creating.learn(lane);
         }
         let applied_wish = wish.is_some() && position.is_none() && write.stage == Stage::Decided(Fate::Applied);
         let is_named = applied_wish || (decided && write.is_decided_ahead());
@@ -269,6 +274,7 @@ impl Core {
             quarantined: self.quarantined.values().cloned().collect(),
             quarantine: self.quarantined.len(),
             concurrent: self.concurrent,
+            conflicts: self.conflicts,
             ring: self.ring.len(),
         }
     }

@@ -86,6 +86,7 @@ impl Core {
             | Event::Broken { .. }
             | Event::Message { .. }
             | Event::WishLeft { .. }
+            | Event::Left { .. }
             | Event::Tick => {}
         }
     }

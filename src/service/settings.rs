@@ -47,6 +47,8 @@ pub struct Settings {
     /// The service honours `Idempotency-Key` itself.
     pub idempotent: bool,
     pub has_probe: bool,
+    /// POSTs that only their path names make something new, whatever they were answered before.
+    pub creates: bool,
     /// Statuses after which the service says that nothing was executed (`outcome.unexecuted`).
     pub unexecuted: Vec<u16>,
     pub when_down: WhenDown,

@@ -86,7 +86,6 @@ pub struct Task<O> {
     decider: watch::Sender<Option<SiteName>>,
     decided: watch::Sender<After>,
     clients: HashMap<ReqId, oneshot::Sender<Reply>>,
-    next_req: u64,
     /// A batch that the journal had no room for.
     returned: Option<(u64, Vec<Op>)>,
     effects: Vec<Effect>,
@@ -128,7 +127,6 @@ impl<O: Outside> Task<O> {
             decider,
             decided,
             clients: HashMap::new(),
-            next_req: 0,
             returned: None,
             effects,
             ready: Vec::new(),
@@ -190,23 +188,24 @@ impl<O: Outside> Task<O> {
 
     fn command(&mut self, command: Command) {
         match command {
-            Command::Submit { write, reply } => {
+            Command::Submit { req, write, reply } => {
                 if self.journal.space() != Space::Ok {
                     // The gateway may be gone, then nobody waits.
                     let _ = reply.send(Reply::Problem { id: None, problem: Problem::DiskReserve });
                     return;
                 }
                 self.written = Some(Instant::now());
-                let (req, id) = (self.register(reply), self.journal.next_id());
+                self.clients.insert(req, reply);
+                let id = self.journal.next_id();
                 self.handle(Event::Submit { req, id, write });
             }
-            Command::AwaitSeen { seen, timeout_ms, reply } => {
-                let req = self.register(reply);
+            Command::AwaitSeen { req, seen, timeout_ms, reply } => {
+                self.clients.insert(req, reply);
                 let deadline_ms = self.clock.now().mono_ms + timeout_ms;
                 self.handle(Event::AwaitSeen { req, seen, deadline_ms });
             }
-            Command::Operator { id, operation, reply } => {
-                let req = self.register(reply);
+            Command::Operator { req, id, operation, reply } => {
+                self.clients.insert(req, reply);
                 self.handle(Event::Operator { req, id, operation });
             }
             Command::Event(event) => self.handle(event),
@@ -214,13 +213,6 @@ impl<O: Outside> Task<O> {
                 let _ = reply.send(self.core.view(self.clock.now()));
             }
         }
-    }
-
-    fn register(&mut self, reply: oneshot::Sender<Reply>) -> ReqId {
-        self.next_req += 1;
-        let req = ReqId(self.next_req);
-        self.clients.insert(req, reply);
-        req
     }
 
     fn handle(&mut self, event: Event) {

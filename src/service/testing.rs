@@ -25,6 +25,7 @@ pub fn settings(me: &str, replicas: &[&str]) -> Settings {
         hold_ms: 5_000,
         idempotent: false,
         has_probe: false,
+        creates: false,
         unexecuted: Vec::new(),
         when_down: WhenDown::Refuse,
         replicate_all: false,
@@ -66,6 +67,7 @@ pub fn item(log: LogId, position: u64, body_bytes: usize) -> Item {
         original_ms: 0,
         traceparent: None,
         renews: Vec::new(),
+        creates: false,
     };
     let outcome = Outcome {
         verdict: Verdict::Applied,

@@ -6,6 +6,7 @@ use crate::model::{After, Chain, Group, LogId, Outcome, SiteName, Verdict, Write
 
 mod ahead;
 mod copies;
+mod creating;
 mod cut;
 mod differences;
 mod following;

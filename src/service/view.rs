@@ -32,6 +32,7 @@ pub struct View {
     pub quarantined: Vec<Quarantined>,
     pub quarantine: usize,
     pub concurrent: u64,
+    pub conflicts: super::Conflicts,
     pub ring: usize,
 }
 

@@ -100,6 +100,8 @@ pub struct Write {
     pub clients: Vec<ReqId>,
     /// The one that brought it; others are copies.
     pub first_client: Option<ReqId>,
+    /// A POST that only its path names: whether it makes something new, its answer tells.
+    pub may_create: bool,
     /// What its client has seen and this replica had not decided; waited for until `seen_until_ms`.
     pub seen: After,
     pub seen_until_ms: u64,
@@ -160,6 +162,7 @@ impl Write {
             stored: false,
             clients: Vec::new(),
             first_client: None,
+            may_create: false,
             seen: After::new(),
             seen_until_ms: 0,
             refuse_stale: false,
@@ -265,6 +268,11 @@ impl Write {
     pub fn may_be_placed(&self) -> bool {
         let waits = matches!(self.stage, Stage::Idle | Stage::Waiting);
         self.role == Role::Own && waits && !self.doubtful && self.position.is_none()
+    }
+
+    /// Clients that repeat what another one has brought, and wait for its answer.
+    pub fn copies(&self) -> usize {
+        self.clients.iter().filter(|client| self.first_client != Some(**client)).count()
     }
 
     /// Nothing was sent anywhere: it can be given up without anybody noticing.

@@ -111,6 +111,9 @@ instruments! {
         origin_questions: Counter, "holdfast_origin_questions_total", "Questions to another site about a key.";
         concurrent: Counter, "holdfast_writes_concurrent_total", "Writes of one lane taken on both sides of a cut.";
         unknown: Counter, "holdfast_outcomes_unknown_total", "Writes whose outcome became unknown.";
+        stood_aside: Counter, "holdfast_writes_stood_aside_total", "POSTs of unknown outcome beside which others of their path went on.";
+        keys_conflicting: Counter, "holdfast_keys_conflicting_total", "Keys that two sites took for different requests while they were cut off.";
+        answered_differently: Counter, "holdfast_copies_answered_differently_total", "Copies of one write to which two sites gave different answers.";
         quarantined: Counter, "holdfast_writes_quarantined_total", "Writes that no rule could decide.";
         divergences: Counter, "holdfast_divergences_total", "Shadows with another outcome than at the decider.";
         stops: Counter, "holdfast_following_stopped_total", "Times that following stopped until a person looked.";
@@ -185,6 +188,9 @@ impl ServiceMetrics {
             Note::Replayed => self.replayed.one(),
             Note::Concurrent { .. } => self.concurrent.one(),
             Note::Unknown { .. } => self.unknown.one(),
+            Note::StoodAside { .. } => self.stood_aside.one(),
+            Note::KeyConflict { .. } => self.keys_conflicting.one(),
+            Note::AnsweredDifferently { .. } => self.answered_differently.one(),
             Note::Quarantined { .. } => self.quarantined.one(),
             Note::Divergence { .. } => self.divergences.one(),
             Note::Stopped { .. } => self.stops.one(),

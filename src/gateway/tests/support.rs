@@ -61,7 +61,7 @@ pub fn group(upstream: Arc<Upstream>, decider: &str) -> (Handle, Arc<Mutex<Seen>
         let mut n = 0;
         while let Some(command) = receiver.recv().await {
             match command {
-                Command::Submit { write, reply } => {
+                Command::Submit { write, reply, .. } => {
                     n += 1;
                     let id = write_id(n);
                     noted.lock().unwrap().writes.push(write.clone());

@@ -119,6 +119,7 @@ pub(super) fn sending(id: WriteId) -> Row {
         original_ms: id.n,
         traceparent: None,
         renews: Vec::new(),
+        creates: false,
     };
     Row {
         id,

@@ -46,6 +46,7 @@ fn page(n: u8, from: u64, items: usize) -> Message {
             original_ms: 0,
             traceparent: None,
             renews: Vec::new(),
+            creates: false,
         },
         outcome: crate::model::Outcome {
             verdict: crate::model::Verdict::Applied,

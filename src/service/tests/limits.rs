@@ -56,7 +56,7 @@ fn no_more_bytes_are_open_than_the_limit_says() {
 
 #[test]
 fn no_more_copies_wait_for_a_key_than_the_limit_says() {
-    let mut bench = with(|s| s.limits.waiters_per_key = 3);
+    let mut bench = with(|s| s.limits.waiters_per_key = 2);
     for req in 1..=3 {
         assert_eq!(reply_to(&bench.submit(new_write("POST", 1, 7)), req), None);
     }

@@ -89,7 +89,7 @@ fn a_client_waits_no_longer_than_the_total_time() {
     let mut bench = with(|_| ());
     bench.submit(new_write("POST", 1, 0));
     bench.submit(new_write("POST", 1, 0));
-    assert_eq!(after(&mut bench, 5_000, |e| problem_of(e, 2).cloned()), Problem::LaneBusy);
+    assert_eq!(after(&mut bench, 5_000, |e| problem_of(e, 2).cloned()), Problem::LaneBusy { retry_after_s: 1 });
 }
 
 #[test]

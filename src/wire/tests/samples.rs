@@ -40,6 +40,7 @@ pub fn facts() -> Facts {
         original_ms: 1_700_000_000_000,
         traceparent: Some("00-a-b-01".into()),
         renews: Vec::new(),
+        creates: false,
     }
 }
 pub fn after() -> After {

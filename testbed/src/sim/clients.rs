@@ -99,6 +99,7 @@ impl<M: Machine> World<M> {
             lane: plan.lane,
             key,
             method,
+            creates: method == Method::Post && self.plan.settings[0].creates,
             refused_by_rule: refuses(self.plan.seed, name, self.plan.refused),
             submissions: Vec::new(),
             told: Vec::new(),
@@ -176,6 +177,7 @@ impl<M: Machine> World<M> {
             original_ms: wall_ms,
             traceparent: None,
             renews: Vec::new(),
+            creates: known.creates,
         };
         let request = Arc::new(Request {
             method: known.method.text().into(),

@@ -355,6 +355,7 @@ mod tests {
             original_ms: n,
             traceparent: None,
             renews: Vec::new(),
+            creates: false,
         };
         let row = Row {
             id,

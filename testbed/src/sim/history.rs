@@ -83,6 +83,8 @@ pub struct Write {
     pub key: Option<Name>,
     pub method: Method,
     pub refused_by_rule: bool,
+    /// A POST that makes something new: it may overlap with others of its lane.
+    pub creates: bool,
     pub submissions: Vec<Submission>,
     pub told: Vec<Told>,
     /// Sites at which an attempt of it ended without a clean answer: the causes that honesty asks for.

@@ -328,7 +328,12 @@ fn order_of_lanes(history: &History, found: &mut Vec<Violation>) {
         let mut previous: Option<(Name, Moment)> = None;
         for (wanted, name, known) in attempts {
             let overlaps = |(before, free): &(Name, Moment)| {
-                *before != name && wanted < *free && !unordered.contains(&name) && !unordered.contains(before)
+                let beside = history.writes[before].creates && history.writes[&name].creates;
+                *before != name
+                    && !beside
+                    && wanted < *free
+                    && !unordered.contains(&name)
+                    && !unordered.contains(before)
             };
             if let Some((before, free)) = previous.filter(overlaps) {
                 let what = format!("writes {before} and {name} of one lane overlapped at their decider until {free}");
@@ -360,6 +365,8 @@ fn lanes_everywhere(history: &History, found: &mut Vec<Violation>) {
             let name = application.name;
             let (Some(lane), Some(&place)) = (taken_at(name), order.get(&name)) else { continue };
             match last.insert(lane, (place, name)) {
+                // Beside one of which nobody knew what became of it.
+                Some((_, other)) if history.writes[&other].creates && history.writes[&name].creates => {}
                 Some((before, other)) if before > place => {
                     let what = format!(
                         "writes of one lane, taken at one site: write {name} before write {other} at site 0, after it at site {}",

@@ -230,7 +230,10 @@ impl Plan {
     pub fn draw(seed: u64, sites: Option<usize>, planted: Option<Planted>, keep: &Keep) -> Plan {
         let mut rng = Rng::new(seed);
         let sites = sites.unwrap_or_else(|| rng.pick(&[2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 4, 5, 6, 7]));
-        let settings = draw_settings(&mut rng, sites, planted);
+        let mut settings = draw_settings(&mut rng, sites, planted);
+        // Drawn apart, so that a seed is otherwise what it was.
+        let creates = mix(seed ^ 0xc4ea7e5).is_multiple_of(4);
+        settings.iter_mut().for_each(|site| site.creates = creates);
         let lanes = rng.range(3, LANES_MAX);
         let clients = (0..rng.range(4, 9)).map(|n| draw_client(&mut rng, n, lanes, sites, &settings[0])).collect();
         let longest = settings[0].longest_request_ms + settings[0].hold_ms;
@@ -349,6 +352,7 @@ fn draw_settings(rng: &mut Rng, sites: usize, planted: Option<Planted>) -> Vec<S
         hold_ms: rng.range(500, 5_000),
         idempotent,
         has_probe: rng.chance(350),
+        creates: false,
         unexecuted: if rng.chance(200) { vec![503] } else { Vec::new() },
         when_down: if rng.chance(500) { WhenDown::Queue } else { WhenDown::Refuse },
         replicate_all: rng.chance(150),

@@ -14,6 +14,7 @@ fn history(sites: usize, lanes: &[u64]) -> History {
             key: Some(name),
             method: Method::Post,
             refused_by_rule: false,
+            creates: false,
             submissions: Vec::new(),
             told: Vec::new(),
             touched: BTreeSet::new(),
