@@ -51,18 +51,22 @@ impl Core {
     /// The journal read the next stretch for a peer.
     pub(crate) fn page_read(&mut self, cx: &mut Cx, to: &SiteName, log: LogId, from: u64, items: Vec<Arc<Item>>) {
         let Some(series) = self.series.get(&log) else { return };
-        let Some(peer) = self.peers.get_mut(to) else { return };
+        // Whoever is not there any more says anew what it wants. Read for it on, this would be read without end.
+        let Some(peer) = self.peers.get_mut(to).filter(|peer| peer.linked) else { return };
         let Some(cursor) = peer.cursors.get_mut(&log) else { return };
         if cursor.again == from {
             cursor.again = 0;
-            if peer.linked && !items.is_empty() {
+            if !items.is_empty() {
                 let page = Page { log, site: series.site.clone(), from: from - 1, items };
                 cx.out.push(Effect::Send { to: to.clone(), message: Message::Again(page) });
             }
             return;
         }
-        cursor.reading = false;
-        if peer.linked && from == cursor.sent + 1 && !items.is_empty() {
+        if !std::mem::take(&mut cursor.reading) {
+            // For a connection before this one.
+            return;
+        }
+        if from == cursor.sent + 1 && !items.is_empty() {
             cursor.send(items.len(), cx.ms());
             let page = Page { log, site: series.site.clone(), from: from - 1, items };
             cx.out.push(Effect::Send { to: to.clone(), message: Message::Page(page) });

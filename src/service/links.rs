@@ -11,9 +11,7 @@ impl Core {
         // Nothing is known of it until it speaks.
         state.healthy = false;
         state.status_count = 0;
-        for cursor in state.cursors.values_mut() {
-            (cursor.sent, cursor.reading, cursor.want) = (cursor.received, false, false);
-        }
+        state.wants_nothing();
         self.say_status_to(cx, peer.clone());
         self.say_wishes_again(cx, &peer);
         self.say_owed_words(cx, &peer);
@@ -25,6 +23,7 @@ impl Core {
         let Some(state) = self.peers.get_mut(&peer) else { return };
         state.linked = false;
         state.healthy = false;
+        state.wants_nothing();
         self.release_receipts(cx);
         self.status_due = true;
         self.choose(cx);

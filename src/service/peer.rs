@@ -45,3 +45,12 @@ pub struct Peer {
     pub words_said_ms: u64,
     pub cursors: BTreeMap<LogId, PeerCursor>,
 }
+
+impl Peer {
+    /// A connection begins, or is gone: what was asked for over it is not owed any more.
+    pub fn wants_nothing(&mut self) {
+        for cursor in self.cursors.values_mut() {
+            (cursor.sent, cursor.reading, cursor.want, cursor.again) = (cursor.received, false, false, 0);
+        }
+    }
+}

@@ -217,3 +217,53 @@ fn no_outcome_is_settled_behind_what_waits_for_a_word() {
     let said = bench.attempted(decision_of(own(1)), 1, answered(201));
     assert!(matches!(reply_to(&said, 2), Some(Reply::Answer { .. })), "now it is");
 }
+
+/// After a restart a backlog is read from the journal. What was read for a connection that is gone leads to nothing: asked for
+/// on, it would be read again and again until the line is back.
+#[test]
+fn what_was_read_for_a_connection_that_is_gone_has_no_effect() {
+    let (b, of) = (SiteName::new("b"), log(1));
+    let wants = Cursor {
+        log: of,
+        site: SiteName::new("a"),
+        received: 0,
+        chain: crate::model::Chain::default(),
+        decided: 0,
+        want: true,
+        again: 0,
+    };
+    let mut bench = Bench::new(settings("a", &["a", "b"]));
+    for n in 1..=3 {
+        bench.submit(new_write("POST", n, 0));
+        bench.attempted(own(n), 1, answered(201));
+    }
+    bench.restart();
+    bench.handle(Event::LinkUp { peer: b.clone() });
+    let read = |effects: &[Effect]| effects.iter().filter(|e| matches!(e, Effect::ReadSeries { .. })).count();
+    let items = |bench: &Bench| {
+        let asked = Effect::ReadSeries { log: of, from: 1, items_max: 9, bytes_max: 9_999, for_peer: Some(b.clone()) };
+        bench.journal_says(&asked).expect("the journal answers")
+    };
+    let status = |count| {
+        let cursors = vec![wants.clone()];
+        let (heard, missing) = (Vec::new(), Vec::new());
+        let status = Status { count, log: log(2), state: 1, heard, healthy: true, lag_ms: 0, cursors, missing };
+        Event::Message { from: b.clone(), message: Message::Status(status) }
+    };
+    assert_eq!(read(&bench.step(status(100))), 1);
+    bench.step(Event::LinkDown { peer: b.clone() });
+    let late = items(&bench);
+    assert_eq!(bench.step(late), [], "nobody is there to get it");
+    // The next connection begins anew, once.
+    bench.step(Event::LinkUp { peer: b.clone() });
+    let late = items(&bench);
+    assert_eq!(
+        bench.step(late).iter().filter(|e| !matches!(e, Effect::Note(_))).count(),
+        0,
+        "it has not said what it wants"
+    );
+    assert_eq!(read(&bench.step(status(101))), 1);
+    let late = items(&bench);
+    let pages = messages(&bench.step(late)).len();
+    assert_eq!(pages, 1);
+}

@@ -40,7 +40,7 @@ impl<M: Machine> World<M> {
             Effect::Decider(_) => {}
             Effect::Publish(print) => self.publish(site, &print),
             Effect::Find { .. } | Effect::ReadSeries { .. } => {
-                let delay = self.rng.range(0, 4);
+                let delay = self.rng.range(0, self.plan.read_ms);
                 self.after(delay, Ev::Read { site, life, effect: Box::new(effect) });
             }
             Effect::Note(note) => self.note(site, note),

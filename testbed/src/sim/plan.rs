@@ -171,6 +171,8 @@ pub struct Plan {
     pub nemesis_ms: u64,
     pub latency_ms: u64,
     pub commit_ms: u64,
+    /// The longest that a question to the journal takes.
+    pub read_ms: u64,
     /// The executor's own limit for one try at the service.
     pub try_ms: u64,
     /// Per cent of writes that every replica refuses.
@@ -267,6 +269,8 @@ impl Plan {
             // A service all of whose outcomes are shadowed is one that answers the same everywhere.
             differs: if extra.chance(250) && !settings[0].replicate_all { extra.range(1, 15) } else { 0 },
             control_off: rng.chance(100),
+            // From memory: whoever asks for the same without end does so at one instant.
+            read_ms: if extra.chance(250) { 0 } else { 4 },
             sqlite: false,
             short_ttl,
             settings,

@@ -20,6 +20,8 @@ use super::trace::Trace;
 
 /// More events than this in one seed are a storm: two machines that answer each other for ever.
 const EVENTS_MAX: u64 = 3_000_000;
+/// More than this at one instant are a machine that asks itself the same thing again and again.
+const EVENTS_AT_ONCE_MAX: u64 = 1_000;
 
 const WRITES_MIN: usize = 300;
 const FAULTS_MIN: u64 = 10;
@@ -186,6 +188,8 @@ pub(super) struct World<M> {
     pub stats: Stats,
     pub trace: Trace,
     quiet_since_ms: Option<u64>,
+    /// An instant, and its events so far.
+    at_once: (u64, u64),
 }
 
 impl<M: Machine> World<M> {
@@ -225,6 +229,7 @@ impl<M: Machine> World<M> {
             stats: Stats { seeds: 1, ..Stats::default() },
             trace,
             quiet_since_ms: None,
+            at_once: (0, 0),
             plan,
         };
         world.begin();
@@ -274,11 +279,16 @@ impl<M: Machine> World<M> {
                     _ => self.heal(),
                 }
             }
+            let at_once = if self.at_once.0 == at_ms { self.at_once.1 } else { 0 };
+            self.at_once = (at_ms, at_once + 1);
             (self.now_ms, self.history.now_ms) = (at_ms, at_ms);
             self.stats.events += 1;
             self.trace.mix(at_ms ^ sequence.rotate_left(40));
             if self.stats.events > EVENTS_MAX {
                 return self.break_off("a storm: more events than a seed may have".into());
+            }
+            if at_once > EVENTS_AT_ONCE_MAX {
+                return self.break_off(format!("a storm: more than {EVENTS_AT_ONCE_MAX} events in one millisecond"));
             }
             let moved = self.history.applied.iter().map(Vec::len).sum();
             if moved != std::mem::replace(&mut self.moved, moved) {
