@@ -156,6 +156,16 @@ async fn serve(config: Config) -> Result<(), AppError> {
     if let Some(why) = failed {
         state.send_replace(admin::HealthState::Failed);
         tracing::error!(%why, "the journal has failed; nothing more is taken");
+        stop.send_replace(true);
+        // Whoever waits for the service hears what it says; other sites go on without this one at once.
+        let ending = async {
+            links.stop().await;
+            let _ = serving.await;
+        };
+        tokio::select! {
+            _ = tokio::time::timeout(config.drain, ending) => {}
+            () = signalled() => {}
+        }
         return Err(AppError::Failed(why));
     }
     tracing::info!(drain_s = config.drain.as_secs(), "stops; a second signal ends at once");

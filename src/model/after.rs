@@ -114,6 +114,14 @@ impl After {
             self.ids.insert(i, id);
         }
     }
+    /// Without what stands beyond this position of a series.
+    pub fn lower(&mut self, log: LogId, position: u64) {
+        for (of, known) in &mut self.positions {
+            *known = if *of == log { (*known).min(position) } else { *known };
+        }
+        self.positions.retain(|&(_, position)| position > 0);
+        self.beyond.retain(|stretch| stretch.log != log || stretch.last <= position);
+    }
     /// The least that comes after both.
     pub fn merge(&mut self, other: &After) {
         for &(log, position) in &other.positions {

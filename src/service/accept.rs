@@ -385,6 +385,25 @@ impl Core {
         }
     }
 
+    /// The try at the service that a client waits for.
+    pub(crate) fn waits_for(&self, req: ReqId) -> Option<(WriteId, u32)> {
+        let write = self.clients.get(&req)?.write.and_then(|id| self.live.get(&id))?;
+        matches!(write.stage, Stage::Sending).then_some((write.id, write.attempts))
+    }
+
+    /// What a client is told when the journal has failed, and nothing said what became of its write.
+    pub(crate) fn last_words(&self, req: ReqId) -> Reply {
+        let write = self.clients.get(&req).and_then(|client| client.write).and_then(|id| self.live.get(&id));
+        match write {
+            // It may have been applied, here or where it was wished: the same as after the restart. A first try that had not begun
+            // never will.
+            Some(write) if !write.is_unsent() && !write.queued && !write.is_at_first_try() => {
+                Reply::Problem { id: Some(write.id), problem: Problem::OutcomeUnknown }
+            }
+            _ => Reply::Problem { id: None, problem: Problem::StoreDown },
+        }
+    }
+
     /// `timeout.total` bounds every wait of a client.
     pub(crate) fn client_deadline(&mut self, cx: &mut Cx, req: ReqId) {
         if let Some(reader) = self.readers.remove(&req) {

@@ -1,8 +1,9 @@
 //! The one rule of execution: nothing becomes visible outside before everything persisted before it is durable.
 use std::collections::VecDeque;
 
-use super::Effect;
+use super::{Effect, Reply, ReqId};
 use crate::journal::Op;
+use crate::model::Problem;
 
 /// Sits between a [`super::Core`] and its executor. Batches are numbered from 1; each is one transaction.
 ///
@@ -60,6 +61,23 @@ impl Outbox {
         }
     }
 
+    /// The journal has failed: nothing that waits will be durable, as far as anybody can know. What may be said of it all the same
+    /// are a service's own answers: their writes were durably on their way, and a start finds them unknown (§6). That nobody knows
+    /// is true as well. All else is dropped.
+    pub fn abandon(&mut self) -> Vec<(ReqId, Reply)> {
+        self.gathering.clear();
+        let said = self.waiting.drain(..).filter_map(|(_, effect)| match effect {
+            Effect::Reply { req, reply } => Some((req, reply)),
+            _ => None,
+        });
+        let may_be_said = |reply: &Reply| match reply {
+            Reply::Answer { .. } => true,
+            Reply::Problem { problem, .. } => matches!(problem, Problem::OutcomeUnknown | Problem::OutcomePending),
+            _ => false,
+        };
+        said.filter(|(_, reply)| may_be_said(reply)).collect()
+    }
+
     /// The last batch that is durable.
     pub fn durable_up_to(&self) -> u64 {
         self.durable
@@ -110,5 +128,26 @@ mod tests {
         outbox.durable(second, &mut ready);
         assert_eq!(ready, [send(2), send(3)]);
         assert_eq!(outbox.under_way(), 0);
+    }
+
+    #[test]
+    fn when_the_journal_fails_the_answers_of_a_service_are_said_and_nothing_else() {
+        let (mut outbox, mut ready) = (Outbox::new(), Vec::new());
+        let id = WriteId { log: LogId { store: [0; 16], incarnation: 1 }, n: 1 };
+        let answer = Reply::Answer {
+            id,
+            answer: crate::service::testing::answer(201),
+            replayed: false,
+            served_by: SiteName::new("a"),
+            seen: crate::model::After::new(),
+        };
+        let problem = |problem| Reply::Problem { id: Some(id), problem };
+        let reply = |n, reply| Effect::Reply { req: ReqId(n), reply };
+        outbox.absorb([op(), reply(1, answer.clone()), reply(2, Reply::Queued { id }), send(1)], &mut ready);
+        outbox.next_batch();
+        let unknown = problem(Problem::OutcomeUnknown);
+        outbox.absorb([op(), reply(3, unknown.clone()), reply(4, problem(Problem::LaneBusy))], &mut ready);
+        assert_eq!(outbox.abandon(), [(ReqId(1), answer), (ReqId(3), unknown)]);
+        assert_eq!((outbox.abandon(), outbox.next_batch(), ready), (Vec::new(), None, Vec::new()));
     }
 }

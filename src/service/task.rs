@@ -1,5 +1,5 @@
 //! The task that owns a group: feeds its state machine, and executes what it wants. Decides nothing.
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -15,7 +15,7 @@ use super::{
 use crate::dedup::Fingerprint;
 use crate::failpoint;
 use crate::journal::{self, Committed, Journal, Op, Refusal, Space};
-use crate::model::{After, Group, Problem, Request, SiteName};
+use crate::model::{After, Group, Problem, Request, SiteName, WriteId};
 
 /// Commands that may wait for the task.
 const COMMANDS_MAX: usize = 1_024;
@@ -86,6 +86,11 @@ pub struct Task<O> {
     decider: watch::Sender<Option<SiteName>>,
     decided: watch::Sender<After>,
     clients: HashMap<ReqId, oneshot::Sender<Reply>>,
+    /// Sent to the service, and not answered yet.
+    at_service: HashSet<(WriteId, u32)>,
+    /// The own series is durable up to here; and what batches under way make of that.
+    own_durable: u64,
+    own_under_way: VecDeque<(u64, u64)>,
     /// A batch that the journal had no room for.
     returned: Option<(u64, Vec<Op>)>,
     effects: Vec<Effect>,
@@ -110,6 +115,7 @@ impl<O: Outside> Task<O> {
         let mut effects = Vec::new();
         let core = Core::recover(settings, journal.log(), recovered, clock.now(), &mut effects);
         let (decided, decided_now) = watch::channel(core.decided_here());
+        let own_durable = core.own_settled();
         let task = Self {
             group: Arc::new(group),
             core,
@@ -127,6 +133,9 @@ impl<O: Outside> Task<O> {
             decider,
             decided,
             clients: HashMap::new(),
+            at_service: HashSet::new(),
+            own_durable,
+            own_under_way: VecDeque::new(),
             returned: None,
             effects,
             ready: Vec::new(),
@@ -142,7 +151,7 @@ impl<O: Outside> Task<O> {
             tokio::select! {
                 biased;
                 Some((number, done)) = self.commits.recv() => {
-                    let Some(done) = done else { return };
+                    let Some(done) = done else { return self.end().await };
                     self.durable(number, done);
                 }
                 Some(event) = self.results.recv() => self.handle(event),
@@ -216,6 +225,9 @@ impl<O: Outside> Task<O> {
     }
 
     fn handle(&mut self, event: Event) {
+        if let Event::Attempted { id, attempt, .. } = &event {
+            self.at_service.remove(&(*id, *attempt));
+        }
         self.core.handle(self.clock.now(), event, &mut self.effects);
         self.outbox.absorb(self.effects.drain(..), &mut self.ready);
     }
@@ -249,7 +261,58 @@ impl<O: Outside> Task<O> {
         });
     }
 
+    /// The journal has failed, or is closed. Nothing more is taken, sent or promised; but whoever waits for the service is told what
+    /// it says (§6): the process lives on for a moment.
+    async fn end(mut self) {
+        self.say_what_may_be_said();
+        let (core, at_service) = (&self.core, &self.at_service);
+        let is_at_service = |req: &ReqId| core.waits_for(*req).is_some_and(|attempt| at_service.contains(&attempt));
+        let others: Vec<ReqId> = self.clients.keys().filter(|req| !is_at_service(req)).copied().collect();
+        for req in others {
+            let reply = self.core.last_words(req);
+            self.tell(req, reply);
+        }
+        while !self.clients.is_empty() {
+            tokio::select! {
+                event = self.results.recv() => {
+                    let Some(event @ Event::Attempted { id, attempt, .. }) = event else { continue };
+                    if self.at_service.remove(&(id, attempt)) {
+                        self.core.handle(self.clock.now(), event, &mut self.effects);
+                        self.say_what_may_be_said();
+                    }
+                }
+                // Dropped, it is answered like everything that comes from now on.
+                command = self.commands.recv() => if command.is_none() { return },
+            }
+        }
+    }
+
+    fn say_what_may_be_said(&mut self) {
+        self.outbox.absorb(self.effects.drain(..), &mut self.ready);
+        self.ready.clear();
+        for (req, mut reply) in self.outbox.abandon() {
+            if let Reply::Answer { seen, .. } = &mut reply {
+                // These positions may be given to others.
+                seen.lower(self.journal.log(), self.own_durable);
+            }
+            self.tell(req, reply);
+        }
+    }
+
+    fn tell(&mut self, req: ReqId, reply: Reply) {
+        if let Some(client) = self.clients.remove(&req) {
+            // A client that hung up does not cancel its write.
+            let _ = client.send(reply);
+        }
+    }
+
     fn commit(&mut self, number: u64, ops: Vec<Op>) -> bool {
+        let own = self.journal.log();
+        let settled = ops.iter().rev().find_map(|op| match op {
+            Op::Series(meta) if meta.log == own => Some(meta.received),
+            _ => None,
+        });
+        self.own_under_way.extend(settled.map(|position| (number, position)));
         let commits = self.commits_in.clone();
         let done = Box::new(move |result: Result<Committed, _>| {
             // There is a place for every batch under way; the task is gone only when the process ends.
@@ -275,6 +338,9 @@ impl<O: Outside> Task<O> {
         if !done.forgotten_keys.is_empty() {
             self.handle(Event::Forgotten { keys: done.forgotten_keys });
         }
+        while let Some((_, position)) = self.own_under_way.pop_front_if(|(batch, _)| *batch <= number) {
+            self.own_durable = position;
+        }
         self.outbox.durable(number, &mut self.ready);
     }
 
@@ -283,6 +349,7 @@ impl<O: Outside> Task<O> {
             Effect::Persist(_) => unreachable!("the outbox keeps what is persisted"),
             Effect::Attempt(attempt) => {
                 let (outside, id, number) = (self.outside.clone(), attempt.id, attempt.attempt);
+                self.at_service.insert((id, number));
                 let (before, after) = attempt_points(&attempt);
                 failpoint::hit(before);
                 self.later(async move {
@@ -297,10 +364,7 @@ impl<O: Outside> Task<O> {
             }
             Effect::Reply { req, reply } => {
                 failpoint::hit("before-reply");
-                if let Some(client) = self.clients.remove(&req) {
-                    // A client that hung up does not cancel its write.
-                    let _ = client.send(reply);
-                }
+                self.tell(req, reply);
             }
             Effect::Send { to, message } => {
                 failpoint::hit(message_point(&message));

@@ -282,6 +282,11 @@ impl Write {
         nowhere && waiting && !self.queued && !self.doubtful && self.owed.is_empty() && self.outcome.is_none()
     }
 
+    /// Nobody was asked before, and this replica is about to be.
+    pub fn is_at_first_try(&self) -> bool {
+        self.stage == Stage::Sending && self.attempts == 1 && !self.doubtful && self.wish_attempts == 0
+    }
+
     /// Its lane has passed it: it is settled as undecided, or was handed to a person.
     pub fn has_passed(&self) -> bool {
         matches!(self.stage, Stage::Decided(Fate::Quarantined(_)))

@@ -105,6 +105,7 @@ impl<M: Machine> World<M> {
             told: Vec::new(),
             touched: Default::default(),
             turned_away: false,
+            told_at_the_end: false,
             discarded: false,
         };
         self.history.writes.insert(name, write);

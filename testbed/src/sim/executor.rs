@@ -194,7 +194,7 @@ impl<M: Machine> World<M> {
         self.tell_core(site, Event::Health { healthy });
     }
 
-    fn reply(&mut self, site: usize, req: ReqId, reply: Reply) {
+    pub fn reply(&mut self, site: usize, req: ReqId, reply: Reply) {
         if let Some(seen) = self.sites[site].reading.remove(&req.0) {
             if reply == (Reply::Go { fresh: true }) {
                 self.check_fresh(site, &seen);

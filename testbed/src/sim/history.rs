@@ -91,6 +91,8 @@ pub struct Write {
     pub touched: BTreeSet<usize>,
     /// A service answered 429: nothing was executed, and a receipt is worth no more than that.
     pub turned_away: bool,
+    /// Its client was told what the service said when that could not be written down any more: it is unknown afterwards.
+    pub told_at_the_end: bool,
     /// A person decided that it shall not be done, before any client was told more than that it is queued.
     pub discarded: bool,
 }

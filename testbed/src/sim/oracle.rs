@@ -212,6 +212,7 @@ fn places(log: &[Application]) -> Places {
 fn unordered(history: &History) -> BTreeSet<Name> {
     let mut names: BTreeSet<Name> = history.quarantined_once.keys().map(|report| report.name).collect();
     names.extend(history.writes.keys().filter(|name| history.asked_after_expiry(**name)));
+    names.extend(history.writes.iter().filter(|(_, write)| write.told_at_the_end).map(|(name, _)| *name));
     for attempt in history.attempts.iter().filter(|attempt| !attempt.shadow) {
         if history.writes[&attempt.name].touched.contains(&attempt.site) {
             names.insert(attempt.name);
@@ -487,7 +488,7 @@ fn same_answer(history: &History, found: &mut Vec<Violation>) {
             // The record is certainly at hand at the site that told it, as long as no other site was asked before.
             let alone = write.submissions.iter().filter(|s| s.at <= told.at).all(|s| s.site == first.site);
             let late = sent.at > first.at;
-            if history.asked_after_expiry(name) {
+            if history.asked_after_expiry(name) || write.told_at_the_end {
                 continue;
             }
             let differs = match (&told.said, &first.said) {
@@ -593,7 +594,8 @@ fn forgotten_promise(history: &History, report: &Report, since: Moment, found: &
         write.told.iter().any(|told| told.at < since && told.said.is_success() && by(&told.said))
     };
     let one_site = write.submissions.iter().all(|s| s.site == write.submissions[0].site);
-    if unknown && one_site && told_by(report.site) && !history.asked_after_expiry(report.name) {
+    if unknown && one_site && !write.told_at_the_end && told_by(report.site) && !history.asked_after_expiry(report.name)
+    {
         let what = format!("write {} was acknowledged, and its decider says {:?}", report.name, report.reason);
         found.push(Violation { guarantee: "G1", writes: vec![report.name], what });
     }

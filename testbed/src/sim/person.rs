@@ -115,6 +115,8 @@ impl<M: Machine> World<M> {
         if let (Some(id), Operation::Resend) = (id, operation) {
             self.sites[site].resent.insert(req.0, id);
         }
+        let orders = if self.ordered.0 == self.now_ms { self.ordered.1 } else { 0 };
+        self.ordered = (self.now_ms, orders + 1);
         self.tell_core(site, Event::Operator { req, id, operation });
     }
 }

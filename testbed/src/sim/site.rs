@@ -356,7 +356,10 @@ impl<M: Machine> World<M> {
             Synced::Durable(committed) => committed,
             Synced::Full => return self.after(100, Ev::Synced { site, life }),
             // Fail-stop: what of the commit is durable nobody knows. The machine goes on, with its page cache.
-            Synced::Failed => return self.die(site, Death::Process),
+            Synced::Failed => {
+                self.say_last_words(site);
+                return self.die(site, Death::Process);
+            }
         };
         let node = &mut self.sites[site];
         node.writing = 0;
@@ -375,6 +378,31 @@ impl<M: Machine> World<M> {
         self.hand_over(site);
         if !forgotten.is_empty() {
             self.tell_core(site, Event::Forgotten { keys: forgotten });
+        }
+    }
+
+    /// Clients hear what the service said, although it will not be remembered.
+    fn say_last_words(&mut self, site: usize) {
+        for (req, reply) in self.sites[site].outbox.abandon() {
+            if let Some(name) = self.sites[site].waiting.get(&req.0).map(|waiting| waiting.name) {
+                self.history.write(name).told_at_the_end = true;
+                self.stats.hit("reply: when the journal had failed");
+            }
+            self.reply(site, req, reply);
+        }
+        // Who waits for a receipt, or only asked again, waits in vain; of all others the answer was there.
+        if self.plan.settings[site].ack_peers > 0 {
+            return;
+        }
+        let node = &self.sites[site];
+        for &(_, index) in &node.undurable {
+            let attempt = &self.history.attempts[index];
+            let waits = |name| node.waiting.values().any(|waiting| waiting.name == name);
+            let came_once = self.history.writes[&attempt.name].submissions.len() == 1;
+            if !attempt.shadow && attempt.known.is_some() && came_once && waits(attempt.name) {
+                let what = format!("site {site} kept to itself what its service said of write {}", attempt.name);
+                self.history.broken.push((attempt.name, what));
+            }
         }
     }
 

@@ -170,6 +170,7 @@ pub const SOMETIMES: &[&str] = &[
     "reply: answer",
     "reply: replayed",
     "reply: queued",
+    "reply: when the journal had failed",
     "reply: key-reused",
     "reply: no-replica",
     "reply: outcome-unknown",

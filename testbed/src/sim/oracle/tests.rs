@@ -19,6 +19,7 @@ fn history(sites: usize, lanes: &[u64]) -> History {
             told: Vec::new(),
             touched: BTreeSet::new(),
             turned_away: false,
+            told_at_the_end: false,
             discarded: false,
         };
         history.writes.insert(name, write);
