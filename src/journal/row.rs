@@ -92,6 +92,8 @@ pub struct Row {
     pub wish: Option<WishHeld>,
     pub here: Here,
     pub outcome: Option<Outcome>,
+    /// What was recorded here before its origin settled it otherwise: clients of this site may have been told (G4).
+    pub ours: Option<Outcome>,
     pub position: Option<(u64, Chain)>,
     pub decides: Option<(WriteId, u64)>,
     /// The retention clock when it was settled or decided: milliseconds this node has been running, over all its lives.
@@ -99,6 +101,11 @@ pub struct Row {
 }
 
 impl Row {
+    /// The outcome that clients of this site are told: of two success counts, then what was recorded here first (G4).
+    pub fn told(&self) -> Option<&Outcome> {
+        let (Some(ours), Some(theirs)) = (&self.ours, &self.outcome) else { return self.outcome.as_ref() };
+        Some(if ours.is_success() || !theirs.is_success() { ours } else { theirs })
+    }
     /// The item of this row's position, as pages carry it. `None` before it has one.
     pub fn item(&self, request: Option<Arc<Request>>) -> Option<Item> {
         let (position, chain) = self.position?;
@@ -132,6 +139,9 @@ pub struct SeriesMeta {
     pub decided: u64,
     /// Rows up to here were forgotten.
     pub forgotten: u64,
+    /// Numbers, with positions (0: not known), of writes whose recorded success was told here before this replica decided them:
+    /// what its clients send next comes after them (G3). Some may be decided by now.
+    pub told: Vec<(u64, u64)>,
 }
 
 /// A write that waits for a person.
@@ -235,9 +245,9 @@ impl Op {
         match self {
             Op::Request(_, request) => 64 + request.weight(),
             Op::Row(row) => {
-                let outcome = row.outcome.as_ref();
-                let after = outcome.map_or(0, |o| o.after.weight());
-                512 + after + outcome.and_then(|o| o.answer.as_ref()).map_or(0, |answer| answer.weight())
+                let outcomes = row.outcome.iter().chain(&row.ours);
+                let weight = |o: &Outcome| o.after.weight() + o.answer.as_ref().map_or(0, |answer| answer.weight());
+                512 + outcomes.map(weight).sum::<usize>()
             }
             Op::Quarantine(entry) => {
                 let answer = entry.answer.as_ref().map_or(0, |answer| answer.weight());

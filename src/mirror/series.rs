@@ -29,6 +29,8 @@ pub struct Series {
     pub loaded_alone: BTreeSet<u64>,
     /// From where a read for the follower's window is under way.
     pub reading: Option<u64>,
+    /// As [`SeriesMeta::told`], without what is known to be decided.
+    pub told: BTreeMap<u64, u64>,
     tail: BTreeMap<u64, Arc<Item>>,
     tail_bytes: usize,
     /// (position, when it was received): the age of what is not decided yet.
@@ -37,7 +39,10 @@ pub struct Series {
 
 impl Series {
     pub fn new(log: LogId, site: SiteName) -> Self {
-        Self::recover(SeriesMeta { log, site, received: 0, chain: Chain::default(), decided: 0, forgotten: 0 }, 0)
+        Self::recover(
+            SeriesMeta { log, site, received: 0, chain: Chain::default(), decided: 0, forgotten: 0, told: Vec::new() },
+            0,
+        )
     }
 
     /// Ages of what was not decided before the restart count from now.
@@ -55,6 +60,7 @@ impl Series {
             loaded: meta.decided,
             loaded_alone: BTreeSet::new(),
             reading: None,
+            told: meta.told.into_iter().collect(),
             tail: BTreeMap::new(),
             tail_bytes: 0,
             marks,
@@ -69,6 +75,7 @@ impl Series {
             chain: self.chain,
             decided: self.decided,
             forgotten: self.forgotten,
+            told: self.told.iter().map(|(&n, &position)| (n, position)).collect(),
         }
     }
 

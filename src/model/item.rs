@@ -59,6 +59,20 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// It was applied, or is a copy of one that was: that is what its client is told.
+    pub fn is_success(&self) -> bool {
+        match self.verdict {
+            Verdict::Applied => true,
+            Verdict::Duplicate => self.status < 400,
+            Verdict::Refused | Verdict::NotExecuted | Verdict::MayHaveApplied | Verdict::Undecided | Verdict::Void => {
+                false
+            }
+        }
+    }
+    /// It is the answer to whoever brings the key again.
+    pub fn is_recorded(&self) -> bool {
+        !matches!(self.verdict, Verdict::NotExecuted | Verdict::Undecided | Verdict::Void)
+    }
     /// Whether it was applied, or is a copy of one that was, nobody can tell by it.
     pub fn tells_nothing(&self) -> bool {
         match self.verdict {

@@ -41,7 +41,7 @@ impl Core {
         let outcomes = shadows.filter_map(|write| write.outcome.as_ref()).chain(pending.map(|(_, outcome)| outcome));
         let named = outcomes.flat_map(|outcome| outcome.after.ids().iter().chain(outcome.repeats.as_ref()));
         let awaited: BTreeSet<WriteId> =
-            named.chain(self.copies_waiting.keys()).chain(self.named.keys()).copied().collect();
+            named.chain(self.copies_waiting.keys()).chain(self.named.keys()).copied().chain(self.told_ids()).collect();
         let missing: Vec<WriteId> = awaited.into_iter().filter(|&id| self.is_missing_ahead(id)).collect();
         // Nobody may know the first of them.
         let first = if missing.len() > ASKED_FOR_MAX { self.statuses_said as usize % missing.len() } else { 0 };

@@ -321,11 +321,11 @@ impl Core {
             }
             match &row.here {
                 Here::Decided(Fate::Applied) => {
-                    return Copy::Of { first: row.id, is_applied: true, outcome: row.outcome.clone() };
+                    return Copy::Of { first: row.id, is_applied: true, outcome: row.told().cloned() };
                 }
                 Here::Decided(Fate::Quarantined(reason)) if may_have_applied(*reason) => {
                     let is_applied = row.outcome.as_ref().is_some_and(|outcome| outcome.verdict == Verdict::Applied);
-                    found = Copy::Of { first: row.id, is_applied, outcome: row.outcome.clone() };
+                    found = Copy::Of { first: row.id, is_applied, outcome: row.told().cloned() };
                 }
                 Here::Sending { .. } if live.is_some() => return Copy::Wait(row.id),
                 _ => {}

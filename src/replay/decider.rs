@@ -220,6 +220,7 @@ impl Core {
         let Some(write) = self.live.get_mut(&id) else { return };
         if write.position.is_some() {
             let theirs = write.outcome.as_ref().map_or(Verdict::Undecided, |o| o.verdict);
+            self.keep_own_answer(id, &outcome);
             return match fate {
                 Fate::Applied => self.applied_but(cx, id, theirs, outcome),
                 fate => {
@@ -257,7 +258,8 @@ impl Core {
         if write.clients.is_empty() || write.first_client.is_some() {
             return;
         }
-        let reply = match &write.outcome {
+        let row = write.row();
+        let reply = match row.told() {
             Some(outcome) if !matches!(outcome.verdict, Verdict::Undecided | Verdict::Void) => {
                 self.replay(id, outcome.clone(), write.position.map(|(position, _)| position))
             }
@@ -275,6 +277,9 @@ impl Core {
         let Some(write) = self.live.get(&id) else { return };
         let theirs = write.outcome.as_ref().map_or(Verdict::Undecided, |o| o.verdict);
         let ours = self.outcome_of(id, class.clone());
+        if let Some((ours, _)) = &ours {
+            self.keep_own_answer(id, ours);
+        }
         match (theirs, class) {
             (Verdict::Undecided, Class::Refused(_) | Class::NotExecuted(_) | Class::MayHaveApplied(_)) => {
                 let (outcome, fate) = ours.expect("an answer is an outcome");
@@ -410,6 +415,9 @@ impl Core {
         write.settled_clock_ms = cx.now.clock_ms;
         let ours = write.outcome.replace(item.outcome.clone());
         let theirs = item.outcome.verdict;
+        if let Some(ours) = &ours {
+            self.keep_own_answer(id, ours);
+        }
         self.unpositioned.remove(&id);
         self.lane_memory.positioned(item.facts.lane, id, item.position);
         let Some(write) = self.live.get_mut(&id) else { return };
@@ -459,6 +467,17 @@ impl Core {
                 self.persist(cx, id);
                 self.work.push_back(Work::Look(id));
             }
+        }
+    }
+
+    /// Its origin settled it without this site's word, or otherwise. What was recorded here stays the answer of its key: a client
+    /// may have been told it, and a cut may keep the origin's decision away (G4).
+    fn keep_own_answer(&mut self, id: WriteId, ours: &Outcome) {
+        if let Some(write) = self.live.get_mut(&id)
+            && write.outcome.as_ref().is_some_and(|theirs| theirs.verdict != ours.verdict)
+            && ours.is_recorded()
+        {
+            write.ours = Some(ours.clone());
         }
     }
 

@@ -378,6 +378,7 @@ impl Core {
             woken.extend(self.blocked.decided_id(decided_by(id)));
         }
         self.pending_due |= !woken.is_empty();
+        self.told_is_decided(id);
         self.work.extend(woken.into_iter().map(Work::Look));
         for id in [id, decided_by(id)] {
             if self.decisions_waiting.contains_key(&id) || self.copies_waiting.contains_key(&id) {

@@ -161,6 +161,7 @@ impl Core {
                     None => Here::Untouched,
                 },
                 outcome: Some(item.outcome.clone()),
+                ours: None,
                 position: Some((position, item.chain)),
                 decides: item.decides,
                 settled_clock_ms: cx.now.clock_ms,

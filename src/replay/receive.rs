@@ -94,6 +94,7 @@ impl Core {
             wish: None,
             here,
             outcome: Some(item.outcome.clone()),
+            ours: None,
             position: Some((item.position, item.chain)),
             decides: item.decides,
             settled_clock_ms: cx.now.clock_ms,

@@ -3,7 +3,8 @@ use super::core::{Client, Core, Cx, Reader, Timer, Work};
 use super::write::{Role, Stage, Write};
 use super::{Bug, Effect, Find, Found, Looking, Message, NewWrite, Note, OnUnreachable, Reply, ReqId, WhenDown};
 use crate::dedup::Fingerprint;
-use crate::journal::{Fate, Here, Op, Origin, Row};
+use crate::journal::{Fate, Here, NUMBER_MAX, Op, Origin, Row};
+use crate::mirror::DECISION;
 use crate::model::{After, Digest, KeyHash, Lane, Outcome, Problem, SiteName, Verdict, WriteId};
 
 /// How long an origin may take to answer a question about a key.
@@ -85,8 +86,12 @@ impl Core {
             KeyState::InFlight(first) => return self.wait_for_copy(cx, req, first),
             KeyState::OtherRequest => Reply::Problem { id: None, problem: Problem::KeyReused },
             KeyState::Recorded(first, outcome, position) => {
-                cx.note(Note::Replayed);
-                self.replay(first, outcome, position)
+                if self.bind_to(cx, first, Self::binding(&outcome), position) {
+                    cx.note(Note::Replayed);
+                    self.replay(first, outcome, position)
+                } else {
+                    Reply::Problem { id: None, problem: Problem::KeyInFlight { retry_after_s: RETRY_AFTER_S } }
+                }
             }
             KeyState::Unknown(first) => Reply::Problem { id: Some(first), problem: Problem::OutcomeUnknown },
         };
@@ -139,7 +144,10 @@ impl Core {
         }
         match best {
             Some((0 | 1, row)) => {
-                KeyState::Recorded(row.id, row.outcome.expect("recorded"), row.position.map(|(position, _)| position))
+                // Where its origin settled it otherwise, that is not the place of what is told.
+                let is_settled_so = row.told() == row.outcome.as_ref();
+                let position = row.position.filter(|_| is_settled_so).map(|(position, _)| position);
+                KeyState::Recorded(row.id, row.told().cloned().expect("recorded"), position)
             }
             Some((2, row)) => KeyState::InFlight(row.id),
             Some((_, row)) => KeyState::Unknown(row.id),
@@ -154,7 +162,7 @@ impl Core {
         {
             return None;
         }
-        let Some(outcome) = &row.outcome else {
+        let Some(outcome) = row.told() else {
             let unknown =
                 self.live.get(&row.id).is_none_or(|w| matches!(w.stage, Stage::Unknown(_) | Stage::Decided(_)));
             return Some(if unknown { 3 } else { 2 });
@@ -266,8 +274,17 @@ impl Core {
     }
 
     /// The origin said what it knows of a key.
-    pub(crate) fn told(&mut self, cx: &mut Cx, from: &SiteName, token: u64, known: super::Known) {
+    pub(crate) fn told(&mut self, cx: &mut Cx, from: &SiteName, token: u64, mut known: super::Known) {
         use super::Known;
+        if let Known::Recorded { id, position, pages, .. } = &mut known {
+            if id.n > NUMBER_MAX | DECISION || *position > NUMBER_MAX {
+                let why = format!("a recorded answer of {id} at position {position}, numbers that no log gives");
+                return cx.note(Note::Invalid { peer: from.clone(), why });
+            }
+            for page in std::mem::take(pages) {
+                self.receive_page(cx, from, page);
+            }
+        }
         if !self.asking.get(&token).is_some_and(|a| a.site == *from && !a.pausing) {
             return;
         }
@@ -289,7 +306,15 @@ impl Core {
                 self.asking.insert(again, Asking { pausing: true, ..asking });
                 return;
             }
-            Known::Recorded { id, answer: Some(answer), mut seen, .. } if answer.omitted.is_none() => {
+            Known::Recorded { id, answer: Some(answer), mut seen, verdict, repeats, position, .. }
+                if answer.omitted.is_none() =>
+            {
+                let position = (position > 0).then_some(position);
+                let outcome = (verdict, repeats);
+                if !self.has_entry_of(id, outcome, position) || !self.bind_to(cx, id, outcome, position) {
+                    let problem = Problem::KeyInFlight { retry_after_s: RETRY_AFTER_S };
+                    return self.answer(cx, asking.req, Reply::Problem { id: None, problem });
+                }
                 cx.note(Note::Replayed);
                 seen.merge(&self.decided_here());
                 let reply = Reply::Answer { id, answer, replayed: true, served_by: asking.site, seen };
@@ -322,17 +347,17 @@ impl Core {
         if self.keys.may_be_stored(&key) {
             return self.find(cx, Find::Key(key), Looking::Question { from, token });
         }
-        let known = self.known(cx, key, &[]);
+        let known = self.known(cx, &from, key, &[]);
         cx.out.push(Effect::Send { to: from, message: Message::Reply { token, known } });
     }
 
     pub(super) fn tell(&mut self, cx: &mut Cx, to: SiteName, token: u64, rows: Vec<Found>) {
         let known =
-            rows.first().and_then(|f| f.row.facts.key).map_or(super::Known::Nothing, |k| self.known(cx, k, &rows));
+            rows.first().and_then(|f| f.row.facts.key).map_or(super::Known::Nothing, |k| self.known(cx, &to, k, &rows));
         cx.out.push(Effect::Send { to, message: Message::Reply { token, known } });
     }
 
-    fn known(&self, cx: &Cx, key: KeyHash, rows: &[Found]) -> super::Known {
+    fn known(&self, cx: &Cx, to: &SiteName, key: KeyHash, rows: &[Found]) -> super::Known {
         use super::Known;
         let digest_of = |id: WriteId| {
             let live = self.live.get(&id).map(|w| w.facts.digest);
@@ -345,7 +370,11 @@ impl Core {
                 digest_of(id).map_or(Known::Nothing, |digest| Known::Recorded {
                     id,
                     digest,
-                    status: outcome.status,
+                    verdict: outcome.verdict,
+                    repeats: outcome.repeats,
+                    position: position.unwrap_or(0),
+                    // So that who asks need not wait for it when its client goes on.
+                    pages: self.pages_for(to, &Self::after_of(id, &outcome, position)).unwrap_or_default(),
                     seen: self.seen_with(id, &outcome, position),
                     answer: outcome.answer.filter(|a| a.weight() <= self.settings.answer_max),
                 })

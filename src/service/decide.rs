@@ -51,6 +51,7 @@ impl Core {
     pub(crate) fn place(&mut self, cx: &mut Cx, id: WriteId) {
         let settled = self.own_settled();
         let decided = self.decided_here();
+        let told_here = self.told_here();
         let told = self.is_named_as_decided(id);
         let give_up_at_ms = cx.ms() + self.settings.give_up_ms();
         let Some(write) = self.live.get_mut(&id) else { return };
@@ -70,6 +71,7 @@ impl Core {
         // Clients of this site were told of all that is settled, and have read what is decided here (G3).
         write.must = decided;
         write.must.raise(self.own, settled);
+        write.must.merge(&told_here);
         let seen = write.seen.clone();
         write.must.merge(&seen);
         if write.orphan {

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use wincode::{SchemaRead, SchemaWrite};
 
-use crate::model::{After, Answer, Chain, Digest, Facts, Item, KeyHash, LogId, Outcome, Request, SiteName, WriteId};
+use crate::model::{
+    After, Answer, Chain, Digest, Facts, Item, KeyHash, LogId, Outcome, Request, SiteName, Verdict, WriteId,
+};
 
 /// How far the sender is with one series. `received` confirms: everything up to it is stored durably there.
 #[derive(Clone, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
@@ -93,7 +95,12 @@ pub enum Known {
     Recorded {
         id: WriteId,
         digest: Digest,
-        status: u16,
+        verdict: Verdict,
+        repeats: Option<WriteId>,
+        /// In the series of its log; 0: not known.
+        position: u64,
+        /// Its entry, where the other side has not confirmed it.
+        pages: Vec<Page>,
         answer: Option<Arc<Answer>>,
         /// What the answer rests on.
         seen: After,

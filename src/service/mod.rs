@@ -28,6 +28,7 @@ mod task;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod told;
 mod view;
 pub(crate) mod write;
 

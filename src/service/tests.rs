@@ -19,6 +19,7 @@ mod probes;
 mod reads;
 mod receipts;
 mod times;
+mod told;
 mod wishes;
 
 const NOW: Now = Now { mono_ms: 1_000, wall_ms: 1_000, clock_ms: 1_000 };
@@ -274,6 +275,7 @@ fn a_copy_and_its_first() -> (Core, Vec<Effect>) {
         wish: None,
         here: Here::Untouched,
         outcome: Some(outcome),
+        ours: None,
         position: Some((item.position, item.chain)),
         decides: None,
         settled_clock_ms: 1,
@@ -286,6 +288,7 @@ fn a_copy_and_its_first() -> (Core, Vec<Effect>) {
             chain: Chain::default(),
             decided: 0,
             forgotten: 0,
+            told: Vec::new(),
         })
     };
     let mut memory = Memory::new();

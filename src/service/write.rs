@@ -67,6 +67,8 @@ pub struct Write {
     pub origin: Origin,
     pub wish: Option<WishHeld>,
     pub outcome: Option<Outcome>,
+    /// As [`Row::ours`].
+    pub ours: Option<Outcome>,
     pub position: Option<(u64, Chain)>,
     pub decides: Option<(WriteId, u64)>,
     pub settled_clock_ms: u64,
@@ -142,6 +144,7 @@ impl Write {
             origin: if role == Role::Own { Origin::Accepted } else { Origin::Foreign },
             wish: None,
             outcome: None,
+            ours: None,
             position: None,
             decides: None,
             settled_clock_ms: 0,
@@ -206,6 +209,7 @@ impl Write {
         write.origin = row.origin;
         write.wish = row.wish;
         write.outcome = row.outcome;
+        write.ours = row.ours;
         write.position = row.position;
         write.decides = row.decides;
         write.settled_clock_ms = row.settled_clock_ms;
@@ -230,6 +234,7 @@ impl Write {
             wish: self.wish.clone(),
             here,
             outcome: self.outcome.clone(),
+            ours: self.ours.clone(),
             position: self.position,
             decides: self.decides,
             settled_clock_ms: self.settled_clock_ms,

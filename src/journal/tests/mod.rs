@@ -130,6 +130,7 @@ pub(super) fn sending(id: WriteId) -> Row {
         wish: None,
         here: Here::Sending { attempt: 1, after: crate::model::After::new() },
         outcome: None,
+        ours: None,
         position: None,
         decides: None,
         settled_clock_ms: 0,
@@ -164,7 +165,7 @@ pub(super) fn settled(id: WriteId, position: u64, previous: Chain, clock_ms: u64
 }
 
 pub(super) fn meta(log: LogId, received: u64, chain: Chain, decided: u64) -> SeriesMeta {
-    SeriesMeta { log, site: SiteName::new("a"), received, chain, decided, forgotten: 0 }
+    SeriesMeta { log, site: SiteName::new("a"), received, chain, decided, forgotten: 0, told: Vec::new() }
 }
 
 /// Ops that put a whole series of settled writes, numbers and positions from 1.

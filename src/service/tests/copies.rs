@@ -196,7 +196,7 @@ fn the_origin_tells_what_it_knows_of_a_key() {
     bench.submit(new_write("POST", 1, 8));
     assert_eq!(asks(&mut bench), Known::InFlight { digest });
     bench.attempted(own(1), 1, answered(201));
-    let Known::Recorded { id, status: 201, answer: Some(_), seen, .. } = asks(&mut bench) else { panic!("recorded") };
+    let Known::Recorded { id, answer: Some(_), seen, .. } = asks(&mut bench) else { panic!("recorded") };
     assert_eq!((id, seen.position(log(1))), (own(1), 1));
 }
 

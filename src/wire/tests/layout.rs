@@ -18,6 +18,7 @@ type Answer = (u16, Headers, Vec<u8>, Option<[u8; 32]>);
 type Outcome = (Verdict, After, Option<Id>, u16, Option<Answer>, bool);
 type Item = (u64, [u8; 8], Id, Facts, Outcome, Option<(Id, u64)>, Option<Request>);
 type Page = (Log, String, u64, Vec<Item>);
+type Recorded = (Id, [u8; 32], Verdict, Option<Id>, u64, Vec<Page>, Option<Answer>, After);
 type Cursor = (Log, String, u64, [u8; 8], u64, bool, u64);
 type Wish = (Id, u32, Facts, After, Request, Vec<Page>);
 
@@ -44,7 +45,7 @@ enum Word {
 enum Known {
     Nothing,
     InFlight([u8; 32]),
-    Recorded(Id, [u8; 32], u16, Option<Answer>, After),
+    Recorded(Box<Recorded>),
     Unknown([u8; 32]),
 }
 #[derive(Encode, Decode)]

@@ -150,7 +150,16 @@ pub const SAMPLES: [(&str, Make); 17] = [
     ("reply-in-flight", || reply(Known::InFlight { digest: Digest([8; 32]) })),
     ("reply-recorded", || {
         let answer = Some(Arc::new(answer()));
-        reply(Known::Recorded { id: id(1), digest: Digest([8; 32]), status: 201, answer, seen: after() })
+        reply(Known::Recorded {
+            id: id(1),
+            digest: Digest([8; 32]),
+            verdict: Verdict::Duplicate,
+            repeats: Some(id(2)),
+            position: 3,
+            pages: vec![page(1, 1)],
+            answer,
+            seen: after(),
+        })
     }),
     ("reply-unknown", || reply(Known::Unknown { digest: Digest([8; 32]) })),
     ("again", || Message::Again(page(4, 1))),

@@ -366,6 +366,7 @@ mod tests {
             wish: None,
             here: Here::Sending { attempt: 1, after: After::new() },
             outcome: None,
+            ours: None,
             position: None,
             decides: None,
             settled_clock_ms: 0,
