@@ -14,10 +14,13 @@ use crate::admin::{
 };
 use crate::config::{Config, Durability};
 use crate::gateway::Upstream;
-use crate::journal::{Filter, Journal, ListState, Shown, Space};
+use crate::journal::{Filter, Journal, ListState, QuarantineFilter, Shown, Space};
 use crate::model::{Group, KeyHash, WriteId};
 use crate::service::{Operation, Reply, View};
 use crate::telemetry::Metrics;
+
+/// The oldest so many entries of the quarantine.
+const QUARANTINE_SHOWN: usize = 1_000;
 
 pub(super) struct Source {
     config: Arc<Config>,
@@ -273,25 +276,21 @@ impl AdminSource for Source {
     }
 
     async fn quarantine(&self) -> Vec<QuarantineEntry> {
-        let mut entries = Vec::new();
-        for (group, held) in self.journal.quarantined().await.unwrap_or_default() {
-            let shown = self.journal.show(held.id).await.ok().flatten();
-            let request = shown.as_ref().and_then(|s| s.request.as_deref());
+        let page = self.journal.quarantine_page(QuarantineFilter::default(), None, QUARANTINE_SHOWN).await;
+        let entry = |listed: crate::journal::QuarantineListed| {
             // Answers are for who looks at one.
-            entries.push(QuarantineEntry { answer: None, ..QuarantineEntry::new(&group, &held, None, request) });
-        }
-        entries.sort_by_key(|entry| entry.since_ms);
-        entries
+            let mut entry =
+                QuarantineEntry { answer: None, ..QuarantineEntry::new(&listed.group, &listed.entry, None, None) };
+            (entry.method, entry.target) = listed.request.unzip();
+            entry
+        };
+        page.unwrap_or_default().entries.into_iter().map(entry).collect()
     }
 
     async fn operate(&self, id: WriteId, operation: Operation) -> Result<(), OperateError> {
-        let held = self.journal.quarantined().await.map_err(|_| OperateError::Gone)?;
-        let group = match held.into_iter().find(|(_, q)| q.id == id) {
-            Some((group, _)) => group,
-            None => match self.journal.show(id).await.ok().flatten() {
-                Some(shown) => shown.group,
-                None => return Err(OperateError::UnknownWrite(id)),
-            },
+        let group = match self.journal.quarantine_group(id).await.map_err(|_| OperateError::Gone)? {
+            Some(group) => group,
+            None => return Err(OperateError::UnknownWrite(id)),
         };
         let member = self.member(&group).ok_or(OperateError::UnknownService(group.service))?;
         match member.handle.operate(Some(id), operation).await {

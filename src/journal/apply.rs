@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Statement};
 use super::names::{self, GroupName, NUMBER_MAX, Names};
 use super::record::{self, Key, Table};
 use super::standing::Standing;
-use super::{Age, Committed, FORGET_ROWS_MAX, Fatal, Op, Quarantined, Row, SeriesMeta, Stop, open};
+use super::{Age, Committed, FORGET_ROWS_MAX, Fatal, Op, Quarantined, Row, SeriesMeta, Stop, open, quarantine};
 use crate::mirror::DECISION;
 use crate::model::{Group, LogId, Request, WriteId};
 
@@ -157,6 +157,8 @@ impl<'c> Applier<'c> {
                 Op::Series(meta) => self.series(group, meta)?,
                 Op::Quarantine(quarantined) => self.quarantine(group, quarantined)?,
                 Op::Release(id) => self.release(*id)?,
+                Op::DropRequest(id) => self.drop_request(*id)?,
+                Op::Erase(id) => self.erase(group, *id, &mut committed)?,
                 Op::Forget { log, up_to, older_than_ms } => {
                     self.forget(group, *log, *up_to, *older_than_ms, &mut committed)?;
                 }
@@ -200,6 +202,7 @@ impl<'c> Applier<'c> {
         );
         if self.put_row.execute(columns).map_err(WriteError::sqlite("write a row"))? == 0 {
             self.put_facts.execute(columns).map_err(WriteError::sqlite("write a row with other facts"))?;
+            self.execute("UPDATE quarantine SET lane = ?2 WHERE id = ?1", (row_id, row.facts.lane.0 as i64))?;
         }
         match row.position {
             Some((position, _)) => self.place(group, row.id, row_id, position),
@@ -239,7 +242,7 @@ impl<'c> Applier<'c> {
         let series = self.names.intern_series(self.connection, group.ix, id.log);
         let place = names::place(series.map_err(WriteError::sqlite("name a series"))?, position);
         if self.put_place.execute((place, row_id)).map_err(WriteError::sqlite("write a position"))? == 1 {
-            return Ok(());
+            return self.execute("UPDATE quarantine SET at = ?2 WHERE id = ?1", (row_id, place));
         }
         let mut holder = self
             .connection
@@ -266,9 +269,46 @@ impl<'c> Applier<'c> {
     fn quarantine(&mut self, group: GroupName, quarantined: &Quarantined) -> Result<(), WriteError> {
         let row_id = self.row_id(quarantined.id)?;
         record::encode(&mut self.record, Key::write(Table::Quarantine, group.tag, quarantined.id), quarantined);
-        let sql = "INSERT INTO quarantine (id, grp, body) VALUES (?1, ?2, ?3) \
-                   ON CONFLICT (id) DO UPDATE SET grp = excluded.grp, body = excluded.body";
-        self.execute(sql, (row_id, group.ix, &self.record))
+        let position = "SELECT pos FROM write WHERE id = ?1";
+        let mut position =
+            self.connection.prepare_cached(position).map_err(WriteError::sqlite("prepare a statement"))?;
+        let position: Option<u64> = position
+            .query_row([row_id], |row| row.get(0))
+            .optional()
+            .map_err(WriteError::sqlite("read a position"))?
+            .flatten();
+        let series = self.names.series(group.ix, quarantined.id.log);
+        let at = series.zip(position).map(|(series, position)| names::place(series, position));
+        let sql = "INSERT INTO quarantine (id, grp, reason, since, at, lane, body) \
+                   VALUES (?1, ?2, ?3, ?4, ?5, (SELECT lane FROM write WHERE id = ?1), ?6) \
+                   ON CONFLICT (id) DO UPDATE SET grp = excluded.grp, reason = excluded.reason, since = excluded.since, \
+                   at = excluded.at, lane = excluded.lane, body = excluded.body";
+        let since = quarantine::since_column(quarantined.since_ms);
+        self.execute(sql, (row_id, group.ix, quarantined.reason.number(), since, at, &self.record))
+    }
+
+    fn drop_request(&mut self, id: WriteId) -> Result<(), WriteError> {
+        match self.names.row_id(id) {
+            Some(row_id) => self.execute("DELETE FROM request WHERE id = ?1", [row_id]),
+            None => Ok(()),
+        }
+    }
+
+    /// A series without one of its positions could not be followed any more.
+    fn erase(&mut self, group: GroupName, id: WriteId, committed: &mut Committed) -> Result<(), WriteError> {
+        let Some(row_id) = self.names.row_id(id) else { return Ok(()) };
+        let failed = WriteError::sqlite("find a row to erase");
+        let mut find = self.connection.prepare_cached("SELECT key, pos FROM write WHERE id = ?1").map_err(&failed)?;
+        let found = find.query_row([row_id], |row| Ok((row.get(0)?, row.get::<_, Option<i64>>(1)?)));
+        let key = match found.optional().map_err(&failed)? {
+            Some((_, Some(position))) => {
+                return Err(WriteError::contract(format!("{id} cannot be erased: it has position {position}")));
+            }
+            Some((key, None)) => key,
+            None => None,
+        };
+        self.execute("DELETE FROM quarantine WHERE id = ?1", [row_id])?;
+        self.delete(group, &[(0, row_id, key)], committed)
     }
 
     fn release(&mut self, id: WriteId) -> Result<(), WriteError> {

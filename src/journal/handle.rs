@@ -6,6 +6,7 @@ use tokio::sync::watch;
 
 use super::people::{Filter, Listed, Shown, Stats};
 use super::pool::Pool;
+use super::quarantine::{InOrder, QuarantineCounts, QuarantineFilter, QuarantinePage};
 use super::queue::Work;
 use super::reader::Reader;
 use super::shared::Shared;
@@ -124,9 +125,11 @@ impl Journal {
     /// A broken row that something was left to be done with comes back as quarantined with the reason `Damaged`. It is in
     /// [`Journal::damages`] too, as are broken requests and, of each series, the first position that is missing. A broken
     /// record of how far a series is, is an error.
-    pub fn recover(&self, group: &Group, lanes_max: usize) -> Result<Recovered, Error> {
+    ///
+    /// `lanes_max` bounds [`Recovered::lanes`], `quarantined_max` those of [`Recovered::quarantined`] that nothing else asks for.
+    pub fn recover(&self, group: &Group, lanes_max: usize, quarantined_max: usize) -> Result<Recovered, Error> {
         let group = group.clone();
-        self.inner.readers.ask_blocking(move |reader| reader.recover(&group, lanes_max))?
+        self.inner.readers.ask_blocking(move |reader| reader.recover(&group, lanes_max, quarantined_max))?
     }
 
     /// All rows that match, in order of their ids, with requests. A broken row that may match is an error ([`Error::Broken`] where
@@ -166,8 +169,35 @@ impl Journal {
         self.read(move |reader| reader.show_key(key)).await
     }
 
-    pub async fn quarantined(&self) -> Result<Vec<(Group, super::Quarantined)>, Error> {
-        self.read(|reader| reader.quarantined()).await
+    /// Entries of the quarantine for people, oldest first, from behind `after` (the last one of the page before, whether or not it is
+    /// still there), and how many there are in all.
+    pub async fn quarantine_page(
+        &self,
+        filter: QuarantineFilter,
+        after: Option<(u64, WriteId)>,
+        limit: usize,
+    ) -> Result<QuarantinePage, Error> {
+        self.read(move |reader| reader.quarantine_page(&filter, after, limit)).await
+    }
+
+    pub async fn quarantine_counts(&self, filter: QuarantineFilter) -> Result<QuarantineCounts, Error> {
+        self.read(move |reader| reader.quarantine_counts(&filter)).await
+    }
+
+    /// Whose write it is that stands in quarantine, or that has a row at all.
+    pub async fn quarantine_group(&self, id: WriteId) -> Result<Option<Group>, Error> {
+        self.read(move |reader| reader.quarantine_group(id)).await
+    }
+
+    /// Entries in the order in which orders of people about many go: series by series in order of position, then what has none in order
+    /// of acceptance. From behind `after`, the last one of the answer before, which need not be there any more.
+    pub async fn quarantine_in_order(
+        &self,
+        filter: QuarantineFilter,
+        after: Option<InOrder>,
+        limit: usize,
+    ) -> Result<Vec<InOrder>, Error> {
+        self.read(move |reader| reader.quarantine_in_order(&filter, after.as_ref(), limit)).await
     }
 
     /// Reads every record and checks it, at one moment: while it runs, the write-ahead log grows.

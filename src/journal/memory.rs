@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::standing::Standing;
 use super::{
-    Age, Committed, FORGET_ROWS_MAX, Fate, Here, LANE_SCAN_FACTOR, Op, QuarantineReason, Quarantined, Recovered, Row,
-    SeriesMeta, Stop,
+    Age, Committed, FORGET_ROWS_MAX, Fate, Here, LANE_SCAN_FACTOR, Op, QuarantineCounts, QuarantineReason, Quarantined,
+    Recovered, Row, SeriesMeta, Stop,
 };
 use crate::mirror::decided_by;
 use crate::model::{Group, Item, LogId, Outcome, Request, WriteId};
@@ -105,9 +105,11 @@ impl Memory {
         self.unsynced.clear();
     }
 
-    /// Everything a group's state machine needs to begin again. `lanes_max` bounds [`Recovered::lanes`].
-    pub fn recover(&self, group: &Group, lanes_max: usize) -> Recovered {
-        let recovered = self.groups.get(group).map(|shelf| shelf.recover(lanes_max)).unwrap_or_default();
+    /// Everything a group's state machine needs to begin again. `lanes_max` bounds [`Recovered::lanes`], `quarantined_max` those of
+    /// [`Recovered::quarantined`] that nothing else asks for.
+    pub fn recover(&self, group: &Group, lanes_max: usize, quarantined_max: usize) -> Recovered {
+        let recovered =
+            self.groups.get(group).map(|shelf| shelf.recover(lanes_max, quarantined_max)).unwrap_or_default();
         Recovered { place: self.place, ..recovered }
     }
 
@@ -167,6 +169,10 @@ impl Shelf {
                 Op::Release(id) => {
                     self.quarantined.remove(id);
                 }
+                Op::DropRequest(id) => {
+                    self.requests.remove(id);
+                }
+                Op::Erase(id) => self.erase(*id, &mut committed),
                 Op::Forget { log, up_to, older_than_ms } => {
                     self.forget(*log, *up_to, *older_than_ms, &mut committed);
                 }
@@ -239,6 +245,15 @@ impl Shelf {
         self.delete(old.into_iter().map(|(_, id)| id).collect(), committed);
     }
 
+    fn erase(&mut self, id: WriteId, committed: &mut Committed) {
+        self.quarantined.remove(&id);
+        self.requests.remove(&id);
+        if let Some(row) = self.rows.get(&id) {
+            assert_eq!(row.position, None, "{id} cannot be erased: it has a position");
+            self.delete(vec![id], committed);
+        }
+    }
+
     /// Deletes the first [`FORGET_ROWS_MAX`] of these; returns the last row deleted.
     fn delete(&mut self, mut ids: Vec<WriteId>, committed: &mut Committed) -> Option<Row> {
         committed.more_to_forget |= ids.len() > FORGET_ROWS_MAX;
@@ -265,7 +280,11 @@ impl Shelf {
     }
 
     fn found(&self, row: &Row) -> Found {
-        Found { row: row.clone(), request: self.requests.get(&row.id).cloned() }
+        Found {
+            row: row.clone(),
+            request: self.requests.get(&row.id).cloned(),
+            quarantined: self.quarantined.get(&row.id).cloned(),
+        }
     }
 
     fn item(&self, log: LogId, position: u64) -> Option<Item> {
@@ -277,9 +296,10 @@ impl Shelf {
         Some(item)
     }
 
-    fn recover(&self, lanes_max: usize) -> Recovered {
+    fn recover(&self, lanes_max: usize, quarantined_max: usize) -> Recovered {
         let is_whole = |row: &&Row| !self.broken.contains(&row.id);
-        let open = self.rows.values().filter(|row| Standing::of(row) == Standing::Open).filter(is_whole);
+        let open: Vec<&Row> =
+            self.rows.values().filter(|row| Standing::of(row) == Standing::Open).filter(is_whole).collect();
         let mut decided_beyond = Vec::new();
         for meta in self.series.values() {
             let beyond = self.places.range((meta.log, meta.decided + 1)..=(meta.log, u64::MAX));
@@ -288,15 +308,20 @@ impl Shelf {
         }
         let (unclear, broken) = self.unclear();
         let mut quarantined = unclear;
-        quarantined.extend(self.quarantined.clone());
+        let of_open = open.iter().filter_map(|row| self.quarantined.get_key_value(&row.id));
+        let of_broken = quarantined.keys().filter_map(|id| self.quarantined.get_key_value(id));
+        let others = self.quarantined.iter().take(quarantined_max);
+        let entries: Vec<_> = of_open.chain(of_broken).chain(others).map(|(&id, entry)| (id, entry.clone())).collect();
+        quarantined.extend(entries);
         let keys: BTreeSet<u64> = self.rows.values().filter_map(|row| row.facts.key).map(|key| key.short()).collect();
         Recovered {
             series: self.series.values().cloned().collect(),
-            open: open.map(|row| self.found(row)).collect(),
+            open: open.into_iter().map(|row| self.found(row)).collect(),
             decided_beyond,
             keys: keys.into_iter().collect(),
             lanes: self.lanes(lanes_max),
             quarantined: quarantined.into_values().collect(),
+            quarantine: QuarantineCounts::of(self.quarantined.values()),
             broken,
             stopped: self.stopped.clone(),
             age: self.age.clone(),

@@ -26,6 +26,7 @@ mod open;
 mod options;
 mod people;
 mod pool;
+mod quarantine;
 mod queue;
 mod reader;
 mod record;
@@ -49,6 +50,7 @@ pub use memory::Memory;
 pub use names::NUMBER_MAX;
 pub use options::{Durability, OpenOptions, Space};
 pub use people::{Filter, ListState, Listed, Shown, Stats};
+pub use quarantine::{InOrder, QuarantineCounts, QuarantineFilter, QuarantineListed, QuarantinePage};
 pub use queue::{Done, Refusal};
 pub use row::{Age, Fate, Here, Op, Origin, QuarantineReason, Quarantined, Row, SeriesMeta, Stop, StopKind, WishHeld};
 pub use single::{NotWritten, Single};
@@ -70,7 +72,10 @@ pub struct Recovered {
     pub keys: Vec<u64>,
     /// Last applied position of each lane and log, latest settled first, as many as the limit allows.
     pub lanes: Vec<(Lane, LogId, u64)>,
+    /// Entries of the rows in `open`, of what is broken, and others as the limit allows, in order of their ids.
     pub quarantined: Vec<Quarantined>,
+    /// How many there are, with those that the limit left out.
+    pub quarantine: QuarantineCounts,
     /// Positions of rows that are broken, and that something was left to be done with or may have been.
     pub broken: Vec<(LogId, u64)>,
     pub stopped: Option<Stop>,
@@ -82,8 +87,8 @@ pub struct Recovered {
 /// What a durable batch has done besides what was asked for in so many words.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Committed {
-    /// [`crate::model::KeyHash::short`] of keys that [`Op::Forget`] and [`Op::ForgetCancelled`] made vanish: no row of the
-    /// group has them any more. Sorted within each op.
+    /// [`crate::model::KeyHash::short`] of keys that [`Op::Forget`], [`Op::ForgetCancelled`] and [`Op::Erase`] made vanish: no row of
+    /// the group has them any more. Sorted within each op.
     pub forgotten_keys: Vec<u64>,
     /// One op forgets at most [`FORGET_ROWS_MAX`] rows, lowest positions first: say it again.
     pub more_to_forget: bool,

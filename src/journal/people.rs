@@ -115,7 +115,7 @@ impl Reader {
         let groups: Vec<_> = snapshot.names.groups().collect();
         for (group, name) in groups {
             if let Some(found) = snapshot.find_id(name, id)? {
-                return snapshot.shown(group, name, found).map(Some);
+                return Ok(Some(shown(group, found)));
             }
         }
         Ok(None)
@@ -123,24 +123,13 @@ impl Reader {
 
     pub(super) fn show_key(&mut self, key: KeyHash) -> Result<Vec<Shown>, Error> {
         let snapshot = self.snapshot()?;
-        let mut shown = Vec::new();
-        for (group, name) in snapshot.names.groups() {
-            for found in snapshot.find_key(name, key)? {
-                shown.push(snapshot.shown(group, name, found)?);
-            }
-        }
-        shown.sort_by_key(|shown| shown.row.id);
-        Ok(shown)
-    }
-
-    pub(super) fn quarantined(&mut self) -> Result<Vec<(Group, Quarantined)>, Error> {
-        let snapshot = self.snapshot()?;
         let mut all = Vec::new();
         for (group, name) in snapshot.names.groups() {
-            let quarantined = snapshot.group_quarantine(name).map_err(Error::sqlite("read the quarantine"))?;
-            all.extend(quarantined.into_values().map(|quarantined| (group.clone(), quarantined)));
+            for found in snapshot.find_key(name, key)? {
+                all.push(shown(group, found));
+            }
         }
-        all.sort_by_key(|(_, quarantined)| (quarantined.since_ms, quarantined.id));
+        all.sort_by_key(|shown: &Shown| shown.row.id);
         Ok(all)
     }
 
@@ -195,7 +184,7 @@ impl Snapshot<'_> {
     ) -> rusqlite::Result<()> {
         let (first, last) = names::rows_of_log(log);
         let mut read = self.transaction.prepare_cached(
-            "SELECT w.id, w.body, r.body, w.grp FROM write w LEFT JOIN request r ON r.id = w.id \
+            "SELECT w.id, w.body, r.body, w.grp, NULL FROM write w LEFT JOIN request r ON r.id = w.id \
              WHERE w.id BETWEEN ?1 AND ?2 ORDER BY w.id DESC LIMIT ?3",
         )?;
         let mut rows = read.query((first, last, LIST_SCAN_MAX as i64))?;
@@ -223,17 +212,6 @@ impl Snapshot<'_> {
         Ok(())
     }
 
-    fn shown(&self, group: &Group, name: GroupName, found: Found) -> Result<Shown, Error> {
-        let quarantined = self.group_quarantine(name).map_err(Error::sqlite("read the quarantine"))?;
-        Ok(Shown {
-            group: group.clone(),
-            state: ListState::of(&found.row),
-            quarantined: quarantined.get(&found.row.id).cloned(),
-            row: found.row,
-            request: found.request,
-        })
-    }
-
     fn oldest(&self) -> rusqlite::Result<Option<u64>> {
         let mut oldest: Option<u64> = None;
         let mut read = self
@@ -249,5 +227,15 @@ impl Snapshot<'_> {
             }
         }
         Ok(oldest)
+    }
+}
+
+fn shown(group: &Group, found: Found) -> Shown {
+    Shown {
+        group: group.clone(),
+        state: ListState::of(&found.row),
+        quarantined: found.quarantined,
+        row: found.row,
+        request: found.request,
     }
 }

@@ -10,7 +10,7 @@ use super::record::{self, Key, Table};
 use super::shared::Shared;
 use super::standing::Standing;
 use super::{
-    Age, Damage, Error, Here, LANE_SCAN_FACTOR, QuarantineReason, Quarantined, RecordName, Recovered, Row, SeriesMeta,
+    Age, Damage, Error, Here, LANE_SCAN_FACTOR, QuarantineFilter, Quarantined, RecordName, Recovered, Row, SeriesMeta,
     Stop, StopKind, open, schema,
 };
 use crate::model::{Group, Item, KeyHash, Lane, LogId, Request, WriteId};
@@ -53,10 +53,15 @@ impl Reader {
         Ok(Snapshot { transaction, names: &self.names, shared: &self.shared })
     }
 
-    pub(super) fn recover(&mut self, group: &Group, lanes_max: usize) -> Result<Recovered, Error> {
+    pub(super) fn recover(
+        &mut self,
+        group: &Group,
+        lanes_max: usize,
+        quarantined_max: usize,
+    ) -> Result<Recovered, Error> {
         let snapshot = self.snapshot()?;
         match snapshot.names.group(group) {
-            Some(name) => snapshot.recover(group, name, lanes_max),
+            Some(name) => snapshot.recover(group, name, lanes_max, quarantined_max),
             None => Ok(Recovered { place: snapshot.shared.place, ..Recovered::default() }),
         }
     }
@@ -94,8 +99,9 @@ impl Reader {
     }
 }
 
-/// `w.id`, `w.body`, `r.body`, `w.pos`.
-const FOUND: &str = "SELECT w.id, w.body, r.body, w.pos FROM write w LEFT JOIN request r ON r.id = w.id";
+/// `w.id`, `w.body`, `r.body`, `w.pos`, `q.body`.
+const FOUND: &str = "SELECT w.id, w.body, r.body, w.pos, q.body FROM write w \
+                     LEFT JOIN request r ON r.id = w.id LEFT JOIN quarantine q ON q.id = w.id";
 
 impl Snapshot<'_> {
     pub(super) fn report(&self, damage: &Damage) {
@@ -131,7 +137,8 @@ impl Snapshot<'_> {
         };
         let request = row.get_ref(2)?.as_blob_or_null()?.map(|body| self.request(group, found.id, body));
         let request = request.and_then(|request| request.inspect_err(|damage| self.report(damage)).ok());
-        Ok(Ok(Found { row: found, request: request.map(Arc::new) }))
+        let entry = row.get_ref(4)?.as_blob_or_null()?.map(|body| self.entry(group, found.id, body));
+        Ok(Ok(Found { row: found, request: request.map(Arc::new), quarantined: entry }))
     }
 
     pub(super) fn find_id(&self, group: GroupName, id: WriteId) -> Result<Option<Found>, Error> {
@@ -264,11 +271,17 @@ impl Snapshot<'_> {
 // === recovery ===
 
 impl Snapshot<'_> {
-    fn recover(&self, group: &Group, name: GroupName, lanes_max: usize) -> Result<Recovered, Error> {
+    fn recover(
+        &self,
+        group: &Group,
+        name: GroupName,
+        lanes_max: usize,
+        quarantined_max: usize,
+    ) -> Result<Recovered, Error> {
         let failed = || Error::sqlite("recover a group");
         let mut series = self.series(name)?;
         series.sort_by_key(|(_, meta)| meta.log);
-        let mut quarantined = self.group_quarantine(name).map_err(failed())?;
+        let mut quarantined = self.first_of_quarantine(name, quarantined_max).map_err(failed())?;
         let mut broken = Vec::new();
         let open = self.open_rows(name, &mut quarantined, &mut broken).map_err(failed())?;
         let mut decided_beyond = Vec::new();
@@ -276,7 +289,7 @@ impl Snapshot<'_> {
             self.check_dense(group, *ix, meta).map_err(failed())?;
             let unclear = self.decided_beyond(name, *ix, meta, &mut decided_beyond).map_err(failed())?;
             for (id, position, why) in unclear {
-                quarantined.entry(id).or_insert_with(|| damaged(id, why));
+                self.take_damaged(name, id, why, &mut quarantined).map_err(failed())?;
                 broken.push((meta.log, position));
             }
         }
@@ -289,6 +302,7 @@ impl Snapshot<'_> {
             keys: self.keys(name).map_err(failed())?,
             lanes: self.lanes(&series, lanes_max).map_err(failed())?,
             quarantined: quarantined.into_values().collect(),
+            quarantine: self.count_quarantine(name.ix, &QuarantineFilter::default()).map_err(failed())?,
             stopped: self.stopped(name)?,
             age: self.age(group, name)?,
             place: self.shared.place,
@@ -314,9 +328,12 @@ impl Snapshot<'_> {
         let mut open = Vec::new();
         while let Some(row) = rows.next()? {
             match self.found(group, row)? {
-                Ok(found) => open.push(found),
+                Ok(found) => {
+                    quarantined.extend(found.quarantined.clone().map(|entry| (found.row.id, entry)));
+                    open.push(found);
+                }
                 Err(Damage { record: RecordName::Row(id), why }) => {
-                    quarantined.entry(id).or_insert_with(|| damaged(id, why));
+                    self.take_damaged(group, id, why, quarantined)?;
                     broken.extend(row.get::<_, Option<u64>>(3)?.map(|position| (id.log, position)));
                 }
                 Err(_) => {}
@@ -324,22 +341,6 @@ impl Snapshot<'_> {
         }
         open.sort_by_key(|found| found.row.id);
         Ok(open)
-    }
-
-    pub(super) fn group_quarantine(&self, group: GroupName) -> rusqlite::Result<BTreeMap<WriteId, Quarantined>> {
-        let mut find = self.transaction.prepare_cached("SELECT id, body FROM quarantine WHERE grp = ?1")?;
-        let mut rows = find.query([group.ix])?;
-        let mut quarantined = BTreeMap::new();
-        while let Some(row) = rows.next()? {
-            let Some(id) = self.names.write_id(row.get(0)?) else { continue };
-            let key = Key::write(Table::Quarantine, group.tag, id);
-            let entry = record::decode(key, row.get_ref(1)?.as_blob()?).unwrap_or_else(|why| {
-                self.report(&Damage { record: RecordName::Quarantined(id), why: why.clone() });
-                damaged(id, format!("the record that says why it is in quarantine: {why}"))
-            });
-            quarantined.insert(id, entry);
-        }
-        Ok(quarantined)
     }
 
     /// SQLite does not notice rows that are missing; positions are dense, so we can.
@@ -468,8 +469,4 @@ impl Snapshot<'_> {
             damage.into()
         })
     }
-}
-
-fn damaged(id: WriteId, why: String) -> Quarantined {
-    Quarantined::new(id, QuarantineReason::Damaged, why, 0)
 }

@@ -111,6 +111,15 @@ where
     wincode::config::deserialize_exact(body, LAYOUT).map_err(|error| format!("cannot be read: {error}"))
 }
 
+/// What a record of which only the beginning was read begins with, unchecked: for lists of people alone.
+pub(super) fn peek<'de, T>(beginning: &'de [u8]) -> Option<T>
+where
+    T: SchemaRead<'de, Layout, Dst = T>,
+{
+    let [FORMAT, KEY_NONE, body @ ..] = beginning else { return None };
+    wincode::config::deserialize(body, LAYOUT).ok()
+}
+
 /// The bytes of a record's body, whatever they mean.
 pub(super) fn check(key: Key, record: &[u8]) -> Result<&[u8], String> {
     let (content, crc) = record.split_last_chunk::<4>().ok_or_else(|| format!("only {} bytes long", record.len()))?;

@@ -79,6 +79,34 @@ pub enum QuarantineReason {
     SetAside,
 }
 
+impl QuarantineReason {
+    pub const ALL: [QuarantineReason; 9] = [
+        QuarantineReason::UnknownOutcome,
+        QuarantineReason::MayHaveApplied,
+        QuarantineReason::Divergence,
+        QuarantineReason::Contrary,
+        QuarantineReason::ConcurrentWrites,
+        QuarantineReason::LateDecision,
+        QuarantineReason::Damaged,
+        QuarantineReason::Hole,
+        QuarantineReason::SetAside,
+    ];
+    /// In the tables: never given another meaning. What is added here is added to [`QuarantineReason::ALL`] too.
+    pub(super) fn number(self) -> i64 {
+        match self {
+            QuarantineReason::UnknownOutcome => 0,
+            QuarantineReason::MayHaveApplied => 1,
+            QuarantineReason::Divergence => 2,
+            QuarantineReason::Contrary => 3,
+            QuarantineReason::ConcurrentWrites => 4,
+            QuarantineReason::LateDecision => 5,
+            QuarantineReason::Damaged => 6,
+            QuarantineReason::Hole => 7,
+            QuarantineReason::SetAside => 8,
+        }
+    }
+}
+
 /// The small, changing part of a write's record; the request is kept apart and never rewritten.
 #[derive(Clone, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
 pub struct Row {
@@ -216,6 +244,12 @@ pub enum Op {
     Series(SeriesMeta),
     Quarantine(Quarantined),
     Release(WriteId),
+    /// Delete the request of a write and keep its row: for what no follower needs and no person can order to be sent again, as a
+    /// refusal. Nothing happens where it is not there.
+    DropRequest(WriteId),
+    /// Delete the row, the request and the quarantine entry of a write without a position, as if it had never come: for what was never
+    /// sent anywhere. Nothing happens where it is not there.
+    Erase(WriteId),
     /// Delete rows and requests of this series up to this position whose `settled_clock_ms` is at most `older_than_ms`.
     Forget {
         log: LogId,
@@ -259,7 +293,12 @@ impl Op {
                 parts.iter().sum::<usize>() + request.as_ref().map_or(0, |request| request.weight())
             }
             Op::Age(age) => 64 + 64 * age.heard.len(),
-            Op::Series(_) | Op::Release(_) | Op::Forget { .. } | Op::ForgetCancelled { .. } => 128,
+            Op::Series(_)
+            | Op::Release(_)
+            | Op::DropRequest(_)
+            | Op::Erase(_)
+            | Op::Forget { .. }
+            | Op::ForgetCancelled { .. } => 128,
         }
     }
 }

@@ -12,9 +12,9 @@ pub(super) const FILE_NAME: &str = "holdfast.db";
 const APPLICATION_ID: i64 = 0x4846_4a4c;
 pub(super) const BUSY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 /// Older ones held records of a format that nobody ever ran and nothing reads.
-const FIRST_VERSION: i64 = 3;
+const FIRST_VERSION: i64 = 4;
 /// One entry per schema version from [`FIRST_VERSION`] on, each a step from the one before.
-const MIGRATIONS: &[&str] = &[include_str!("schema_3.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema_4.sql")];
 
 /// The one connection that writes and checkpoints.
 pub(super) fn open_writer(path: &Path, page_bytes: u32) -> Result<Connection, Error> {

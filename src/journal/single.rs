@@ -156,8 +156,8 @@ impl Single {
     }
 
     /// As [`super::Journal::recover`], and the others as there.
-    pub fn recover(&mut self, group: &Group, lanes_max: usize) -> Result<Recovered, Error> {
-        self.reader.recover(group, lanes_max)
+    pub fn recover(&mut self, group: &Group, lanes_max: usize, quarantined_max: usize) -> Result<Recovered, Error> {
+        self.reader.recover(group, lanes_max, quarantined_max)
     }
 
     pub fn find(&mut self, group: &Group, find: Find) -> Result<Vec<Found>, Error> {

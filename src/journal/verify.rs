@@ -1,5 +1,6 @@
 //! `holdfast journal verify`: reads every record and names each broken one.
 use super::names::{self, GroupName, NUMBER_MAX};
+use super::quarantine::since_column;
 use super::reader::{Reader, Snapshot};
 use super::record::{self, Key, Table};
 use super::standing::Standing;
@@ -180,7 +181,10 @@ impl Snapshot<'_> {
     }
 
     fn quarantine(&self, group: GroupName, report: &mut Report) -> rusqlite::Result<()> {
-        let mut read = self.transaction.prepare("SELECT id, body FROM quarantine WHERE grp = ?1")?;
+        let mut read = self.transaction.prepare(
+            "SELECT q.id, q.body, q.reason, q.since, q.at, q.lane, w.pos, w.lane FROM quarantine q \
+             LEFT JOIN write w ON w.id = q.id WHERE q.grp = ?1",
+        )?;
         let mut rows = read.query([group.ix])?;
         while let Some(row) = rows.next()? {
             report.quarantined += 1;
@@ -190,7 +194,18 @@ impl Snapshot<'_> {
             };
             let key = Key::write(Table::Quarantine, group.tag, id);
             let read = record::decode::<Quarantined>(key, row.get_ref(1)?.as_blob()?);
-            report.check(read.map_err(|why| Damage { record: RecordName::Quarantined(id), why }));
+            let Some(entry) = report.check(read.map_err(|why| Damage { record: RecordName::Quarantined(id), why }))
+            else {
+                continue;
+            };
+            let columns: (i64, i64, Option<i64>, Option<i64>) = (row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?);
+            let series = self.names.series(group.ix, id.log);
+            let at = series.zip(row.get::<_, Option<u64>>(6)?).map(|(series, position)| names::place(series, position));
+            let right = (entry.reason.number(), since_column(entry.since_ms), at, row.get(7)?);
+            if columns != right {
+                let why = format!("found by (reason, since, place, lane) {columns:?}, right is {right:?}");
+                report.check(damage(RecordName::Quarantined(id), why));
+            }
         }
         Ok(())
     }

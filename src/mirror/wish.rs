@@ -177,7 +177,11 @@ impl Core {
             return self.find(cx, Find::Id(id), Looking::LateWord { id, outcome });
         };
         if write.position.is_some() {
-            let found = Found { row: write.row(), request: write.request.clone() };
+            let found = Found {
+                row: write.row(),
+                request: write.request.clone(),
+                quarantined: self.quarantined.get(&write.id).cloned(),
+            };
             return self.late_word(cx, id, outcome, vec![found]);
         }
         let untouched = matches!(write.stage, Stage::Idle | Stage::Waiting) && !write.doubtful;

@@ -76,7 +76,11 @@ impl Core {
         let is_here =
             |stage: &Stage| matches!(stage, Stage::Checking | Stage::Sending | Stage::Judging | Stage::Unknown(_));
         let is_under_way = live.is_some_and(|write| is_here(&write.stage));
-        let live = live.map(|w| Found { row: w.row(), request: w.request.clone() });
+        let live = live.map(|w| Found {
+            row: w.row(),
+            request: w.request.clone(),
+            quarantined: self.quarantined.get(&id).cloned(),
+        });
         let found = live.or_else(|| rows.into_iter().find(|f| f.row.id == id));
         let (Some(found), true, false) = (found, self.quarantined.contains_key(&id), is_under_way) else {
             let why = if is_under_way { "is on its way" } else { "is no longer in quarantine" };
@@ -371,7 +375,11 @@ impl Core {
     /// What came of a write that a person ordered to be sent again.
     pub(crate) fn finish_ordered(&mut self, cx: &mut Cx, id: WriteId, class: Class) {
         let Some(write) = self.live.get(&id) else { return };
-        let found = Found { row: write.row(), request: write.request.clone() };
+        let found = Found {
+            row: write.row(),
+            request: write.request.clone(),
+            quarantined: self.quarantined.get(&write.id).cloned(),
+        };
         let own = write.origin == Origin::Settled;
         let settled = write.position.and(write.outcome.as_ref()).map(|outcome| outcome.verdict);
         match class {
@@ -419,7 +427,11 @@ impl Core {
         self.its_position_decided(cx, id);
         self.decided_id(id);
         let Some(write) = self.live.get(&id) else { return };
-        let found = Found { row: write.row(), request: write.request.clone() };
+        let found = Found {
+            row: write.row(),
+            request: write.request.clone(),
+            quarantined: self.quarantined.get(&write.id).cloned(),
+        };
         if write.origin == Origin::Settled {
             self.decide_now(cx, found, Verdict::Void, None, None, false);
         }

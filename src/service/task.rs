@@ -106,7 +106,7 @@ impl<O: Outside> Task<O> {
         clock: Clock,
         outside: Arc<O>,
     ) -> Result<(Self, Handle), journal::Error> {
-        let recovered = journal.recover(&group, settings.limits.lanes)?;
+        let recovered = journal.recover(&group, settings.limits.lanes, usize::MAX)?;
         let (commands_in, commands) = mpsc::channel(COMMANDS_MAX);
         let (results_in, results) = mpsc::channel(RESULTS_MAX);
         let (pages_in, pages) = mpsc::channel(PAGES_MAX);

@@ -134,7 +134,7 @@ impl Bench {
         let now = Now { mono_ms: 1_000, wall_ms: 1_000, clock_ms: 1_000 };
         let mut effects = Vec::new();
         let peers: Vec<SiteName> = settings.replicas.iter().filter(|site| **site != settings.me).cloned().collect();
-        let core = Core::recover(settings, log(1), journal.recover(&group, 64), now, &mut effects);
+        let core = Core::recover(settings, log(1), journal.recover(&group, 64, usize::MAX), now, &mut effects);
         let mut bench = Self { core, now, journal, group, last: 0, statuses: 0 };
         bench.persist(&effects);
         bench.handle(Event::Health { healthy: true });
@@ -221,7 +221,7 @@ impl Bench {
 
     /// The journal has it in quarantine.
     pub fn is_listed(&self, id: WriteId) -> bool {
-        self.journal.recover(&self.group, 0).quarantined.iter().any(|entry| entry.id == id)
+        self.journal.recover(&self.group, 0, usize::MAX).quarantined.iter().any(|entry| entry.id == id)
     }
 
     /// Goes on by so much; whatever is due on the way happens when it is due.
@@ -245,7 +245,8 @@ impl Bench {
     pub fn restart(&mut self) -> Vec<Effect> {
         let mut effects = Vec::new();
         let settings = self.core.settings.clone();
-        self.core = Core::recover(settings, log(1), self.journal.recover(&self.group, 64), self.now, &mut effects);
+        self.core =
+            Core::recover(settings, log(1), self.journal.recover(&self.group, 64, usize::MAX), self.now, &mut effects);
         self.persist(&effects);
         let asked = effects.iter().filter(|effect| matches!(effect, Effect::Find { .. }));
         let answers: Vec<Event> = asked.filter_map(|effect| self.journal_says(effect)).collect();

@@ -36,7 +36,7 @@ fn handle(core: &mut Core, event: Event) -> Vec<Effect> {
 
 fn linked_core() -> Core {
     let group = Group { service: "pos".into(), store: String::new() };
-    let recovered = Memory::new().recover(&group, 64);
+    let recovered = Memory::new().recover(&group, 64, usize::MAX);
     let order = vec![SiteName::new("a"), SiteName::new("b")];
     let settings = Settings { order, ..settings("a", &["a", "b"]) };
     let mut core = Core::recover(settings, log(1), recovered, NOW, &mut Vec::new());
@@ -132,7 +132,7 @@ fn moved_core(place: u64) -> Core {
     memory.apply(&group, &[Op::Age(Age { place: 5, said_below: 33, heard: Vec::new() })]);
     memory.move_to(place);
     let settings = Settings { order: vec![SiteName::new("a")], ..settings("a", &["a", "b", "c"]) };
-    let mut core = Core::recover(settings, log(1), memory.recover(&group, 64), NOW, &mut Vec::new());
+    let mut core = Core::recover(settings, log(1), memory.recover(&group, 64, usize::MAX), NOW, &mut Vec::new());
     handle(&mut core, Event::Health { healthy: true });
     for peer in ["b", "c"] {
         handle(&mut core, Event::LinkUp { peer: SiteName::new(peer) });
@@ -302,7 +302,7 @@ fn a_copy_and_its_first() -> (Core, Vec<Effect>) {
     memory.apply(&group, &ops);
     let mut said = Vec::new();
     let settings = settings("a", &["a", "b"]);
-    let core = Core::recover(settings, log(1), memory.recover(&group, 64), NOW, &mut said);
+    let core = Core::recover(settings, log(1), memory.recover(&group, 64, usize::MAX), NOW, &mut said);
     (core, said)
 }
 

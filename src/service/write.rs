@@ -186,7 +186,7 @@ impl Write {
     }
 
     pub fn recover(found: Found, now_ms: u64) -> Self {
-        let Found { row, request } = found;
+        let Found { row, request, .. } = found;
         let is_applied = row.outcome.as_ref().is_some_and(|outcome| outcome.verdict == Verdict::Applied);
         let role = match (&row.origin, &row.wish, &row.position) {
             (_, _, Some(_)) => Role::Shadow,

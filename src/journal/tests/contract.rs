@@ -277,5 +277,69 @@ fn the_memory_loses_a_suffix_of_whole_batches_in_a_crash() {
     memory.sync_one().unwrap();
     assert_eq!(memory.unsynced(), 2);
     memory.crash();
-    assert_eq!((memory.unsynced(), memory.recover(&g, 1).open.len()), (0, 1));
+    assert_eq!((memory.unsynced(), memory.recover(&g, 1, 0).open.len()), (0, 1));
+}
+
+/// A service that is down must not fill the disk with what never reached it.
+#[test]
+fn what_is_erased_leaves_nothing() {
+    on_both(|store| {
+        let (g, gone, kept) = (group("s"), id(log(1), 7), id(log(1), 9));
+        // Both have one key: of the first it is known until the second goes too.
+        let same_key = |id| Row { facts: Facts { key: Some(key(7)), ..sending(id).facts }, ..sending(id) };
+        let reason = QuarantineReason::Divergence;
+        let entry = Quarantined::new(gone, reason, "?".into(), 1);
+        let rows = [gone, kept].map(|id| [Op::Request(id, request("r")), put(same_key(id))]);
+        store.apply(&g, rows.into_iter().flatten().chain([Op::Quarantine(entry)]).collect());
+        assert_eq!(store.apply(&g, vec![Op::Erase(gone)]), Committed::default());
+        assert!(store.find(&g, Find::Id(gone)).is_empty());
+        let recovered = store.recover(&g, 9);
+        assert_eq!((recovered.open.len(), recovered.quarantine.total), (1, 0));
+        // Written in the same batch, by itself, and where there is none.
+        let other = id(log(2), 1);
+        let committed = store.apply(
+            &g,
+            vec![
+                Op::Request(other, request("r")),
+                put(sending(other)),
+                Op::Erase(other),
+                Op::Erase(kept),
+                Op::Erase(gone),
+            ],
+        );
+        let mut keys = committed.forgotten_keys;
+        keys.sort_unstable();
+        let mut expected = [key(1).short(), key(7).short()];
+        expected.sort_unstable();
+        assert_eq!(keys, expected);
+        let recovered = store.recover(&g, 9);
+        assert!(recovered.open.is_empty() && recovered.keys.is_empty() && recovered.quarantined.is_empty());
+        // It may come again, and has the request that it then has.
+        store.apply(&g, vec![Op::Request(gone, request("again")), put(sending(gone))]);
+        assert_eq!(store.find(&g, Find::Id(gone))[0].request, Some(request("again")));
+    });
+}
+
+#[test]
+fn a_refusal_is_kept_without_its_request() {
+    on_both(|store| {
+        let (g, write) = (group("s"), id(log(1), 1));
+        let refused = Row {
+            outcome: Some(outcome(Verdict::Refused)),
+            here: Here::Decided(Fate::Refused),
+            ..settled(write, 1, Chain::default(), 0)
+        };
+        let metas = Op::Series(meta(log(1), 1, refused.position.unwrap().1, 1));
+        store.apply(&g, vec![Op::Request(write, request("r")), put(refused.clone()), Op::DropRequest(write), metas]);
+        let found = store.find(&g, Find::Key(key(1)));
+        assert_eq!(
+            (found.len(), &found[0].row, &found[0].request),
+            (1, &refused, &None),
+            "its answer is there for a retry"
+        );
+        assert_eq!(store.read_series(&g, log(1), 1, 9, usize::MAX).len(), 1, "followers pass it");
+        store.apply(&g, vec![Op::DropRequest(write), Op::DropRequest(id(log(3), 1))]);
+        let committed = store.apply(&g, vec![Op::Forget { log: log(1), up_to: 1, older_than_ms: 0 }]);
+        assert_eq!(committed.forgotten_keys, [key(1).short()]);
+    });
 }

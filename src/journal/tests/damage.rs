@@ -120,7 +120,7 @@ fn missing_rows_requests_and_positions_are_found() {
 #[test]
 fn a_broken_series_is_no_base_to_go_on_from() {
     let (_dir, journal) = damaged(&bend("series", ""));
-    let error = Journal::recover(&journal, &group("s"), 9).unwrap_err();
+    let error = Journal::recover(&journal, &group("s"), 9, 9).unwrap_err();
     assert!(error.to_string().contains("series"), "{error}");
     assert_eq!(broken(&journal), [RecordName::Series { group: group("s"), log: log(1) }]);
 }
@@ -150,7 +150,7 @@ fn what_is_quarantined_or_stopped_stays_so_when_its_record_breaks() {
 #[test]
 fn with_a_broken_age_nothing_is_begun() {
     let (_dir, journal) = damaged(&bend("age", ""));
-    let error = journal.recover(&group("s"), 9).unwrap_err();
+    let error = journal.recover(&group("s"), 9, 9).unwrap_err();
     assert!(error.to_string().contains("age record of s"), "{error}");
     assert_eq!(broken(&journal), [RecordName::Age(group("s"))]);
 }

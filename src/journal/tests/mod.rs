@@ -4,6 +4,7 @@ mod damage;
 mod kill;
 mod mend;
 mod model;
+mod quarantine;
 mod sqlite;
 
 use std::sync::Arc;
@@ -16,7 +17,10 @@ use crate::service::{Find, Found};
 
 pub(super) trait Store {
     fn apply(&mut self, group: &Group, ops: Vec<Op>) -> Committed;
-    fn recover(&self, group: &Group, lanes_max: usize) -> Recovered;
+    fn recover_some(&self, group: &Group, lanes_max: usize, quarantined_max: usize) -> Recovered;
+    fn recover(&self, group: &Group, lanes_max: usize) -> Recovered {
+        self.recover_some(group, lanes_max, usize::MAX)
+    }
     fn find(&self, group: &Group, find: Find) -> Vec<Found>;
     fn read_series(&self, group: &Group, log: LogId, from: u64, items_max: usize, bytes_max: usize) -> Vec<Arc<Item>>;
 }
@@ -25,8 +29,8 @@ impl Store for Memory {
     fn apply(&mut self, group: &Group, ops: Vec<Op>) -> Committed {
         Memory::apply(self, group, &ops)
     }
-    fn recover(&self, group: &Group, lanes_max: usize) -> Recovered {
-        Memory::recover(self, group, lanes_max)
+    fn recover_some(&self, group: &Group, lanes_max: usize, quarantined_max: usize) -> Recovered {
+        Memory::recover(self, group, lanes_max, quarantined_max)
     }
     fn find(&self, group: &Group, find: Find) -> Vec<Found> {
         Memory::find(self, group, find)
@@ -55,9 +59,9 @@ impl Store for Journal {
     fn apply(&mut self, group: &Group, ops: Vec<Op>) -> Committed {
         hand_over(self, group, ops).recv().unwrap().unwrap()
     }
-    fn recover(&self, group: &Group, lanes_max: usize) -> Recovered {
+    fn recover_some(&self, group: &Group, lanes_max: usize, quarantined_max: usize) -> Recovered {
         // The other store lies nowhere.
-        Recovered { place: 0, ..Journal::recover(self, group, lanes_max).unwrap() }
+        Recovered { place: 0, ..Journal::recover(self, group, lanes_max, quarantined_max).unwrap() }
     }
     fn find(&self, group: &Group, find: Find) -> Vec<Found> {
         block_on(Journal::find(self, group, find)).unwrap()

@@ -12,6 +12,8 @@ enum Action {
     Series { log: u8, received: u8, decided: u8 },
     Quarantine { write: u8 },
     Release { write: u8 },
+    DropRequest { write: u8 },
+    Erase { write: u8 },
     Forget { log: u8, up_to: u8, older_than: u8 },
     ForgetCancelled { older_than: u8 },
     Stop { on: bool },
@@ -28,6 +30,8 @@ fn action() -> impl Strategy<Value = Action> {
         2 => (0..2u8, 0..9u8, 0..9u8).prop_map(|(log, received, decided)| Action::Series { log, received, decided }),
         1 => any::<u8>().prop_map(|write| Action::Quarantine { write }),
         1 => any::<u8>().prop_map(|write| Action::Release { write }),
+        1 => any::<u8>().prop_map(|write| Action::DropRequest { write }),
+        2 => any::<u8>().prop_map(|write| Action::Erase { write }),
         1 => (0..2u8, 0..9u8, any::<u8>()).prop_map(|(log, up_to, older_than)| Action::Forget { log, up_to, older_than }),
         1 => any::<u8>().prop_map(|older_than| Action::ForgetCancelled { older_than }),
         1 => any::<bool>().prop_map(|on| Action::Stop { on }),
@@ -102,10 +106,16 @@ fn op(action: &Action, group: usize, positions: &mut Positions) -> Op {
             Op::Series(meta(log(1 + which), received.into(), Chain::default(), decided.into()))
         }
         Action::Quarantine { write } => {
-            let (id, reason) = (write_of(write, group), QuarantineReason::Divergence);
+            let (id, reason) = (write_of(write, group), QuarantineReason::ALL[usize::from(write % 9)]);
             Op::Quarantine(Quarantined { status: 409, ..Quarantined::new(id, reason, write.to_string(), 1) })
         }
         Action::Release { write } => Op::Release(write_of(write, group)),
+        Action::DropRequest { write } => Op::DropRequest(write_of(write, group)),
+        // What has a position cannot be erased: another entry goes instead.
+        Action::Erase { write } => match write_of(write, group) {
+            id if positions.0.contains_key(&id) => Op::Release(id),
+            id => Op::Erase(id),
+        },
         Action::Forget { log: which, up_to, older_than } => {
             Op::Forget { log: log(1 + which), up_to: up_to.into(), older_than_ms: older_than.into() }
         }
@@ -121,8 +131,9 @@ fn say(recovered: Recovered) -> String {
 
 fn assert_equal(memory: &Memory, journal: &Journal) {
     for (which, group) in [group("even"), group("odd")].iter().enumerate() {
-        for lanes_max in [2, 100] {
-            let both = (Store::recover(memory, group, lanes_max), Store::recover(journal, group, lanes_max));
+        for (lanes_max, quarantined_max) in [(2, 1), (100, 100)] {
+            let recover = |store: &dyn Store| store.recover_some(group, lanes_max, quarantined_max);
+            let both = (recover(memory), recover(journal));
             assert_eq!(say(both.0), say(both.1));
         }
         let ids = (0..WRITES).map(|write| Find::Id(write_of(write, which)));

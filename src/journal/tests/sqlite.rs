@@ -113,7 +113,7 @@ fn a_copy_lies_in_another_place_and_what_was_renamed_does_not() {
     let dir = tempfile::tempdir().unwrap();
     let place = |data: &std::path::Path| {
         let options = OpenOptions { data_dir: data.to_owned(), ..options(&dir) };
-        Journal::open(&options).unwrap().recover(&group("s"), 1).unwrap().place
+        Journal::open(&options).unwrap().recover(&group("s"), 1, 0).unwrap().place
     };
     let (first, renamed, copy) = (dir.path().join("a"), dir.path().join("b"), dir.path().join("c"));
     let there = place(&first);

@@ -19,7 +19,7 @@ impl<M: Machine> World<M> {
             return false;
         }
         let Disk::Memory(memory) = &self.sites[site].disk else { return false };
-        let decided = memory.recover(&self.group, 0).series;
+        let decided = memory.recover(&self.group, 0, 0).series;
         let is_open = |log: LogId, position: u64| decided.iter().any(|meta| meta.log == log && meta.decided < position);
         let stored = memory.positions(&self.group);
         let open: Vec<_> = stored.iter().filter(|(log, position, _)| is_open(*log, *position)).copied().collect();

@@ -184,7 +184,7 @@ impl Sqlite {
     fn contents(&mut self, of: Option<&Memory>, rows: &[WriteId]) -> Vec<String> {
         let (group, lanes) = (self.group.clone(), self.lanes);
         let recovered = match of {
-            Some(memory) => memory.recover(&group, lanes),
+            Some(memory) => memory.recover(&group, lanes, usize::MAX),
             None => self.open().recover_or_panic(),
         };
         let mut words = vec![
@@ -308,7 +308,7 @@ struct Asked<'a> {
 
 impl Asked<'_> {
     fn recover_or_panic(self) -> Recovered {
-        let recovered = self.journal.recover(&self.group, self.lanes);
+        let recovered = self.journal.recover(&self.group, self.lanes, usize::MAX);
         let recovered = recovered.unwrap_or_else(|error| panic!("the journal cannot be recovered: {error}"));
         assert!(self.journal.damages().is_empty(), "damaged: {:?}", self.journal.damages());
         recovered
@@ -416,8 +416,8 @@ mod tests {
 
     fn is_named(disk: &Sqlite) -> bool {
         let Ok(mut journal) = Single::open(&disk.vfs.uri(FILE), &disk.options, disk.own.store) else { return true };
-        let expected = disk.durable.recover(&disk.group, disk.lanes).open;
-        let Ok(recovered) = journal.recover(&disk.group, disk.lanes) else { return true };
+        let expected = disk.durable.recover(&disk.group, disk.lanes, usize::MAX).open;
+        let Ok(recovered) = journal.recover(&disk.group, disk.lanes, usize::MAX) else { return true };
         let mut differs = false;
         let mut compare = |wanted: &Found, found: &[Found]| match found {
             [] => differs = true,

@@ -96,7 +96,7 @@ impl<M: Machine> World<M> {
         };
         let heard = |other: usize| {
             let Disk::Memory(memory) = &self.sites[other].disk else { return 0 };
-            let age = memory.recover(&self.group, 0).age;
+            let age = memory.recover(&self.group, 0, 0).age;
             age.heard.iter().find(|(heard, _, _)| heard == name).map_or(0, |(_, _, number)| *number)
         };
         (0..self.sites.len()).filter(|&other| other != site && !never(other)).all(|other| heard(other) >= state)

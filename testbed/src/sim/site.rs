@@ -175,7 +175,7 @@ impl<M: Machine> World<M> {
         let may_die = self.has_faults();
         let node = &mut self.sites[site];
         let disk = match &mut node.disk {
-            Disk::Memory(memory) => return Some(memory.recover(&self.group, lanes)),
+            Disk::Memory(memory) => return Some(memory.recover(&self.group, lanes, usize::MAX)),
             Disk::Sqlite(disk) => disk,
         };
         let dies = may_die && self.rng.chance(150);

@@ -20,8 +20,15 @@ CREATE TABLE write (
 CREATE INDEX write_key ON write (grp, key) WHERE key IS NOT NULL;
 CREATE INDEX write_open ON write (grp) WHERE standing = 1;
 CREATE INDEX write_cancelled ON write (grp, clock) WHERE standing = 3;
-CREATE TABLE quarantine (id INTEGER PRIMARY KEY, grp INTEGER NOT NULL, body BLOB NOT NULL) STRICT;
-CREATE INDEX quarantine_grp ON quarantine (grp);
+-- `at` is the place of the write's position; missing while it has none. `lane` is missing where the write's row is.
+CREATE TABLE quarantine (
+    id INTEGER PRIMARY KEY, grp INTEGER NOT NULL, reason INTEGER NOT NULL, since INTEGER NOT NULL, at INTEGER, lane INTEGER,
+    body BLOB NOT NULL
+) STRICT;
+CREATE INDEX quarantine_since ON quarantine (grp, since);
+CREATE INDEX quarantine_reason ON quarantine (grp, reason, since);
+CREATE INDEX quarantine_place ON quarantine (grp, at);
+CREATE INDEX quarantine_lane ON quarantine (grp, lane, since);
 CREATE TABLE stopped (grp INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;
 CREATE TABLE named (name TEXT PRIMARY KEY, body BLOB NOT NULL) STRICT, WITHOUT ROWID;
 -- What tells a store that was put back to an older copy of itself.
