@@ -242,7 +242,8 @@ impl<'c> Applier<'c> {
         let series = self.names.intern_series(self.connection, group.ix, id.log);
         let place = names::place(series.map_err(WriteError::sqlite("name a series"))?, position);
         if self.put_place.execute((place, row_id)).map_err(WriteError::sqlite("write a position"))? == 1 {
-            return self.execute("UPDATE quarantine SET at = ?2 WHERE id = ?1", (row_id, place));
+            let sql = "UPDATE quarantine SET at = ?2, lane = (SELECT lane FROM write WHERE id = ?1) WHERE id = ?1";
+            return self.execute(sql, (row_id, place));
         }
         let mut holder = self
             .connection

@@ -46,10 +46,14 @@ pub(super) fn open(options: &OpenOptions) -> Result<Opened, Error> {
     let database = dir.join(schema::FILE_NAME);
     look_at_files(&database, options.durability)?;
     rewrite_log(&database).map_err(in_directory)?;
+    // The last time that anything but SQLite opens this file. Its locks belong to the process and go when the process closes any
+    // descriptor of it: a stranger's `sqlite3` would then take itself for the last one and delete the log in use.
+    if database.exists() {
+        sync(&database).map_err(in_directory)?;
+    }
     let connection = schema::open_writer(&database, options.page_bytes)?;
     check_site(&connection, &database, options.site.as_deref())?;
     let life = begin(&connection, options, || *uuid::Uuid::new_v4().as_bytes())?;
-    sync(&database).map_err(in_directory)?;
     sync(dir).map_err(in_directory)?;
     schema::set_level(&connection, options.durability)?;
     let log = life.log;

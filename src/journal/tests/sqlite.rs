@@ -91,7 +91,7 @@ fn a_newer_schema_is_refused_and_left_alone() {
     rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let before = std::fs::read(&path).unwrap();
     let error = Journal::open(&options(&dir)).err().unwrap();
-    assert!(error.to_string().contains("schema version 99, this binary knows versions up to 3"), "{error}");
+    assert!(error.to_string().contains("schema version 99, this binary knows versions up to 4"), "{error}");
     assert_eq!(std::fs::read(&path).unwrap(), before);
 }
 
@@ -104,7 +104,7 @@ fn an_older_schema_is_refused_and_left_alone() {
     rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 2).unwrap();
     let before = std::fs::read(&path).unwrap();
     let error = Journal::open(&options(&dir)).err().unwrap();
-    assert!(error.to_string().contains("schema version 2, this binary knows versions from 3 on"), "{error}");
+    assert!(error.to_string().contains("schema version 2, this binary knows versions from 4 on"), "{error}");
     assert_eq!(std::fs::read(&path).unwrap(), before);
 }
 
