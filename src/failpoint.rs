@@ -7,6 +7,7 @@
 
 #[cfg(feature = "failpoints")]
 pub fn hit(name: &str) {
+    use std::io::Write as _;
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
@@ -22,7 +23,7 @@ pub fn hit(name: &str) {
         && chosen == name
         && TIMES.fetch_add(1, SeqCst) + 1 == *nth
     {
-        eprintln!("failpoint {name}:{nth}");
+        let _ = writeln!(std::io::stderr(), "failpoint {name}:{nth}");
         std::process::abort();
     }
 }
@@ -34,11 +35,13 @@ pub fn hit(_name: &str) {}
 /// Before the first connection to a database.
 #[cfg(feature = "failpoints")]
 pub fn lose_power_with_the_process() {
+    use std::io::Write as _;
+
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
         let Ok(seed) = std::env::var("HOLDFAST_POWER_LOSS") else { return };
         let seed = seed.parse().expect("HOLDFAST_POWER_LOSS is a number");
-        eprintln!("what is not synced is lost with this process (seed {seed})");
+        let _ = writeln!(std::io::stderr(), "what is not synced is lost with this process (seed {seed})");
         powerloss::install(seed);
     });
 }

@@ -25,6 +25,7 @@
 //! | [`wire`] | versioned envelopes |
 //! | [`problem`] | every refusal as problem+json |
 //! | [`config`] | TOML to checked settings, all problems at once |
+//! | [`descriptors`] | file descriptors of the process, and for what the last ones are kept |
 //! | [`telemetry`] | logs, names of metrics, the service manager |
 //! | [`model`] | the words as types |
 //!
@@ -46,6 +47,7 @@
 //! Nothing is visible outside before what it rests on is durable: [`service::Outbox`] is the one place that sees to it, for
 //! the task here and for the simulator in `testbed/src/sim`. After a crash `service::recover` begins again from the journal;
 //! that is the normal start.
+#![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))] // They panic where nobody listens any more.
 pub mod admin;
 pub mod app;
 pub mod cli;
@@ -53,6 +55,7 @@ pub mod config;
 pub mod control;
 pub mod dedup;
 pub mod demo;
+pub mod descriptors;
 pub(crate) mod failpoint;
 pub mod gateway;
 pub mod idempotency;

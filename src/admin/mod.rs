@@ -2,8 +2,10 @@
 //!
 //! Owns the addresses, their JSON and who may ask. Knows nothing of journals and state machines: all it shows comes from an
 //! [`AdminSource`]. May assume that the source answers within its own limits; promises to take at most [`IN_FLIGHT_MAX`]
-//! requests at a time (G6), and to change nothing but by a POST that no foreign web page can cause. Holds no state.
+//! requests at a time (G6) over few connections ([`listen`]), and to change nothing but by a POST that no foreign web page can
+//! cause. Holds no state.
 mod guard;
+mod listen;
 mod routes;
 mod source;
 #[cfg(test)]
@@ -29,6 +31,6 @@ pub async fn serve<S: AdminSource>(
     source: Arc<S>,
     token: Option<String>,
     stop: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    axum::serve(listener, router(source, Guard::new(token))).with_graceful_shutdown(stop).await
+) {
+    listen::serve(listener, router(source, Guard::new(token)), listen::Limits::default(), stop).await;
 }

@@ -1,6 +1,7 @@
 //! The addresses.
 use std::fmt::Write;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Path, Query, Request, State};
@@ -10,9 +11,11 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
+use http_body::Body as _;
 use tokio::sync::Semaphore;
 
-use super::guard::Guard;
+use super::guard::{Guard, is_addressed};
+use super::listen::InWork;
 use super::source::{AdminSource, OperateError};
 use super::view::{Health, Status, WritesQuery};
 use crate::model::{Problem, WriteId};
@@ -21,6 +24,9 @@ use crate::service::Operation;
 
 /// Operators, probes and one or two scrapers; more is an accident.
 pub const IN_FLIGHT_MAX: usize = 64;
+/// Orders are short.
+const BODY_BYTES_MAX: usize = 64 << 10;
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub fn router<S: AdminSource>(source: Arc<S>, guard: Guard) -> Router {
     let api = Router::new()
@@ -47,12 +53,33 @@ pub fn router<S: AdminSource>(source: Arc<S>, guard: Guard) -> Router {
 }
 
 async fn admit(State((guard, in_flight)): State<(Guard, Arc<Semaphore>)>, request: Request, next: Next) -> Response {
-    if let Err(cause) = guard.check(request.method(), request.uri().path(), request.headers()) {
+    let allowed =
+        is_addressed(&request).and_then(|()| guard.check(request.method(), request.uri().path(), request.headers()));
+    if let Err(cause) = allowed {
         return refuse(cause);
     }
+    let request = match with_body(request).await {
+        Ok(request) => request,
+        Err(cause) => return refuse(cause),
+    };
+    let _busy = request.extensions().get::<InWork>().map(InWork::begin);
     match in_flight.try_acquire() {
         Ok(_permit) => next.run(request).await,
         Err(_) => refuse(Problem::Overloaded { what: "admin requests" }.into()),
+    }
+}
+
+/// Nothing is worked on before it is here whole: a slow body holds its connection, and nobody's place among those in flight.
+async fn with_body(request: Request) -> Result<Request, Cause> {
+    let (head, body) = request.into_parts();
+    let too_large = Cause::BodyTooLarge { limit_bytes: BODY_BYTES_MAX };
+    if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
+        return Err(too_large);
+    }
+    match tokio::time::timeout(BODY_TIMEOUT, axum::body::to_bytes(body, BODY_BYTES_MAX)).await {
+        Ok(Ok(bytes)) => Ok(Request::from_parts(head, Body::from(bytes))),
+        Ok(Err(_)) => Err(too_large),
+        Err(_) => Err(Cause::RequestTimeout),
     }
 }
 

@@ -146,10 +146,105 @@ async fn a_token_is_asked_for_and_probes_need_none() {
     for (request, headers, status) in [
         ("GET /health/live", "", 200),
         ("GET /health/ready", "", 503),
+        ("HEAD /health/live", "", 200),
+        ("HEAD /health/ready", "", 503),
+        ("HEAD /health", "", 401),
+        ("HEAD /health", token, 503),
+        ("HEAD /metrics", "", 401),
+        ("POST /health/live", "", 401),
         ("GET /metrics", "", 401),
         ("GET /api/v1/status", token, 200),
         ("POST /api/v1/services/tx/resume", "", 401),
     ] {
         assert_eq!(ask(address, request, headers).await.0, status, "{request}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_does_not_say_whom_he_asks_is_not_answered() {
+    let (address, _) = start(HealthState::Ready, Some("0123456789abcdef")).await;
+    // head | status
+    for (head, status) in [
+        ("GET /health/live HTTP/1.1\r\n", "400"),
+        ("GET /health/live HTTP/1.1\r\nHost: a\r\nHost: a\r\n", "400"),
+        ("GET /health/live HTTP/1.1\r\nHost: a b\r\n", "400"),
+        ("GET /health/live HTTP/1.1\r\nHost: 10.0.0.1:9797\r\n", "200"),
+        ("GET /health/live HTTP/1.0\r\n", "200"),
+        ("GET http://a/health/live HTTP/1.1\r\nHost: a\r\n", "200"),
+        ("GET http://b/health/live HTTP/1.1\r\nHost: a\r\n", "400"),
+    ] {
+        let answer = exchange(address, &format!("{head}Connection: close\r\n\r\n")).await;
+        assert_eq!(&answer[9..12], status, "{head}");
+    }
+}
+
+/// Sends, and reads to the end; a connection that is closed with bytes unread may end with a reset.
+async fn exchange(address: SocketAddr, text: &str) -> String {
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    stream.write_all(text.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    String::from_utf8(answer).unwrap()
+}
+
+async fn limited(limits: listen::Limits) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let source = Arc::new(Fixed { state: HealthState::Ready, ordered: Mutex::default() });
+    tokio::spawn(listen::serve(listener, router(source, Guard::new(None)), limits, std::future::pending()));
+    address
+}
+
+#[tokio::test]
+async fn who_says_nothing_or_half_a_head_is_left() {
+    let head = std::time::Duration::from_millis(100);
+    let address = limited(listen::Limits { head, ..listen::Limits::default() }).await;
+    // Each ends: with nothing, or with a refusal. A head in drops has the same time as one that never comes.
+    for text in ["", "GET /health/li", "GET /health/live HTTP/1.1\r\nHost: a\r\nX-A: b\r\n", "\r\n\r\n\r\n"] {
+        let answer = exchange(address, text).await;
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{text:?}: {answer}");
+    }
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    // An error: it was closed, as it should.
+    while stream.write_all(b"\r\n").await.is_ok() {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    let huge = format!("GET /health/live HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(64 << 10));
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    // The refusal may come, and the connection go, before all is out.
+    let _ = stream.write_all(huge.as_bytes()).await;
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 4"), "{}", String::from_utf8_lossy(&answer));
+}
+
+#[tokio::test]
+async fn the_silent_make_room_for_who_asks() {
+    let address = limited(listen::Limits { connections: 4, ..listen::Limits::default() }).await;
+    let mut silent = Vec::new();
+    for _ in 0..20 {
+        silent.push(tokio::net::TcpStream::connect(address).await.unwrap());
+    }
+    assert_eq!(ask(address, "GET /health/live", "").await.0, 200);
+    // The oldest were closed, and no more than have to.
+    for stream in &mut silent[..16] {
+        assert_eq!(stream.read(&mut [0; 1]).await.unwrap_or(0), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_body_has_its_bound() {
+    let (address, _) = start(HealthState::Ready, None).await;
+    let host = format!("Host: {address}\r\nConnection: close\r\n");
+    let head = format!("POST /api/v1/services/tx/resume HTTP/1.1\r\n{host}");
+    let chunk = format!("11000\r\n{}\r\n", "x".repeat(0x11000));
+    // body | status
+    for (body, status) in [
+        ("Content-Length: 2\r\n\r\n{}".to_owned(), "200"),
+        ("Content-Length: 99999999\r\n\r\n".to_owned(), "413"),
+        (format!("Transfer-Encoding: chunked\r\n\r\n{chunk}0\r\n\r\n"), "413"),
+    ] {
+        let answer = exchange(address, &format!("{head}{body}")).await;
+        assert_eq!(&answer[9..12], status, "{}", &body[..40.min(body.len())]);
     }
 }

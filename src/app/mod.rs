@@ -1,10 +1,11 @@
 //! The only place that wires modules together: from a configuration to a running appliance, and to its end.
 //!
-//! Start: journal (recovers), groups, links, control plane, gateway, admin; `READY` when all of it stands, whoever else is
-//! away (G8). End: the first signal stops listening and lets requests in flight finish within `drain`; a second one ends the
+//! Start: addresses, journal (recovers), groups, gateway, admin, control plane, links; `READY` when all of it stands, whoever else
+//! is away (G8). Nothing is said to another site before all that can fail has not. End: the first signal stops listening and lets requests in flight finish within `drain`; a second one ends the
 //! process at once. A failed journal ends it with exit code 74: recovery is the normal start path.
 mod groups;
 mod inbound;
+mod listeners;
 mod memory;
 mod outside;
 mod resolve;
@@ -16,19 +17,20 @@ pub use memory::give_memory_back;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::admin;
 use crate::cli::Exit;
 use crate::config::Config;
 use crate::control::{Control, ControlError};
+use crate::descriptors;
 use crate::gateway::{Gateway, GatewayError, Neighbours};
 use crate::journal::{self, Journal};
 use crate::link::{Links, StartError};
 use crate::service::Clock;
-use crate::telemetry::{Metrics, Notifier, Notify};
+use crate::telemetry::{self, Metrics, Notifier, Notify};
 use groups::Registry;
+use listeners::{HeldAddresses, Listeners};
 use source::Source;
 
 #[derive(Debug, thiserror::Error)]
@@ -43,8 +45,8 @@ pub enum AppError {
     Control(#[from] ControlError),
     #[error("{0}")]
     Setting(String),
-    #[error("listen on {address} for admin")]
-    Admin { address: std::net::SocketAddr, source: std::io::Error },
+    #[error("cannot listen on {address} ({key}): {source}{}", listeners::hint(source))]
+    Listen { key: &'static str, address: std::net::SocketAddr, source: std::io::Error },
     #[error("start threads")]
     Runtime(#[source] std::io::Error),
     #[error("the journal failed: {0}")]
@@ -55,18 +57,32 @@ impl AppError {
     pub fn exit(&self) -> Exit {
         match self {
             AppError::Journal { .. } | AppError::Failed(_) => Exit::Disk,
+            AppError::Listen { source, .. } | AppError::Control(ControlError::Listen { source, .. })
+                if listeners::may_pass(source) =>
+            {
+                Exit::TryAgain
+            }
             AppError::Gateway(_) | AppError::Links(_) | AppError::Control(_) | AppError::Setting(_) => Exit::Config,
-            AppError::Admin { .. } => Exit::Config,
+            AppError::Listen { .. } => Exit::Config,
             AppError::Runtime(_) => Exit::Internal,
         }
     }
 }
 
+/// A small site's clients, and work for each of them.
+const DESCRIPTORS_FEW: u64 = 1_024;
+
 /// Runs the appliance until a signal or a failure.
 pub fn run(config: Config) -> Result<(), AppError> {
-    crate::telemetry::init(config.log_format, &config.log_filter)
-        .map_err(|error| AppError::Setting(error.to_string()))?;
+    telemetry::init(config.log_format, &config.log_filter).map_err(|error| AppError::Setting(error.to_string()))?;
     abort_on_panic();
+    match descriptors::raise() {
+        Ok(limit) if limit < DESCRIPTORS_FEW => {
+            tracing::warn!(limit, "few descriptors (RLIMIT_NOFILE): few connections can be taken");
+        }
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "the limit of descriptors cannot be read; none are kept for work"),
+    }
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     if config.threads > 0 {
         runtime.worker_threads(config.threads);
@@ -81,9 +97,9 @@ pub fn run(config: Config) -> Result<(), AppError> {
 /// A panic in a decision is a state nobody has thought of: end, and recover. Requests of one client that panic end only it,
 /// but nothing here can tell the two apart, so both end the process.
 fn abort_on_panic() {
-    let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
-        report(info);
+        telemetry::say_panic(info);
+        telemetry::last_words();
         std::process::abort();
     }));
 }
@@ -102,6 +118,9 @@ async fn serve(config: Config) -> Result<(), AppError> {
         tracing::warn!(%error, "NOTIFY_SOCKET cannot be used");
         None
     });
+    let held = HeldAddresses::take(&config)?;
+    let control = resolve::control(&config)?;
+    control.check()?;
     let opened = {
         let options = resolve::journal(&config);
         tokio::task::spawn_blocking(move || Journal::open(&options)).await
@@ -113,20 +132,18 @@ async fn serve(config: Config) -> Result<(), AppError> {
     let clock = Clock::new(journal.clone());
     let upstreams = resolve::upstreams(&config)?;
     let registry = Arc::new(Registry::recover(&config, &journal, &clock, &upstreams, &metrics)?);
-    let links = Links::start(resolve::links(&config, &registry)?, registry.clone()).await?;
-    let control = Control::start(resolve::control(&config)?, registry.clone())?;
-    registry.connect(links.clone(), control.clone());
-    let _checks: Vec<_> = upstreams.values().map(|upstream| upstream.spawn_checks()).collect();
-
     let (state, ready) = watch::channel(admin::HealthState::Recovering);
     let source =
         Arc::new(Source::new(config.clone(), journal.clone(), registry.clone(), upstreams.clone(), metrics, ready)?);
     let neighbours = Neighbours { tokens: source.clone(), status: source.clone(), peers: Some(registry.clone()) };
     let services = resolve::services(&config, &registry, &upstreams)?;
-    let gateway = Gateway::bind(resolve::gateway(&config)?, services, neighbours).await?;
-    let address = config.admin.listen;
-    let admin = TcpListener::bind(address).await.map_err(|source| AppError::Admin { address, source })?;
-    let admin_address = admin.local_addr().map_err(|source| AppError::Admin { address, source })?;
+    let Listeners { gateway, admin, link } = held.listen()?;
+    let gateway = Gateway::on(gateway, resolve::gateway(&config)?, services, neighbours)?;
+    let admin_address = admin.local_addr().unwrap_or(config.admin.listen);
+    let control = Control::start(control, registry.clone())?;
+    let links = Links::start_on(link, resolve::links(&config, &registry, journal.log().store)?, registry.clone())?;
+    registry.connect(links.clone(), control.clone());
+    let _checks: Vec<_> = upstreams.values().map(|upstream| upstream.spawn_checks()).collect();
 
     let (stop, stopping) = watch::channel(false);
     let until = |mut stopping: watch::Receiver<bool>| async move {

@@ -167,7 +167,7 @@ fn server_tls(tls: &Tls) -> Result<Arc<rustls::ServerConfig>, AppError> {
     Ok(Arc::new(server))
 }
 
-pub(super) fn links(config: &Config, registry: &Registry) -> Result<LinkSettings, AppError> {
+pub(super) fn links(config: &Config, registry: &Registry, store: [u8; 16]) -> Result<LinkSettings, AppError> {
     let dial = config
         .peers
         .iter()
@@ -181,6 +181,7 @@ pub(super) fn links(config: &Config, registry: &Registry) -> Result<LinkSettings
         me: config.site.clone(),
         realm: config.realm.name.clone(),
         boot: *Uuid::new_v4().as_bytes(),
+        store,
         sites: config.realm.sites.clone(),
         dial: dial.collect(),
         listen: config.link_listen,

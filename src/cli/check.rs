@@ -11,16 +11,16 @@ use crate::config::{Config, ConfigError, Fault, json_schema};
 
 pub(super) fn check(arguments: &CheckArguments) -> Result<ExitCode, Failure> {
     if arguments.schema {
-        output::print(Output::Json, &json_schema(), output::fields);
+        output::print(Output::Json, &json_schema(), output::fields)?;
         return Ok(ExitCode::SUCCESS);
     }
     let config = match Config::load(&arguments.config) {
         Ok(config) => config,
-        Err(error) => return Ok(refuse(arguments.output, &error)),
+        Err(error) => return refuse(arguments.output, &error),
     };
     let measured = measure::all(&config).map_err(Failure::internal)?;
     let report = json!({ "problems": [], "warnings": config.warnings, "measured": measured });
-    output::print(arguments.output, &report, |report| table(report, &config.warnings));
+    output::print(arguments.output, &report, |report| table(report, &config.warnings))?;
     Ok(exit(&measured))
 }
 
@@ -35,10 +35,10 @@ fn exit(measured: &[Measured]) -> ExitCode {
     }
 }
 
-fn refuse(output: Output, error: &ConfigError) -> ExitCode {
+fn refuse(output: Output, error: &ConfigError) -> Result<ExitCode, Failure> {
     let report = json!({ "problems": error.faults, "warnings": [], "measured": [] });
-    output::print(output, &report, |_| format!("{error}\n"));
-    Exit::Config.into()
+    output::print(output, &report, |_| format!("{error}\n"))?;
+    Ok(Exit::Config.into())
 }
 
 fn table(report: &Value, warnings: &[Fault]) -> String {

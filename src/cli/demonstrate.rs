@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use super::Failure;
 use super::args::{DemoOptions, DemoPosOptions, Output, Sabotage};
 use super::exit::with_causes;
+use super::output;
 use crate::demo;
 
 pub(super) fn demo(options: &DemoOptions) -> Result<ExitCode, Failure> {
@@ -17,8 +18,8 @@ pub(super) fn demo(options: &DemoOptions) -> Result<ExitCode, Failure> {
     let played = demo::DemoOptions { sabotage, keep: options.keep, ..Default::default() };
     let report = runtime.block_on(demo::run(played)).map_err(|error| Failure::internal(with_causes(&error)))?;
     match options.output {
-        Output::Json => println!("{}", report.to_json()),
-        Output::Table => println!("{report}"),
+        Output::Json => output::result(&format!("{}\n", report.to_json()))?,
+        Output::Table => output::result(&format!("{report}\n"))?,
     }
     Ok(ExitCode::from(report.exit_code()))
 }

@@ -7,6 +7,8 @@ pub enum Exit {
     Usage = 64,
     Internal = 70,
     Disk = 74,
+    /// Another time may be better.
+    TryAgain = 75,
     Config = 78,
 }
 

@@ -63,13 +63,13 @@ type Done = Result<ExitCode, Failure>;
 
 fn show(ask: &Ask, path: &str, table: impl FnOnce(&Value) -> String) -> Done {
     let value = get(ask, path)?;
-    print(ask.output, &value, table);
+    print(ask.output, &value, table)?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn order(ask: &Ask, path: &str, said: &str) -> Done {
     let value = post(ask, path)?;
-    print(ask.output, &value, |_| format!("{said}\n"));
+    print(ask.output, &value, |_| format!("{said}\n"))?;
     Ok(ExitCode::SUCCESS)
 }
 

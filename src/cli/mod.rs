@@ -25,6 +25,7 @@ use clap::Parser;
 
 use crate::app;
 use crate::config::Config;
+use crate::telemetry;
 use args::{Arguments, Command, JournalCommand};
 
 /// The whole program.
@@ -37,13 +38,12 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return if error.use_stderr() { Exit::Usage.into() } else { ExitCode::SUCCESS };
         }
     };
-    match execute(arguments.command) {
-        Ok(exit) => exit,
-        Err(failure) => {
-            eprintln!("holdfast: {failure}");
-            failure.exit.into()
-        }
-    }
+    let exit = execute(arguments.command).unwrap_or_else(|failure| {
+        telemetry::say(&format!("holdfast: {failure}"));
+        failure.exit.into()
+    });
+    telemetry::last_words();
+    exit
 }
 
 fn execute(command: Command) -> Result<ExitCode, Failure> {
@@ -64,7 +64,7 @@ fn execute(command: Command) -> Result<ExitCode, Failure> {
             };
             let config = load(Config::load(&source.config).map_err(Failure::config)?)?;
             let result = journal::read(&config, order)?;
-            output::print(source.output, &result, output::fields);
+            output::print(source.output, &result, output::fields)?;
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -73,7 +73,7 @@ fn execute(command: Command) -> Result<ExitCode, Failure> {
 /// Says on standard error what is allowed and still worth a thought.
 fn load(config: Config) -> Result<Config, Failure> {
     for warning in &config.warnings {
-        eprintln!("holdfast: warning: {warning}");
+        telemetry::say(&format!("holdfast: warning: {warning}"));
     }
     Ok(config)
 }

@@ -1,10 +1,10 @@
 //! JSON as it came, or a table for people.
 use std::fmt::Write as _;
-use std::io::Write as _;
 
 use serde_json::Value;
 
 use super::args::Output;
+use super::exit::Failure;
 
 /// A heading and where its value stands (a JSON pointer), with how it is shown.
 pub(super) type Column = (&'static str, &'static str, Show);
@@ -20,13 +20,25 @@ pub(super) enum Show {
 }
 
 /// `-o json` prints exactly what the appliance said.
-pub(super) fn print(output: Output, value: &Value, table: impl FnOnce(&Value) -> String) {
+pub(super) fn print(output: Output, value: &Value, table: impl FnOnce(&Value) -> String) -> Result<(), Failure> {
     let text = match output {
         Output::Json => format!("{value:#}\n"),
         Output::Table => table(value),
     };
-    // A reader that has gone (`| head`) is no reason to complain.
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    result(&text)
+}
+
+/// To standard output, as it is.
+pub(super) fn result(text: &str) -> Result<(), Failure> {
+    write_result(std::io::stdout().lock(), text)
+}
+
+fn write_result(mut out: impl std::io::Write, text: &str) -> Result<(), Failure> {
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        // A reader that has gone (`| head`) has what it wanted.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(|error| Failure::disk(format!("the result cannot be written: {error}"))),
+    }
 }
 
 /// One row for each element of a list.
@@ -101,8 +113,26 @@ fn scaled(n: u64, show: Show) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::process::ExitCode;
+
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_result_that_nobody_wants_is_no_error_and_one_that_is_lost_is() {
+        struct Fails(i32);
+        impl std::io::Write for Fails {
+            fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+                Err(std::io::Error::from_raw_os_error(self.0))
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        write_result(Fails(libc::EPIPE), "text").unwrap();
+        let lost = write_result(Fails(libc::ENOSPC), "text").unwrap_err();
+        assert_eq!(ExitCode::from(lost.exit), ExitCode::from(74));
+    }
 
     #[test]
     fn tables_are_aligned_and_safe_for_a_terminal() {

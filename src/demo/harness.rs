@@ -15,6 +15,7 @@ use super::site::{Dial, EDGE, HUB, Site};
 use super::till::Place;
 use super::tills::{Shared, Tills};
 use super::{DemoOptions, Error};
+use crate::telemetry::say;
 
 /// Log lines of each appliance that are shown when something went wrong.
 const LAST_LINES: usize = 25;
@@ -42,7 +43,7 @@ pub async fn run(options: &DemoOptions, launcher: &Launcher) -> Result<DemoRepor
         stage.print_last_lines();
     }
     if options.keep {
-        eprintln!("  everything is kept in {}", scratch.path().display());
+        say(&format!("  everything is kept in {}", scratch.path().display()));
     }
     result
 }
@@ -231,7 +232,7 @@ impl Stage {
         self.finish(phase)?;
         if quiet < 2 {
             let said = pending.map(|said| said.map_or("no word".to_owned(), |said| said.join("\n    ")));
-            eprintln!("  still pending:\n    {}", said.join("\n    "));
+            say(&format!("  still pending:\n    {}", said.join("\n    ")));
         }
         Ok(quiet >= 2)
     }
@@ -250,7 +251,7 @@ impl Stage {
 
     fn print_last_lines(&self) {
         for site in [&self.edge, &self.hub] {
-            eprintln!("\n  the last lines of the appliance of {}:\n{}", site.name, site.last_lines(LAST_LINES));
+            say(&format!("\n  the last lines of the appliance of {}:\n{}", site.name, site.last_lines(LAST_LINES)));
         }
     }
 }

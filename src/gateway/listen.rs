@@ -23,7 +23,8 @@ use super::headers::Client;
 use super::room::{Place, Share};
 use super::route::RouteError;
 use super::served::{Answers, Busy, Load, Served};
-use super::settings::{GatewaySettings, Neighbours, ServiceEntry};
+use super::settings::{GatewaySettings, ListenSettings, Neighbours, ServiceEntry};
+use crate::descriptors::{self, Use};
 
 #[derive(Debug, thiserror::Error)]
 pub enum GatewayError {
@@ -77,11 +78,9 @@ const H1_HEADERS: usize = 100;
 const GOODBYE: Duration = Duration::from_secs(5);
 /// A silent HTTP/2 client is asked whether it is there.
 const H2_PING_INTERVAL: Duration = Duration::from_secs(30);
-/// To a client address that has all the connections it may have.
+/// To a client address that has all the connections it may have, and where the last descriptors are kept for work.
 const NO_PLACE: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
-/// Out of file descriptors, for example: accepting again at once would only spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 impl Gateway {
     /// Takes all addresses or none.
@@ -90,12 +89,25 @@ impl Gateway {
         services: Vec<ServiceEntry>,
         neighbours: Neighbours,
     ) -> Result<Self, GatewayError> {
+        let mut bound = Vec::new();
+        for &ListenSettings { address, .. } in &settings.listen {
+            let error = |source| GatewayError::Listen { address, source };
+            bound.push(TcpListener::bind(address).await.map_err(error)?);
+        }
+        Self::on(bound, settings, services, neighbours)
+    }
+
+    /// On listeners that somebody opened, one for each of `settings.listen`.
+    pub fn on(
+        bound: Vec<TcpListener>,
+        settings: GatewaySettings,
+        services: Vec<ServiceEntry>,
+        neighbours: Neighbours,
+    ) -> Result<Self, GatewayError> {
         let app = App::new(&settings, services, neighbours)?;
         let (mut listeners, mut addresses) = (Vec::new(), Vec::new());
-        for listen in &settings.listen {
-            let address = listen.address;
-            let error = |source| GatewayError::Listen { address, source };
-            let listener = TcpListener::bind(address).await.map_err(error)?;
+        for (listener, listen) in bound.into_iter().zip(&settings.listen) {
+            let error = |source| GatewayError::Listen { address: listen.address, source };
             addresses.push(listener.local_addr().map_err(error)?);
             listeners.push((listener, listen.tls.clone().map(TlsAcceptor::from)));
         }
@@ -152,20 +164,20 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Sha
     loop {
         let Ok(permit) = shared.connections.clone().acquire_owned().await else { return };
         match listener.accept().await {
-            Ok((stream, peer)) => match shared.app.room.enter(peer.ip()) {
-                Some(place) => {
-                    tokio::spawn(connection(stream, peer.ip(), tls.clone(), shared.clone(), (permit, place)));
+            Ok((stream, peer)) => {
+                let kept = descriptors::kept(Use::Client, &stream);
+                match shared.app.room.enter(peer.ip()).filter(|_| kept) {
+                    Some(place) => {
+                        tokio::spawn(connection(stream, peer.ip(), tls.clone(), shared.clone(), (permit, place)));
+                    }
+                    None if tls.is_none() => {
+                        // Whether it can be said or not, there is no place.
+                        let _ = stream.try_write(NO_PLACE);
+                    }
+                    None => {}
                 }
-                None if tls.is_none() => {
-                    // Whether it can be said or not, there is no place.
-                    let _ = stream.try_write(NO_PLACE);
-                }
-                None => {}
-            },
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
             }
+            Err(error) => descriptors::accept_failed("gateway", &error).await,
         }
     }
 }

@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::body::Body;
+use crate::descriptors::{self, Use};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointSettings {
@@ -307,7 +308,8 @@ impl Pool {
         let to = (self.endpoint.host.as_str(), self.endpoint.port);
         let timeout = self.settings.connect_timeout;
         let stream = match tokio::time::timeout(timeout, TcpStream::connect(to)).await {
-            Ok(Ok(stream)) => stream,
+            Ok(Ok(stream)) if descriptors::kept(Use::Upstream, &stream) => stream,
+            Ok(Ok(_)) => return Err(format!("connecting to {}: no descriptors are left for it", self.name())),
             Ok(Err(error)) => return Err(format!("connecting to {}: {error}", self.name())),
             Err(_) => return Err(format!("connecting to {}: no answer within {timeout:?}", self.name())),
         };

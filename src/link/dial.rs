@@ -111,10 +111,10 @@ async fn dial(hub: &Arc<Hub>, peer: &Peer) -> Result<(), DialError> {
         ended = connection.join_next() => Err(DialError::Failed(ended_why(ended))),
     };
     let welcome = welcome.map_err(|error| advise(peer, error))?;
-    let who = (welcome.site, welcome.boot, welcome.software);
+    let who = (welcome.site, welcome.boot, welcome.store, welcome.software);
     let session = Session::new(hub.next_session(), who, welcome.differs, meter, Some(requests.clone()));
     // The queue opens with the session; the body needs it to be open, or it would end at once.
-    hub.begin(peer, &session);
+    hub.begin(peer, &session).map_err(DialError::Failed)?;
     let request = hub.request(peer, Method::POST, serve::MESSAGES, messages::body(hub, &session));
     let opened = timeout(limits.connect, requests.send_request(request)).await;
     let opened = match opened {
@@ -199,7 +199,10 @@ where
 
 async fn refusal_of(response: http::Response<Incoming>) -> DialError {
     let status = response.status();
-    let passing = response.headers().get(REFUSED_HEADER).is_some_and(|code| code == serve::ALREADY_DIALLED);
+    let passing = response
+        .headers()
+        .get(REFUSED_HEADER)
+        .is_some_and(|code| code == serve::ALREADY_DIALLED || code == serve::TWO_STORES);
     let body = Limited::new(response.into_body(), PROBLEM_BYTES_MAX).collect().await;
     let why = describe(status, &body.map(|body| body.to_bytes()).unwrap_or_default());
     if passing { DialError::Failed(why) } else { DialError::Refused(why) }

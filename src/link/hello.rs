@@ -24,6 +24,7 @@ pub(super) fn hello_to(settings: &LinkSettings, to: &SiteName) -> Hello {
         boot: settings.boot,
         software: SOFTWARE.to_owned(),
         services: terms_with(&settings.services, to),
+        store: settings.store,
     }
 }
 
@@ -146,6 +147,7 @@ mod tests {
             me: SiteName::new("cloud"),
             realm: "acme".into(),
             boot: [1; 16],
+            store: [1; 16],
             sites: ["cloud", "store-042"].map(SiteName::new).to_vec(),
             dial: vec![],
             listen: None,

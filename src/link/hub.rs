@@ -186,8 +186,27 @@ impl Hub {
         request
     }
 
-    /// The newest session of a peer wins: an older one may be dead without knowing it yet.
-    pub fn begin(&self, peer: &Peer, session: &Arc<Session>) {
+    /// Why this store of a peer is not spoken with: another one of the same name is, at this moment.
+    pub fn other_store(&self, peer: &Peer, store: [u8; 16]) -> Option<String> {
+        let current = peer.current.borrow();
+        let lives =
+            |linked: &&Arc<Session>| !linked.is_closed() && linked.meter.silence() < self.settings.limits.dead_after;
+        let linked = current.as_ref().filter(lives).filter(|linked| linked.store != store)?;
+        let [linked, refused] = [linked.store, store].map(|store| uuid::Uuid::from_bytes(store).simple());
+        Some(format!(
+            "two processes run as site {}: {} is linked with the one whose store is {linked}, and does not listen to the one whose \
+             store is {refused}. Stop one of the two",
+            peer.site, self.settings.me
+        ))
+    }
+
+    /// The newest session of a peer's store wins: an older one may be dead without knowing it yet. On an error it is closed.
+    pub fn begin(&self, peer: &Peer, session: &Arc<Session>) -> Result<(), String> {
+        if let Some(why) = self.other_store(peer, session.store) {
+            tracing::error!(peer = %peer.site, %why, "link refused");
+            session.close(&why);
+            return Err(why);
+        }
         let refused: BTreeSet<String> = session.differs.iter().map(|differs| differs.service.clone()).collect();
         peer.current.send_modify(|current| {
             if let Some(old) = current.replace(session.clone()) {
@@ -200,6 +219,7 @@ impl Hub {
         for Difference { service, keys } in &session.differs {
             tracing::warn!(peer = %peer.site, %service, ?keys, "definitions differ: this service is not exchanged");
         }
+        Ok(())
     }
 
     pub async fn end(&self, peer: &Peer, session: &Arc<Session>) {
@@ -263,6 +283,22 @@ pub struct Links {
 impl Links {
     /// Opens the listener and begins to dial. Peers that cannot be reached are no error (G8).
     pub async fn start(settings: LinkSettings, inbound: Arc<dyn Inbound>) -> Result<Self, StartError> {
+        let listener = match settings.listen {
+            None => None,
+            Some(address) => {
+                let opened = TcpListener::bind(address).await;
+                Some(opened.map_err(|source| StartError::Listen { address, source })?)
+            }
+        };
+        Self::start_on(listener, settings, inbound)
+    }
+
+    /// On a listener that somebody opened, in place of the address in `settings`.
+    pub fn start_on(
+        listener: Option<TcpListener>,
+        settings: LinkSettings,
+        inbound: Arc<dyn Inbound>,
+    ) -> Result<Self, StartError> {
         let tls = settings.tls.as_ref().map(|files| Tls::load(files, &settings.me)).transpose()?;
         let mut peers = BTreeMap::new();
         for site in settings.sites.iter().filter(|site| **site != settings.me) {
@@ -281,13 +317,6 @@ impl Links {
             }
             peer.url = Some(url);
         }
-        let listener = match settings.listen {
-            None => None,
-            Some(address) => {
-                let opened = TcpListener::bind(address).await;
-                Some(opened.map_err(|source| StartError::Listen { address, source })?)
-            }
-        };
         let address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
         let hub = Arc::new(Hub {
             settings,

@@ -23,6 +23,7 @@ use super::meter::{Meter, Metered};
 use super::refusal::Refusal;
 use super::session::{self, Session};
 use super::{hello, large, messages, pages, parked, proxy, tls};
+use crate::descriptors::{self, Use};
 use crate::wire;
 
 pub(super) const HELLO: &str = "/link/v1/hello";
@@ -31,6 +32,8 @@ pub(super) const MESSAGES: &str = "/link/v1/messages";
 pub(super) const SEND_BUFFER_BYTES: usize = 64 << 10;
 /// The one refusal that is no mistake: the other side's own connection is about to carry the link.
 pub(super) const ALREADY_DIALLED: &str = "already-dialled";
+/// The other refusal that may pass by itself: when the process that is linked ends.
+pub(super) const TWO_STORES: &str = "two-stores";
 /// Reads carry their client's headers.
 pub(super) const HEADERS_BYTES_MAX: u32 = 64 << 10;
 const HELLO_BYTES_MAX: usize = 1 << 20;
@@ -69,12 +72,13 @@ pub(super) async fn listen(hub: Arc<Hub>, listener: TcpListener) {
         let (tcp, remote) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                // Out of files, mostly: trying again at once would only burn the CPU.
-                tracing::warn!(%error, "link listener cannot accept");
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                descriptors::accept_failed("link", &error).await;
                 continue;
             }
         };
+        if !descriptors::kept(Use::Link, &tcp) {
+            continue;
+        }
         let Ok(permit) = room.clone().try_acquire_owned() else {
             tracing::warn!(%remote, limit = hub.settings.limits.connections, "too many link connections, one was closed");
             continue;
@@ -201,8 +205,9 @@ impl Connection {
         let body = Limited::new(body, HELLO_BYTES_MAX).collect().await;
         let unreadable = |error| Refusal::new(StatusCode::BAD_REQUEST, "bad-hello", format!("hello: {error}"));
         let hello = wire::decode_hello(&body.map_err(unreadable)?.to_bytes());
-        let judged =
-            hello::judge(settings, &hello, self.names.as_deref()).and_then(|differs| self.give_way(&hello, differs));
+        let judged = hello::judge(settings, &hello, self.names.as_deref())
+            .and_then(|differs| self.give_way(&hello, differs))
+            .and_then(|differs| self.one_store(&hello, differs));
         let (differs, hello) = match (judged, hello) {
             (Ok(differs), Ok(hello)) => (differs, hello),
             (Err(refusal), hello) => {
@@ -215,11 +220,12 @@ impl Connection {
             }
             (Ok(_), Err(error)) => return Err(Refusal::new(StatusCode::BAD_REQUEST, "bad-hello", error.to_string())),
         };
-        let who = (hello.site, hello.boot, hello.software);
+        let who = (hello.site, hello.boot, hello.store, hello.software);
         let session = Session::new(self.hub.next_session(), who, differs.clone(), self.meter.clone(), None);
         *self.phase() = Phase::Greeted(session);
         let software = hello::SOFTWARE.to_owned();
-        let welcome = wire::Welcome { site: settings.me.clone(), boot: settings.boot, software, differs };
+        let welcome =
+            wire::Welcome { site: settings.me.clone(), boot: settings.boot, software, differs, store: settings.store };
         let internal =
             |error: wire::Error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "welcome", error.to_string());
         Ok(Response::new(full(wire::encode_welcome(&welcome).map_err(internal)?)))
@@ -238,17 +244,26 @@ impl Connection {
         }
     }
 
+    /// A store that is not the one whose connection lives is of a second process under this name: to listen to it would set
+    /// both sites in doubt of what the first one holds.
+    fn one_store<T>(&self, hello: &Result<wire::Hello, wire::Error>, differs: T) -> Result<T, Refusal> {
+        let Ok(hello) = hello else { return Ok(differs) };
+        let other = self.hub.peer(&hello.site).and_then(|peer| self.hub.other_store(peer, hello.store));
+        other.map_or(Ok(differs), |why| Err(Refusal::new(StatusCode::CONFLICT, TWO_STORES, why)))
+    }
+
     fn messages(&self, body: Incoming) -> Result<Response<LinkBody>, Refusal> {
         let mut phase = self.phase();
         let Phase::Greeted(session) = &*phase else {
             return Err(Refusal::new(StatusCode::CONFLICT, "no-hello", "say hello first, and open one message stream"));
         };
         let session = session.clone();
+        if let Some(peer) = self.hub.peer(&session.peer) {
+            let two = |why| Refusal::new(StatusCode::CONFLICT, TWO_STORES, why);
+            self.hub.begin(peer, &session).map_err(two)?;
+        }
         *phase = Phase::Open(session.clone());
         drop(phase);
-        if let Some(peer) = self.hub.peer(&session.peer) {
-            self.hub.begin(peer, &session);
-        }
         tokio::spawn(session::run(self.hub.clone(), session.clone(), body));
         self.opened.notify_one();
         Ok(Response::new(messages::body(&self.hub, &session)))

@@ -20,6 +20,8 @@ pub(super) struct Session {
     pub id: u64,
     pub peer: SiteName,
     pub boot: [u8; 16],
+    /// Whose word it is: see [`wire::Hello`].
+    pub store: [u8; 16],
     pub software: String,
     pub differs: Vec<Difference>,
     pub meter: Arc<Meter>,
@@ -39,7 +41,7 @@ pub(super) struct Session {
 impl Session {
     pub fn new(
         id: u64,
-        (peer, boot, software): (SiteName, [u8; 16], String),
+        (peer, boot, store, software): (SiteName, [u8; 16], [u8; 16], String),
         differs: Vec<Difference>,
         meter: Arc<Meter>,
         requests: Option<SendRequest<LinkBody>>,
@@ -48,6 +50,7 @@ impl Session {
             id,
             peer,
             boot,
+            store,
             software,
             differs,
             meter,

@@ -30,6 +30,8 @@ pub struct LinkSettings {
     pub realm: String,
     /// Another one after each start of the process.
     pub boot: [u8; 16],
+    /// The store that this site writes to.
+    pub store: [u8; 16],
     /// All sites of the realm.
     pub sites: Vec<SiteName>,
     pub dial: Vec<Dial>,

@@ -24,6 +24,10 @@ impl Counter {
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
     }
+    /// For what is counted elsewhere, and never goes down.
+    pub fn reach(&self, count: u64) {
+        self.0.fetch_max(count, Relaxed);
+    }
 }
 
 impl Instrument for Counter {

@@ -143,6 +143,8 @@ instruments! {
         control_dropped: Counter, "holdfast_control_messages_dropped_total", "Hints dropped because nobody had time.";
         clock_jumps: Counter, "holdfast_clock_jumps_total", "Jumps of the wall clock against the monotonic one.";
         panics: Counter, "holdfast_request_panics_total", "Requests that ended in a panic.";
+        connections_refused: Counter, "holdfast_connections_refused_total", "Connections closed at once: the last descriptors are kept for work.";
+        log_lines_lost: Counter, "holdfast_log_lines_lost_total", "Lines of log that could not be written, or came faster than they could.";
     }
 }
 
@@ -168,6 +170,8 @@ impl Metrics {
     /// Prometheus text format 0.0.4.
     pub fn print(&self) -> String {
         let mut out = String::with_capacity(16 << 10);
+        self.node.log_lines_lost.reach(super::Lines::standard().lost());
+        self.node.connections_refused.reach(crate::descriptors::refused());
         NodeMetrics::print_all(&[(String::new(), &self.node)], &mut out);
         // Names of services are letters, digits, '-' and '_': nothing to escape.
         let sets: Vec<_> = self.services.iter().map(|(name, set)| (format!("service=\"{name}\""), &**set)).collect();

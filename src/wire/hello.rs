@@ -33,6 +33,8 @@ pub struct Hello {
     /// Name and version of the software, for people.
     pub software: String,
     pub services: Vec<Terms>,
+    /// The store it writes to: the same one after a restart, another one where two processes run under one name.
+    pub store: [u8; 16],
 }
 
 /// A service whose exchange is stopped, and the keys whose values differ.
@@ -49,6 +51,7 @@ pub struct Welcome {
     pub boot: [u8; 16],
     pub software: String,
     pub differs: Vec<Difference>,
+    pub store: [u8; 16],
 }
 
 pub fn encode_hello(hello: &Hello) -> Result<Bytes, Error> {

@@ -102,7 +102,7 @@ fn a_port_that_is_taken_is_named() {
         };
         let _listener = std::net::TcpListener::bind(taken).unwrap();
         let ended = site.run_to_end();
-        assert_eq!(ended.code, Some(78), "{what}: {ended:?}");
+        assert_eq!(ended.code, Some(75), "{what}: {ended:?}");
         assert!(ended.err.contains(&taken.port().to_string()), "{what}: {}", ended.err);
     }
 }

@@ -6,6 +6,7 @@
 //! What is checked is what a client, a service or an operator can see; G1 to G9 are cited where a test is about one of them.
 mod harness;
 
+mod admin;
 mod clock;
 mod configuration;
 mod control;
@@ -14,8 +15,10 @@ mod journal;
 mod keys;
 #[cfg(feature = "failpoints")]
 mod kill;
+mod logs;
 mod peers;
 mod requests;
+mod second_process;
 mod storage;
 mod three_sites;
 mod two_sites;

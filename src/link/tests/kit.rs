@@ -145,6 +145,7 @@ pub fn settings(me: &str) -> LinkSettings {
         me: site(me),
         realm: "acme".into(),
         boot: [me.len() as u8; 16],
+        store: [me.len() as u8; 16],
         services: vec![SharedService { name: "transactions".into(), sites: sites.clone(), keys }],
         sites,
         dial: vec![],

@@ -176,6 +176,25 @@ async fn the_newest_connection_of_a_site_replaces_an_older_one() {
 }
 
 #[tokio::test]
+async fn a_second_store_of_a_linked_site_is_refused_and_both_sides_say_why() {
+    let (mut cloud, store) = linked().await;
+    let second = LinkSettings { boot: [99; 16], store: [98; 16], ..edge(cloud.url()) };
+    let mut second = start(second).await;
+    let said = |second: &Site| second.state("cloud").last_error.unwrap_or_default();
+    until(|| said(&second).contains("two processes run as site store-042"), || format!("{:?}", second.state("cloud")))
+        .await;
+    assert!(!second.state("cloud").connected);
+    // The first one is not disturbed.
+    assert_eq!(cloud.state("store-042").connections, 1);
+    assert_eq!(store.state("cloud").connections, 1);
+    // When it has ended, the other one is who there is.
+    store.links.stop().await;
+    cloud.down("store-042").await;
+    cloud.up("store-042").await;
+    second.up("cloud").await;
+}
+
+#[tokio::test]
 async fn a_group_that_takes_nothing_stops_its_link_no_longer_than_allowed() {
     let hub = hub();
     let limits = Limits { inbound_wait: Duration::from_millis(50), ..hub.limits };

@@ -61,8 +61,8 @@ enum Message {
     Ahead(String, Box<Item>),
 }
 type Terms = (String, std::collections::BTreeMap<String, u64>);
-type Hello = (u16, String, String, String, [u8; 16], String, Vec<Terms>);
-type Welcome = (String, [u8; 16], String, Vec<(String, Vec<String>)>);
+type Hello = (u16, String, String, String, [u8; 16], String, Vec<Terms>, [u8; 16]);
+type Welcome = (String, [u8; 16], String, Vec<(String, Vec<String>)>, [u8; 16]);
 
 fn same_in_bincode<T: Encode + Decode<()>>(name: &str, envelope: &[u8], kind: Kind) {
     let payload = open(envelope, kind, 1 << 20).unwrap();

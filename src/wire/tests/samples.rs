@@ -84,11 +84,13 @@ pub fn hello() -> Hello {
         boot: [1; 16],
         software: "holdfast 0.1.0".into(),
         services: vec![Terms { service: "transactions".into(), keys }],
+        store: [3; 16],
     }
 }
 pub fn welcome() -> Welcome {
     let differs = vec![Difference { service: "transactions".into(), keys: vec!["lane".into()] }];
-    Welcome { site: SiteName::new("cloud"), boot: [2; 16], software: "holdfast 0.1.0".into(), differs }
+    let software = "holdfast 0.1.0".into();
+    Welcome { site: SiteName::new("cloud"), boot: [2; 16], software, differs, store: [4; 16] }
 }
 pub fn prints(count: u64) -> Vec<Fingerprint> {
     let print = |n| Fingerprint { key: KeyHash([9; 16]), origin: SiteName::new("store-042"), id: id(n) };

@@ -67,6 +67,11 @@ impl Process {
     pub fn spawn(mut command: Command, name: &str, log: &Path) -> Self {
         let file = File::options().create(true).append(true).open(log).expect("open the log");
         command.stdout(file.try_clone().expect("share the log")).stderr(file);
+        Self::spawn_to(command, name, log)
+    }
+
+    /// With standard output and error as the command has them; `log` is what is shown of it.
+    pub fn spawn_to(mut command: Command, name: &str, log: &Path) -> Self {
         let child = command.spawn().expect("the binary starts");
         Self { child, name: name.to_owned(), log: log.to_owned(), expected_to_end: false }
     }

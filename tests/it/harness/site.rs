@@ -159,6 +159,17 @@ impl Site {
         Appliance { process, site: self }
     }
 
+    /// Its log goes elsewhere.
+    #[track_caller]
+    pub fn start_with_log(self, stderr: impl Into<std::process::Stdio>) -> Appliance {
+        let mut command = self.command();
+        command.stdout(std::process::Stdio::null()).stderr(stderr);
+        let process = Process::spawn_to(command, &self.name, &self.folder.path().join("holdfast.log"));
+        let mut appliance = Appliance { process, site: self };
+        appliance.wait_ready();
+        appliance
+    }
+
     #[track_caller]
     pub fn start(self) -> Appliance {
         let mut appliance = self.spawn();

@@ -1,0 +1,235 @@
+//! Connections to the admin listener, bounded in number, bytes and time.
+//!
+//! Whoever reaches the address may connect, with a token or without; none of them must cost the gateway its descriptors, nor lock
+//! the operator out. So there are few places, a connection has to say something soon and to take what it is told, and where all
+//! places are taken the one that has waited longest without a request makes room for the newest.
+use std::collections::BTreeMap;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::Service;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, Sleep};
+
+use crate::descriptors::{self, Use};
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Operators, dashboards, probes and scrapers; more is an accident or an attack.
+    pub connections: usize,
+    /// For a head, whole; counted from when the connection stands, or the answer before it was given.
+    pub head: Duration,
+    pub head_bytes: usize,
+    pub headers: usize,
+    /// Of an answer nothing was taken for so long.
+    pub stalled: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let (head, stalled) = (Duration::from_secs(10), Duration::from_secs(30));
+        Self { connections: 128, head, head_bytes: 16 << 10, headers: 64, stalled }
+    }
+}
+
+/// Serves until `stop` ends, then lets requests in flight finish.
+pub(super) async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: impl Future<Output = ()>) {
+    let places = Arc::new(Places::new(limits.connections));
+    let (stopping, stopped) = watch::channel(false);
+    let mut connections = JoinSet::new();
+    let mut stop = pin!(stop);
+    loop {
+        let accepted = tokio::select! {
+            () = stop.as_mut() => break,
+            Some(_) = connections.join_next() => continue,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) if descriptors::kept(Use::Admin, &stream) => {
+                if let Some(place) = places.take() {
+                    connections.spawn(connection(stream, router.clone(), limits, place, stopped.clone()));
+                }
+            }
+            Ok(_) => {}
+            Err(error) => descriptors::accept_failed("admin", &error).await,
+        }
+    }
+    stopping.send_replace(true);
+    while connections.join_next().await.is_some() {}
+}
+
+async fn connection(
+    stream: TcpStream,
+    router: Router,
+    limits: Limits,
+    place: Place,
+    mut stopped: watch::Receiver<bool>,
+) {
+    // A socket that refuses is about to fail anyway.
+    let _ = stream.set_nodelay(true);
+    let (busy, leave) = (place.busy.clone(), place.leave.clone());
+    let router = TowerToHyperService::new(router);
+    let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(InWork(busy.clone()));
+        router.call(request)
+    });
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head)
+        .max_buf_size(limits.head_bytes)
+        .max_headers(limits.headers)
+        .half_close(true)
+        .serve_connection(TokioIo::new(Patient::new(stream, limits.stalled)), service);
+    let mut serving = pin!(serving);
+    // An error means that nobody is there to say it, which is the same.
+    let stops = async move { drop(stopped.wait_for(|stop| *stop).await) };
+    // A connection that ends badly ended for its client too, which alone can do something about it.
+    tokio::select! {
+        _ = serving.as_mut() => {}
+        () = leave.notified() => {}
+        () = stops => {
+            serving.as_mut().graceful_shutdown();
+            let _ = serving.await;
+        }
+    }
+}
+
+/// Connections that stand, the oldest first.
+struct Places {
+    most: usize,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Default)]
+struct Taken {
+    next: u64,
+    of: BTreeMap<u64, (Arc<AtomicUsize>, Arc<Notify>)>,
+}
+
+struct Place {
+    places: Arc<Places>,
+    number: u64,
+    /// Requests of this connection that are being worked on.
+    busy: Arc<AtomicUsize>,
+    /// Somebody else needs the place more.
+    leave: Arc<Notify>,
+}
+
+impl Places {
+    fn new(most: usize) -> Self {
+        Self { most, taken: Mutex::default() }
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place, if need be that of the oldest connection that has no request; `None` where all have one.
+    fn take(self: &Arc<Self>) -> Option<Place> {
+        let mut taken = self.taken();
+        if taken.of.len() >= self.most {
+            let idle = taken.of.iter().find(|(_, (busy, _))| busy.load(Relaxed) == 0).map(|(number, _)| *number)?;
+            if let Some((_, leave)) = taken.of.remove(&idle) {
+                leave.notify_one();
+            }
+        }
+        let (number, busy, leave) = (taken.next, Arc::<AtomicUsize>::default(), Arc::new(Notify::new()));
+        taken.next += 1;
+        taken.of.insert(number, (busy.clone(), leave.clone()));
+        Some(Place { places: self.clone(), number, busy, leave })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.places.taken().of.remove(&self.number);
+    }
+}
+
+/// Stands in a request's extensions. A request is worked on when it is here whole: who is slow to send it keeps nobody out.
+#[derive(Clone)]
+pub(super) struct InWork(Arc<AtomicUsize>);
+
+pub(super) struct Busy(Arc<AtomicUsize>);
+
+impl InWork {
+    pub fn begin(&self) -> Busy {
+        self.0.fetch_add(1, Relaxed);
+        Busy(self.0.clone())
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+/// A stream that breaks when its other end takes nothing for too long.
+struct Patient {
+    inner: TcpStream,
+    patience: Duration,
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+impl Patient {
+    fn new(inner: TcpStream, patience: Duration) -> Self {
+        Self { inner, patience, stalled: None }
+    }
+
+    fn judge<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let until = Instant::now() + self.patience;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
+        match stalled.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl AsyncRead for Patient {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Patient {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.inner).poll_write(cx, bytes);
+        self.judge(cx, written)
+    }
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.inner).poll_write_vectored(cx, slices);
+        self.judge(cx, written)
+    }
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
