@@ -415,7 +415,7 @@ impl Core {
     }
 
     /// The try at the service that a client waits for.
-    pub(crate) fn waits_for(&self, req: ReqId) -> Option<(WriteId, u32)> {
+    pub(crate) fn awaited_try(&self, req: ReqId) -> Option<(WriteId, u32)> {
         let write = self.clients.get(&req)?.write.and_then(|id| self.live.get(&id))?;
         matches!(write.stage, Stage::Sending).then_some((write.id, write.attempts))
     }

@@ -266,7 +266,7 @@ impl<O: Outside> Task<O> {
     async fn end(mut self) {
         self.say_what_may_be_said();
         let (core, at_service) = (&self.core, &self.at_service);
-        let is_at_service = |req: &ReqId| core.waits_for(*req).is_some_and(|attempt| at_service.contains(&attempt));
+        let is_at_service = |req: &ReqId| core.awaited_try(*req).is_some_and(|attempt| at_service.contains(&attempt));
         let others: Vec<ReqId> = self.clients.keys().filter(|req| !is_at_service(req)).copied().collect();
         for req in others {
             let reply = self.core.last_words(req);
