@@ -94,12 +94,12 @@ impl Core {
     pub(super) fn waits_on(&self, write: &Write) -> Option<String> {
         match self.missing_for(write).filter(|_| write.stage == Stage::Waiting) {
             Some(dependency) => Some(dependency.to_string()),
-            None => self.waits_for(write),
+            None => self.awaited_by(write),
         }
     }
 
     /// What a write that misses nothing waits for.
-    fn waits_for(&self, write: &Write) -> Option<String> {
+    fn awaited_by(&self, write: &Write) -> Option<String> {
         let lane = self.lanes.get(&write.facts.lane);
         let taken = |by: Option<WriteId>| by.filter(|id| *id != write.id).map(|id| format!("its lane, which {id} has"));
         match &write.stage {
@@ -136,7 +136,7 @@ impl Core {
         let copies = copies.map(|(write, first)| WaitView { write, on: first.to_string() });
         let blocked = self.blocked.iter().map(|(write, on)| WaitView { write, on: on.to_string() });
         let others = self.live.values().filter(|write| !self.blocked.is_waiting(write.id));
-        let others = others.filter_map(|write| Some(WaitView { write: write.id, on: self.waits_for(write)? }));
+        let others = others.filter_map(|write| Some(WaitView { write: write.id, on: self.awaited_by(write)? }));
         copies.chain(blocked).chain(others)
     }
 }
