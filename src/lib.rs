@@ -26,6 +26,7 @@
 //! | [`problem`] | every refusal as problem+json |
 //! | [`config`] | TOML to checked settings, all problems at once |
 //! | [`descriptors`] | file descriptors of the process, and for what the last ones are kept |
+//! | [`contain`] | where a panic ends less than the process |
 //! | [`telemetry`] | logs, names of metrics, the service manager |
 //! | [`model`] | the words as types |
 //!
@@ -52,6 +53,7 @@ pub mod admin;
 pub mod app;
 pub mod cli;
 pub mod config;
+pub mod contain;
 pub mod control;
 pub mod dedup;
 pub mod demo;

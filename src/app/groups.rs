@@ -24,6 +24,8 @@ pub(super) struct Member {
     pub handle: Handle,
     /// Other sites with a replica.
     pub peers: Vec<SiteName>,
+    /// Methods of the service that go by the journal.
+    pub writes: Vec<http::Method>,
     pub upstream: Arc<Upstream>,
     /// For reads that other sites bring here.
     pub waits: Waits,
@@ -88,7 +90,8 @@ fn member(
     tokio::spawn(task.run());
     tokio::spawn(watch_health(upstream.clone(), handle.clone()));
     let waits = Waits { timeout: service.timeouts.total, refuse_stale: service.stale == Stale::Refuse };
-    Ok(Member { handle, peers, upstream: upstream.clone(), waits })
+    let writes = service.write_methods.clone();
+    Ok(Member { handle, peers, writes, upstream: upstream.clone(), waits })
 }
 
 /// Tells the group about its endpoints, at once and at every change.

@@ -1,5 +1,5 @@
 //! What comes in from other sites, by links and by the control plane, and the group it is for.
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use uuid::Uuid;
 
@@ -9,10 +9,13 @@ use super::groups::Registry;
 use crate::control::ControlEvents;
 use crate::dedup::Fingerprint;
 use crate::gateway::{Body, BoxFuture, PeerError, PeerProxy, read_for_peer};
-use crate::link::{Inbound, LinkBody, ReadError, Waiting};
+use crate::link::{Inbound, LinkBody, NotRead, ReadError, Waiting};
 use crate::model::{Group, LogId, SiteName, WriteId};
 use crate::service::{Event, Handle, Message};
 use crate::wire::Difference;
+
+/// Methods with which a site may ask another one to read (§4).
+const READS: [&str; 6] = ["GET", "HEAD", "OPTIONS", "QUERY", "PROPFIND", "REPORT"];
 
 impl Registry {
     /// Groups that this node and the peer share, but those of services whose definitions differ.
@@ -54,6 +57,11 @@ impl Inbound for Registry {
         }
     }
 
+    fn may_read(&self, from: &SiteName, group: &Group, method: &Method) -> Result<(), NotRead> {
+        let member = self.members.get(group).filter(|member| member.peers.contains(from)).ok_or(NotRead::Group)?;
+        if READS.contains(&method.as_str()) && !member.writes.contains(method) { Ok(()) } else { Err(NotRead::Method) }
+    }
+
     fn read(&self, _from: &SiteName, group: Group, request: Request<Incoming>) -> Waiting<Response<LinkBody>> {
         let member = self.members.get(&group);
         let member = member.map(|member| (member.handle.clone(), member.upstream.clone(), member.waits));
@@ -62,7 +70,7 @@ impl Inbound for Registry {
                 Some((handle, upstream, waits)) => {
                     read_for_peer(&handle, &upstream, waits, request.map(Body::of_peer)).await
                 }
-                // The handshake compared replicas; a peer that asks all the same has been reconfigured.
+                // It was asked for by `may_read`, and groups do not go.
                 None => {
                     let mut response = Response::new(Body::Empty);
                     *response.status_mut() = http::StatusCode::BAD_GATEWAY;
@@ -108,6 +116,7 @@ impl PeerProxy for Registry {
             let Some(links) = self.lines.links.get() else { return Err(never("no links yet".into())) };
             match links.read(site, group, request).await {
                 Ok(response) => Ok(response.map(Body::Boxed)),
+                Err(ReadError::Busy(site)) => Err(PeerError::Busy { site }),
                 Err(ReadError::Broken { why, .. }) => Err(PeerError::Broken { site: site.clone(), why }),
                 Err(error) => Err(never(error.to_string())),
             }

@@ -94,13 +94,15 @@ pub fn run(config: Config) -> Result<(), AppError> {
     result
 }
 
-/// A panic in a decision is a state nobody has thought of: end, and recover. Requests of one client that panic end only it,
-/// but nothing here can tell the two apart, so both end the process.
+/// A panic in a decision is a state nobody has thought of: end, and recover. What only carries is contained
+/// ([`crate::contain`]): it says so itself.
 fn abort_on_panic() {
     std::panic::set_hook(Box::new(move |info| {
         telemetry::say_panic(info);
-        telemetry::last_words();
-        std::process::abort();
+        if !crate::contain::is_contained() {
+            telemetry::last_words();
+            std::process::abort();
+        }
     }));
 }
 

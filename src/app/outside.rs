@@ -65,7 +65,12 @@ impl Outside for SiteOutside {
             Note::Fork { peer, log } => {
                 tracing::error!(%group, %peer, %log, "a peer has another past of this series: a store was restored from a copy");
             }
-            Note::Invalid { peer, why } => tracing::warn!(%group, %peer, %why, "message refused"),
+            Note::Invalid { peer, why } => {
+                tracing::error!(%group, %peer, %why, "a site says what cannot be: nothing of it is believed, its link is ended");
+                if let Some(links) = self.lines.links.get() {
+                    links.refuse(peer, why);
+                }
+            }
             Note::Broken { log, position } => {
                 tracing::error!(%group, %log, position, "a record of the journal is broken: other sites are asked for it");
             }

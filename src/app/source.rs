@@ -311,6 +311,10 @@ impl AdminSource for Source {
     }
 
     fn metrics(&self) -> String {
+        let node = &self.metrics.node;
+        node.panics.raise_to(crate::contain::contained());
+        let states = self.registry.lines.links.get().map(crate::link::Links::state).unwrap_or_default();
+        node.link_messages_refused.raise_to(states.iter().map(|state| state.refused).sum());
         self.metrics.print()
     }
 }

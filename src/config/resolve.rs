@@ -82,9 +82,8 @@ impl Resolver<'_> {
         let peers = self.peers(root, &site, link_listen.is_some(), identity.is_some());
         let realm = self.realm(root, &site, &peers, link_listen.is_some());
         let control = self.control(root, link_listen);
-        if let Some(listen) = link_listen.filter(|listen| identity.is_none() && !listen.ip().is_loopback()) {
-            let wrong = format!("links at {listen} are neither encrypted nor authenticated");
-            self.report.warn(root.at("link"), "link.listen", wrong, "add [identity], or trust the network");
+        if identity.is_none() {
+            self.plain(root, link_listen, &control, &peers);
         }
         let config = Config {
             source: file.to_owned(),
@@ -111,6 +110,53 @@ impl Resolver<'_> {
         let services = services(self.report, root, &config);
         self.same_address_twice(root, &config);
         Config { services, ..config }
+    }
+
+    /// Without [identity] nobody shows who he is: what that exposes, for each address.
+    fn plain(&mut self, root: &Checked, link: Option<SocketAddr>, control: &Control, peers: &[Peer]) {
+        const RIGHT: &str = "add [identity] with ca, cert and key, or let nobody else reach this network";
+        let who = |host: &str| match host.trim_matches(['[', ']']).parse::<std::net::IpAddr>() {
+            Ok(address) if address.is_loopback() => "every user of this machine",
+            _ => "whoever is on the way",
+        };
+        if let Some(listen) = link {
+            let wrong = format!(
+                "links at {listen} are neither encrypted nor authenticated: {} can speak as any site of the realm, read and \
+                 decide its writes, and read from the services here",
+                who(&listen.ip().to_string())
+            );
+            self.report.warn(root.at("link"), "link.listen", wrong, RIGHT);
+        }
+        if let Some(listen) = control.listen {
+            let wrong = format!(
+                "control at {listen} is neither encrypted nor authenticated: {} can hear which sites write when, and say \
+                 hints in any site's name",
+                who(&listen.ip().to_string())
+            );
+            self.report.warn(root.at("control"), "control.listen", wrong, RIGHT);
+        }
+        for (peer, table) in peers.iter().zip(root.tables("peer")) {
+            let host = |uri: &http::Uri| uri.host().unwrap_or_default().to_owned();
+            if let Some(uri) = &peer.link {
+                let wrong = format!(
+                    "the link to {} at {uri} is neither encrypted nor authenticated: {} can read and change all that the two \
+                     sites exchange, requests and answers with their credentials included",
+                    peer.site,
+                    who(&host(uri))
+                );
+                self.report.warn(table.at("link"), &table.key("link"), wrong, RIGHT);
+            }
+            if let Some(address) = peer.control.as_ref().filter(|_| control.enabled) {
+                let host = address.split_once('/').and_then(|(_, at)| at.rsplit_once(':')).map_or("", |(host, _)| host);
+                let wrong = format!(
+                    "control of {} at {address} is neither encrypted nor authenticated: {} can hear hints and say them in any \
+                     site's name",
+                    peer.site,
+                    who(host)
+                );
+                self.report.warn(table.at("control").or(table.at("link")), &table.key("control"), wrong, RIGHT);
+            }
+        }
     }
 
     fn path(&self, table: &Checked, name: &str) -> PathBuf {

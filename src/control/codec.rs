@@ -3,6 +3,8 @@
 //! Kept apart from the rest so that it can move to `wire/` as it is.
 use wincode::{SchemaRead, SchemaWrite};
 
+use super::names::NAME_BYTES_MAX;
+use crate::journal::NUMBER_MAX;
 use crate::model::{Group, KeyHash, LogId, SiteName, WriteId};
 
 /// Version of this envelope and of every message in it.
@@ -72,6 +74,10 @@ pub enum CodecError {
     Checksum { found: u32, computed: u32 },
     #[error("message of version {VERSION} cannot be read: {0}")]
     Layout(String),
+    #[error("message says what cannot be: {0}")]
+    Implausible(&'static str),
+    #[error("a bug was met while a message was read")]
+    Bug,
 }
 
 pub fn encode(message: &Message) -> Vec<u8> {
@@ -96,7 +102,50 @@ pub fn decode(bytes: &[u8]) -> Result<Message, CodecError> {
     if found != computed {
         return Err(CodecError::Checksum { found, computed });
     }
-    wincode::deserialize_exact(body).map_err(|error| CodecError::Layout(error.to_string()))
+    let message: Message = wincode::deserialize_exact(body).map_err(|error| CodecError::Layout(error.to_string()))?;
+    check(&message).map_err(CodecError::Implausible)?;
+    Ok(message)
+}
+
+/// Fingerprints in one message, and ranges in one question; nodes send far fewer.
+const PRINTS_MAX: usize = 1 << 14;
+const RANGES_MAX: usize = 1 << 12;
+/// Numbers that one boot may have given, and how many of them can be asked for at once.
+const COUNT_MAX: u64 = 1 << 48;
+const WINDOW_MAX: u64 = 1 << 20;
+
+/// Numbers from outside, before anything is reckoned with them (G9).
+fn check(message: &Message) -> Result<(), &'static str> {
+    let must = |holds: bool, what: &'static str| if holds { Ok(()) } else { Err(what) };
+    let name = |text: &str| must(text.len() <= NAME_BYTES_MAX, "a name of more than 255 bytes");
+    let position = |position: u64| must(position <= NUMBER_MAX, "a position that no store gives");
+    let of_group = |group: &Group| name(&group.service).and(name(&group.store));
+    match message {
+        Message::Fingerprints(Batch { site, service, first, prints, .. }) => {
+            name(site.as_str()).and(name(service))?;
+            must(prints.len() <= PRINTS_MAX, "more fingerprints than a message has")?;
+            must(*first <= COUNT_MAX, "a fingerprint's number beyond all counting")?;
+            let sound = |print: &Print| print.id.n <= NUMBER_MAX && print.store.len() <= NAME_BYTES_MAX;
+            must(prints.iter().all(sound), "a fingerprint of a write that no store has")
+        }
+        Message::Head { site, group, position: at, .. } => name(site.as_str()).and(of_group(group)).and(position(*at)),
+        Message::Cursor { site, group, received, decided, .. } => {
+            name(site.as_str()).and(of_group(group)).and(position(*received))?;
+            must(decided <= received, "more of a series is decided than was received")
+        }
+        Message::Health { site, group, .. } => name(site.as_str()).and(of_group(group)),
+        Message::Digest(Digest { site, service, low, end, .. }) => {
+            name(site.as_str()).and(name(service))?;
+            must(low <= end && *end <= COUNT_MAX, "a digest that ends before it begins, or beyond all counting")?;
+            must(end - low <= WINDOW_MAX, "a digest over more than a node keeps")
+        }
+        Message::Question(Question { service, ranges, .. }) => {
+            name(service)?;
+            // What of them there is, is looked for where they are answered.
+            must(ranges.len() <= RANGES_MAX, "more ranges than a question has")
+        }
+        Message::Beat { site, node, .. } | Message::Echo { site, node, .. } => name(site.as_str()).and(name(node)),
+    }
 }
 
 #[cfg(test)]

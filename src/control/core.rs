@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::codec::{self, Batch, Digest, Message, Print, Question};
+use super::codec::{self, Batch, CodecError, Digest, Message, Print, Question};
 use super::event::{Hint, Input, Level, LevelId, Output};
 use super::heard::{StreamId, Streams};
 use super::names::{Keys, Topic};
 use super::status::Counters;
 use super::tuning::{Identity, Tuning};
 use super::watch::Watch;
+use crate::contain::contain;
 use crate::dedup::Fingerprint;
 use crate::model::{Group, SiteName};
 
@@ -26,7 +27,7 @@ struct Sent {
 
 impl Sent {
     fn end(&self) -> u64 {
-        self.low + self.recent.len() as u64
+        self.low.saturating_add(self.recent.len() as u64)
     }
 }
 
@@ -81,7 +82,14 @@ impl Node {
         match input {
             Input::Publish(prints) => self.publish(prints, out),
             Input::Level(id, level) => self.level(id, level, out),
-            Input::Sample { key, payload } => self.sample(now_ms, &key, &payload, out),
+            Input::Sample { key, payload } => {
+                let before = out.len();
+                // Hints decide nothing: what was half done of one is no harm.
+                if contain(|| self.sample(now_ms, &key, &payload, out)).is_err() {
+                    out.truncate(before);
+                    self.counters.invalid(&key, &CodecError::Bug);
+                }
+            }
             Input::Token { generation, key, up } => self.token(generation, &key, up, out),
             Input::Session { generation, open } => self.session(now_ms, generation, open, out),
             Input::Hub { generation, up } => {
@@ -343,10 +351,10 @@ impl Node {
             return;
         }
         let Batch { site, boot, service, first, prints } = batch;
-        let Some(end) = first.checked_add(prints.len() as u64) else { return };
+        let end = first.saturating_add(prints.len() as u64);
         let id = StreamId { site, service, boot };
         let stream = self.streams.stream(now_ms, id.clone());
-        let numbered = (first..).zip(prints);
+        let numbered = (first..end).zip(prints);
         let new: Vec<Print> = numbered.filter(|(n, _)| !stream.heard.contains(*n)).map(|(_, print)| print).collect();
         let newest = stream.heard.newest();
         stream.heard.insert(first, end);

@@ -160,6 +160,7 @@ fn of_send(error: SendError, service: &str, read: bool) -> Refusal {
 fn of_peer(error: &PeerError) -> Cause {
     tracing::debug!(%error, "a read could not be taken to the deciding site");
     match error {
+        PeerError::Busy { .. } => Problem::Overloaded { what: "reads that another site answers" }.into(),
         PeerError::NeverSent { site, .. } | PeerError::Broken { site, .. } => {
             Cause::PeerUnreachable { site: site.as_str().to_owned() }
         }

@@ -2,6 +2,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use crate::journal::NUMBER_MAX;
 use crate::model::{After, LogId, Stretch, WriteId};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -67,12 +68,17 @@ pub fn decode(token: &[u8]) -> Result<After, SeenError> {
     let (positions, entries) = entries.split_at(numbered(positions));
     let (stretches, ids) = entries.split_at(numbered(2 * stretches));
     let mut after = After::new();
+    // No store gives a higher number: who names one has it not from us, and nobody need wait for it.
+    if positions.chunks_exact(ENTRY_BYTES).chain(ids.chunks_exact(ENTRY_BYTES)).any(|entry| read(entry).1 > NUMBER_MAX)
+    {
+        return Err(SeenError::Format);
+    }
     for (log, position) in positions.chunks_exact(ENTRY_BYTES).map(read) {
         after.raise(log, position);
     }
     for pair in stretches.chunks_exact(2 * ENTRY_BYTES) {
         let ((log, first), (other, last)) = (read(&pair[..ENTRY_BYTES]), read(&pair[ENTRY_BYTES..]));
-        if log != other || first == 0 || first > last || last == u64::MAX {
+        if log != other || first == 0 || first > last || last > NUMBER_MAX {
             return Err(SeenError::Format);
         }
         after.add_stretch(Stretch { log, first, last });
@@ -99,10 +105,17 @@ mod tests {
         let mut after = After::new();
         assert_eq!(decode(encode(&after).as_bytes()), Ok(after.clone()));
         after.raise(log(3), 9);
-        after.raise(log(1), u64::MAX);
+        after.raise(log(1), NUMBER_MAX);
         after.add_stretch(Stretch { log: log(2), first: 4, last: 6 });
         after.add_id(WriteId { log: log(2), n: 5 });
         let token = encode(&after);
+        let beyond = |add: &dyn Fn(&mut After)| {
+            let mut after = After::new();
+            add(&mut after);
+            decode(encode(&after).as_bytes())
+        };
+        assert_eq!(beyond(&|after| after.raise(log(1), NUMBER_MAX + 1)), Err(SeenError::Format));
+        assert_eq!(beyond(&|after| after.add_id(WriteId { log: log(1), n: u64::MAX })), Err(SeenError::Format));
         assert_eq!(decode(token.as_bytes()), Ok(after));
         for (bad, error) in [
             ("", SeenError::Format),

@@ -147,6 +147,9 @@ pub trait StatusPages: Send + Sync {
 pub enum PeerError {
     #[error("site {site} cannot be reached: {why}")]
     NeverSent { site: SiteName, why: String },
+    /// Nothing was sent; a place will be free again.
+    #[error("too many reads are under way to site {site}")]
+    Busy { site: SiteName },
     #[error("site {site} broke off: {why}")]
     Broken { site: SiteName, why: String },
 }

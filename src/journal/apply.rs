@@ -454,7 +454,10 @@ pub(super) fn read_metas(connection: &Connection, group: GroupName, names: &Name
     let metas = series.query_map([group.ix], |row| {
         let log = LogId { store: row.get(1)?, incarnation: row.get(2)? };
         let body = row.get_ref(3)?.as_blob()?;
-        let meta = record::decode::<SeriesMeta>(Key::series(group.tag, log), body);
+        let meta = record::decode::<SeriesMeta>(Key::series(group.tag, log), body).and_then(|meta| {
+            crate::service::plausible::check_meta(&meta).map_err(|why| why.to_string())?;
+            Ok(meta)
+        });
         Ok((row.get(0)?, meta.map_err(|why| super::Damage { record: name_of(log), why })))
     })?;
     metas.collect()

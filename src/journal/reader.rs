@@ -14,6 +14,7 @@ use super::{
     Stop, StopKind, open, schema,
 };
 use crate::model::{Group, Item, KeyHash, Lane, LogId, Request, WriteId};
+use crate::service::plausible;
 use crate::service::{Find, Found};
 
 pub(super) struct Reader {
@@ -117,7 +118,11 @@ impl Snapshot<'_> {
         };
         let damage = |why| Damage { record: RecordName::Row(id), why };
         let row: Row = record::decode(Key::write(Table::Row, group.tag, id), body).map_err(damage)?;
-        if row.id == id { Ok(row) } else { Err(damage(format!("holds the row of {}", row.id))) }
+        if row.id != id {
+            return Err(damage(format!("holds the row of {}", row.id)));
+        }
+        plausible::check_row(&row).map_err(|why| damage(why.to_string()))?;
+        Ok(row)
     }
 
     pub(super) fn request(&self, group: GroupName, id: WriteId, body: &[u8]) -> Result<Request, Damage> {

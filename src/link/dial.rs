@@ -15,11 +15,13 @@ use tokio_rustls::TlsConnector;
 
 use super::backoff::redial_delay;
 use super::body::{LinkBody, full};
+use super::expiry::Validity;
 use super::hub::{Hub, Peer};
 use super::meter::{Meter, Metered};
 use super::refusal::{PROBLEM_BYTES_MAX, REFUSED_HEADER, describe};
 use super::session::{self, Session};
 use super::{hello, messages, serve};
+use crate::contain::contain;
 use crate::model::SiteName;
 use crate::wire;
 
@@ -103,7 +105,7 @@ async fn dial(hub: &Arc<Hub>, peer: &Peer) -> Result<(), DialError> {
         connected = timeout(limits.connect, connect(hub, peer, &meter)) => connected,
     };
     // Aborted when this future ends: the connection goes with its session.
-    let (mut requests, mut connection) = connected.map_err(|_| slow("connecting"))??;
+    let Connected { mut requests, mut connection, validity } = connected.map_err(|_| slow("connecting"))??;
     let welcome = timeout(limits.connect, greet(hub, peer, &mut requests));
     let welcome = tokio::select! {
         () = hub.stopped() => return Err(stops()),
@@ -112,7 +114,8 @@ async fn dial(hub: &Arc<Hub>, peer: &Peer) -> Result<(), DialError> {
     };
     let welcome = welcome.map_err(|error| advise(peer, error))?;
     let who = (welcome.site, welcome.boot, welcome.store, welcome.software);
-    let session = Session::new(hub.next_session(), who, welcome.differs, meter, Some(requests.clone()));
+    let carried = (meter, validity);
+    let session = Session::new(hub.next_session(), who, welcome.differs, carried, Some(requests.clone()));
     // The queue opens with the session; the body needs it to be open, or it would end at once.
     hub.begin(peer, &session).map_err(DialError::Failed)?;
     let request = hub.request(peer, Method::POST, serve::MESSAGES, messages::body(hub, &session));
@@ -160,7 +163,14 @@ fn ended_why(ended: Option<Result<Result<(), hyper::Error>, tokio::task::JoinErr
     }
 }
 
-async fn connect(hub: &Hub, peer: &Peer, meter: &Arc<Meter>) -> Result<(SendRequest<LinkBody>, Connection), DialError> {
+/// A connection that speaks HTTP/2, and how long the certificates of its two ends are valid.
+struct Connected {
+    requests: SendRequest<LinkBody>,
+    connection: Connection,
+    validity: Option<Validity>,
+}
+
+async fn connect(hub: &Hub, peer: &Peer, meter: &Arc<Meter>) -> Result<Connected, DialError> {
     let url = peer.url.as_ref().expect("only peers with a URL are dialled");
     let failed = |what: &str, why: String| DialError::Failed(format!("{what} {url}: {why}"));
     let (host, port) = (url.host().unwrap_or_default().trim_matches(['[', ']']), url.port_u16().unwrap_or_default());
@@ -170,12 +180,20 @@ async fn connect(hub: &Hub, peer: &Peer, meter: &Arc<Meter>) -> Result<(SendRequ
     peer.dialling.send_replace(true);
     let metered = Metered { inner: tcp, meter: meter.clone() };
     let tls = hub.tls().filter(|_| url.scheme_str() == Some("https"));
-    let Some(tls) = tls else { return http2(hub, metered).await.map_err(|why| failed("HTTP/2 to", why)) };
+    let Some(tls) = tls else {
+        let (requests, connection) = http2(hub, metered).await.map_err(|why| failed("HTTP/2 to", why))?;
+        return Ok(Connected { requests, connection, validity: None });
+    };
     let name = ServerName::try_from(host.to_owned()).map_err(|error| failed("TLS to", error.to_string()))?;
     let client = tls.client(&peer.site).map_err(|error| failed("TLS to", error.to_string()))?;
     let secured = TlsConnector::from(client).connect(name, metered).await;
     let secured = secured.map_err(|error| failed("TLS to", chain(&error)))?;
-    http2(hub, secured).await.map_err(|why| failed("HTTP/2 to", why))
+    let certificates = secured.get_ref().1.peer_certificates();
+    let shown =
+        certificates.and_then(|chain| chain.first()).ok_or_else(|| failed("TLS to", "no certificate".into()))?;
+    let validity = tls.validity_with(shown).map_err(|why| failed("TLS to", why))?;
+    let (requests, connection) = http2(hub, secured).await.map_err(|why| failed("HTTP/2 to", why))?;
+    Ok(Connected { requests, connection, validity: Some(validity) })
 }
 
 async fn http2<T>(hub: &Hub, io: T) -> Result<(SendRequest<LinkBody>, Connection), String>
@@ -220,7 +238,9 @@ async fn greet(hub: &Hub, peer: &Peer, requests: &mut SendRequest<LinkBody>) -> 
     }
     let body = Limited::new(response.into_body(), 1 << 20).collect().await;
     let body = body.map_err(|error| DialError::Failed(format!("hello: {error}")))?.to_bytes();
-    let welcome = wire::decode_welcome(&body).map_err(|error| DialError::Refused(format!("welcome: {error}")))?;
+    let welcome = contain(|| wire::decode_welcome(&body)).map_err(|bug| DialError::Refused(bug.to_string()))?;
+    let welcome = welcome.map_err(|error| DialError::Refused(format!("welcome: {error}")))?;
+    welcome.check().map_err(|why| DialError::Refused(format!("welcome: {why}")))?;
     if welcome.site != peer.site {
         return Err(DialError::Refused(format!("dialled {}, {} answered", peer.site, welcome.site)));
     }

@@ -60,6 +60,9 @@ pub(super) fn judge(
         }
         Err(error) => return refuse(StatusCode::BAD_REQUEST, "bad-hello", format!("hello: {error}")),
     };
+    if let Err(why) = hello.check() {
+        return refuse(StatusCode::BAD_REQUEST, "bad-hello", format!("hello: {why}"));
+    }
     let Hello { site, realm, protocol, .. } = hello;
     let me = &settings.me;
     if *protocol > PROTOCOL {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use http::{Method, Request, Uri};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::body::LinkBody;
@@ -81,6 +81,8 @@ pub(super) struct Peer {
     /// Where to dial it.
     pub url: Option<Uri>,
     pub outgoing: Outgoing,
+    /// Reads of this site's clients that are under way there.
+    pub asking: Arc<Semaphore>,
     /// Messages that came and were not taken.
     pub refused: AtomicU64,
     /// A dial has got past TCP: with two sites that dial each other, one of the two must give way.
@@ -100,6 +102,7 @@ impl Peer {
             site,
             url,
             outgoing: Outgoing::new(settings.limits),
+            asking: Arc::new(Semaphore::new(settings.limits.reads)),
             refused: 0.into(),
             dialling: watch::Sender::new(false),
             current: watch::Sender::new(None),
@@ -153,6 +156,8 @@ pub(super) struct Hub {
     pub inbound: Arc<dyn Inbound>,
     pub tls: RwLock<Option<Arc<Tls>>>,
     pub stopping: watch::Sender<bool>,
+    /// Reads of all peers that are under way here.
+    pub reads: Arc<Semaphore>,
     peers: BTreeMap<SiteName, Peer>,
     sessions: AtomicU64,
 }
@@ -318,11 +323,13 @@ impl Links {
             peer.url = Some(url);
         }
         let address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
+        let reads = Arc::new(Semaphore::new(settings.limits.reads_of_all));
         let hub = Arc::new(Hub {
             settings,
             inbound,
             tls: RwLock::new(tls.map(Arc::new)),
             stopping: watch::Sender::new(false),
+            reads,
             peers,
             sessions: 0.into(),
         });
@@ -352,6 +359,15 @@ impl Links {
             left(&self.hub, to, group, wish, false);
         }
         sent
+    }
+
+    /// A group found that a peer says what it cannot know, or must not say: the connection is over, and the peer is named.
+    pub fn refuse(&self, site: &SiteName, why: &str) {
+        let Some(peer) = self.hub.peer(site) else { return };
+        peer.refused.fetch_add(1, Relaxed);
+        if let Some(session) = peer.current.borrow().clone() {
+            session.close(&format!("the peer sent what cannot be: {why}"));
+        }
     }
 
     pub fn state(&self) -> Vec<LinkState> {

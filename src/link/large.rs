@@ -14,12 +14,13 @@ use tokio::task::JoinSet;
 
 use super::body::{LinkBody, Pieces, empty};
 use super::hub::{Hub, Peer};
-use super::messages::{Taken, hand_over, left};
+use super::messages::{Impossible, Taken, hand_over, left};
 use super::outgoing::wish_of;
 use super::pages::{HEAVY_BYTES, PAUSE, ask};
 use super::progress::Progress;
 use super::refusal::Refusal;
 use super::session::Session;
+use crate::contain::contain;
 use crate::model::Group;
 use crate::service::Message;
 use crate::wire;
@@ -38,10 +39,11 @@ async fn pack(group: &Group, message: Message, limit: usize) -> Result<Bytes, St
 
 async fn unpack(body: Bytes, limit: usize) -> Result<(Group, Message), String> {
     let decoded = match body.len() >= HEAVY_BYTES {
-        true => tokio::task::spawn_blocking(move || wire::decode_message(&body, limit)).await,
-        false => Ok(wire::decode_message(&body, limit)),
+        true => tokio::task::spawn_blocking(move || contain(|| wire::decode_message(&body, limit))).await,
+        false => Ok(contain(|| wire::decode_message(&body, limit))),
     };
-    decoded.map_err(|error| error.to_string())?.map_err(|error| super::dial::chain(&error))
+    let decoded = decoded.map_err(|error| error.to_string())?.map_err(|bug| bug.to_string())?;
+    decoded.map_err(|error| super::dial::chain(&error))
 }
 
 /// Dialling side: posts what waits, a few at a time, for as long as the session lives.
@@ -139,7 +141,12 @@ async fn receive(hub: &Hub, session: &Session, body: Incoming) -> Result<(), Ref
     let Some(peer) = hub.peer(&session.peer) else {
         return Err(Refusal::new(StatusCode::BAD_REQUEST, "site-not-listed", String::new()));
     };
-    match hand_over(hub, peer, group, message).await {
+    let taken = hand_over(hub, peer, group, message).await;
+    let taken = taken.map_err(|Impossible(why)| {
+        session.close(&format!("the peer sent {why}"));
+        Refusal::new(StatusCode::BAD_REQUEST, "implausible", why)
+    });
+    match taken? {
         Taken::Yes => Ok(()),
         Taken::No => Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "not-taken", "its group takes no messages now")),
     }

@@ -13,6 +13,7 @@ use super::body::{Gathered, LinkBody};
 use super::hub::{Hub, Peer};
 use super::outgoing::{Entry, wish_of};
 use super::session::Session;
+use crate::contain::contain;
 use crate::model::{Group, SiteName, WriteId};
 use crate::service::Message;
 use crate::wire::{self, Kind};
@@ -112,20 +113,26 @@ pub(super) async fn read(hub: &Hub, peer: &Peer, session: &Session, mut incoming
             }
             let Some(envelope) = gathered.take(bytes) else { break };
             length = None;
-            if let Err(error) = take(hub, peer, session, &envelope).await {
-                return format!("the peer sent what cannot be read: {}", super::dial::chain(&error));
+            if let Err(why) = take(hub, peer, session, &envelope).await {
+                return format!("the peer sent {why}");
             }
         }
     }
 }
 
-async fn take(hub: &Hub, peer: &Peer, session: &Session, envelope: &[u8]) -> Result<(), wire::Error> {
-    if wire::kind_of(envelope)? == Kind::Beat {
-        session.on_beat(wire::decode_beat(envelope)?);
-        return Ok(());
+async fn take(hub: &Hub, peer: &Peer, session: &Session, envelope: &[u8]) -> Result<(), String> {
+    let limit = hub.settings.limits.message_bytes;
+    let decoded = contain(|| -> Result<_, wire::Error> {
+        if wire::kind_of(envelope)? == Kind::Beat {
+            session.on_beat(wire::decode_beat(envelope)?);
+            return Ok(None);
+        }
+        wire::decode_message(envelope, limit).map(Some)
+    });
+    let unreadable = |error| format!("what cannot be read: {}", super::dial::chain(&error));
+    if let Some((group, message)) = decoded.map_err(|bug| bug.to_string())?.map_err(unreadable)? {
+        hand_over(hub, peer, group, message).await.map_err(|Impossible(why)| why)?;
     }
-    let (group, message) = wire::decode_message(envelope, hub.settings.limits.message_bytes)?;
-    hand_over(hub, peer, group, message).await;
     Ok(())
 }
 
@@ -143,13 +150,37 @@ pub(super) enum Taken {
     No,
 }
 
-/// Gives a message to its group.
-pub(super) async fn hand_over(hub: &Hub, peer: &Peer, group: Group, message: Message) -> Taken {
+/// What no site says: why the session over which it came is over.
+#[derive(Debug)]
+pub(super) struct Impossible(pub String);
+
+/// Gives a message to its group, if it can be at all.
+pub(super) async fn hand_over(hub: &Hub, peer: &Peer, group: Group, message: Message) -> Result<Taken, Impossible> {
+    // Between the decoder and the state machine, which may rely on it.
+    if let Err(why) = message.check() {
+        peer.refused.fetch_add(1, Relaxed);
+        return Err(Impossible(format!("what cannot be, about {}: {why}", short(&group))));
+    }
+    Ok(hand_over_checked(hub, peer, group, message).await)
+}
+
+/// A name from outside, for a log line.
+fn short(group: &Group) -> String {
+    group.to_string().chars().take(100).collect()
+}
+
+async fn hand_over_checked(hub: &Hub, peer: &Peer, group: Group, message: Message) -> Taken {
     if !peer.outgoing.exchanges(&group.service) {
         peer.refused.fetch_add(1, Relaxed);
         return Taken::No;
     }
-    let Some(waiting) = hub.inbound.message(&peer.site, group, message) else { return Taken::Yes };
+    let name = short(&group);
+    let Some(waiting) = hub.inbound.message(&peer.site, group, message) else {
+        if peer.refused.fetch_add(1, Relaxed).is_power_of_two() {
+            tracing::error!(peer = %peer.site, group = name, "a site speaks of a group in which it has no part");
+        }
+        return Taken::No;
+    };
     let taken = tokio::time::timeout(hub.settings.limits.inbound_wait, waiting).await.is_ok();
     if !taken {
         peer.refused.fetch_add(1, Relaxed);

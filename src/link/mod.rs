@@ -13,6 +13,7 @@
 mod backoff;
 mod body;
 mod dial;
+mod expiry;
 mod hello;
 mod hub;
 mod large;
@@ -28,10 +29,11 @@ mod serve;
 mod session;
 mod settings;
 mod tls;
+mod watched;
 
 use std::pin::Pin;
 
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use hyper::body::Incoming;
 
 pub use body::LinkBody;
@@ -47,10 +49,20 @@ use crate::wire::Difference;
 
 pub type Waiting<T = ()> = Pin<Box<dyn Future<Output = T> + Send>>;
 
+/// Why a site is not asked for what it does not take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotRead {
+    /// The asker has no part in the group, or there is none.
+    Group,
+    /// It may change something: that goes by the journal.
+    Method,
+}
+
 /// What links bring in. Called on links' own tasks: must not block. Where it returns a future, links wait for it, messages
 /// for at most [`Limits::inbound_wait`] (then the message is lost and counted), and read nothing further from that peer meanwhile.
 pub trait Inbound: Send + Sync + 'static {
     /// After `up`. One that arrived just before `down` may still come after it.
+    /// `None`: the sender has no part in the group, or there is none.
     fn message(&self, from: &SiteName, group: Group, message: Message) -> Option<Waiting>;
     /// The exchange of all services but those in `differs` may begin. Between two `up`s of a peer there is always a `down`.
     fn up(&self, peer: &SiteName, differs: &[Difference]) -> Option<Waiting>;
@@ -58,7 +70,9 @@ pub trait Inbound: Send + Sync + 'static {
     /// A wish has left (but for what the line itself holds, at most a window), or was given up before all of it had: then it may
     /// have come all the same. Must not block, and is not lost. What a lost connection takes with it, `down` tells.
     fn left(&self, to: &SiteName, group: &Group, wish: WriteId, attempt: u32, whole: bool);
-    /// A read that this site decides. The request is the client's own, without hop-by-hop headers.
+    /// Whether a site may ask this one for a read of this group, with this method.
+    fn may_read(&self, from: &SiteName, group: &Group, method: &Method) -> Result<(), NotRead>;
+    /// A read that this site decides, and that it may be asked for. The request is the client's own, without hop-by-hop headers.
     fn read(&self, from: &SiteName, group: Group, request: Request<Incoming>) -> Waiting<Response<LinkBody>>;
 }
 

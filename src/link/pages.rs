@@ -14,10 +14,11 @@ use tokio::time::timeout;
 
 use super::body::{LinkBody, Pieces, empty};
 use super::hub::{Hub, Peer};
-use super::messages::{Taken, hand_over};
+use super::messages::{Impossible, Taken, hand_over};
 use super::outgoing::Series;
 use super::refusal::{Refusal, describe};
 use super::session::Session;
+use crate::contain::contain;
 use crate::model::{Group, LogId};
 use crate::service::{Message, Page};
 use crate::wire;
@@ -43,10 +44,11 @@ async fn pack(group: Group, page: Page, limit: usize) -> Result<Bytes, String> {
 
 async fn unpack(body: Bytes, limit: usize) -> Result<(Group, Page), String> {
     let decoded = match body.len() >= HEAVY_BYTES {
-        true => tokio::task::spawn_blocking(move || wire::decode_page(&body, limit)).await,
-        false => Ok(wire::decode_page(&body, limit)),
+        true => tokio::task::spawn_blocking(move || contain(|| wire::decode_page(&body, limit))).await,
+        false => Ok(contain(|| wire::decode_page(&body, limit))),
     };
-    decoded.map_err(|error| error.to_string())?.map_err(|error| super::dial::chain(&error))
+    let decoded = decoded.map_err(|error| error.to_string())?.map_err(|bug| bug.to_string())?;
+    decoded.map_err(|error| super::dial::chain(&error))
 }
 
 /// Dialling side: posts what waits, for as long as the session lives.
@@ -149,7 +151,9 @@ async fn fetch_once(hub: &Hub, peer: &Peer, session: &Session, series: &Series, 
     if group != series.group || page.log != series.log {
         return Err(format!("got a page of {group} {}", page.log));
     }
-    hand_over(hub, peer, group, Message::Page(page)).await;
+    if let Err(Impossible(why)) = hand_over(hub, peer, group, Message::Page(page)).await {
+        session.close(&format!("the peer sent {why}"));
+    }
     Ok(())
 }
 
@@ -163,7 +167,12 @@ pub(super) async fn accept(hub: &Hub, session: &Session, body: Incoming) -> Resu
     let (group, page) =
         unpack(body, limits.page_bytes).await.map_err(|why| refuse("bad-page", format!("page: {why}")))?;
     let name = group.to_string();
-    match hand_over(hub, peer, group, Message::Page(page)).await {
+    let taken = hand_over(hub, peer, group, Message::Page(page)).await;
+    let taken = taken.map_err(|Impossible(why)| {
+        session.close(&format!("the peer sent {why}"));
+        refuse("implausible", why)
+    });
+    match taken? {
         Taken::Yes => Ok(()),
         Taken::No => {
             Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "not-taken", format!("{name} takes no pages now")))

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use super::body::{LinkBody, empty};
 use super::dial::chain;
 use super::hub::{Hub, Peer};
-use super::proxy::{self, Held, REFUSED, ReadError, take_header};
+use super::proxy::{self, Held, REFUSED, ReadError, refused_by, take_header};
 use super::refusal::Refusal;
 use super::session::Session;
 
@@ -90,10 +90,7 @@ pub(super) async fn ask(
     };
     match response.headers().get(&REFUSED) {
         None => Ok(response),
-        Some(code) => {
-            let code = String::from_utf8_lossy(code.as_bytes()).into_owned();
-            Err(ReadError::Refused { site: site.clone(), code })
-        }
+        Some(code) => Err(refused_by(site, code)),
     }
 }
 
@@ -180,12 +177,12 @@ async fn answer_one(hub: Arc<Hub>, session: Arc<Session>, room: Arc<Semaphore>, 
     let (Some(peer), Some(mut requests)) = (hub.peer(&session.peer), session.requests.clone()) else { return };
     let (mut parts, body) = read.into_parts();
     let own = (take_header(&mut parts.headers, ID), take_header(&mut parts.headers, METHOD));
-    let (Ok(id), Ok(method)) = own else {
+    let (Ok(id), Ok(Ok(method))) = (own.0, own.1.map(|method| method.parse::<Method>())) else {
         tracing::warn!(peer = %peer.site, "a read came without its number or method");
         return;
     };
     let mut request = Request::new(body);
-    *request.method_mut() = method.parse().unwrap_or(Method::GET);
+    *request.method_mut() = method;
     *request.headers_mut() = parts.headers;
     let response = proxy::serve(&hub, &session, &room, request).await.unwrap_or_else(Refusal::into_response);
     let (mut parts, body) = response.into_parts();

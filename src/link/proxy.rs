@@ -15,7 +15,8 @@ use super::dial::chain;
 use super::hub::Hub;
 use super::refusal::{REFUSED_HEADER, Refusal};
 use super::session::Session;
-use super::{Links, parked};
+use super::watched::Watched;
+use super::{Links, NotRead, parked};
 use crate::model::{Group, SiteName};
 
 pub(super) const PATH: &str = "/link/v1/proxy";
@@ -24,10 +25,16 @@ pub(super) const STORE: HeaderName = HeaderName::from_static("holdfast-link-stor
 pub(super) const TARGET: HeaderName = HeaderName::from_static("holdfast-link-target");
 pub(super) const REFUSED: HeaderName = HeaderName::from_static(REFUSED_HEADER);
 
+/// The refusal that says that a place will be free again.
+pub(super) const BUSY: &str = "busy";
+
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     #[error("no link to {0}")]
     NotConnected(SiteName),
+    /// As many as may be, by this site's count or by the other's.
+    #[error("too many reads are under way to {0}")]
+    Busy(SiteName),
     #[error("the request cannot be passed on: {0}")]
     Unsendable(&'static str),
     #[error("site {site} refuses the read: {code}")]
@@ -52,6 +59,7 @@ impl Links {
         let away = || ReadError::NotConnected(to.clone());
         let peer = self.hub.peer(to).ok_or_else(away)?;
         let session = peer.current.borrow().clone().ok_or_else(away)?;
+        let place = peer.asking.clone().try_acquire_owned().map_err(|_| ReadError::Busy(to.clone()))?;
         let (parts, body) = request.into_parts();
         let value = |text: &str, what| HeaderValue::from_str(text).map_err(|_| ReadError::Unsendable(what));
         let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
@@ -63,22 +71,40 @@ impl Links {
         let body = body.map_err(Into::into).boxed_unsync();
         let mut headers = parts.headers;
         headers.extend(own);
+        let pause = self.hub.settings.limits.read_pause;
+        let watched =
+            |response: Response<LinkBody>| response.map(|body| Watched::new(body, place, pause).boxed_unsync());
         let Some(mut requests) = session.requests.clone() else {
-            return parked::ask(&session, parts.method, headers, body).await;
+            return parked::ask(&session, parts.method, headers, body).await.map(watched);
         };
         let mut request = self.hub.request(peer, parts.method, PATH, body);
         *request.headers_mut() = headers;
         let broken = |error: hyper::Error| ReadError::Broken { site: to.clone(), why: chain(&error) };
         let response = requests.send_request(request).await.map_err(broken)?;
         if let Some(code) = response.headers().get(&REFUSED) {
-            let code = String::from_utf8_lossy(code.as_bytes()).into_owned();
-            return Err(ReadError::Refused { site: to.clone(), code });
+            return Err(refused_by(to, code));
         }
-        Ok(response.map(|body| body.map_err(Into::into).boxed_unsync()))
+        Ok(watched(response.map(|body| body.map_err(Into::into).boxed_unsync())))
     }
 }
 
-/// The answering side of a read.
+pub(super) fn refused_by(site: &SiteName, code: &HeaderValue) -> ReadError {
+    match code.as_bytes() {
+        code if code == BUSY.as_bytes() => ReadError::Busy(site.clone()),
+        code => ReadError::Refused { site: site.clone(), code: String::from_utf8_lossy(code).into_owned() },
+    }
+}
+
+/// Headers that only the appliance itself says to a service; a site passes on reads of its clients, and speaks to our service in
+/// nobody's name. What a reader has seen is the reader's.
+fn is_ours(name: &HeaderName) -> bool {
+    let name = name.as_str().replace('_', "-");
+    let private = ["x-wso2-cluster-header", "x-envoy-internal", "x-trace-key"];
+    name != "holdfast-seen" && (name.starts_with("holdfast-") || private.contains(&name.as_str()))
+}
+
+/// The answering side of a read: of the asker's own groups, with a method that reads, and as a client would say it. The whole table
+/// of who may ask what for whom is in `docs/who-may-ask.md`, and a test has each of its cells.
 pub(super) async fn serve(
     hub: &Hub,
     session: &Session,
@@ -90,19 +116,33 @@ pub(super) async fn serve(
     let mut own = |name: HeaderName| take_header(&mut parts.headers, name);
     let group = Group { service: own(SERVICE)?, store: own(STORE)? };
     let target = own(TARGET)?;
-    let uri: Result<Uri, _> = target.parse();
-    parts.uri =
-        uri.map_err(|error| refuse(StatusCode::BAD_REQUEST, "bad-read", format!("target {target:?}: {error}")))?;
+    let uri = target.parse::<Uri>().ok().filter(|_| target.starts_with('/'));
+    parts.uri = uri.ok_or_else(|| refuse(StatusCode::BAD_REQUEST, "bad-read", format!("{target:?} is no target")))?;
+    match hub.inbound.may_read(&session.peer, &group, &parts.method) {
+        Ok(()) => {}
+        Err(NotRead::Group) => {
+            let detail = format!("{} has no part in {group}", session.peer);
+            return Err(refuse(StatusCode::FORBIDDEN, "not-yours", detail));
+        }
+        Err(NotRead::Method) => {
+            let detail = format!("{} may change something: writes go by the journal", parts.method);
+            return Err(refuse(StatusCode::METHOD_NOT_ALLOWED, "not-a-read", detail));
+        }
+    }
+    let private: Vec<HeaderName> = parts.headers.keys().filter(|name| is_ours(name)).cloned().collect();
+    private.into_iter().for_each(|name| drop(parts.headers.remove(name)));
     if !hub.peer(&session.peer).is_some_and(|peer| peer.outgoing.exchanges(&group.service)) {
         let detail = format!("the definitions of {} differ", group.service);
         return Err(refuse(StatusCode::CONFLICT, "not-exchanged", detail));
     }
-    let busy = |_| refuse(StatusCode::SERVICE_UNAVAILABLE, "busy", "too many reads of this peer are under way".into());
-    let permit = room.clone().try_acquire_owned().map_err(busy)?;
+    let busy = |_| refuse(StatusCode::SERVICE_UNAVAILABLE, BUSY, "too many reads are under way".into());
+    let places =
+        (room.clone().try_acquire_owned().map_err(busy)?, hub.reads.clone().try_acquire_owned().map_err(busy)?);
     let mut response = hub.inbound.read(&session.peer, group, Request::from_parts(parts, body)).await;
     // Only this link may say that it refused.
     response.headers_mut().remove(&REFUSED);
-    Ok(response.map(|body| Held { body, _keep: permit }.boxed_unsync()))
+    let pause = hub.settings.limits.read_pause;
+    Ok(response.map(|body| Watched::new(body, places, pause).boxed_unsync()))
 }
 
 /// Takes one of the link's own headers out of a request.

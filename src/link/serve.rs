@@ -18,11 +18,13 @@ use tokio_rustls::TlsAcceptor;
 
 use super::body::{LinkBody, empty, full};
 use super::dial::chain;
+use super::expiry::Validity;
 use super::hub::Hub;
 use super::meter::{Meter, Metered};
 use super::refusal::Refusal;
 use super::session::{self, Session};
 use super::{hello, large, messages, pages, parked, proxy, tls};
+use crate::contain::{Contained, Panicked, contain};
 use crate::descriptors::{self, Use};
 use crate::wire;
 
@@ -52,6 +54,7 @@ struct Connection {
     meter: Arc<Meter>,
     /// Whom the client's certificate names; `None` on plain TCP.
     names: Option<Vec<String>>,
+    validity: Option<Validity>,
     phase: Mutex<Phase>,
     opened: tokio::sync::Notify,
     pages: Semaphore,
@@ -85,7 +88,8 @@ pub(super) async fn listen(hub: Arc<Hub>, listener: TcpListener) {
         };
         let hub = hub.clone();
         connections.spawn(async move {
-            if let Err(error) = accept(hub, tcp).await {
+            let ended = Contained::new(accept(hub, tcp)).await;
+            if let Err(error) = ended.unwrap_or_else(|bug| Err(bug.to_string())) {
                 tracing::warn!(%remote, %error, "link connection failed");
             }
             drop(permit);
@@ -99,17 +103,24 @@ async fn accept(hub: Arc<Hub>, tcp: TcpStream) -> Result<(), String> {
     let _ = tcp.set_nodelay(true);
     let meter = Meter::new();
     let metered = Metered { inner: tcp, meter: meter.clone() };
-    let Some(tls) = hub.tls() else { return serve(hub, meter, metered, None).await };
+    let Some(tls) = hub.tls() else { return serve(hub, meter, metered, None, None).await };
     let accepting = TlsAcceptor::from(tls.server.clone()).accept(metered);
     let secured = timeout(hub.settings.limits.connect, accepting).await.map_err(|_| "TLS handshake took too long")?;
     let secured = secured.map_err(|error| format!("TLS: {}", chain(&error)))?;
     let certificates = secured.get_ref().1.peer_certificates();
     let certificate = certificates.and_then(|chain| chain.first()).ok_or("TLS: no client certificate")?;
     let names = tls::names_of(certificate).map_err(|why| format!("client certificate: {why}"))?;
-    serve(hub, meter, secured, Some(names)).await
+    let validity = tls.validity_with(certificate).map_err(|why| format!("client certificate: {why}"))?;
+    serve(hub, meter, secured, Some(names), Some(validity)).await
 }
 
-async fn serve<T>(hub: Arc<Hub>, meter: Arc<Meter>, io: T, names: Option<Vec<String>>) -> Result<(), String>
+async fn serve<T>(
+    hub: Arc<Hub>,
+    meter: Arc<Meter>,
+    io: T,
+    names: Option<Vec<String>>,
+    validity: Option<Validity>,
+) -> Result<(), String>
 where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -118,6 +129,7 @@ where
         hub,
         meter,
         names,
+        validity,
         phase: Mutex::new(Phase::New),
         opened: tokio::sync::Notify::new(),
         pages: Semaphore::new(PAGES_AT_ONCE),
@@ -204,7 +216,9 @@ impl Connection {
         let settings = &self.hub.settings;
         let body = Limited::new(body, HELLO_BYTES_MAX).collect().await;
         let unreadable = |error| Refusal::new(StatusCode::BAD_REQUEST, "bad-hello", format!("hello: {error}"));
-        let hello = wire::decode_hello(&body.map_err(unreadable)?.to_bytes());
+        let body = body.map_err(unreadable)?.to_bytes();
+        let bug = |bug: Panicked| Refusal::new(StatusCode::BAD_REQUEST, "bad-hello", bug.to_string());
+        let hello = contain(|| wire::decode_hello(&body)).map_err(bug)?;
         let judged = hello::judge(settings, &hello, self.names.as_deref())
             .and_then(|differs| self.give_way(&hello, differs))
             .and_then(|differs| self.one_store(&hello, differs));
@@ -221,7 +235,8 @@ impl Connection {
             (Ok(_), Err(error)) => return Err(Refusal::new(StatusCode::BAD_REQUEST, "bad-hello", error.to_string())),
         };
         let who = (hello.site, hello.boot, hello.store, hello.software);
-        let session = Session::new(self.hub.next_session(), who, differs.clone(), self.meter.clone(), None);
+        let carried = (self.meter.clone(), self.validity.clone());
+        let session = Session::new(self.hub.next_session(), who, differs.clone(), carried, None);
         *self.phase() = Phase::Greeted(session);
         let software = hello::SOFTWARE.to_owned();
         let welcome =

@@ -8,10 +8,12 @@ use hyper::client::conn::http2::SendRequest;
 use tokio::sync::{Semaphore, watch};
 
 use super::body::LinkBody;
+use super::expiry::Validity;
 use super::hub::{Hub, Peer};
 use super::meter::Meter;
 use super::parked::Reads;
 use super::{large, messages, pages, parked};
+use crate::contain::Contained;
 use crate::model::SiteName;
 use crate::wire::{self, Beat, Difference};
 
@@ -25,6 +27,8 @@ pub(super) struct Session {
     pub software: String,
     pub differs: Vec<Difference>,
     pub meter: Arc<Meter>,
+    /// Of the two certificates with which it began; `None` on plain TCP.
+    pub validity: Option<Validity>,
     pub since: Instant,
     /// At the side that dialled: where requests go.
     pub requests: Option<SendRequest<LinkBody>>,
@@ -43,7 +47,7 @@ impl Session {
         id: u64,
         (peer, boot, store, software): (SiteName, [u8; 16], [u8; 16], String),
         differs: Vec<Difference>,
-        meter: Arc<Meter>,
+        (meter, validity): (Arc<Meter>, Option<Validity>),
         requests: Option<SendRequest<LinkBody>>,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -54,6 +58,7 @@ impl Session {
             software,
             differs,
             meter,
+            validity,
             since: Instant::now(),
             requests,
             bulk: Arc::new(Semaphore::new(1)),
@@ -109,17 +114,22 @@ pub(super) async fn run(hub: Arc<Hub>, session: Arc<Session>, incoming: Incoming
         hub.announced(peer, &session).await;
         messages::read(&hub, peer, &session, incoming).await
     };
-    let reason = tokio::select! {
-        reason = read => reason,
-        reason = beat(&hub, peer, &session) => reason,
-        reason = session.closed() => reason,
-        () = hub.stopped() => "this site stops".to_owned(),
-        reason = pages::post(&hub, peer, &session) => reason,
-        reason = pages::fetch(&hub, peer, &session) => reason,
-        reason = large::post(&hub, peer, &session) => reason,
-        reason = large::fetch(&hub, &session) => reason,
-        reason = parked::answer(&hub, peer, &session) => reason,
-    };
+    // All that is done for a session is polled here, or spawned by what is: a panic in it is the session's end, and no more.
+    let reason = Contained::new(async {
+        tokio::select! {
+            reason = read => reason,
+            reason = beat(&hub, peer, &session) => reason,
+            reason = session.closed() => reason,
+            () = hub.stopped() => "this site stops".to_owned(),
+            reason = pages::post(&hub, peer, &session) => reason,
+            reason = pages::fetch(&hub, peer, &session) => reason,
+            reason = large::post(&hub, peer, &session) => reason,
+            reason = large::fetch(&hub, &session) => reason,
+            reason = parked::answer(&hub, peer, &session) => reason,
+            reason = until_expiry(&session) => reason,
+        }
+    });
+    let reason = reason.await.unwrap_or_else(|bug| bug.to_string());
     session.close(&reason);
     hub.end(peer, &session).await;
 }
@@ -148,6 +158,14 @@ async fn beat(hub: &Hub, peer: &Peer, session: &Session) -> String {
         if wake.elapsed() > limits.dead_after / 2 {
             awake = Instant::now();
         }
+    }
+}
+
+/// Waits until one of the two certificates is valid no longer.
+async fn until_expiry(session: &Session) -> String {
+    match &session.validity {
+        Some(validity) => validity.over().await,
+        None => std::future::pending().await,
     }
 }
 

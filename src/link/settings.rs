@@ -62,6 +62,8 @@ pub struct Limits {
     pub page_wait: Duration,
     /// A stream of which nothing was taken for so long gives its place back. Silence counts, not length.
     pub stalled: Duration,
+    /// The same for the answer to a read, whose reader is a client somewhere. A reader that waits for more is not silent.
+    pub read_pause: Duration,
     /// Messages that wait for one peer.
     pub queue_messages: usize,
     pub queue_bytes: usize,
@@ -79,8 +81,9 @@ pub struct Limits {
     pub stream_window_bytes: u32,
     /// Series fetched from one peer.
     pub series: usize,
-    /// Reads by one peer that are under way here.
+    /// Reads that are under way from one peer, and as many to it; and from all peers together.
     pub reads: usize,
+    pub reads_of_all: usize,
     /// Requests that the dialling side keeps parked, for reads that come from the other side.
     pub parked_reads: usize,
     /// Connections to the listener.
@@ -100,6 +103,7 @@ impl Default for Limits {
             park: Duration::from_secs(25),
             page_wait: Duration::from_secs(120),
             stalled: Duration::from_secs(30),
+            read_pause: Duration::from_secs(15),
             queue_messages: 8_192,
             queue_bytes: 64 << 20,
             queue_large_bytes: 64 << 20,
@@ -111,6 +115,7 @@ impl Default for Limits {
             stream_window_bytes: 64 << 10,
             series: 256,
             reads: 64,
+            reads_of_all: 1_024,
             parked_reads: 4,
             connections: 1_024,
         }

@@ -11,6 +11,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use x509_parser::extensions::GeneralName;
 
+use super::expiry::Validity;
 use crate::model::SiteName;
 
 /// PEM files of this site (`[identity]`).
@@ -43,6 +44,13 @@ pub(super) struct Tls {
     key: PrivateKeyDer<'static>,
     pub server: Arc<ServerConfig>,
     cert: PathBuf,
+}
+
+impl Tls {
+    /// How long a connection with this peer's certificate may live.
+    pub fn validity_with(&self, peer: &CertificateDer<'_>) -> Result<Validity, String> {
+        Validity::of(&self.chain[0], peer)
+    }
 }
 
 impl Tls {

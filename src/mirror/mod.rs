@@ -12,4 +12,4 @@ mod wish;
 
 pub use series::Series;
 pub(crate) use settle::{DECISION, decided_by, decision_of, is_decision};
-pub(crate) use ship::RESEND_MS;
+pub(crate) use ship::{RESEND_MS, SERIES_MAX};

@@ -46,7 +46,9 @@ impl Series {
     }
 
     /// Ages of what was not decided before the restart count from now.
-    pub fn recover(meta: SeriesMeta, now_ms: u64) -> Self {
+    pub fn recover(mut meta: SeriesMeta, now_ms: u64) -> Self {
+        // What a file says beyond it was never decided.
+        meta.decided = meta.decided.min(meta.received);
         let marks =
             if meta.decided < meta.received { VecDeque::from([(meta.received, now_ms)]) } else { VecDeque::new() };
         Self {
@@ -81,7 +83,7 @@ impl Series {
 
     /// Takes the next position.
     pub fn append(&mut self, item: Arc<Item>, now_ms: u64) {
-        assert_eq!(item.position, self.received + 1, "positions are dense (G5)");
+        assert_eq!(item.position, self.received.saturating_add(1), "positions are dense (G5)");
         self.received = item.position;
         self.chain = item.chain;
         match self.marks.back() {
@@ -142,10 +144,11 @@ impl Series {
     pub fn tail_after(&self, from: u64, items_max: usize, bytes_max: usize) -> Vec<Arc<Item>> {
         let mut bytes = 0;
         let mut items = Vec::new();
-        for (&position, item) in self.tail.range(from + 1..) {
+        let first = from.saturating_add(1);
+        for (&position, item) in self.tail.range(first..) {
             bytes += item.weight();
             let full = !items.is_empty() && bytes > bytes_max;
-            if position != from + 1 + items.len() as u64 || items.len() >= items_max || full {
+            if position != first + items.len() as u64 || items.len() >= items_max || full {
                 break;
             }
             items.push(item.clone());
@@ -163,7 +166,13 @@ impl Series {
         if decided >= self.received {
             return 0;
         }
-        let at = self.marks.iter().rev().find(|&&(p, _)| p <= decided + 1).or(self.marks.front()).map(|&(_, at)| at);
+        let at = self
+            .marks
+            .iter()
+            .rev()
+            .find(|&&(p, _)| p <= decided.saturating_add(1))
+            .or(self.marks.front())
+            .map(|&(_, at)| at);
         at.map_or(0, |at| now_ms.saturating_sub(at))
     }
 }

@@ -12,6 +12,8 @@ use crate::service::{Cursor, Effect, Message, Note, Page, Status};
 const PAGES_UNDER_WAY: u64 = 4;
 /// A page that was not confirmed for so long was lost; so was a word, and what was asked for.
 pub(crate) const RESEND_MS: u64 = 1_500;
+/// Logs of one group: as many stores as its sites may have had. No peer makes more of them here.
+pub(crate) const SERIES_MAX: usize = 1_024;
 const STATUS_EVERY_MS: u64 = 500;
 /// Changes are gathered for so long before peers hear of them.
 const STATUS_SOON_MS: u64 = 10;
@@ -30,7 +32,7 @@ impl Core {
         loop {
             let Some(series) = self.series.get(&log) else { return };
             let Some(cursor) = self.peers.get_mut(to).and_then(|p| p.cursors.get_mut(&log)) else { return };
-            let under_way = cursor.sent - cursor.received;
+            let under_way = cursor.sent.saturating_sub(cursor.received);
             let room = under_way < PAGES_UNDER_WAY * items_max as u64;
             if !cursor.want || cursor.reading || cursor.sent >= series.received || !room {
                 return;
@@ -143,9 +145,13 @@ impl Core {
 
     fn peer_cursor(&mut self, cx: &mut Cx, from: &SiteName, line: Cursor) {
         let now = cx.ms();
+        self.claim_series(from, &line);
         if line.log != self.own && !self.series.contains_key(&line.log) {
             if line.site == self.settings.me {
                 return self.stop_for_past(cx, from, line.log);
+            }
+            if self.series.len() >= SERIES_MAX {
+                return;
             }
             self.series.insert(line.log, Series::new(line.log, line.site.clone()));
             self.status_due = true;
@@ -183,10 +189,21 @@ impl Core {
         }
     }
 
+    /// Who brings a log first may be mistaken about its site: as long as nothing of it is stored, the site itself knows better.
+    fn claim_series(&mut self, from: &SiteName, line: &Cursor) {
+        if let Some(series) = self.series.get_mut(&line.log)
+            && series.received == 0
+            && line.log != self.own
+            && line.site == *from
+        {
+            series.site = line.site.clone();
+        }
+    }
+
     /// This store is new, and a peer has writes of this site's earlier one: what the service here holds of them nobody knows.
     /// To follow from the start would apply them again (G2), so a person decides.
     fn stop_for_past(&mut self, cx: &mut Cx, peer: &SiteName, log: LogId) {
-        if self.past.insert(log) {
+        if self.past.len() < SERIES_MAX && self.past.insert(log) {
             let why = format!(
                 "data_dir is new, and {peer} has writes that this site made with an earlier one ({log}). If the service \
                  here is as empty as data_dir, resume: everything is applied to it from the start. If it holds data, do not: \

@@ -3,7 +3,7 @@ use crate::journal::{Fate, Here, Origin, QuarantineReason};
 use crate::model::{Outcome, Problem, SiteName, Verdict, WriteId};
 use crate::service::core::{Core, Cx, Work};
 use crate::service::write::{Role, Stage};
-use crate::service::{Bug, Effect, Find, Found, Looking, Message, Reply, Wish, WishWord};
+use crate::service::{Bug, Effect, Find, Found, Looking, Message, Note, Reply, Wish, WishWord};
 
 impl Core {
     /// Ships the write to a site for it to decide. Holds its lane here until settled or passed.
@@ -20,7 +20,7 @@ impl Core {
         if write.wish_attempts == 0 {
             write.wished_after = write.must.ids().to_vec();
         }
-        write.wish_attempts += 1;
+        write.wish_attempts = write.wish_attempts.saturating_add(1);
         write.origin = Origin::Wished { site, attempt: write.wish_attempts, revoked: false };
         write.stage = Stage::Idle;
         write.wished_ms = now;
@@ -176,6 +176,9 @@ impl Core {
         let Some(write) = self.live.get_mut(&id) else {
             return self.find(cx, Find::Id(id), Looking::LateWord { id, outcome });
         };
+        if write.position.is_none() && !write.was_asked_of(&from) {
+            return cx.note(Note::Invalid { peer: from, why: format!("a word about {id}, which was asked of others") });
+        }
         if write.position.is_some() {
             let found = Found {
                 row: write.row(),

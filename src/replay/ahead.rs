@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::journal::{Fate, Here, NUMBER_MAX, Origin, Row, WishHeld};
+use crate::journal::{Fate, Here, Origin, Row, WishHeld};
 use crate::mirror::{RESEND_MS, decided_by, decision_of, is_decision};
 use crate::model::{Chain, Item, Outcome, SiteName, Verdict, WriteId};
 use crate::service::core::{Core, Cx, Work};
@@ -77,8 +77,6 @@ impl Core {
     pub(crate) fn told_ahead(&mut self, cx: &mut Cx, from: &SiteName, site: SiteName, item: Arc<Item>) {
         let of_itself = if is_decision(item.id) { Some(decided_by(item.id)) } else { None };
         let is_sound = self.settings.replicas.contains(&site)
-            && item.id.n <= NUMBER_MAX
-            && item.decides.is_none_or(|(_, position)| position <= NUMBER_MAX)
             && item.decides.map(|(old, _)| old) == of_itself
             && item.outcome.verdict == Verdict::Applied
             && item.request.is_some();

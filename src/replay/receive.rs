@@ -1,8 +1,8 @@
 //! Receiving pages, and taking up their items in order (§3.5).
 use std::sync::Arc;
 
-use crate::journal::{Fate, Here, NUMBER_MAX, Op, Origin, QuarantineReason, Row, StopKind};
-use crate::mirror::{Series, decided_by};
+use crate::journal::{Fate, Here, Op, Origin, QuarantineReason, Row, StopKind};
+use crate::mirror::{SERIES_MAX, Series, decided_by};
 use crate::model::{Item, LogId, Outcome, SiteName, Verdict, WriteId};
 use crate::service::core::{Core, Cx, Work};
 use crate::service::write::{Role, Stage, Write};
@@ -22,6 +22,9 @@ impl Core {
             let why = format!("a page of {}, which is not in replicas", page.site);
             return cx.note(Note::Invalid { peer: from.clone(), why });
         }
+        if !self.series.contains_key(&page.log) && self.series.len() >= SERIES_MAX {
+            return;
+        }
         let series = self.series.entry(page.log).or_insert_with(|| Series::new(page.log, page.site.clone()));
         let before = series.received;
         for item in page.items {
@@ -33,10 +36,6 @@ impl Core {
             if item.position != series.received + 1 {
                 // A page was lost on the way: the cursor says where to go on.
                 break;
-            }
-            if item.id.n > NUMBER_MAX || item.position > NUMBER_MAX {
-                let why = format!("position {} of {} has a number that no log gives", item.position, page.log);
-                return cx.note(Note::Invalid { peer: from.clone(), why });
             }
             if chain != item.chain || item.id.log != page.log {
                 cx.note(Note::Fork { peer: from.clone(), log: page.log });

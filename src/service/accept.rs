@@ -177,7 +177,7 @@ impl Core {
     }
 
     fn has_expired(&self, cx: &Cx, row: &Row) -> bool {
-        let old = row.settled_clock_ms + self.settings.key_ttl_ms < cx.now.clock_ms;
+        let old = row.settled_clock_ms.saturating_add(self.settings.key_ttl_ms) < cx.now.clock_ms;
         let owed_ignored = self.bug(Bug::KeyExpiresWhileOwed);
         // With an open problem it is kept, however old (§9.7): a person may still say that it was applied.
         let is_open = self.quarantined.contains_key(&row.id) && !self.bug(Bug::KeyExpiresWhileOpen);

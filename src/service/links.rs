@@ -1,7 +1,6 @@
 //! Links coming and going, and what is said over them.
 use super::core::{Core, Cx, Work};
 use super::{Message, Note};
-use crate::journal::NUMBER_MAX;
 use crate::model::SiteName;
 
 impl Core {
@@ -38,12 +37,14 @@ impl Core {
             // Of a connection that is gone: everything that counts will be said again.
             return;
         }
+        // Links have looked at what can be looked at without knowing anything; who feeds this machine otherwise has not.
+        let wrong = message.check().err().map(|why| why.to_string());
+        if let Some(why) = wrong.or_else(|| self.contradiction(&from, &message)) {
+            return cx.note(Note::Invalid { peer: from, why });
+        }
         match message {
             Message::Status(status) => self.peer_status(cx, from, status),
             Message::Page(page) => self.receive_page(cx, &from, page),
-            Message::Wish(wish) if wish.id.n > NUMBER_MAX => {
-                cx.note(Note::Invalid { peer: from, why: format!("a wish with the number {}", wish.id.n) });
-            }
             Message::Wish(wish) => self.wished(cx, from, *wish),
             Message::Revoke { id, attempt } => self.revoked(cx, from, id, attempt),
             Message::Word { id, attempt, word } => self.word(cx, from, id, attempt, word),

@@ -87,7 +87,8 @@ impl Core {
         let me = core.settings.me.clone();
         core.series.entry(own).or_insert_with(|| Series::new(own, me));
         for (log, position) in recovered.decided_beyond {
-            if let Some(series) = core.series.get_mut(&log) {
+            // Beyond what was stored it is damage, and nothing was decided.
+            if let Some(series) = core.series.get_mut(&log).filter(|series| position <= series.received) {
                 series.mark_decided(position);
             }
         }

@@ -124,10 +124,10 @@ impl Core {
         }
         // A site at rest says the same number again and again, and writes nothing down for it.
         if std::mem::take(&mut self.changed) {
-            self.state += 1;
+            self.state = self.state.saturating_add(1);
         }
         if self.state >= self.age.said_below {
-            self.age.said_below = self.state + BLOCK;
+            self.age.said_below = self.state.saturating_add(BLOCK);
             self.persist_age(cx);
         }
         self.state

@@ -21,6 +21,7 @@ mod receipts;
 mod times;
 mod told;
 mod wishes;
+mod wrong_numbers;
 
 const NOW: Now = Now { mono_ms: 1_000, wall_ms: 1_000, clock_ms: 1_000 };
 

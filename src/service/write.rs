@@ -292,6 +292,12 @@ impl Write {
         self.stage == Stage::Sending && self.attempts == 1 && !self.doubtful && self.wish_attempts == 0
     }
 
+    /// Whether this site has wished it of another one since it began.
+    pub fn was_asked_of(&self, other: &SiteName) -> bool {
+        let now = matches!(&self.origin, Origin::Wished { site, .. } if site == other);
+        now || self.owed.contains_key(other) || self.tried.contains(other)
+    }
+
     /// Its lane has passed it: it is settled as undecided, or was handed to a person.
     pub fn has_passed(&self) -> bool {
         matches!(self.stage, Stage::Decided(Fate::Quarantined(_)))

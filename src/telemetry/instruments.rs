@@ -18,6 +18,10 @@ impl Counter {
     pub fn add(&self, n: u64) {
         self.0.fetch_add(n, Relaxed);
     }
+    /// Where the counting is done elsewhere.
+    pub fn raise_to(&self, n: u64) {
+        self.0.fetch_max(n, Relaxed);
+    }
     pub fn one(&self) {
         self.add(1);
     }

@@ -142,7 +142,7 @@ instruments! {
         control_received: Counter, "holdfast_control_messages_received_total", "Hints received.";
         control_dropped: Counter, "holdfast_control_messages_dropped_total", "Hints dropped because nobody had time.";
         clock_jumps: Counter, "holdfast_clock_jumps_total", "Jumps of the wall clock against the monotonic one.";
-        panics: Counter, "holdfast_request_panics_total", "Requests that ended in a panic.";
+        panics: Counter, "holdfast_request_panics_total", "Panics that ended a message, a request or a session, and not the process.";
         connections_refused: Counter, "holdfast_connections_refused_total", "Connections closed at once: the last descriptors are kept for work.";
         log_lines_lost: Counter, "holdfast_log_lines_lost_total", "Lines of log that could not be written, or came faster than they could.";
     }

@@ -54,6 +54,51 @@ pub struct Welcome {
     pub store: [u8; 16],
 }
 
+/// Services of one site, and keys of one service: what a person can have written.
+const SERVICES_MAX: usize = 4_096;
+const KEYS_MAX: usize = 1_024;
+/// Names of sites, realms, services and keys, and what a peer's software calls itself; all of it is shown to people.
+const TEXT_BYTES_MAX: usize = 255;
+
+/// What no site says in a handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what} is {got}, at most {max} are accepted")]
+pub struct TooMuch {
+    what: &'static str,
+    got: usize,
+    max: usize,
+}
+
+fn at_most(what: &'static str, got: usize, max: usize) -> Result<(), TooMuch> {
+    if got > max { Err(TooMuch { what, got, max }) } else { Ok(()) }
+}
+
+fn texts<'t>(all: impl IntoIterator<Item = &'t String>) -> Result<(), TooMuch> {
+    all.into_iter().try_for_each(|text| at_most("the length of a name", text.len(), TEXT_BYTES_MAX))
+}
+
+impl Hello {
+    pub fn check(&self) -> Result<(), TooMuch> {
+        texts([&self.realm, &self.site.0, &self.to.0, &self.software])?;
+        at_most("the number of services", self.services.len(), SERVICES_MAX)?;
+        self.services.iter().try_for_each(|terms| {
+            at_most("the number of keys", terms.keys.len(), KEYS_MAX)?;
+            texts(terms.keys.keys().chain([&terms.service]))
+        })
+    }
+}
+
+impl Welcome {
+    pub fn check(&self) -> Result<(), TooMuch> {
+        texts([&self.site.0, &self.software])?;
+        at_most("the number of differences", self.differs.len(), SERVICES_MAX)?;
+        self.differs.iter().try_for_each(|differs| {
+            at_most("the number of keys", differs.keys.len(), KEYS_MAX)?;
+            texts(differs.keys.iter().chain([&differs.service]))
+        })
+    }
+}
+
 pub fn encode_hello(hello: &Hello) -> Result<Bytes, Error> {
     seal(Kind::Hello, "hello", hello)
 }

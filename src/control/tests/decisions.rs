@@ -12,7 +12,7 @@ use crate::control::tuning::{Identity, Tuning};
 use crate::control::watch::Reopen;
 use crate::model::SiteName;
 
-fn node(site: &str, is_hub: bool, sites: &[&str]) -> (Node, Arc<Counters>) {
+pub(super) fn node(site: &str, is_hub: bool, sites: &[&str]) -> (Node, Arc<Counters>) {
     let counters = Arc::new(Counters::default());
     let identity = Identity {
         realm: "acme".into(),
@@ -26,13 +26,13 @@ fn node(site: &str, is_hub: bool, sites: &[&str]) -> (Node, Arc<Counters>) {
     (Node::new(identity, Tuning::default(), counters.clone(), 0), counters)
 }
 
-fn give(node: &mut Node, now_ms: u64, input: Input) -> Vec<Output> {
+pub(super) fn give(node: &mut Node, now_ms: u64, input: Input) -> Vec<Output> {
     let mut out = Vec::new();
     node.handle(now_ms, input, &mut out);
     out
 }
 
-fn said(node: &mut Node, numbers: impl Iterator<Item = u64>) -> Vec<(String, Vec<u8>)> {
+pub(super) fn said(node: &mut Node, numbers: impl Iterator<Item = u64>) -> Vec<(String, Vec<u8>)> {
     let prints = numbers.map(|n| (group(""), print("a", n))).collect();
     let out = give(node, 0, Input::Publish(prints));
     out.into_iter()

@@ -10,6 +10,7 @@ use crate::model::{Group, KeyHash, LogId, SiteName, WriteId};
 
 mod decisions;
 mod memory;
+mod wrong_numbers;
 mod zenoh;
 
 /// What one node heard.

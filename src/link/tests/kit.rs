@@ -50,6 +50,9 @@ impl Recorder {
 
 impl Inbound for Recorder {
     fn message(&self, from: &SiteName, group: Group, message: Message) -> Option<Waiting> {
+        if from.as_str() != "cloud" && from.as_str() != group.store {
+            return None;
+        }
         self.tell(Told::Message(from.clone(), group, message))
     }
     fn up(&self, peer: &SiteName, differs: &[Difference]) -> Option<Waiting> {
@@ -61,8 +64,18 @@ impl Inbound for Recorder {
     fn left(&self, _: &SiteName, _: &Group, wish: WriteId, attempt: u32, whole: bool) {
         self.1.send_modify(|left| left.push((wish, attempt, whole)));
     }
+    /// Stores have a part in their own group, the hub in each; all but DELETE reads.
+    fn may_read(&self, from: &SiteName, group: &Group, method: &http::Method) -> Result<(), NotRead> {
+        if from.as_str() != "cloud" && from.as_str() != group.store {
+            return Err(NotRead::Group);
+        }
+        if method == http::Method::DELETE { Err(NotRead::Method) } else { Ok(()) }
+    }
     /// Answers with what was asked, and with the body doubled.
     fn read(&self, from: &SiteName, group: Group, request: Request<Incoming>) -> Waiting<Response<LinkBody>> {
+        let ours = |name: &&http::HeaderName| name.as_str().starts_with("holdfast") || name.as_str().starts_with("x-e");
+        let ours: Vec<&str> = request.headers().keys().filter(ours).map(|name| name.as_str()).collect();
+        let ours = ours.join(" ");
         let line = format!("{} {} from {from} for {group}: ", request.method(), request.uri());
         Box::pin(async move {
             if request.method() == http::Method::HEAD {
@@ -74,6 +87,7 @@ impl Inbound for Recorder {
             Response::builder()
                 .status(203)
                 .header("x-answered", "yes")
+                .header("x-said-in-our-name", ours)
                 .body(super::super::body::full(answer.into()))
                 .unwrap()
         })

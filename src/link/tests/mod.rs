@@ -1,4 +1,5 @@
 //! Two sites and a line between them that can be cut, silenced and narrowed.
+mod doors;
 mod exchange;
 mod kit;
 mod large;

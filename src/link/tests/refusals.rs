@@ -12,13 +12,13 @@ use crate::wire::Difference;
 use crate::wire::samples::SAMPLES;
 
 /// A certificate authority in a folder.
-struct Ca {
+pub(super) struct Ca {
     issuer: CertifiedIssuer<'static, KeyPair>,
     folder: PathBuf,
 }
 
 impl Ca {
-    fn new(folder: &Path, name: &str) -> Self {
+    pub(super) fn new(folder: &Path, name: &str) -> Self {
         let mut params = CertificateParams::new(vec![]).unwrap();
         params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, name);
@@ -29,11 +29,17 @@ impl Ca {
         Self { issuer, folder }
     }
     /// With the name as DNS name, or as common name only.
-    fn files(&self, site: &str, as_dns: bool) -> TlsFiles {
+    pub(super) fn files(&self, site: &str, as_dns: bool) -> TlsFiles {
+        self.files_until(site, as_dns, Duration::from_secs(1 << 30))
+    }
+    /// Valid for so long from now on.
+    pub(super) fn files_until(&self, site: &str, as_dns: bool, valid: Duration) -> TlsFiles {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
         let names = if as_dns { vec![site.to_owned()] } else { vec![] };
         let mut params = CertificateParams::new(names).unwrap();
         params.distinguished_name = DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, if as_dns { "some name" } else { site });
+        params.not_after = rcgen::date_time_ymd(1970, 1, 1) + now + valid;
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         let [cert, key_path] = ["pem", "key"].map(|extension| self.folder.join(format!("{site}.{extension}")));
@@ -43,10 +49,10 @@ impl Ca {
     }
 }
 
-fn secured(settings: LinkSettings, tls: TlsFiles) -> LinkSettings {
+pub(super) fn secured(settings: LinkSettings, tls: TlsFiles) -> LinkSettings {
     LinkSettings { tls: Some(tls), ..settings }
 }
-fn https(site: &Site) -> String {
+pub(super) fn https(site: &Site) -> String {
     site.url().replace("http://", "https://")
 }
 
@@ -126,6 +132,9 @@ impl crate::link::Inbound for Nobody {
     }
     fn down(&self, _: &SiteName) -> Option<crate::link::Waiting> {
         None
+    }
+    fn may_read(&self, _: &SiteName, _: &crate::model::Group, _: &http::Method) -> Result<(), crate::link::NotRead> {
+        Err(crate::link::NotRead::Group)
     }
     fn left(&self, _: &SiteName, _: &crate::model::Group, _: crate::model::WriteId, _: u32, _: bool) {}
     fn read(

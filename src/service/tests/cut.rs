@@ -205,7 +205,8 @@ fn no_outcome_is_settled_behind_what_waits_for_a_word() {
     let mut items = items(3);
     items[0].outcome.after.add_id(own(1));
     (2..=3).for_each(|position| items[position - 1].outcome.after.raise(log(2), position as u64 - 1));
-    let pages = vec![Page { from: 2, ..page_of(log(2), "b", items) }];
+    let all = page_of(log(2), "b", items);
+    let pages = vec![Page { from: 2, items: all.items[2..].to_vec(), ..all }];
     behind.raise(log(2), 3);
     let outcome = Outcome { answer: Some(answer(201)), after: behind, ..item(log(1), 1, 0).outcome };
     let with_pages = Message::Word { id: own(2), attempt: 1, word: WishWord::Done { outcome, pages } };

@@ -201,12 +201,10 @@ fn what_all_have_decided_is_forgotten_when_its_time_is_over() {
         bench.submit(new_write("POST", n, 0));
         bench.attempted(own(n), 1, answered(201));
     }
-    let confirmed = |received| {
-        let (log, site) = (log(1), SiteName::new("a"));
-        let chain = crate::model::Chain::default();
-        Cursor { log, site, received, chain, decided: 1, want: false, again: 0 }
-    };
-    bench.status("b", true, vec![confirmed(0)]);
+    let chain = bench.core.series[&log(1)].tail_item(1).expect("it is settled").chain;
+    let (log, site) = (log(1), SiteName::new("a"));
+    let confirmed = Cursor { log, site, received: 1, chain, decided: 1, want: false, again: 0 };
+    bench.status("b", true, vec![confirmed]);
     let forgets = |effects: &[Effect]| {
         let forget = |e: &Effect| match e {
             Effect::Persist(Op::Forget { up_to, older_than_ms, .. }) => Some((*up_to, *older_than_ms)),
@@ -230,8 +228,9 @@ fn a_key_is_free_when_its_time_is_over_and_all_have_decided_its_write() {
         |effects: &[Effect], req| matches!(reply_to(effects, req), Some(Reply::Answer { replayed: true, .. }));
     bench.wait(20_000);
     assert!(is_replay(&bench.submit(new_write("POST", 1, 7)), 2), "the other site has not decided it");
+    let chain = bench.core.series[&log(1)].tail_item(1).expect("it is settled").chain;
     let (log, site) = (log(1), SiteName::new("a"));
-    let cursor = Cursor { log, site, received: 0, chain: Default::default(), decided: 1, want: false, again: 0 };
+    let cursor = Cursor { log, site, received: 1, chain, decided: 1, want: false, again: 0 };
     bench.status("b", true, vec![cursor]);
     assert_eq!(first_attempt(&bench.submit(new_write("POST", 1, 7))), Some((own(3), 1)));
     bench.attempted(own(3), 1, answered(201));
