@@ -27,7 +27,7 @@ impl Core {
             }
             (Stage::Unknown(_), _) => self.pass(cx, id),
             (_, Role::Own) if write.is_unsent() && is_discarded => {
-                self.cancel(cx, id, Problem::LaneBusy);
+                self.cancel(cx, id, Problem::LaneBusy { retry_after_s: 1 });
                 return Ok(Aside::Done);
             }
             (_, Role::Own) => {
