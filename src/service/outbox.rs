@@ -146,7 +146,7 @@ mod tests {
         outbox.absorb([op(), reply(1, answer.clone()), reply(2, Reply::Queued { id }), send(1)], &mut ready);
         outbox.next_batch();
         let unknown = problem(Problem::OutcomeUnknown);
-        outbox.absorb([op(), reply(3, unknown.clone()), reply(4, problem(Problem::LaneBusy))], &mut ready);
+        outbox.absorb([op(), reply(3, unknown.clone()), reply(4, problem(Problem::Stale))], &mut ready);
         assert_eq!(outbox.abandon(), [(ReqId(1), answer), (ReqId(3), unknown)]);
         assert_eq!((outbox.abandon(), outbox.next_batch(), ready), (Vec::new(), None, Vec::new()));
     }
