@@ -23,7 +23,7 @@ pub(super) struct Copy {
 
 impl Copy {
     fn said_below(&self, group: &Group) -> u64 {
-        self.store.recover(group, 0).age.said_below
+        self.store.recover(group, 0, 0).age.said_below
     }
 }
 
