@@ -61,8 +61,10 @@ impl Message {
             }
             Message::Question { .. } => Ok(()),
             Message::Reply { known, .. } => match known {
-                Known::Recorded { id, status, answer, seen, .. } => {
-                    check_id(*id).and(check_status_code(*status)).and(check_after(seen))?;
+                Known::Recorded { id, repeats, position, pages, answer, seen, .. } => {
+                    check_id(*id).and(check_after(seen)).and(check_pages(pages))?;
+                    repeats.map_or(Ok(()), check_id)?;
+                    number("a position", *position)?;
                     answer.as_deref().map_or(Ok(()), check_answer)
                 }
                 Known::Nothing | Known::InFlight { .. } | Known::Unknown { .. } => Ok(()),
