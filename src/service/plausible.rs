@@ -230,7 +230,9 @@ pub(crate) fn check_row(row: &Row) -> Checked {
 pub(crate) fn check_meta(meta: &SeriesMeta) -> Checked {
     number("the position up to which a series was received", meta.received)?;
     number("the position up to which a series is decided", meta.decided)?;
-    number("the position up to which a series is forgotten", meta.forgotten)
+    number("the position up to which a series is forgotten", meta.forgotten)?;
+    let told = |(n, position): &(u64, u64)| number("a write that was told", *n).and(number("a position", *position));
+    meta.told.iter().try_for_each(told)
 }
 
 impl Core {
@@ -249,6 +251,9 @@ impl Core {
             }
             Message::Revoke { id, .. } => self.wrong_asker(from, *id),
             Message::Word { word: WishWord::Done { pages, .. }, .. } => {
+                pages.iter().find_map(|page| self.wrong_page(page))
+            }
+            Message::Reply { known: Known::Recorded { pages, .. }, .. } => {
                 pages.iter().find_map(|page| self.wrong_page(page))
             }
             Message::Ahead { site, item } => self.wrong_owner(item.id.log, site),

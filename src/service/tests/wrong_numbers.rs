@@ -77,7 +77,17 @@ fn wish(n: u64, pages: Vec<Page>) -> Message {
 }
 fn status(count: u64, heard: Vec<(LogId, u64)>, cursors: Vec<Cursor>) -> Message {
     let missing = vec![id(1, 1)];
-    Message::Status(Status { count, log: log(2), state: 3, heard, healthy: true, lag_ms: 4, cursors, missing })
+    Message::Status(Status {
+        count,
+        log: log(2),
+        state: 3,
+        heard,
+        healthy: true,
+        last: false,
+        lag_ms: 4,
+        cursors,
+        missing,
+    })
 }
 
 /// What a healthy `b` may say to an `a` that has asked it for the first of its writes.
@@ -86,7 +96,10 @@ fn honest() -> Vec<Message> {
     let recorded = Known::Recorded {
         id: id(2, 3),
         digest: item(log(2), 1, 0).facts.digest,
-        status: 201,
+        verdict: Verdict::Applied,
+        repeats: None,
+        position: 3,
+        pages: vec![page(log(2), "b", 1, 3)],
         answer: None,
         seen: after(),
     };
@@ -334,11 +347,19 @@ fn no_number_in_a_journal_ends_a_start() {
     let journal = Memory::new();
     let number = |rng: &mut fastrand::Rng| NUMBERS[rng.usize(..NUMBERS.len())];
     for _ in 0..5_000 {
-        let mut recovered = journal.recover(&group(), 16);
+        let mut recovered = journal.recover(&group(), 16, 16);
         for (l, site) in [(1, "a"), (2, "b"), (3, "c")] {
             let (received, decided, forgotten) = (number(&mut rng), number(&mut rng), number(&mut rng));
             let (log, site) = (log(l), SiteName::new(site));
-            let meta = crate::journal::SeriesMeta { log, site, received, chain: Chain::default(), decided, forgotten };
+            let meta = crate::journal::SeriesMeta {
+                log,
+                site,
+                received,
+                chain: Chain::default(),
+                decided,
+                forgotten,
+                told: vec![(number(&mut rng), number(&mut rng))],
+            };
             if plausible::check_meta(&meta).is_ok() {
                 recovered.series.push(meta);
             }
