@@ -76,8 +76,9 @@ fn it_is_asked_for_and_sent_again_as_if_its_lane_waited() {
     assert_eq!(sent(&bench.submit(write("POST", 0))), [own(2)]);
     let fence_ms = bench.core.settings.longest_request_ms;
     // What was asked for before the fence has ended proves nothing.
-    bench.handle(Event::Probed { id: own(1), attempt: 1, result: ProbeResult::Nothing });
-    bench.wait(fence_ms + 1_000);
+    bench.wait(fence_ms);
+    bench.handle(Event::Probed { id: own(1), attempt: 1, result: ProbeResult::NotFound });
+    bench.wait(1_000);
     let again = bench.handle(Event::Probed { id: own(1), attempt: 1, result: ProbeResult::NotFound });
     assert_eq!(sent(&again), [own(1)]);
     // The other one's place is not taken by it, and not freed.
