@@ -96,6 +96,19 @@ impl Source {
             Space::Reserve => reasons.push("disk: less than store.reserve is free, new writes get 507".to_owned()),
             Space::Full => reasons.push("disk: full".to_owned()),
         }
+        if let Some(held) = &*self.journal.held().borrow() {
+            let seconds = held.since.elapsed().as_secs();
+            reasons.push(format!(
+                "journal: {} has held the lock of its database for {seconds} s, new writes get 503",
+                held.by
+            ));
+        }
+        if let Some((by, bytes)) = self.journal.read_by() {
+            reasons.push(format!(
+                "journal: {by} reads its database, the write-ahead log (WAL) has grown to {} MiB",
+                bytes >> 20
+            ));
+        }
         for (group, view) in views {
             if let Some(why) = &view.stopped {
                 reasons.push(format!("{group}: following stopped: {why}"));

@@ -2,6 +2,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::net::{TcpStream, ToSocketAddrs};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -135,7 +136,7 @@ fn existing(data_dir: &Path) -> Option<PathBuf> {
 /// p50 and p99 of appending a block and waiting for the disk, as the journal does.
 fn fsyncs(folder: &Path) -> io::Result<(Duration, Duration)> {
     let path = folder.join(format!(".holdfast-check-{}", std::process::id()));
-    let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
     let times = timed_appends(file);
     fs::remove_file(&path)?;
     let mut times = times?;
@@ -171,7 +172,15 @@ fn files(config: &Config, now: SystemTime) -> Vec<Measured> {
 
 fn private_key(key: &str, path: &Path) -> Measured {
     match PrivateKeyDer::from_pem_file(path) {
-        Ok(_) => Measured::new(key, Grade::Ok, format!("{} holds a private key", path.display())),
+        Ok(_) => match fs::metadata(path).map(|metadata| metadata.permissions().mode() & 0o077) {
+            Ok(0) => Measured::new(key, Grade::Ok, format!("{} holds a private key", path.display())),
+            Ok(_) => {
+                let found =
+                    format!("{0}: others than its owner may read or change it: `chmod 600 {0}`", path.display());
+                Measured::new(key, Grade::Warn, found)
+            }
+            Err(error) => Measured::new(key, Grade::Bad, format!("{}: {error}", path.display())),
+        },
         Err(error) => Measured::new(key, Grade::Bad, format!("{}: {error}", path.display())),
     }
 }
@@ -272,6 +281,10 @@ mod tests {
         let made = rcgen::generate_simple_self_signed(vec!["store-042".to_owned()]).unwrap();
         fs::write(&cert, made.cert.pem()).unwrap();
         fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        for (mode, grade) in [(0o644, Grade::Warn), (0o640, Grade::Warn), (0o600, Grade::Ok)] {
+            fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(private_key("identity.key", &key).grade, grade, "{mode:o}");
+        }
         let now = SystemTime::now();
         // file | site | grade
         for (path, site, grade) in [

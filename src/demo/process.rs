@@ -1,6 +1,7 @@
 //! Child processes and the folder they live in. Both end with their owner, also on a panic: nothing is left running or lying about.
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -23,7 +24,10 @@ impl Scratch {
     pub fn create(keep: bool) -> Result<Self, Error> {
         let name = format!("holdfast-demo-{}-{:08x}", std::process::id(), fastrand::u32(..));
         let path = std::env::temp_dir().join(name);
-        std::fs::create_dir(&path).map_err(|source| Error::Folder { path: path.clone(), source })?;
+        std::fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&path)
+            .map_err(|source| Error::Folder { path: path.clone(), source })?;
         Ok(Self { path, keep })
     }
 

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Statement};
 use super::names::{self, GroupName, NUMBER_MAX, Names};
 use super::record::{self, Key, Table};
 use super::standing::Standing;
-use super::{Age, Committed, FORGET_ROWS_MAX, Fatal, Op, Quarantined, Row, SeriesMeta, Stop, open, quarantine};
+use super::{Age, Committed, FORGET_ROWS_MAX, Fatal, Op, Quarantined, Row, SeriesMeta, Stop, files, open, quarantine};
 use crate::mirror::DECISION;
 use crate::model::{Group, LogId, Request, WriteId};
 
@@ -15,6 +15,8 @@ use crate::model::{Group, LogId, Request, WriteId};
 pub(super) enum WriteError {
     /// The disk has no room: the same again when it has.
     Full,
+    /// Another program holds the lock: the same again when it has let it go.
+    Held,
     Fatal(Fatal),
 }
 
@@ -22,6 +24,7 @@ impl WriteError {
     pub(super) fn sqlite(action: &'static str) -> impl Fn(rusqlite::Error) -> WriteError {
         move |error| match error.sqlite_error_code() {
             Some(rusqlite::ErrorCode::DiskFull) => WriteError::Full,
+            _ if files::is_held(&error) => WriteError::Held,
             _ => WriteError::Fatal(Fatal { action, why: error.to_string() }),
         }
     }

@@ -65,6 +65,10 @@ impl Checkpointer {
         self.state.moved_pages.load(Ordering::Relaxed)
     }
 
+    pub(super) fn has_moved(&self, pages: u32) {
+        self.state.moved_pages.store(pages, Ordering::Relaxed);
+    }
+
     /// For a checkpoint by somebody else. Waits for the one under way.
     pub(super) fn turn(&self) -> MutexGuard<'_, ()> {
         self.state.turn.lock().unwrap_or_else(PoisonError::into_inner)
@@ -94,6 +98,7 @@ impl State {
         match moved {
             Ok(pages) => self.moved_pages.store(pages, Ordering::Relaxed),
             // Nothing is lost: it stays in the write-ahead log.
+            Err(WriteError::Held) => {}
             Err(WriteError::Full) => shared.space.store(Space::Full as u8, Ordering::Relaxed),
             Err(WriteError::Fatal(fatal)) => return Err(fatal),
         }

@@ -28,6 +28,14 @@ struct Inner {
     writer: std::sync::Mutex<Option<std::thread::JoinHandle<()>>>,
 }
 
+/// The writer waits for a lock that another program holds on the database: nothing becomes durable meanwhile, and nothing is lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    pub since: std::time::Instant,
+    /// Who it is, as far as the system tells.
+    pub by: String,
+}
+
 /// A batch that was not taken, given back whole.
 pub struct Returned {
     pub ops: Vec<Op>,
@@ -108,6 +116,17 @@ impl Journal {
 
     pub fn space(&self) -> Space {
         Space::from_u8(self.inner.shared.space.load(Ordering::Relaxed))
+    }
+
+    /// Set while another program keeps this one from writing.
+    pub fn held(&self) -> watch::Receiver<Option<Held>> {
+        self.inner.shared.held.subscribe()
+    }
+
+    /// Who reads the database for so long that the write-ahead log cannot be emptied, and its bytes.
+    pub fn read_by(&self) -> Option<(String, u64)> {
+        let by = self.inner.shared.read_by.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+        by.map(|by| (by, self.inner.shared.log_bytes()))
     }
 
     /// Set once when the journal has failed: end the process with exit code 74.

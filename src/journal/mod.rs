@@ -14,10 +14,13 @@
 //! The way of a batch: [`Journal::commit`] → `queue` (bounded) → `writer` (one thread, one transaction for all that waits) →
 //! `apply` (ops to rows) → `record` (bytes and CRC32) → commit, fsync → `done`. Look-ups go through `pool` to `reader`s with
 //! connections of their own, and `checkpoint` moves the write-ahead log into the database beside the commits. `open` does what
-//! must be done after any restart before a recovered row may be acted upon; `wal` finds damage that SQLite would not tell.
+//! must be done after any restart before a recovered row may be acted upon; `wal` finds damage that SQLite would not tell. `files` looks
+//! at what other hands do to the files meanwhile, and who they are: a stranger's lock is waited for ([`Held`]), a file that was taken away
+//! ends the process.
 mod apply;
 mod checkpoint;
 mod error;
+mod files;
 mod handle;
 mod memory;
 mod mend;
@@ -45,7 +48,7 @@ mod writer;
 use std::collections::BTreeMap;
 
 pub use error::{CommitError, Damage, Error, Fatal, RecordName};
-pub use handle::{Journal, Returned};
+pub use handle::{Held, Journal, Returned};
 pub use memory::Memory;
 pub use names::NUMBER_MAX;
 pub use options::{Durability, OpenOptions, Space};

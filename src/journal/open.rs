@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 
 use rusqlite::{Connection, OptionalExtension};
 
+use super::files::{self, Files, Hold};
 use super::record::{self, Key};
 use super::shared::{Clock, Ids, Shared};
 use super::{Damage, Durability, Error, OpenOptions, RecordName, names, schema, space, wal};
@@ -26,6 +27,7 @@ pub(super) struct Opened {
     pub(super) connection: Connection,
     pub(super) shared: Arc<Shared>,
     pub(super) log: LogId,
+    pub(super) files: Files,
 }
 
 /// Whether there is anything to open.
@@ -45,21 +47,25 @@ pub(super) fn open(options: &OpenOptions) -> Result<Opened, Error> {
     let lock = lock(dir)?;
     let database = dir.join(schema::FILE_NAME);
     look_at_files(&database, options.durability)?;
+    files::make_private(&database).map_err(in_directory)?;
     rewrite_log(&database).map_err(in_directory)?;
-    // The last time that anything but SQLite opens this file. Its locks belong to the process and go when the process closes any
-    // descriptor of it: a stranger's `sqlite3` would then take itself for the last one and delete the log in use.
-    if database.exists() {
-        sync(&database).map_err(in_directory)?;
-    }
-    let connection = schema::open_writer(&database, options.page_bytes)?;
-    check_site(&connection, &database, options.site.as_deref())?;
-    let life = begin(&connection, options, || *uuid::Uuid::new_v4().as_bytes())?;
+    // The last time that anything but SQLite opens it: closing it later would drop the locks of this process (`files`).
+    sync(&database).map_err(in_directory)?;
+    let opened = files::wait_for_lock(&database, || {
+        let connection = schema::open_writer(&database, options.page_bytes)?;
+        check_site(&connection, &database, options.site.as_deref())?;
+        let life = begin(&connection, options, || *uuid::Uuid::new_v4().as_bytes())?;
+        schema::set_level(&connection, options.durability)?;
+        let page_bytes = connection.query_row("PRAGMA page_size", [], |row| row.get(0));
+        Ok((connection, life, page_bytes.map_err(Error::sqlite("read the page size"))?))
+    });
+    let (connection, life, page_bytes) = opened?;
     sync(dir).map_err(in_directory)?;
-    schema::set_level(&connection, options.durability)?;
     let log = life.log;
+    let files = Files::known(&database, page_bytes).map_err(in_directory)?;
     let shared = Shared::new(options, database, life, Some(lock));
     shared.free_bytes.store(space::free_bytes(dir).map_err(in_directory)?, Ordering::Relaxed);
-    Ok(Opened { connection, shared: Arc::new(shared), log })
+    Ok(Opened { connection, shared: Arc::new(shared), log, files })
 }
 
 /// Before SQLite does: it would take what is missing or broken for the end of the log, and begin there.
@@ -128,7 +134,17 @@ pub(super) fn begin(
     options: &OpenOptions,
     new_store: impl FnOnce() -> [u8; 16],
 ) -> Result<Life, Error> {
-    checkpoint_whole(connection)?;
+    match checkpoint_whole(connection) {
+        // Of what somebody still reads nothing is lost: it was written anew where it stands, and what is committed here follows it.
+        Err(Error::BeingRead { path }) => {
+            let by = files::holders(&path, Hold::Reads).unwrap_or_else(files::unnamed);
+            tracing::warn!(
+                by,
+                "another program reads the journal's database; the start goes on without emptying the write-ahead log"
+            );
+        }
+        moved => moved?,
+    }
     let life = begin_life(connection, options, new_store)?;
     // SQLite does not notice a write-ahead log that lost its tail: the reservation must not be in it alone.
     checkpoint(connection).map_err(Error::sqlite(MOVE))?;
@@ -137,10 +153,11 @@ pub(super) fn begin(
 
 /// Its name in the parent directory must be durable too.
 fn create_directory(dir: &Path) -> io::Result<()> {
-    if dir.is_dir() {
+    let is_new = !dir.is_dir();
+    files::make_folder(dir)?;
+    if !is_new {
         return Ok(());
     }
-    std::fs::create_dir_all(dir)?;
     dir.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or(Ok(()), sync)
 }
 
@@ -157,8 +174,7 @@ impl Drop for Lock {
 
 fn lock(dir: &Path) -> Result<Lock, Error> {
     let in_directory = |source: io::Error| Error::Directory { dir: dir.to_owned(), source };
-    let file =
-        File::options().create(true).truncate(false).write(true).open(dir.join(LOCK_NAME)).map_err(in_directory)?;
+    let file = files::open_private(&dir.join(LOCK_NAME)).map_err(in_directory)?;
     match file.try_lock() {
         Ok(()) => Ok(Lock(file)),
         Err(TryLockError::WouldBlock) => Err(Error::InUse { dir: dir.to_owned() }),
@@ -193,7 +209,7 @@ pub(super) fn checkpoint_whole(connection: &Connection) -> Result<(), Error> {
 pub(super) fn checkpoint_unread(connection: &Connection) -> rusqlite::Result<bool> {
     connection.busy_timeout(std::time::Duration::ZERO)?;
     let busy = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
-    connection.busy_timeout(schema::BUSY_TIMEOUT)?;
+    connection.busy_timeout(schema::WRITER_PATIENCE)?;
     Ok(busy? == 0)
 }
 
@@ -204,7 +220,8 @@ fn begin_life(
     new_store: impl FnOnce() -> [u8; 16],
 ) -> Result<Life, Error> {
     let (action, id_block) = ("begin a new life of the log", options.id_block);
-    let transaction = connection.unchecked_transaction().map_err(Error::sqlite(action))?;
+    let transaction = rusqlite::Transaction::new_unchecked(connection, rusqlite::TransactionBehavior::Immediate);
+    let transaction = transaction.map_err(Error::sqlite(action))?;
     let log = match get_named(&transaction, NAMED_LOG)? {
         Some((store, incarnation)) => LogId { store, incarnation },
         None if is_empty(&transaction)? => LogId { store: new_store(), incarnation: 1 },

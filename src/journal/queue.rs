@@ -163,6 +163,11 @@ impl Queue {
         works
     }
 
+    pub(super) fn has_ended(&self) -> bool {
+        let state = self.lock();
+        state.closed || state.failed.is_some()
+    }
+
     pub(super) fn failed(&self) -> Option<Fatal> {
         self.lock().failed.clone()
     }

@@ -11,7 +11,7 @@ use super::shared::Shared;
 use super::standing::Standing;
 use super::{
     Age, Damage, Error, Here, LANE_SCAN_FACTOR, QuarantineFilter, Quarantined, RecordName, Recovered, Row, SeriesMeta,
-    Stop, StopKind, open, schema,
+    Stop, StopKind, files, open, schema,
 };
 use crate::model::{Group, Item, KeyHash, Lane, LogId, Request, WriteId};
 use crate::service::plausible;
@@ -37,17 +37,23 @@ impl Reader {
     }
 
     pub(super) fn snapshot(&mut self) -> Result<Snapshot<'_>, Error> {
-        let failed = Error::sqlite("begin to read");
-        let transaction = self.connection.unchecked_transaction().map_err(failed)?;
+        let failed = || Error::sqlite("begin to read");
         // Names are only ever added, numbered from 1.
         let known = (self.names.logs().count(), self.names.groups().count(), self.names.series_count());
-        let there = transaction
-            .prepare_cached(
-                "SELECT (SELECT coalesce(max(ix), 0) FROM log), (SELECT coalesce(max(ix), 0) FROM grp), \
-                 (SELECT coalesce(max(ix), 0) FROM series)",
-            )
-            .and_then(|mut count| count.query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))))
-            .map_err(Error::sqlite("count names"))?;
+        let count = "SELECT (SELECT coalesce(max(ix), 0) FROM log), (SELECT coalesce(max(ix), 0) FROM grp), \
+                     (SELECT coalesce(max(ix), 0) FROM series)";
+        let (transaction, there) = loop {
+            let transaction = self.connection.unchecked_transaction().map_err(failed())?;
+            let there = transaction
+                .prepare_cached(count)
+                .and_then(|mut count| count.query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))));
+            match there {
+                Ok(there) => break (transaction, there),
+                // Another program holds even readers off. Not to find what is there would be a wrong answer (G2).
+                Err(error) if files::is_held(&error) && !self.shared.queue.has_ended() => drop(transaction),
+                Err(error) => return Err(failed()(error)),
+            }
+        };
         if known != there {
             self.names = Names::load(&transaction).map_err(Error::sqlite("read the names of logs and groups"))?;
         }

@@ -5,12 +5,14 @@ use std::path::Path;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use super::{Damage, Durability, Error, RecordName};
+use super::{Damage, Durability, Error, RecordName, files};
 
 pub(super) const FILE_NAME: &str = "holdfast.db";
 /// "HFJL": tells a journal from any other SQLite file.
 const APPLICATION_ID: i64 = 0x4846_4a4c;
-pub(super) const BUSY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+pub(super) const BUSY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(2);
+/// The writer asks again itself, so that it can be closed meanwhile.
+pub(super) const WRITER_PATIENCE: std::time::Duration = std::time::Duration::from_millis(100);
 /// Older ones held records of a format that nobody ever ran and nothing reads.
 const FIRST_VERSION: i64 = 4;
 /// One entry per schema version from [`FIRST_VERSION`] on, each a step from the one before.
@@ -99,11 +101,15 @@ fn pragma(connection: &Connection, name: &str) -> Result<i64, Error> {
 fn check_identity(connection: &Connection, path: &Path) -> Result<(), Error> {
     let application_id = connection.pragma_query_value(None, "application_id", |row| row.get::<_, i64>(0));
     let not_a_journal = |why: String| Error::NotAJournal { path: path.to_owned(), why };
-    let application_id = application_id.map_err(|error| not_a_journal(error.to_string()))?;
+    let refuse = |error: rusqlite::Error| match files::is_held(&error) {
+        true => Error::Sqlite { action: "look at the database", source: error },
+        false => not_a_journal(error.to_string()),
+    };
+    let application_id = application_id.map_err(&refuse)?;
     let found = pragma(connection, "user_version")?;
     // A crash while it was made may have left a database without tables.
     let tables = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0));
-    let is_empty = tables.map_err(|error| not_a_journal(error.to_string()))? == 0;
+    let is_empty = tables.map_err(&refuse)? == 0;
     let is_new = application_id == 0 && found == 0 && is_empty;
     if !is_new && application_id != APPLICATION_ID {
         return Err(not_a_journal(format!("application id {application_id:#x}, expected {APPLICATION_ID:#x}")));

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::open::{Life, Lock};
 use super::queue::Queue;
-use super::{Age, Damage, Fatal, OpenOptions, RecordName, space};
+use super::{Age, Damage, Fatal, Held, OpenOptions, RecordName, space};
 
 /// Broken records kept by name; more are only counted by `verify`.
 const DAMAGES_MAX: usize = 1_000;
@@ -26,6 +26,10 @@ pub(super) struct Shared {
     pub(super) transactions: AtomicU64,
     pub(super) batches: AtomicU64,
     pub(super) fatal: watch::Sender<Option<Fatal>>,
+    /// While the writer waits for another program's lock.
+    pub(super) held: watch::Sender<Option<Held>>,
+    /// Who keeps the write-ahead log from being emptied, while it is long.
+    pub(super) read_by: Mutex<Option<String>>,
     pub(super) damages: Damages,
     pub(super) database: PathBuf,
     /// Of the database's file ([`super::Recovered::place`]).
@@ -52,6 +56,8 @@ impl Shared {
             transactions: 0.into(),
             batches: 0.into(),
             fatal: watch::Sender::new(None),
+            held: watch::Sender::new(None),
+            read_by: Mutex::default(),
             damages: Damages::default(),
             place: place_of(&database),
             database,

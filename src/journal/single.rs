@@ -44,6 +44,8 @@ impl From<WriteError> for NotWritten {
     fn from(error: WriteError) -> Self {
         match error {
             WriteError::Full => NotWritten::Full,
+            // Nobody else opens what a simulation writes to.
+            WriteError::Held => NotWritten::Fatal(Fatal { action: "write", why: "the database is locked".to_owned() }),
             WriteError::Fatal(fatal) => NotWritten::Fatal(fatal),
         }
     }
@@ -63,7 +65,7 @@ impl Single {
         let wal_pages = writer::watch_log(&mut connection).map_err(failed)?;
         let remembered = match Applier::new(&connection) {
             Ok(applier) => applier.into_remembered(),
-            Err(WriteError::Full) => unreachable!("nothing was written"),
+            Err(WriteError::Full | WriteError::Held) => unreachable!("nothing was written"),
             Err(WriteError::Fatal(fatal)) => return Err(failed(fatal)),
         };
         let page_bytes: u64 = connection

@@ -46,7 +46,8 @@ pub(super) fn broken(log: &Path, index: &Path) -> io::Result<Option<Broken>> {
     // Only its first page is needed; it is small.
     let index = read(index)?.and_then(|bytes| Index::new(&bytes));
     Ok(match (read(log)?, index) {
-        (None, Some(Index { frames, .. })) if frames > 0 => Some(Broken::Short { frames: 0, had: frames }),
+        // All of it was in the database already, and synced there, when it was told so: nothing is missing.
+        (None, Some(Index { frames, moved, .. })) if frames > moved => Some(Broken::Short { frames: 0, had: frames }),
         (None, _) => None,
         (Some(bytes), index) => Log::new(&bytes).and_then(|log| log.broken().or_else(|| log.short(index?))),
     })
@@ -55,6 +56,8 @@ pub(super) fn broken(log: &Path, index: &Path) -> io::Result<Option<Broken>> {
 /// What SQLite says of a log in the memory that its connections share.
 struct Index {
     frames: usize,
+    /// Of these, so many are in the database.
+    moved: usize,
     salts: [u8; 8],
 }
 
@@ -68,7 +71,10 @@ impl Index {
         let sum = sum(cfg!(target_endian = "big"), (0, 0), &first[..40]);
         let is_whole = first == second && first[12] == 1 && sum == (native(40), native(44));
         let salts = first[32..40].try_into().expect("eight bytes");
-        is_whole.then_some(Self { frames: native(16) as usize, salts })
+        let moved = bytes
+            .get(2 * Self::BYTES..2 * Self::BYTES + 4)
+            .map_or(0, |moved| u32::from_ne_bytes(moved.try_into().expect("four bytes")));
+        is_whole.then_some(Self { frames: native(16) as usize, moved: moved as usize, salts })
     }
 }
 

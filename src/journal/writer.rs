@@ -11,10 +11,11 @@ use rusqlite::Connection;
 
 use super::apply::{Applier, WriteError};
 use super::checkpoint::Checkpointer;
+use super::files::{self, Files, Hold};
 use super::open::{self, Opened};
 use super::queue::Work;
 use super::shared::Shared;
-use super::{CommitError, Committed, Durability, Error, Fatal, OpenOptions, Space, schema};
+use super::{CommitError, Committed, Durability, Error, Fatal, Held, OpenOptions, Space, schema};
 
 /// What one transaction holds at most, so that the first in it need not wait for too many others.
 const TRANSACTION_BYTES_MAX: usize = 8 << 20;
@@ -30,6 +31,13 @@ const EMPTY_AT_LAST_CHECKPOINTS: u32 = 8;
 const LITTLE_LEFT: u32 = 8;
 /// How often a full disk is tried again.
 const FULL_INTERVAL: Duration = Duration::from_millis(500);
+/// How often another program's lock is tried again, beside the time that SQLite itself waits; it is named, and writes are refused, when
+/// it was not let go for so long; and looked at again, whose it is, and said again.
+const HELD_INTERVAL: Duration = Duration::from_millis(50);
+const HELD_NAMED_AFTER: Duration = Duration::from_millis(500);
+const HELD_SAID_INTERVAL: Duration = Duration::from_secs(60);
+/// So many checkpoints are due and could not be made: then whoever keeps them from it is named.
+const LONG_AT_CHECKPOINTS: u32 = 2;
 /// The retention clock is written down with a transaction that is due anyway, or alone after a while without one.
 pub(super) const CLOCK_INTERVAL: Duration = Duration::from_secs(1);
 const CLOCK_IDLE_INTERVAL: Duration = Duration::from_secs(60);
@@ -44,9 +52,9 @@ pub(super) fn start(opened: Opened, options: &OpenOptions) -> Result<std::thread
     let dir = options.data_dir.clone();
     let checkpointer = Checkpointer::start(&opened.shared, options)?;
     let thread = std::thread::Builder::new().name("journal-writer".into()).spawn(move || {
-        let Opened { mut connection, shared, .. } = opened;
+        let Opened { mut connection, shared, files, .. } = opened;
         let ended = catch_unwind(AssertUnwindSafe(|| {
-            run(&mut connection, &shared, checkpointer, durability, checkpoint_bytes)
+            run(&mut connection, &shared, files, checkpointer, durability, checkpoint_bytes)
         }));
         let fatal = match ended {
             Ok(Ok(())) => return,
@@ -73,6 +81,7 @@ pub(super) fn fail(shared: &Shared, fatal: Fatal) {
 fn run(
     connection: &mut Connection,
     shared: &Arc<Shared>,
+    files: Files,
     checkpointer: Checkpointer,
     durability: Durability,
     checkpoint_bytes: u64,
@@ -80,12 +89,14 @@ fn run(
     let wal_pages = watch_log(connection)?;
     let page_bytes: u64 =
         connection.query_row("PRAGMA page_size", [], |row| row.get(0)).map_err(sqlite("read the page size"))?;
+    connection.busy_timeout(schema::WRITER_PATIENCE).map_err(sqlite("set the busy timeout"))?;
     let applier = Applier::new(connection).map_err(fatal)?;
     let now = Instant::now();
     let mut writer = Writer {
         connection,
         shared,
         applier,
+        files,
         checkpointer,
         durability,
         wal_pages,
@@ -176,6 +187,7 @@ fn sqlite(action: &'static str) -> impl FnOnce(rusqlite::Error) -> Fatal {
 fn fatal(error: WriteError) -> Fatal {
     match error {
         WriteError::Full => Fatal { action: "begin", why: "the disk is full".to_owned() },
+        WriteError::Held => Fatal { action: "begin", why: "another program holds the lock of the database".to_owned() },
         WriteError::Fatal(fatal) => fatal,
     }
 }
@@ -184,6 +196,7 @@ struct Writer<'c> {
     connection: &'c Connection,
     shared: &'c Shared,
     applier: Applier<'c>,
+    files: Files,
     checkpointer: Checkpointer,
     durability: Durability,
     /// In the write-ahead log after the last commit; begins again once all was moved and nobody reads it.
@@ -202,6 +215,7 @@ struct Writer<'c> {
 impl Writer<'_> {
     /// Keeps the batches while the disk is full. Those that cannot be written are told why.
     fn write_until_durable(&mut self, works: Vec<Work>) -> Result<(), Fatal> {
+        let mut waiting_since = None;
         loop {
             match self.write(&works) {
                 Ok(committed) => {
@@ -215,6 +229,7 @@ impl Writer<'_> {
                     if self.shared.space.load(Ordering::Relaxed) == Space::Full as u8 {
                         self.look_at_space()?;
                     }
+                    self.let_go(waiting_since);
                     for (work, committed) in works.into_iter().zip(committed) {
                         work.finish(Ok(committed));
                     }
@@ -226,6 +241,16 @@ impl Writer<'_> {
                     // The database may have free pages: then the write-ahead log can be used again from its beginning.
                     self.checkpoint()?;
                     if self.shared.queue.wait_closed(FULL_INTERVAL) {
+                        works.into_iter().for_each(|work| work.finish(Err(CommitError::Closed)));
+                        return Ok(());
+                    }
+                }
+                Err(WriteError::Held) => {
+                    if !self.connection.is_autocommit() {
+                        self.applier.roll_back().map_err(fatal)?;
+                    }
+                    self.wait_for_lock(*waiting_since.get_or_insert_with(Instant::now));
+                    if self.shared.queue.wait_closed(HELD_INTERVAL) {
                         works.into_iter().for_each(|work| work.finish(Err(CommitError::Closed)));
                         return Ok(());
                     }
@@ -242,16 +267,65 @@ impl Writer<'_> {
         #[cfg(test)]
         self.apply_pages_max();
         let clock_ms = (self.clock_written.elapsed() >= CLOCK_INTERVAL).then(|| self.shared.clock.now_ms());
+        self.look_for_cuts()?;
         let committed = transact(&mut self.applier, works, clock_ms)?;
+        self.look_for_changes().map_err(WriteError::Fatal)?;
         if clock_ms.is_some() {
             self.clock_written = Instant::now();
         }
         Ok(committed)
     }
 
+    /// What other hands did to the files since the last commit. What is written behind a cut would be lost with what was cut off.
+    fn look_for_cuts(&mut self) -> Result<(), WriteError> {
+        // Of one that has only lost its name, what is in it can still be had.
+        self.look_for_changes().map_err(WriteError::Fatal)?;
+        self.files.look_for_cuts(self.connection, self.wal_pages.load(Ordering::Relaxed))
+    }
+
+    /// Nothing is reported durable that is in a file which the next start will not find.
+    fn look_for_changes(&mut self) -> Result<(), Fatal> {
+        let Some(mut why) = self.files.changed() else { return Ok(()) };
+        if self.files.log_is_gone() {
+            // SQLite still has the file: what is in it need not be lost.
+            let pages = self.wal_pages.load(Ordering::Relaxed);
+            let _turn = self.checkpointer.turn();
+            match open::checkpoint(self.connection) {
+                Ok(moved) if moved >= pages => why.push_str("; all that was in it has been moved into the database"),
+                _ => why.push_str("; what was in it is lost"),
+            }
+        }
+        Err(Fatal { action: files::KEEP, why })
+    }
+
+    /// Another program's lock is no broken disk: what was accepted waits, and people are told for whom.
+    fn wait_for_lock(&self, since: Instant) {
+        if since.elapsed() < HELD_NAMED_AFTER {
+            return;
+        }
+        let known = self.shared.held.borrow().clone();
+        if known.is_some() && since.elapsed().as_millis() % HELD_SAID_INTERVAL.as_millis() >= 200 {
+            return;
+        }
+        let by = files::holders(&self.shared.database, Hold::Writes).unwrap_or_else(files::unnamed);
+        tracing::warn!(
+            by,
+            seconds = since.elapsed().as_secs(),
+            "another program holds the lock of the journal's database: what was accepted waits, new writes are refused"
+        );
+        self.shared.held.send_replace(Some(Held { since, by }));
+    }
+
+    fn let_go(&self, waiting_since: Option<Instant>) {
+        if waiting_since.is_some() && self.shared.held.send_replace(None).is_some() {
+            tracing::info!("the lock of the journal's database was let go; writes are taken again");
+        }
+    }
+
     fn reserve_ids(&mut self) -> Result<(), Fatal> {
         let Some(end) = self.shared.ids.wanted_end() else { return Ok(()) };
-        match reserve(self.connection, &mut self.applier, end) {
+        let reserved = self.look_for_cuts().and_then(|()| reserve(self.connection, &mut self.applier, end));
+        match reserved {
             Ok(()) => {
                 self.checkpoint()?;
                 self.shared.ids.extend(end);
@@ -261,6 +335,8 @@ impl Writer<'_> {
                 self.set_space(Space::Full);
                 self.applier.roll_back().map_err(fatal)?;
             }
+            Err(WriteError::Held) if self.connection.is_autocommit() => {}
+            Err(WriteError::Held) => self.applier.roll_back().map_err(fatal)?,
             Err(WriteError::Fatal(fatal)) => return Err(fatal),
         }
         schema::set_level(self.connection, self.durability).map_err(|error| fatal(unset(error)))
@@ -300,8 +376,9 @@ impl Writer<'_> {
     fn checkpoint(&mut self) -> Result<(), Fatal> {
         let _turn = self.checkpointer.turn();
         match open::checkpoint(self.connection).map_err(WriteError::sqlite(open::MOVE)) {
-            Ok(_) => {}
+            Ok(pages) => self.checkpointer.has_moved(pages),
             // Nothing is lost: it stays in the write-ahead log.
+            Err(WriteError::Held) => {}
             Err(WriteError::Full) => self.set_space(Space::Full),
             Err(WriteError::Fatal(fatal)) => return Err(fatal),
         }
@@ -310,6 +387,12 @@ impl Writer<'_> {
     }
 
     fn idle(&mut self) -> Result<(), Fatal> {
+        match self.look_for_cuts() {
+            Ok(()) => {}
+            // The next look tells.
+            Err(WriteError::Held | WriteError::Full) => return Ok(()),
+            Err(WriteError::Fatal(fatal)) => return Err(fatal),
+        }
         self.reserve_ids()?;
         // A few pages are not worth two fsyncs.
         let pages = self.wal_pages.load(Ordering::Relaxed);
@@ -318,6 +401,10 @@ impl Writer<'_> {
         }
         if self.clock_written.elapsed() >= CLOCK_IDLE_INTERVAL {
             self.write_clock()?;
+        }
+        // Grown while somebody read: nothing waits for it now.
+        if self.shared.log_bytes() > self.page_bytes * u64::from(self.checkpoint_pages) {
+            self.give_room_back()?;
         }
         self.look_at_space()
     }
@@ -333,6 +420,8 @@ impl Writer<'_> {
         match written {
             // Without room for it the clock falls back a little after a restart, which is safe.
             Err(WriteError::Full) => self.applier.roll_back().map_err(fatal),
+            Err(WriteError::Held) if self.connection.is_autocommit() => Ok(()),
+            Err(WriteError::Held) => self.applier.roll_back().map_err(fatal),
             Err(WriteError::Fatal(fatal)) => Err(fatal),
             Ok(()) => Ok(()),
         }
@@ -348,6 +437,7 @@ impl Writer<'_> {
             .or_else(|error| match error {
                 // Somebody still reads: the next start does it.
                 Error::BeingRead { .. } => Ok(()),
+                Error::Sqlite { source, .. } if files::is_held(&source) => Ok(()),
                 error => Err(error),
             })
             .map_err(|error| Fatal { action: "close", why: error.to_string() })
@@ -356,6 +446,7 @@ impl Writer<'_> {
     fn look_at_space(&mut self) -> Result<(), Fatal> {
         self.space_looked = Instant::now();
         self.bytes_since_look = 0;
+        self.look_who_reads();
         if self.has_room() == Some(false) && self.shared.log_bytes() >= GIVEN_BACK_BYTES {
             self.give_room_back()?;
         }
@@ -364,6 +455,30 @@ impl Writer<'_> {
             self.set_space(if has_room { Space::Ok } else { Space::Reserve });
         }
         Ok(())
+    }
+
+    /// A checkpoint that cannot be completed is no error: the write-ahead log grows, until `reserve` is reached, and people are told why.
+    fn look_who_reads(&self) {
+        let mut known = self.shared.read_by.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let left = self.wal_pages.load(Ordering::Relaxed).saturating_sub(self.checkpointer.moved_pages());
+        if left <= self.checkpoint_pages {
+            if known.take().is_some() {
+                tracing::info!("the write-ahead log (WAL) of the journal is moved into the database again");
+            }
+            return;
+        }
+        if known.is_some() || left / self.checkpoint_pages < LONG_AT_CHECKPOINTS {
+            return;
+        }
+        // Of the own readers none takes long but `verify`.
+        let Some(by) = files::holders(&self.shared.database, Hold::Reads) else { return };
+        let bytes = self.shared.log_bytes();
+        tracing::warn!(
+            by,
+            bytes,
+            "the write-ahead log (WAL) of the journal grows: another program reads the database for long, no checkpoint can empty it"
+        );
+        *known = Some(by);
     }
 
     /// Whether as much is free as is to be kept.
@@ -385,7 +500,7 @@ impl Writer<'_> {
                 Ok(())
             }
             // Nothing is lost: it stays in the write-ahead log.
-            Ok(false) | Err(WriteError::Full) => Ok(()),
+            Ok(false) | Err(WriteError::Full | WriteError::Held) => Ok(()),
             Err(WriteError::Fatal(fatal)) => Err(fatal),
         }
     }

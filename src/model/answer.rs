@@ -66,6 +66,8 @@ pub enum Problem {
     DiskReserve,
     /// 503: the journal takes no writes.
     StoreDown,
+    /// 503: another program holds the lock of the journal's database; what was accepted waits.
+    JournalHeld,
     /// 503: the appliance is draining.
     Draining,
 }

@@ -171,7 +171,9 @@ impl Cause {
                 | Problem::NoReplica { retry_after_s }
                 | Problem::LaneBusy { retry_after_s } => Some(*retry_after_s),
                 Problem::Overloaded { .. } | Problem::Stale => Some(1),
-                Problem::OriginUnreachable { .. } | Problem::StoreDown | Problem::Draining => Some(5),
+                Problem::OriginUnreachable { .. } | Problem::StoreDown | Problem::JournalHeld | Problem::Draining => {
+                    Some(5)
+                }
                 Problem::OutcomeUnknown | Problem::OutcomePending => Some(5),
                 Problem::DiskReserve => Some(60),
                 Problem::KeyReused | Problem::ReplayUnavailable => None,
@@ -240,6 +242,7 @@ fn problem_code(problem: &Problem) -> Code {
         Problem::OutcomePending => Code::OutcomePending,
         Problem::DiskReserve => Code::DiskReserve,
         Problem::StoreDown => Code::StoreDown,
+        Problem::JournalHeld => Code::JournalHeld,
         Problem::Draining => Code::Draining,
     }
 }
@@ -252,7 +255,7 @@ fn problem_retry(problem: &Problem) -> Retry {
         | Problem::Stale
         | Problem::DiskReserve => Retry::Safe,
         // A write may have been taken just before: its key makes the retry harmless either way.
-        Problem::StoreDown | Problem::Draining => Retry::SameKey,
+        Problem::StoreDown | Problem::JournalHeld | Problem::Draining => Retry::SameKey,
         Problem::KeyInFlight { .. } | Problem::OriginUnreachable { .. } => Retry::SameKey,
         Problem::OutcomeUnknown | Problem::OutcomePending => Retry::Unknown,
         Problem::KeyReused | Problem::ReplayUnavailable => Retry::Never,
@@ -286,6 +289,10 @@ fn problem_detail(problem: &Problem) -> String {
         }
         Problem::DiskReserve => "reads go on; writes are taken again when there is room; nothing was sent".to_owned(),
         Problem::StoreDown => "nothing can be written down, so nothing is sent".to_owned(),
+        Problem::JournalHeld => {
+            "what came before the lock was taken goes on when it is let go: send it again with the same key, never with a new one"
+                .to_owned()
+        }
         Problem::Draining => "send it again with the same key, here after the restart or at another site".to_owned(),
     }
 }

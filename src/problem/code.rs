@@ -49,6 +49,7 @@ codes! {
     OutcomePending, "outcome-pending", GATEWAY_TIMEOUT, Peer, "Another site may still carry out the request";
     DiskReserve, "disk-reserve", INSUFFICIENT_STORAGE, Appliance, "The disk is down to its reserve";
     StoreDown, "store-down", SERVICE_UNAVAILABLE, Appliance, "The journal takes no writes";
+    JournalHeld, "journal-held", SERVICE_UNAVAILABLE, Appliance, "Another program keeps the journal from writing";
     Draining, "draining", SERVICE_UNAVAILABLE, Appliance, "The appliance is about to stop";
     NoRoute, "no-route", NOT_FOUND, Appliance, "No service takes this request";
     BadRequest, "bad-request", BAD_REQUEST, Appliance, "The request is not well-formed HTTP";

@@ -82,6 +82,7 @@ fn safe_is_said_only_where_nothing_was_sent() {
         (Cause::from(Problem::NoReplica { retry_after_s: 7 }), Retry::Safe, Some("7")),
         (Cause::from(Problem::Overloaded { what: "open writes" }), Retry::Safe, Some("1")),
         (Cause::from(Problem::StoreDown), Retry::SameKey, Some("5")),
+        (Cause::from(Problem::JournalHeld), Retry::SameKey, Some("5")),
         (Cause::from(Problem::DiskReserve), Retry::Safe, Some("60")),
         (Cause::UpstreamBroken { service: "tx".into(), read: false }, Retry::Unknown, None),
         (Cause::UpstreamBroken { service: "tx".into(), read: true }, Retry::Safe, None),

@@ -1,5 +1,5 @@
 //! The task that owns a group: feeds its state machine, and executes what it wants. Decides nothing.
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::dedup::Fingerprint;
 use crate::failpoint;
-use crate::journal::{self, Committed, Journal, Op, Refusal, Space};
+use crate::journal::{self, Committed, Held, Journal, Op, Refusal, Space};
 use crate::model::{After, Group, Problem, Request, SiteName, WriteId};
 
 /// Commands that may wait for the task.
@@ -27,6 +27,10 @@ const EVENTS_PER_TURN: usize = 256;
 const BATCHES_UNDER_WAY: u64 = 2;
 /// Clients write here if one has in so long a time.
 const LIVE: Duration = Duration::from_secs(1);
+/// Clients whose writes wait for another program's lock are told so after this, in time for most of them.
+const TOLD_HELD_AFTER: Duration = Duration::from_secs(4);
+/// For those whose write was at the service just then.
+const TOLD_HELD_AGAIN: Duration = Duration::from_secs(1);
 
 /// Everything that is not the journal: this site's replica, the links, the control plane, people.
 pub trait Outside: Send + Sync + 'static {
@@ -91,6 +95,11 @@ pub struct Task<O> {
     /// The own series is durable up to here; and what batches under way make of that.
     own_durable: u64,
     own_under_way: VecDeque<(u64, u64)>,
+    /// Of these, clients with writes; with its name, where the client named no key.
+    writers: BTreeMap<ReqId, Option<WriteId>>,
+    /// Whether another program keeps the journal from writing.
+    held: watch::Receiver<Option<Held>>,
+    told_held: Option<Instant>,
     /// A batch that the journal had no room for.
     returned: Option<(u64, Vec<Op>)>,
     effects: Vec<Effect>,
@@ -112,6 +121,7 @@ impl<O: Outside> Task<O> {
         let (pages_in, pages) = mpsc::channel(PAGES_MAX);
         let (commits_in, commits) = mpsc::channel(BATCHES_UNDER_WAY as usize + 1);
         let (decider, decider_now) = watch::channel(None);
+        let held = journal.held();
         let mut effects = Vec::new();
         let core = Core::recover(settings, journal.log(), recovered, clock.now(), &mut effects);
         let (decided, decided_now) = watch::channel(core.decided_here());
@@ -136,6 +146,9 @@ impl<O: Outside> Task<O> {
             at_service: HashSet::new(),
             own_durable,
             own_under_way: VecDeque::new(),
+            writers: BTreeMap::new(),
+            held,
+            told_held: None,
             returned: None,
             effects,
             ready: Vec::new(),
@@ -148,6 +161,7 @@ impl<O: Outside> Task<O> {
         self.turn();
         loop {
             let deadline = self.core.deadline().map(|at| self.clock.instant(at).into());
+            let held_until = self.held_until();
             tokio::select! {
                 biased;
                 Some((number, done)) = self.commits.recv() => {
@@ -162,6 +176,10 @@ impl<O: Outside> Task<O> {
                 Some(page) = self.intake.arrived(), if self.intake.is_hungry(self.outbox.durable_up_to()) => {
                     self.intake.open(page);
                 }
+                () = sleep_until(held_until.unwrap_or_else(Instant::now).into()), if held_until.is_some() => {
+                    self.tell_held();
+                }
+                _ = self.held.changed() => {}
                 () = self.journal.room(), if self.returned.is_some() => {}
                 () = sleep_until(deadline.unwrap_or_else(tokio::time::Instant::now)), if deadline.is_some() => {
                     self.handle(Event::Tick);
@@ -203,9 +221,14 @@ impl<O: Outside> Task<O> {
                     let _ = reply.send(Reply::Problem { id: None, problem: Problem::DiskReserve });
                     return;
                 }
+                if self.held.borrow().is_some() {
+                    let _ = reply.send(Reply::Problem { id: None, problem: Problem::JournalHeld });
+                    return;
+                }
                 self.written = Some(Instant::now());
                 self.clients.insert(req, reply);
                 let id = self.journal.next_id();
+                self.writers.insert(req, write.facts.key.is_none().then_some(id));
                 self.handle(Event::Submit { req, id, write });
             }
             Command::AwaitSeen { req, seen, timeout_ms, reply } => {
@@ -221,6 +244,35 @@ impl<O: Outside> Task<O> {
             Command::View(reply) => {
                 let _ = reply.send(self.core.view(self.clock.now()));
             }
+        }
+    }
+
+    /// When clients are told who wait for a write that the journal cannot take.
+    fn held_until(&self) -> Option<Instant> {
+        let since = self.held.borrow().as_ref()?.since;
+        let again = self.told_held.map_or(since, |told| told + TOLD_HELD_AGAIN);
+        (!self.writers.is_empty()).then(|| again.max(since + TOLD_HELD_AFTER))
+    }
+
+    /// Their writes go on when the lock is let go, as those of clients that hung up: which of them is applied then, a retry with the same
+    /// key is told. Without a key a retry would be another write, so nothing is told that asks for one.
+    fn tell_held(&mut self) {
+        self.told_held = Some(Instant::now());
+        for (req, keyless) in std::mem::take(&mut self.writers) {
+            if self.core.awaited_try(req).is_some_and(|attempt| self.at_service.contains(&attempt)) {
+                self.writers.insert(req, keyless);
+                continue;
+            }
+            let reply = match (self.core.last_words(req), keyless) {
+                (Reply::Problem { problem: Problem::StoreDown, .. }, None) => {
+                    Reply::Problem { id: None, problem: Problem::JournalHeld }
+                }
+                (Reply::Problem { problem: Problem::StoreDown, .. }, id) => {
+                    Reply::Problem { id, problem: Problem::OutcomeUnknown }
+                }
+                (reply, _) => reply,
+            };
+            self.tell(req, reply);
         }
     }
 
@@ -364,6 +416,7 @@ impl<O: Outside> Task<O> {
             }
             Effect::Reply { req, reply } => {
                 failpoint::hit("before-reply");
+                self.writers.remove(&req);
                 self.tell(req, reply);
             }
             Effect::Send { to, message } => {

@@ -6,6 +6,7 @@ mod mend;
 mod model;
 mod quarantine;
 mod sqlite;
+mod strangers;
 
 use std::sync::Arc;
 

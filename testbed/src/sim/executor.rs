@@ -316,6 +316,7 @@ fn problem_kind(problem: &Problem) -> &'static str {
         Problem::OutcomePending => "reply: outcome-pending",
         Problem::DiskReserve => "reply: disk-reserve",
         Problem::StoreDown => "reply: store-down",
+        Problem::JournalHeld => "reply: journal-held",
         Problem::Draining => "reply: draining",
     }
 }

@@ -126,13 +126,15 @@ fn a_way_back_from_a_newer_version_keeps_the_writes_that_are_pending() {
         two.store.tell(&sale(&format!("till-{n}"), "till")).expect(201);
     }
     two.store.kill();
-    let version = |number: u32| {
+    let version = |number: u32| -> u32 {
         let database = rusqlite::Connection::open(file(&two.store, "holdfast.db")).unwrap();
+        let before = database.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
         database.pragma_update(None, "user_version", number).unwrap();
+        before
     };
-    version(99);
+    let before = version(99);
     refused_because(&two.store, &["has schema version 99", "start the newer binary"]);
-    version(2);
+    version(before);
     two.store.restart();
     two.heal();
     two.wait_equal(5);
