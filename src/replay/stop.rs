@@ -87,7 +87,7 @@ impl Core {
         let position = write.position.map(|(position, _)| position);
         // What a person orders is not what the replica was stopped for.
         let is_ordered = write.role == Role::Ordered || write.by_order.is_some();
-        !(is_ordered && !self.is_in_doubt()) && !is_named(demand, id, position)
+        (!is_ordered || self.is_in_doubt()) && !is_named(demand, id, position)
     }
 
     /// A write waits here for what a stopped replica does not follow by itself.

@@ -50,7 +50,7 @@ struct Waits<'a> {
 }
 
 impl Waits<'_> {
-    fn is_answered(mut self) {
+    fn answered(mut self) {
         self.is_answered = true;
     }
 }
@@ -136,7 +136,7 @@ impl Handle {
         }
         let waits = Waits { handle: self, req, is_answered: false };
         let reply = answer.await.unwrap_or(gone);
-        waits.is_answered();
+        waits.answered();
         reply
     }
 }

@@ -288,11 +288,12 @@ impl<M: Machine> World<M> {
             Note::Fork { peer, log } => {
                 self.history.broken.push((0, format!("site {site} sees a fork of {log} at {peer}")));
             }
-            Note::Stopped { why } if why.contains("this one") || why.contains("differ") => {
-                if self.plan.settings[site].on_divergence == OnDivergence::Quarantine {
-                    let what = format!("site {site} stopped for differences, which nobody asked it to: {why}");
-                    self.history.broken.push((0, what));
-                }
+            Note::Stopped { why }
+                if (why.contains("this one") || why.contains("differ"))
+                    && self.plan.settings[site].on_divergence == OnDivergence::Quarantine =>
+            {
+                let what = format!("site {site} stopped for differences, which nobody asked it to: {why}");
+                self.history.broken.push((0, what));
             }
             Note::Invalid { peer, why } => {
                 self.history.broken.push((0, format!("site {site} cannot read what {peer} says: {why}")));

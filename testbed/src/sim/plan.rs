@@ -240,7 +240,6 @@ impl Plan {
         let clients = (0..rng.range(4, 9)).map(|n| draw_client(&mut rng, n, lanes, sites, &settings[0])).collect();
         let longest = settings[0].longest_request_ms + settings[0].hold_ms;
         let total_ms = settings[0].total_ms;
-        let mut settings = settings;
         let mut extra = Rng::new(seed ^ 0x7E1A_5E1F_0CA1_0CA1);
         let short_ttl = extra.chance(150);
         if short_ttl {
