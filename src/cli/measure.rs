@@ -1,6 +1,6 @@
 //! What a configuration rests on: clock, disk, files, peers.
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -16,6 +16,8 @@ use crate::journal::free_bytes;
 const FSYNCS: usize = 200;
 const BLOCK_BYTES: usize = 4096;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// A connection that stands for so long was not ended for want of a service.
+const ENDS_WITHIN: Duration = Duration::from_millis(200);
 /// 2025-01-01. A clock before it was never set.
 const OLDEST_TIME_S: u64 = 1_735_689_600;
 const EXPIRES_SOON: Duration = Duration::from_secs(30 * 86_400);
@@ -65,6 +67,10 @@ pub(super) fn all(config: &Config) -> io::Result<Vec<Measured>> {
         let port = uri.port_u16().unwrap_or(443);
         Some(peer_answers(peer.site.as_str(), uri.host().unwrap_or_default(), port))
     }));
+    for service in &config.services {
+        let each = |e: &crate::config::Endpoint| endpoint_ends_connections(&service.name, &e.host, e.port);
+        found.extend(service.endpoints.iter().filter_map(each));
+    }
     Ok(found)
 }
 
@@ -240,6 +246,25 @@ fn peer_answers(site: &str, host: &str, port: u16) -> Measured {
     Measured::new(what, Grade::Warn, format!("cannot be reached: {last}"))
 }
 
+/// Something that takes every connection and ends those that nobody wants (a load balancer, docker-proxy, kube-proxy) hides that
+/// the service is down: the first write that meets it was sent, as far as anybody can tell.
+fn endpoint_ends_connections(service: &str, host: &str, port: u16) -> Option<Measured> {
+    let address = (host, port).to_socket_addrs().ok()?.next()?;
+    let mut stream = TcpStream::connect_timeout(&address, CONNECT_TIMEOUT).ok()?;
+    stream.set_read_timeout(Some(ENDS_WITHIN)).ok()?;
+    match stream.read(&mut [0]) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => None,
+        Ok(1..) => None,
+        Ok(0) | Err(_) => {
+            let found = format!(
+                "{address} takes connections and ends them at once: nobody stands behind it. The outcome of the first write \
+                 after such an end is unknown; with health = {{ path = … }} it would be refused as safe"
+            );
+            Some(Measured::new(format!("endpoint of {service}"), Grade::Warn, found))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -272,6 +297,17 @@ mod tests {
         assert_eq!(peer_answers("cloud", "127.0.0.1", port).grade, Grade::Ok);
         drop(listener);
         assert_eq!(peer_answers("cloud", "127.0.0.1", port).grade, Grade::Warn);
+    }
+
+    #[test]
+    fn an_endpoint_that_ends_connections_is_a_warning() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert!(endpoint_ends_connections("tx", "127.0.0.1", port).is_none(), "it waits for a request");
+        let ends = std::thread::spawn(move || listener.incoming().take(2).for_each(drop));
+        let found = endpoint_ends_connections("tx", "127.0.0.1", port);
+        assert!(found.is_some_and(|found| found.grade == Grade::Warn));
+        ends.join().unwrap();
     }
 
     #[test]

@@ -1,10 +1,20 @@
 //! Services: the keys that can be judged one by one.
+use std::net::{IpAddr, SocketAddr};
+
 use super::check::Checked;
 use super::resolve::{bytes, duration};
 use super::resolve_service::{One, show};
 use super::resolved::*;
 use crate::gateway::LaneRule;
 use crate::service::{Limits, OnDivergence};
+
+/// Whether an endpoint is surely one of our own listeners. What a name or another address leads to shows at the first request.
+fn is_own(endpoint: &Endpoint, listen: &SocketAddr) -> bool {
+    let ip =
+        if endpoint.host == "localhost" { Ok(IpAddr::from([127, 0, 0, 1])) } else { endpoint.host.parse::<IpAddr>() };
+    let is_here = |ip: IpAddr| ip == listen.ip() || (listen.ip().is_unspecified() && ip.is_loopback());
+    endpoint.port == listen.port() && ip.is_ok_and(|ip| is_here(ip) || ip.is_unspecified())
+}
 
 impl One<'_> {
     pub(super) fn endpoints(&mut self, replicas: &[String]) -> Vec<Endpoint> {
@@ -32,6 +42,10 @@ impl One<'_> {
             };
             if endpoints.iter().any(|other| other.host == endpoint.host && other.port == endpoint.port) {
                 self.report.fault(table.at("url"), &table.key("url"), "stands there twice", "list each instance once");
+            }
+            if let Some(listen) = self.config.gateway.listen.iter().find(|listen| is_own(&endpoint, listen)) {
+                let wrong = format!("the endpoint is this appliance itself, which listens on {listen}");
+                self.report.fault(table.at("url"), &table.key("url"), wrong, "name the address of the service");
             }
             endpoints.push(endpoint);
         }

@@ -209,6 +209,8 @@ fn impossible_combinations_are_refused() {
             "service.tx.ack.peers",
             "no other site",
         ),
+        (swap("127.0.0.1:9001", "127.0.0.1:8080"), "service.tx.endpoints[0].url", "this appliance itself"),
+        (swap("127.0.0.1:9001", "localhost:8080"), "service.tx.endpoints[0].url", "this appliance itself"),
         (swap("9001", "${NOPE}"), "service.tx.endpoints[0].url", "NOPE is not set"),
     ];
     for (text, key, said) in table {

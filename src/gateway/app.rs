@@ -101,6 +101,9 @@ impl App {
             return Err(Cause::NoRoute { host: host.to_owned(), path: head.uri.path().to_owned() }.into());
         };
         let service = &self.services[index];
+        if headers::has_come_back(&head.headers, service.upstream.via()) {
+            return Err(Cause::LoopDetected.into());
+        }
         let target = self.target(service, &head, host, &path, client)?;
         let seen = take_seen(&mut head.headers)?;
         clean(&mut head.headers, service);

@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 use tokio::sync::oneshot;
 
 use super::arriving::Arriving;
+use super::h1::Reply;
 use super::pool::Lease;
 
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -29,6 +30,11 @@ pub enum Body {
         ended: Option<oneshot::Sender<()>>,
     },
     /// An endpoint's, streamed through; its connection goes back to the pool at the end.
+    Reply {
+        reply: Box<Reply<Body>>,
+        lease: Option<Lease>,
+    },
+    /// The same over HTTP/2.
     Upstream {
         incoming: Incoming,
         lease: Option<Lease>,
@@ -48,9 +54,18 @@ impl Body {
     }
 
     /// An endpoint's body; a body that is over already gives its connection back at once.
+    pub fn reply(mut reply: Reply<Body>, lease: Lease) -> Self {
+        if reply.is_over() {
+            lease.finish(reply.take_conn());
+            return Body::Empty;
+        }
+        Body::Reply { reply: Box::new(reply), lease: Some(lease) }
+    }
+
+    /// The same over HTTP/2.
     pub fn upstream(incoming: Incoming, lease: Lease) -> Self {
         if incoming.is_end_stream() {
-            lease.finish();
+            lease.finish(None);
             return Body::Empty;
         }
         Body::Upstream { incoming, lease: Some(lease) }
@@ -77,12 +92,21 @@ impl http_body::Body for Body {
                 }
                 Poll::Ready(frame)
             }
+            Body::Reply { reply, lease } => {
+                let frame = ready!(reply.poll_frame(cx));
+                match &frame {
+                    Some(Err(_)) => *lease = None,
+                    Some(Ok(_)) if !reply.is_over() => {}
+                    // At the last byte, not when somebody asks for more: a reader that knows the length may not.
+                    _ => lease.take().into_iter().for_each(|lease| lease.finish(reply.take_conn())),
+                }
+                Poll::Ready(frame.map(|f| f.map_err(Into::into)))
+            }
             Body::Upstream { incoming, lease } => {
                 let frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));
                 match &frame {
-                    Some(Err(_)) => *lease = None,
                     Some(Ok(_)) if !incoming.is_end_stream() => {}
-                    _ => lease.take().into_iter().for_each(Lease::finish),
+                    _ => *lease = None,
                 }
                 Poll::Ready(frame.map(|f| f.map_err(Into::into)))
             }
@@ -94,6 +118,7 @@ impl http_body::Body for Body {
         match self {
             Body::Empty => true,
             Body::Full(_) => false,
+            Body::Reply { reply, .. } => reply.is_over(),
             Body::Incoming(incoming) | Body::Upload { incoming, .. } => incoming.is_end_stream(),
             Body::Upstream { incoming, .. } => incoming.is_end_stream(),
             Body::Boxed(body) => body.is_end_stream(),
@@ -104,6 +129,7 @@ impl http_body::Body for Body {
         match self {
             Body::Empty => SizeHint::with_exact(0),
             Body::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Body::Reply { reply, .. } => reply.left().map_or_else(SizeHint::default, SizeHint::with_exact),
             Body::Incoming(incoming) | Body::Upload { incoming, .. } => incoming.size_hint(),
             Body::Upstream { incoming, .. } => incoming.size_hint(),
             Body::Boxed(body) => body.size_hint(),

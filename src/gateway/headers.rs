@@ -3,9 +3,11 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use http::Extensions;
 use http::header::{
     CONNECTION, Entry, FORWARDED, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE, VIA,
 };
+use hyper::ext::ReasonPhrase;
 
 use super::room::Share;
 use crate::model::Header;
@@ -13,6 +15,8 @@ use crate::model::Header;
 pub const HOLDFAST_SEEN: HeaderName = HeaderName::from_static("holdfast-seen");
 pub const HOLDFAST_WRITE: HeaderName = HeaderName::from_static("holdfast-write");
 pub const HOLDFAST_SERVED_BY: HeaderName = HeaderName::from_static("holdfast-served-by");
+/// On 508: an appliance found that the request had been there before, and did nothing.
+pub const HOLDFAST_LOOP: HeaderName = HeaderName::from_static("holdfast-loop");
 pub const HOLDFAST_ORIGIN: HeaderName = HeaderName::from_static("holdfast-origin");
 pub const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -143,6 +147,19 @@ pub fn append_via(headers: &mut HeaderMap) {
     headers.append(VIA, VIA_US);
 }
 
+/// A new name for what stands in `Via` of what is sent to a service, borne by nobody else. A request that brings it back to the
+/// same service has gone in a circle; one that a service sends on to another service has not.
+pub fn via_service(service: &str) -> HeaderValue {
+    let name = format!("1.1 holdfast-{:016x}.{service}", fastrand::u64(..));
+    HeaderValue::try_from(name).unwrap_or(VIA_US)
+}
+
+/// Whether a request has come back that was sent with `via`.
+pub fn has_come_back(headers: &HeaderMap, via: &HeaderValue) -> bool {
+    let is_ours = |part: &[u8]| part.trim_ascii() == via.as_bytes();
+    headers.get_all(VIA).iter().any(|line| line.as_bytes().split(|&b| b == b',').any(is_ours)) && *via != VIA_US
+}
+
 /// What a connection adds to each of its requests, written once.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -193,6 +210,22 @@ pub fn keep(headers: &HeaderMap, without: &[HeaderName]) -> Vec<Header> {
         }
     }
     kept
+}
+
+/// Where a kept answer has the reason phrase that its service gave, if that was not the usual one. No header is named so.
+const REASON: &str = ":reason";
+
+pub fn keep_reason(extensions: &Extensions, kept: &mut Vec<Header>) {
+    if let Some(reason) = extensions.get::<ReasonPhrase>() {
+        kept.push(Header { name: REASON.to_owned(), value: reason.as_bytes().to_vec() });
+    }
+}
+
+pub fn restore_reason(kept: &[Header], into: &mut Extensions) {
+    let reason = kept.iter().find(|header| header.name == REASON);
+    if let Some(Ok(reason)) = reason.map(|header| ReasonPhrase::try_from(header.value.as_slice())) {
+        into.insert(reason);
+    }
 }
 
 /// The reverse. A line that is no header any more is left out: it came from one, so there is none.
@@ -326,5 +359,17 @@ mod tests {
         assert_eq!(all("x-forwarded-host"), ["shop:80"]);
         assert_eq!(all("forwarded"), ["for=\"[::1]\";proto=http;host=\"shop:80\""]);
         assert_eq!(all("via"), ["1.0 other", "1.1 holdfast"]);
+    }
+
+    #[test]
+    fn a_request_that_comes_back_is_known_by_via() {
+        let via = via_service("tx");
+        let line = |lines: &[&str]| {
+            let lines: Vec<_> = lines.iter().map(|line| ("via", *line)).collect();
+            has_come_back(&headers(&lines), &via)
+        };
+        let own = via.to_str().unwrap();
+        assert!(line(&[own]) && line(&["1.0 other", &format!("1.1 holdfast, {own} , 1.1 last")]));
+        assert!(!line(&[]) && !line(&["1.1 holdfast"]) && !line(&[via_service("other").to_str().unwrap()]));
     }
 }

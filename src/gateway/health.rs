@@ -70,7 +70,8 @@ impl Upstream {
 async fn check(upstream: Weak<Upstream>, pool: Arc<Pool>, settings: HealthSettings) {
     let mut streak = Streak::new();
     // A connection of its own: a pool that is full says nothing about the service's health.
-    let own = Pool::new(pool.endpoint().clone(), PoolSettings { in_flight: 1, idle: 1, ..pool.settings() });
+    let own =
+        Pool::new(pool.endpoint().clone(), PoolSettings { in_flight: 1, idle: 1, ..pool.settings() }, Weak::new());
     let mut ticks = tokio::time::interval(settings.interval);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {

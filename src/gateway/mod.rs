@@ -8,12 +8,15 @@
 //! In a crash it loses connections only: what counts is in the journal before a byte leaves.
 //!
 //! The way of a request: `listen` → `conn` (strict) → hyper → `app` (route, store) → `write` → group → `answer`,
-//! or → `read` → `upstream` or a peer. A group's attempt: `upstream` → `pool`.
+//! or → `read` → `upstream` or a peer. A group's attempt: `upstream` → `pool` → `h1` or `h2`.
 mod answer;
 mod app;
 mod arriving;
 mod body;
 mod conn;
+mod endpoint;
+mod h1;
+mod h2;
 mod headers;
 mod health;
 mod http2;
@@ -26,6 +29,7 @@ mod pointer;
 mod pool;
 mod read;
 mod refusal;
+mod rest;
 mod room;
 mod route;
 mod rules;
@@ -41,9 +45,10 @@ mod write;
 
 pub use app::STATUS_PATH;
 pub use body::{Body, BoxError};
+pub use endpoint::{EndpointError, EndpointSettings};
 pub use lane::LaneRules;
 pub use listen::{Gateway, GatewayError};
-pub use pool::{EndpointError, EndpointSettings, PoolSettings, Ready, SendError};
+pub use pool::{PoolSettings, Ready, SendError};
 pub use read::{Waits, read_for_peer};
 pub use route::{Match, RouteError, WriteMethods};
 pub use rules::{LaneRule, RuleError, StoreFrom};

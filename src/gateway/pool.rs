@@ -1,62 +1,24 @@
 //! Connections to one endpoint, bounded, kept alive, and exact about whether a request was sent.
 //!
-//! A request was *never sent* (§6) only if no connection took it: connecting failed, or hyper gave the message back because
-//! its connection had closed before taking it. Once taken, every failure is *broken*, however early.
-use std::net::TcpStream as StdTcpStream;
-use std::os::fd::AsFd;
+//! A request was *never sent* (§6) only if no byte of it left, or the endpoint said that it did not take it. A connection serves
+//! another request only when its last exchange ended exactly as HTTP says and nothing has come on it since.
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use http::header::HeaderMap;
 use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::{TrySendError, http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper::ext::ReasonPhrase;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::body::Body;
+use super::endpoint::EndpointSettings;
+use super::h1::{Conn, Failure, Head, Reply};
+use super::h2::{Multiplexed, Stream};
+use super::rest::Rest;
+use super::upstream::Upstream;
 use crate::descriptors::{self, Use};
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EndpointSettings {
-    pub host: String,
-    pub port: u16,
-    /// HTTP/2 with prior knowledge.
-    pub h2c: bool,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("endpoint {url:?}: {what}; use http://HOST[:PORT] or h2c://HOST[:PORT]")]
-pub struct EndpointError {
-    url: String,
-    what: &'static str,
-}
-
-impl EndpointSettings {
-    pub fn parse(url: &str) -> Result<Self, EndpointError> {
-        let error = |what| EndpointError { url: url.to_owned(), what };
-        let (scheme, rest) = url.split_once("://").ok_or_else(|| error("no scheme"))?;
-        let h2c = match scheme {
-            "http" => false,
-            "h2c" => true,
-            _ => return Err(error("this scheme is not supported")),
-        };
-        let authority = rest.strip_suffix('/').unwrap_or(rest);
-        if authority.contains(['/', '?', '#', '@', ' ']) {
-            return Err(error("a path, query or user has no place here"));
-        }
-        let (host, port) = match authority.rsplit_once(':') {
-            Some((host, port)) if !port.ends_with(']') => (host, port.parse().map_err(|_| error("bad port"))?),
-            _ => (authority, 80),
-        };
-        let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
-        if host.is_empty() || port == 0 {
-            return Err(error("no host or port 0"));
-        }
-        Ok(Self { host: host.to_owned(), port, h2c })
-    }
-}
 
 #[derive(Clone, Copy, Debug)]
 pub struct PoolSettings {
@@ -83,108 +45,160 @@ pub enum SendError {
     TimedOut {
         why: String,
     },
+    /// The endpoint leads back to where the request had been; nothing was done.
+    Circle {
+        why: String,
+    },
+    /// A status was read, and nothing else that could be passed on.
+    Unusable {
+        status: u16,
+        why: String,
+    },
 }
 
 struct Idle {
-    sender: http1::SendRequest<Body>,
-    socket: StdTcpStream,
+    conn: Conn,
     since: Instant,
+    /// The endpoint said (`Keep-Alive: timeout=…`) that it closes then.
+    until: Option<Instant>,
 }
 
 pub struct Pool {
     endpoint: EndpointSettings,
     settings: PoolSettings,
     idle: Mutex<Vec<Idle>>,
-    shared: Mutex<Option<http2::SendRequest<Body>>>,
+    /// An endpoint may close after each answer without a word. Until a connection was seen to stay, none is used again in a hurry:
+    /// its end may be on its way.
+    stays: AtomicBool,
+    pub(super) multiplexed: Multiplexed,
     in_flight: Arc<Semaphore>,
     healthy: AtomicBool,
+    pub(super) rest: Rest,
+    /// Who hears of a change of health; none for a pool that health checks use.
+    pub(super) owner: Weak<Upstream>,
 }
 
-/// A place at an endpoint and a connection to it, had before a request is sent. Dropped, an unused connection is closed.
+/// A place at an endpoint and a connection to it, had before a request is sent. Dropped, an unused connection goes back.
 pub struct Ready {
     pub(super) pool: Arc<Pool>,
-    conn: Conn,
-    permit: OwnedSemaphorePermit,
+    link: Option<Link>,
+    permit: Option<OwnedSemaphorePermit>,
 }
 
-enum Conn {
-    Http1 { sender: http1::SendRequest<Body>, socket: StdTcpStream, is_fresh: bool },
-    Http2 { sender: http2::SendRequest<Body>, is_fresh: bool },
+enum Link {
+    Http1 { conn: Conn, is_fresh: bool },
+    Http2(Stream),
 }
 
 /// A connection in use. Dropped, the connection is closed; finished, it goes back to its pool.
 pub struct Lease {
     pool: Arc<Pool>,
-    /// `None`: HTTP/2, shared with others.
-    conn: Option<(http1::SendRequest<Body>, StdTcpStream)>,
+    until: Option<Duration>,
     _permit: OwnedSemaphorePermit,
+    /// Holds the place of a stream.
+    _stream: Option<Stream>,
 }
 
 impl Lease {
-    /// The answer was read to its end.
-    pub fn finish(mut self) {
-        let Some((sender, socket)) = self.conn.take() else { return };
-        if sender.is_closed() {
-            return;
-        }
-        let mut idle = self.pool.lock_idle();
-        if idle.len() < self.pool.settings.idle {
-            idle.push(Idle { sender, socket, since: Instant::now() });
+    /// The answer was read to its end, and its connection may serve another request.
+    pub fn finish(self, conn: Option<Conn>) {
+        if let Some(conn) = conn {
+            let now = Instant::now();
+            self.pool.put(Idle { conn, since: now, until: self.until.map(|until| now + until) });
         }
     }
 }
+
+/// A connection silent for so long after an answer was not about to be closed with it.
+const SETTLED: Duration = Duration::from_millis(10);
+/// One found closed earlier than this was closed with its last answer, not for having been idle.
+const CLOSED_EARLY: Duration = Duration::from_secs(1);
 
 impl Ready {
-    /// Sends one request once, on another connection where this one turns out closed before it took it. `taken`: as
-    /// [`Pool::send`].
-    pub async fn send(self, mut request: Request<Body>, taken: &AtomicBool) -> Result<Response<Body>, SendError> {
-        let Self { pool, mut conn, permit } = self;
-        loop {
-            taken.store(true, Ordering::Relaxed);
-            let is_fresh = match conn {
-                Conn::Http1 { mut sender, socket, is_fresh } => match sender.try_send_request(request).await {
-                    Ok(response) => {
-                        let lease = Lease { pool, conn: Some((sender, socket)), _permit: permit };
-                        return Ok(response.map(|incoming| Body::upstream(incoming, lease)));
+    /// Sends one request once, on another connection where this one turns out closed before a byte left. `taken` is true from
+    /// the moment at which a byte may have left: whoever stops waiting before that knows that it was never sent.
+    pub async fn send(mut self, mut request: Request<Body>, taken: &AtomicBool) -> Result<Response<Body>, SendError> {
+        let pool = self.pool.clone();
+        let Some(permit) = self.permit.take() else { return Err(never("this place was used", Some(request))) };
+        let mut link = self.link.take();
+        while let Some(now) = link {
+            let sent = match now {
+                Link::Http1 { conn, is_fresh } => match pool.send_http1(conn, is_fresh, request, taken).await {
+                    Ok((head, reply)) => {
+                        let until = keep_alive_timeout(&head.headers);
+                        let lease = Lease { pool, until, _permit: permit, _stream: None };
+                        return Ok(response(head, Body::reply(reply, lease)));
                     }
-                    Err(error) => {
-                        request = pool.not_taken(error, is_fresh)?;
-                        is_fresh
-                    }
+                    Err(error) => (error, is_fresh),
                 },
-                Conn::Http2 { mut sender, is_fresh } => match sender.try_send_request(request).await {
-                    Ok(response) => {
-                        let lease = Lease { pool, conn: None, _permit: permit };
-                        return Ok(response.map(|incoming: Incoming| Body::upstream(incoming, lease)));
+                Link::Http2(stream) => match pool.send_http2(stream, request, taken).await {
+                    Ok((answer, stream)) => {
+                        let lease = Lease { pool, until: None, _permit: permit, _stream: Some(stream) };
+                        return Ok(answer.map(|incoming| Body::upstream(incoming, lease)));
                     }
-                    Err(error) => {
-                        request = pool.not_taken(error, is_fresh)?;
-                        *pool.lock_shared() = None;
-                        is_fresh
-                    }
+                    Err((error, is_fresh)) => (error, is_fresh),
                 },
             };
-            debug_assert!(!is_fresh, "a fresh connection is not replaced");
-            taken.store(false, Ordering::Relaxed);
-            let next = if pool.endpoint.h2c { pool.http2().await } else { pool.http1().await };
-            conn = match next {
-                Ok(conn) => conn,
-                Err(why) => return Err(SendError::NeverSent { why, request: Some(Box::new(request)) }),
+            // A kept connection that had ended costs nothing.
+            (request, link) = match sent {
+                (SendError::NeverSent { request: Some(unsent), .. }, false) => match pool.link().await {
+                    Ok(next) => (*unsent, Some(next)),
+                    Err(why) => return Err(never(&why, Some(*unsent))),
+                },
+                (error, _) => return Err(error),
             };
+        }
+        Err(never("this place was used", Some(request)))
+    }
+}
+
+impl Drop for Ready {
+    fn drop(&mut self) {
+        if let Some(Link::Http1 { conn, .. }) = self.link.take() {
+            self.pool.put(Idle { conn, since: Instant::now(), until: None });
         }
     }
 }
 
-/// From this age on an idle connection is asked whether the other side has closed it: fresher ones are not worth a call.
-const PEEK_AFTER: Duration = Duration::from_millis(1);
-/// How long a connection whose answer is read may still be busy before it is given up.
-const BUSY_MAX: Duration = Duration::from_millis(5);
+pub(super) fn never(why: &str, request: Option<Request<Body>>) -> SendError {
+    SendError::NeverSent { why: why.to_owned(), request: request.map(Box::new) }
+}
+
+fn response(head: Head, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = http::StatusCode::from_u16(head.status).unwrap_or(http::StatusCode::BAD_GATEWAY);
+    let standard = response.status().canonical_reason().unwrap_or_default();
+    if head.reason != standard.as_bytes()
+        && let Ok(reason) = ReasonPhrase::try_from(head.reason)
+    {
+        response.extensions_mut().insert(reason);
+    }
+    response.extensions_mut().insert(head.spelling);
+    *response.headers_mut() = head.headers;
+    response
+}
+
+/// `Keep-Alive: timeout=5`: a second less, so that our request does not cross its end.
+fn keep_alive_timeout(map: &HeaderMap) -> Option<Duration> {
+    let line = map.get("keep-alive")?.to_str().ok()?;
+    let seconds = line.split(',').find_map(|part| part.trim().strip_prefix("timeout=")?.parse::<u32>().ok())?;
+    Some(Duration::from_secs(seconds.saturating_sub(1).into()))
+}
 
 impl Pool {
-    pub fn new(endpoint: EndpointSettings, settings: PoolSettings) -> Arc<Self> {
+    pub fn new(endpoint: EndpointSettings, settings: PoolSettings, owner: Weak<Upstream>) -> Arc<Self> {
         let in_flight = Arc::new(Semaphore::new(settings.in_flight.clamp(1, Semaphore::MAX_PERMITS)));
-        let (idle, shared) = (Mutex::default(), Mutex::default());
-        Arc::new(Self { endpoint, settings, idle, shared, in_flight, healthy: AtomicBool::new(true) })
+        Arc::new(Self {
+            endpoint,
+            settings,
+            idle: Mutex::default(),
+            stays: AtomicBool::new(false),
+            multiplexed: Multiplexed::default(),
+            in_flight,
+            healthy: AtomicBool::new(true),
+            rest: Rest::default(),
+            owner,
+        })
     }
 
     pub fn name(&self) -> String {
@@ -199,10 +213,11 @@ impl Pool {
     pub fn is_h2c(&self) -> bool {
         self.endpoint.h2c
     }
+    /// By the health checks, and by what became of the last connections.
     pub fn is_healthy(&self) -> bool {
-        self.healthy.load(Ordering::Relaxed)
+        self.healthy.load(Ordering::Relaxed) && !self.rest.is_resting()
     }
-    /// Whether that is a change.
+    /// What health checks say. Whether that is a change.
     pub fn set_healthy(&self, healthy: bool) -> bool {
         self.healthy.swap(healthy, Ordering::Relaxed) != healthy
     }
@@ -210,12 +225,15 @@ impl Pool {
     /// A place and a connection: what can fail without anything having been sent fails here.
     pub async fn ready(self: &Arc<Self>) -> Result<Ready, String> {
         let permit = self.permit().await?;
-        let conn = if self.endpoint.h2c { self.http2().await? } else { self.http1().await? };
-        Ok(Ready { pool: self.clone(), conn, permit })
+        let link = self.link().await?;
+        Ok(Ready { pool: self.clone(), link: Some(link), permit: Some(permit) })
     }
 
-    /// Sends one request once; the answer's body gives the connection back when it ends. `taken` is true from the moment at
-    /// which a connection may have taken the request: whoever stops waiting before that knows that it was never sent.
+    async fn link(self: &Arc<Self>) -> Result<Link, String> {
+        if self.endpoint.h2c { Ok(Link::Http2(self.http2().await?)) } else { self.http1().await }
+    }
+
+    /// Sends one request once; the answer's body gives the connection back when it ends. `taken`: as [`Ready::send`].
     pub async fn send(
         self: &Arc<Self>,
         request: Request<Body>,
@@ -223,7 +241,7 @@ impl Pool {
     ) -> Result<Response<Body>, SendError> {
         match self.ready().await {
             Ok(ready) => ready.send(request, taken).await,
-            Err(why) => Err(SendError::NeverSent { why, request: Some(Box::new(request)) }),
+            Err(why) => Err(never(&why, Some(request))),
         }
     }
 
@@ -237,74 +255,113 @@ impl Pool {
         }
     }
 
-    async fn http1(&self) -> Result<Conn, String> {
-        if let Some((sender, socket)) = self.take_idle().await {
-            return Ok(Conn::Http1 { sender, socket, is_fresh: false });
+    async fn http1(self: &Arc<Self>) -> Result<Link, String> {
+        if let Some(conn) = self.take_idle() {
+            return Ok(Link::Http1 { conn, is_fresh: false });
         }
-        let (sender, socket) = self.connect().await?;
-        Ok(Conn::Http1 { sender, socket, is_fresh: true })
+        Ok(Link::Http1 { conn: Conn::new(self.connect().await?), is_fresh: true })
     }
 
-    async fn http2(&self) -> Result<Conn, String> {
-        let kept = self.lock_shared().clone().filter(|sender| !sender.is_closed());
-        match kept {
-            Some(sender) => Ok(Conn::Http2 { sender, is_fresh: false }),
-            None => Ok(Conn::Http2 { sender: self.connect_h2().await?, is_fresh: true }),
-        }
-    }
-
-    /// The request, where a kept connection turned out closed before it took it: then another one is tried.
-    fn not_taken(&self, mut error: TrySendError<Request<Body>>, is_fresh: bool) -> Result<Request<Body>, SendError> {
-        match error.take_message() {
-            Some(request) if !is_fresh => Ok(request),
-            Some(request) => {
-                let why = format!("{} closed a fresh connection before it took the request", self.name());
-                Err(SendError::NeverSent { why, request: Some(Box::new(request)) })
+    async fn send_http1(
+        self: &Arc<Self>,
+        conn: Conn,
+        is_fresh: bool,
+        request: Request<Body>,
+        taken: &AtomicBool,
+    ) -> Result<(Head, Reply<Body>), SendError> {
+        let said = |why: String| format!("{}: {why}", self.name());
+        let failure = match conn.send(request, taken).await {
+            Ok(exchange) => {
+                self.rest.answered();
+                return Ok(exchange);
             }
-            None => {
-                let error = error.into_error();
-                let why = format!("{}: {}", self.name(), describe(&error));
-                let refused = is_refused_stream(&error);
-                Err(if refused { SendError::NeverSent { why, request: None } } else { SendError::Broken { why } })
+            Err(failure) => failure,
+        };
+        Err(match failure {
+            Failure::NotTaken { request, why } => {
+                if is_fresh {
+                    self.rest_from_now();
+                }
+                SendError::NeverSent { why: said(why), request: Some(request) }
             }
-        }
+            Failure::Broken { why, silent } => {
+                if is_fresh && silent {
+                    self.rest.suspect();
+                }
+                SendError::Broken { why: said(why) }
+            }
+            Failure::Unusable { status, why } => {
+                self.rest.answered();
+                SendError::Unusable { status, why: said(why) }
+            }
+        })
     }
 
-    async fn take_idle(&self) -> Option<(http1::SendRequest<Body>, StdTcpStream)> {
-        loop {
-            let Idle { mut sender, socket, since } = self.lock_idle().pop()?;
-            let age = since.elapsed();
-            if sender.is_closed() || age > self.settings.idle_timeout {
+    /// The connection used last of those that may be used again. Each is looked at, however young.
+    fn take_idle(&self) -> Option<Conn> {
+        let now = Instant::now();
+        let mut young = Vec::new();
+        let mut idle = self.lock_idle();
+        let found = loop {
+            let Some(last) = idle.pop() else { break None };
+            let age = now.saturating_duration_since(last.since);
+            if self.is_over(&last, now) {
                 continue;
             }
-            // Nothing may be waiting to be read on an idle connection: neither an end nor bytes.
-            let is_silent = || matches!(socket.peek(&mut [0]), Err(e) if e.kind() == std::io::ErrorKind::WouldBlock);
-            if age >= PEEK_AFTER && !is_silent() {
+            if !last.conn.is_silent() {
+                if age < CLOSED_EARLY {
+                    self.stays.store(false, Ordering::Relaxed);
+                }
                 continue;
             }
-            if sender.is_ready() || matches!(tokio::time::timeout(BUSY_MAX, sender.ready()).await, Ok(Ok(()))) {
-                return Some((sender, socket));
+            if age >= SETTLED {
+                self.stays.store(true, Ordering::Relaxed);
             }
+            if self.stays.load(Ordering::Relaxed) {
+                break Some(last.conn);
+            }
+            young.push(last);
+        };
+        idle.extend(young.into_iter().rev());
+        found
+    }
+
+    fn is_over(&self, idle: &Idle, now: Instant) -> bool {
+        now.saturating_duration_since(idle.since) > self.settings.idle_timeout
+            || idle.until.is_some_and(|until| now >= until)
+    }
+
+    fn put(&self, idle: Idle) {
+        let mut all = self.lock_idle();
+        if all.len() < self.settings.idle {
+            all.push(idle);
         }
     }
 
-    /// Closes connections that have been idle for too long; called now and then.
+    /// A connection made to see whether the endpoint is back.
+    pub(super) fn put_fresh(&self, conn: Conn) {
+        self.put(Idle { conn, since: Instant::now(), until: None });
+    }
+
+    /// Closes connections that have been idle for too long, or were closed by the other side; called now and then.
     pub fn sweep(&self) {
-        let limit = self.settings.idle_timeout;
-        self.lock_idle().retain(|idle| !idle.sender.is_closed() && idle.since.elapsed() <= limit);
+        let now = Instant::now();
+        self.lock_idle().retain(|idle| !self.is_over(idle, now) && idle.conn.is_silent());
+        self.multiplexed.sweep();
     }
 
-    async fn connect(&self) -> Result<(http1::SendRequest<Body>, StdTcpStream), String> {
-        let (stream, socket) = self.connect_tcp().await?;
-        let (sender, conn) = http1::Builder::new().handshake(TokioIo::new(stream)).await.map_err(|e| describe(&e))?;
-        tokio::spawn(async move {
-            // What ends a connection is told to the request that was on it.
-            let _ = conn.await;
-        });
-        Ok((sender, socket))
+    /// A new connection. An endpoint that gives none is left alone for a moment.
+    pub(super) async fn connect(self: &Arc<Self>) -> Result<TcpStream, String> {
+        let connected = self.try_connect(self.rest.is_suspect()).await;
+        if connected.is_err() {
+            self.rest_from_now();
+        }
+        connected
     }
 
-    async fn connect_tcp(&self) -> Result<(TcpStream, StdTcpStream), String> {
+    /// `looks`: whether it is looked at for a moment first, since something may stand in front of the endpoint that takes every
+    /// connection and ends those that nobody wants.
+    pub(super) async fn try_connect(&self, looks: bool) -> Result<TcpStream, String> {
         let to = (self.endpoint.host.as_str(), self.endpoint.port);
         let timeout = self.settings.connect_timeout;
         let stream = match tokio::time::timeout(timeout, TcpStream::connect(to)).await {
@@ -313,30 +370,21 @@ impl Pool {
             Ok(Err(error)) => return Err(format!("connecting to {}: {error}", self.name())),
             Err(_) => return Err(format!("connecting to {}: no answer within {timeout:?}", self.name())),
         };
-        let socket = stream.set_nodelay(true).and_then(|()| stream.as_fd().try_clone_to_owned());
-        match socket {
-            Ok(socket) => Ok((stream, StdTcpStream::from(socket))),
-            Err(error) => Err(format!("connecting to {}: {error}", self.name())),
+        // Without it small requests wait for acknowledgements; a socket that refuses is about to fail anyway.
+        let _ = stream.set_nodelay(true);
+        if !looks || self.endpoint.h2c {
+            return Ok(stream);
+        }
+        let conn = Conn::new(stream);
+        match tokio::time::timeout(super::rest::LOOK, conn.stirs()).await {
+            Ok(()) => Err(format!("{} takes connections and ends them at once: nobody stands behind it", self.name())),
+            Err(_) => Ok(conn.into_stream()),
         }
     }
 
-    async fn connect_h2(&self) -> Result<http2::SendRequest<Body>, String> {
-        let (stream, _) = self.connect_tcp().await?;
-        let handshake = http2::Builder::new(TokioExecutor::new()).handshake(TokioIo::new(stream));
-        let (sender, conn) = handshake.await.map_err(|e| describe(&e))?;
-        tokio::spawn(async move {
-            let _ = conn.await;
-        });
-        *self.lock_shared() = Some(sender.clone());
-        Ok(sender)
-    }
-
-    // Nothing panics while these are held; a poisoned lock would still hold whole values.
+    // Nothing panics while this is held; a poisoned lock would still hold whole values.
     fn lock_idle(&self) -> MutexGuard<'_, Vec<Idle>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-    fn lock_shared(&self) -> MutexGuard<'_, Option<http2::SendRequest<Body>>> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -350,31 +398,4 @@ pub fn describe(error: &dyn std::error::Error) -> String {
         source = inner.source();
     }
     text
-}
-
-/// The endpoint said that it did not take the stream (RFC 9113 §8.7).
-fn is_refused_stream(error: &hyper::Error) -> bool {
-    let inner = std::error::Error::source(error).and_then(|source| source.downcast_ref::<h2::Error>());
-    inner.is_some_and(|e| e.is_remote() && e.is_reset() && e.reason() == Some(h2::Reason::REFUSED_STREAM))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn endpoints_are_read_from_urls() {
-        let endpoint = |host: &str, port, h2c| Ok(EndpointSettings { host: host.into(), port, h2c });
-        for (url, expected) in [
-            ("http://127.0.0.1:9001", endpoint("127.0.0.1", 9001, false)),
-            ("http://svc", endpoint("svc", 80, false)),
-            ("h2c://[::1]:81/", endpoint("::1", 81, true)),
-            ("http://[::1]", endpoint("::1", 80, false)),
-        ] {
-            assert_eq!(EndpointSettings::parse(url), expected);
-        }
-        for bad in ["", "svc:80", "https://svc", "http://", "http://a/b", "http://a:x", "http://a:0", "http://u@a"] {
-            assert!(EndpointSettings::parse(bad).unwrap_err().to_string().contains("use http://"), "{bad}");
-        }
-    }
 }

@@ -1,11 +1,12 @@
 //! Reads, and everything of a service without replicas: streamed through in both directions, nothing kept.
 use std::time::Duration;
 
-use http::header::{HOST, HeaderValue};
+use http::header::{HOST, HeaderValue, VIA};
 use http::request::Parts as Head;
 use http::{Request, Response, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
+use hyper::ext::ReasonPhrase;
 
 use super::app::{App, Context};
 use super::arriving::Arriving;
@@ -57,7 +58,7 @@ impl App {
             }
             (None, _) => None,
         };
-        headers::append_via(&mut head.headers);
+        head.headers.append(VIA, context.service.upstream.via().clone());
         let request = Request::from_parts(head, self.streamed(body));
         match context.service.upstream.stream(request).await {
             Ok(response) => {
@@ -77,7 +78,9 @@ impl App {
     fn pass_on(&self, response: Response<Body>, served_by: Option<&SiteName>) -> Response<Body> {
         let (mut head, body) = response.into_parts();
         head.version = Version::HTTP_11;
+        let reason = head.extensions.remove::<ReasonPhrase>();
         head.extensions.clear();
+        reason.map(|reason| head.extensions.insert(reason));
         headers::strip_hop_by_hop(&mut head.headers);
         headers::append_via(&mut head.headers);
         if let Some(site) = served_by {
@@ -146,7 +149,8 @@ fn of_send(error: SendError, service: &str, read: bool) -> Refusal {
             tracing::debug!(service, why, "a request was never sent");
             Cause::UpstreamUnreachable { service }.into()
         }
-        SendError::Broken { why } => {
+        SendError::Circle { .. } => Cause::LoopDetected.into(),
+        SendError::Broken { why } | SendError::Unusable { why, .. } => {
             tracing::debug!(service, why, "a request broke off");
             Refusal::closing(Cause::UpstreamBroken { service, read })
         }

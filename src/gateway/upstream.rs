@@ -5,17 +5,19 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HOST, HeaderMap, HeaderName, HeaderValue, TE};
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HOST, HeaderMap, HeaderName, HeaderValue, TE, VIA};
 use http::{Request, Response, Uri};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use tokio::sync::watch;
 use tokio::time::error::Elapsed;
 
-use super::body::Body;
-use super::headers;
+use super::body::{Body, BoxError};
+use super::endpoint::EndpointSettings;
+use super::h1::BodyError;
+use super::headers::{self, HOLDFAST_LOOP};
 use super::large::LargeAnswers;
-use super::pool::{EndpointSettings, Pool, PoolSettings, Ready, SendError};
+use super::pool::{Pool, PoolSettings, Ready, SendError};
 use crate::model::{Answer, Digest, Header, WriteId};
 use crate::service::{Attempt, AttemptResult, ProbeResult};
 
@@ -94,6 +96,10 @@ pub struct Upstream {
     next: AtomicUsize,
     healthy: watch::Sender<bool>,
     large: LargeAnswers,
+    /// Our name in `Via` of what is sent.
+    via: HeaderValue,
+    /// The last request that an endpoint answered had come back to where it had been.
+    is_circle: AtomicBool,
 }
 
 /// A body up to this is expected to be there at once.
@@ -104,10 +110,14 @@ pub type StreamError = SendError;
 
 impl Upstream {
     pub fn new(settings: UpstreamSettings) -> Arc<Self> {
-        let pools: Vec<_> = settings.endpoints.iter().map(|e| Pool::new(e.clone(), settings.pool)).collect();
-        let healthy = watch::Sender::new(!pools.is_empty());
         let large = LargeAnswers::new(settings.large_answers);
-        Arc::new(Self { settings, pools, next: AtomicUsize::new(0), healthy, large })
+        let healthy = watch::Sender::new(!settings.endpoints.is_empty());
+        Arc::new_cyclic(|owner| {
+            let pool = |e: &EndpointSettings| Pool::new(e.clone(), settings.pool, owner.clone());
+            let pools = settings.endpoints.iter().map(pool).collect();
+            let via = headers::via_service(&settings.service);
+            Self { settings, pools, next: AtomicUsize::new(0), healthy, large, via, is_circle: AtomicBool::new(false) }
+        })
     }
 
     /// Whether any endpoint is healthy, and every change of that.
@@ -118,6 +128,29 @@ impl Upstream {
     pub(super) fn note_health(&self) {
         let healthy = self.pools.iter().any(|pool| pool.is_healthy());
         self.healthy.send_if_modified(|now| std::mem::replace(now, healthy) != healthy);
+    }
+
+    /// Our name in `Via` of what is sent to this service.
+    pub(super) fn via(&self) -> &HeaderValue {
+        &self.via
+    }
+
+    /// Whether the endpoints lead back to this appliance, or to another one that had the request before.
+    pub(super) fn is_circle(&self) -> bool {
+        self.is_circle.load(Ordering::Relaxed)
+    }
+
+    /// Takes note of where an answer came from. `Some`: from an appliance that refused to go in a circle, so that nothing was done.
+    fn circle(&self, pool: &Pool, head: &http::response::Parts) -> Option<SendError> {
+        let is_circle = head.status == http::StatusCode::LOOP_DETECTED && head.headers.contains_key(HOLDFAST_LOOP);
+        if is_circle != self.is_circle() {
+            self.is_circle.store(is_circle, Ordering::Relaxed);
+        }
+        is_circle.then(|| {
+            let why = format!("{} leads back to where the request had been: check endpoints", pool.name());
+            tracing::warn!(service = self.settings.service, why, "a request was sent in a circle");
+            SendError::Circle { why }
+        })
     }
 
     /// Address and health of each endpoint, for people.
@@ -181,7 +214,14 @@ impl Upstream {
                     request = *unsent;
                     why = reason;
                 }
-                Ok(result) => return result,
+                Ok(Ok(response)) => {
+                    let (head, body) = response.into_parts();
+                    return match self.circle(pool, &head) {
+                        Some(error) => Err(error),
+                        None => Ok(Response::from_parts(head, body)),
+                    };
+                }
+                Ok(Err(error)) => return Err(error),
                 Err(_) => {
                     let why = self.timed_out(pool);
                     let taken = taken.into_inner();
@@ -231,8 +271,8 @@ impl Upstream {
             let exchange = self.exchange(ready, request, keep_for, &taken);
             let why = match tokio::time::timeout(self.settings.try_timeout, exchange).await {
                 Ok(Ok(answer)) => return AttemptResult::Answered(Arc::new(answer)),
-                Ok(Err(SendError::NeverSent { why, .. })) => why,
-                Ok(Err(SendError::Broken { why } | SendError::TimedOut { why })) => {
+                Ok(Err(SendError::NeverSent { why, .. } | SendError::Circle { why })) => why,
+                Ok(Err(SendError::Broken { why } | SendError::TimedOut { why } | SendError::Unusable { why, .. })) => {
                     return AttemptResult::Broken { why };
                 }
                 Err(_) if taken.into_inner() => return AttemptResult::Broken { why: self.timed_out(&pool) },
@@ -266,7 +306,7 @@ impl Upstream {
             if let Some(auth) = &self.settings.replay_auth {
                 map.insert(http::header::AUTHORIZATION, auth.clone());
             }
-            headers::append_via(map);
+            map.append(VIA, self.via.clone());
             if pool.is_h2c() {
                 to_h2(&mut request);
             }
@@ -296,11 +336,27 @@ impl Upstream {
         taken: &AtomicBool,
     ) -> Result<Answer, SendError> {
         let pool = ready.pool.clone();
-        let (mut head, body) = ready.send(request, taken).await?.into_parts();
-        let collected = collect(body, self.settings.max_replay_body, self.settings.large_answers).await;
-        let collected = collected.map_err(|why| SendError::Broken { why: format!("{}: {why}", pool.name()) })?;
+        let (mut head, body) = match ready.send(request, taken).await {
+            Err(SendError::Unusable { status, why }) => return Ok(self.unusable(status, &why)),
+            sent => sent?.into_parts(),
+        };
+        if let Some(error) = self.circle(&pool, &head) {
+            return Err(error);
+        }
+        let collected = match collect(body, self.settings.max_replay_body, self.settings.large_answers).await {
+            Ok(collected) => collected,
+            // Not cut short: the service has said all that it had to say.
+            Err(error) if matches!(error.downcast_ref(), Some(BodyError::Malformed)) => {
+                return Ok(self.unusable(head.status.as_u16(), &format!("{}: {error}", pool.name())));
+            }
+            Err(error) => {
+                let why = super::pool::describe(&*error);
+                return Err(SendError::Broken { why: format!("{}: {why}", pool.name()) });
+            }
+        };
         headers::strip_hop_by_hop(&mut head.headers);
-        let kept = headers::keep(&head.headers, &[CONTENT_LENGTH, DATE, CONNECTION]);
+        let mut kept = headers::keep(&head.headers, &[CONTENT_LENGTH, DATE, CONNECTION]);
+        headers::keep_reason(&head.extensions, &mut kept);
         let (body, omitted) = match collected {
             Collected::Small(body) => (body, None),
             Collected::Large { digest, body } => {
@@ -311,6 +367,14 @@ impl Upstream {
             }
         };
         Ok(Answer { status: head.status.as_u16(), headers: kept, body, omitted })
+    }
+
+    /// What an answer says of which only the status can be passed on. The outcome of a write is known by it.
+    fn unusable(&self, status: u16, why: &str) -> Answer {
+        tracing::warn!(service = self.settings.service, why, "an answer cannot be passed on, but for its status");
+        // A success may have said what the client must know: it is told that the answer is not there, not that it was empty.
+        let omitted = (status < 400).then(|| crate::idempotency::of_body(b""));
+        Answer { status, headers: Vec::new(), body: Bytes::new(), omitted }
     }
 
     fn write_request(&self, attempt: &Attempt, h2c: bool) -> Result<Request<Body>, String> {
@@ -331,7 +395,7 @@ impl Upstream {
         if let Some(shadow) = &attempt.shadow {
             self.shadow_headers(map, shadow).map_err(|e| bad(e.into()))?;
         }
-        headers::append_via(map);
+        map.append(VIA, self.via.clone());
         if h2c {
             to_h2(&mut request);
         }
@@ -390,13 +454,13 @@ enum Collected {
 
 /// Reads a body to its end: up to `small` it is kept, up to `large` it is kept for the one who waits, and beyond it is only
 /// digested. An error means truncation.
-async fn collect(mut body: Body, small: usize, large: usize) -> Result<Collected, String> {
+async fn collect(mut body: Body, small: usize, large: usize) -> Result<Collected, BoxError> {
     use sha2::Digest as _;
     let mut first = Bytes::new();
     let mut more = BytesMut::new();
     let mut beyond: Option<sha2::Sha256> = None;
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| super::pool::describe(&*error))?;
+        let frame = frame?;
         let Ok(data) = frame.into_data() else { continue };
         if let Some(hash) = &mut beyond {
             hash.update(&data);

@@ -154,7 +154,9 @@ fn path_and_query(head: &Head) -> &str {
 
 /// The request as every replica will get it.
 fn request(context: &Context<'_>, head: Head, key: Option<String>, body: Bytes) -> Request {
-    let mut kept = headers::keep(&head.headers, &[CONTENT_LENGTH]);
+    // A length of none is said again where the client said it.
+    let without = if body.is_empty() { &[][..] } else { &[CONTENT_LENGTH][..] };
+    let mut kept = headers::keep(&head.headers, without);
     if !head.headers.contains_key(IDEMPOTENCY_KEY) {
         // In the envoy dialect the request id is the key.
         let key = key.unwrap_or_else(|| time::uuid_v7(time::wall_ms()).to_string());

@@ -3,6 +3,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use super::support::*;
@@ -129,6 +131,8 @@ async fn a_kept_connection_that_closes_on_the_next_request_is_broken_and_not_sen
     let service = service(|n, _| if n == 2 { vec![Step::Close] } else { ok("x") }).await;
     let upstream = Upstream::new(upstream_settings(&[service.address]));
     assert!(matches!(upstream.attempt(attempt("/", None)).await, AttemptResult::Answered(_)));
+    // A connection is used again when it has been seen to stay.
+    tokio::time::sleep(Duration::from_millis(30)).await;
     assert!(matches!(upstream.attempt(attempt("/", None)).await, AttemptResult::Broken { .. }));
     assert_eq!(service.requests.lock().unwrap().len(), 2);
     assert_eq!(service.connections.load(Ordering::SeqCst), 1);
@@ -157,7 +161,7 @@ async fn a_shadow_is_known_as_one_and_has_no_conditions() {
         "idempotency-key: \"a/b\"\r\n",
         "holdfast-origin: store-1\r\n",
         "set: 1\r\nset: 2\r\n",
-        "host: shop.example\r\n",
+        "Host: shop.example\r\n",
     ] {
         assert!(requests.iter().all(|r| r.contains(line)), "{line}: {requests:?}");
     }
@@ -246,4 +250,67 @@ async fn a_connection_is_had_before_anything_is_sent() {
     let (_socket, address) = dead();
     let nobody = Upstream::new(upstream_settings(&[address])).ready().await;
     assert!(nobody.is_err_and(|why| why.contains("connecting to")));
+}
+
+#[tokio::test]
+async fn an_answer_that_cannot_be_passed_on_is_known_by_its_status() {
+    let head = |status: &str| format!("HTTP/1.1 {status}\r\n");
+    let long = format!("X: {}\r\n", "x".repeat(400_000));
+    for (name, answer, expected) in [
+        ("two lengths", head("201 Made") + "Content-Length: 2\r\nContent-Length: 3\r\n\r\nok", (201, true)),
+        ("a head that is too large", head("201 Made") + &long + "Content-Length: 2\r\n\r\nok", (201, true)),
+        ("no chunks where some were said", head("201 Made") + "Transfer-Encoding: chunked\r\n\r\nok!", (201, true)),
+        ("a coding nobody asked for", head("201 Made") + "Transfer-Encoding: gzip\r\n\r\nok", (201, true)),
+        ("a refusal", head("409 No") + "Content-Length: x\r\n\r\nno", (409, false)),
+    ] {
+        let service = service(move |_, _| vec![Step::Write(answer.clone())]).await;
+        let upstream = Upstream::new(upstream_settings(&[service.address]));
+        let AttemptResult::Answered(answer) = upstream.attempt(attempt("/", None)).await else { panic!("{name}") };
+        assert_eq!((answer.status, answer.omitted.is_some()), expected, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_refuses_is_left_alone_until_it_is_back() {
+    let (socket, address) = dead();
+    let upstream = Upstream::new(upstream_settings(&[address]));
+    let mut healthy = upstream.healthy();
+    assert!(*healthy.borrow_and_update());
+    let first = upstream.ready().await;
+    assert!(first.is_err_and(|why| why.contains("connecting to")));
+    assert!(!*healthy.borrow_and_update(), "said at once");
+    for _ in 0..10_000 {
+        assert!(upstream.ready().await.is_err_and(|why| why.contains("no endpoint of tx is healthy")));
+    }
+    let listener = socket.listen(16).unwrap();
+    tokio::time::timeout(SOON, healthy.wait_for(|healthy| *healthy)).await.expect("asked again").unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                read_message(&mut stream, &mut Vec::new(), false).await?;
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.ok()
+            });
+        }
+    });
+    assert!(matches!(upstream.attempt(attempt("/", None)).await, AttemptResult::Answered(_)));
+}
+
+#[tokio::test]
+async fn a_proxy_before_nobody_costs_one_write_its_outcome_and_no_more() {
+    // Takes the connection, waits for the request, and ends it, as a load balancer does whose service is gone.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let _ = tokio::time::timeout(Duration::from_millis(2), stream.read(&mut [0; 4096])).await;
+            });
+        }
+    });
+    let upstream = Upstream::new(upstream_settings(&[address]));
+    assert!(matches!(upstream.attempt(attempt("/", None)).await, AttemptResult::Broken { .. }));
+    for _ in 0..20 {
+        let later = upstream.attempt(attempt("/", None)).await;
+        assert!(matches!(later, AttemptResult::NeverSent { .. }), "{later:?}");
+    }
 }

@@ -44,14 +44,14 @@ async fn a_write_is_described_sent_and_answered_and_a_copy_gets_the_same_answer(
     let request = &requests[0];
     assert!(request.starts_with("POST /tx?x HTTP/1.1\r\n") && request.ends_with("\r\n\r\n{}"), "{request}");
     for line in [
-        "host: shop.example\r\n",
+        "Host: shop.example\r\n",
         "idempotency-key: \"k-1\"\r\n",
         "x-request-id: r\r\n",
         "traceparent: 00-",
         "holdfast-origin: store-1\r\n",
-        "via: 1.1 holdfast\r\n",
+        "via: 1.1 holdfast-",
         "x-forwarded-for: 127.0.0.1\r\n",
-        "content-length: 2\r\n",
+        "Content-Length: 2\r\n",
     ] {
         assert!(request.contains(line), "{line}: {request}");
     }
@@ -193,4 +193,25 @@ async fn an_answer_too_large_to_keep_reaches_the_first_asker_whole() {
     assert!(first.contains("content-length: 100000\r\n") && first.ends_with("xxx"), "{first:.300}");
     let again = ask(gateway.address, &post("/tx", "Idempotency-Key: k\r\n", "{}")).await;
     assert!(again.starts_with("HTTP/1.1 409") && again.contains("replay-unavailable"), "{again}");
+}
+
+#[tokio::test]
+async fn what_goes_out_is_what_came_in_and_a_reason_comes_back() {
+    let reason = "HTTP/1.1 422 Drawer not closed\r\nContent-Length: 0\r\n\r\n";
+    let service = service(move |_, _| vec![Step::Write(reason.into())]).await;
+    let gateway = gateway(upstream_settings(&[service.address]), |_| {}).await;
+    for (path, key) in [("/tx", "a"), ("/tx", "a"), ("/plain", "b")] {
+        let answer = ask(gateway.address, &post(path, &format!("Idempotency-Key: {key}\r\n"), "")).await;
+        assert!(answer.starts_with("HTTP/1.1 422 Drawer not closed\r\n"), "{answer}");
+    }
+    let read = ask(gateway.address, &get("/tx", "")).await;
+    assert!(read.starts_with("HTTP/1.1 422 Drawer not closed\r\n"), "{read}");
+    let delete = "DELETE /tx/1 HTTP/1.1\r\nHost: shop.example\r\n";
+    ask(gateway.address, &format!("{delete}Content-Length: 0\r\n\r\n")).await;
+    ask(gateway.address, &format!("{delete}\r\n")).await;
+    let requests = service.requests.lock().unwrap();
+    // A POST and its copy, one without a journal, a GET, a DELETE with a length, and one without.
+    let lengths: Vec<_> =
+        requests.iter().map(|request| request.to_lowercase().contains("content-length: 0\r\n")).collect();
+    assert_eq!(lengths, [true, true, false, true, false], "{requests:?}");
 }
