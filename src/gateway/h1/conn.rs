@@ -6,7 +6,7 @@ use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::{HeaderMap, Request};
 use http_body::{Body, Frame};
 use tokio::io::{AsyncReadExt, AsyncWrite, Interest};
@@ -18,9 +18,9 @@ use super::head::{self, HEAD_MAX, Head, HeadError};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Read at once while a head is awaited, and while a body comes.
+/// Read at once while a head is awaited, and while a body comes: a reader that does not read holds no more than one such piece.
 const READ_HEAD: usize = 8 << 10;
-const READ_BODY: usize = 64 << 10;
+const READ_BODY: usize = 16 << 10;
 /// A small body leaves together with its head, in one call.
 const TOGETHER_MAX: usize = 16 << 10;
 /// Interim answers (100, 102, 103) before the answer itself.
@@ -158,7 +158,9 @@ impl Conn {
 
     fn poll_read(&mut self, cx: &mut Context<'_>, size: usize) -> Poll<io::Result<usize>> {
         self.read.reserve(size);
-        let read = pin!(self.stream.read_buf(&mut self.read));
+        // The buffer may have made itself larger than it was asked to.
+        let mut spare = (&mut self.read).limit(size);
+        let read = pin!(self.stream.read_buf(&mut spare));
         read.poll(cx)
     }
 }
@@ -357,6 +359,11 @@ fn join(first: &Bytes, second: &Bytes) -> Bytes {
     both.freeze()
 }
 
+/// A small piece does not hold the whole buffer it was read into for as long as somebody keeps it.
+fn alone(data: Bytes) -> Bytes {
+    if data.len() < READ_HEAD / 4 { Bytes::copy_from_slice(&data) } else { data }
+}
+
 /// Why an answer's body is not whole.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
@@ -421,7 +428,7 @@ where
         }
         loop {
             match self.decoder.next(&mut conn.read, &mut self.keeps) {
-                Ok(Some(Piece::Data(data))) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Ok(Some(Piece::Data(data))) => return Poll::Ready(Some(Ok(Frame::data(alone(data))))),
                 Ok(Some(Piece::Trailers(map))) => return Poll::Ready(Some(Ok(Frame::trailers(map)))),
                 Ok(Some(Piece::End)) => return Poll::Ready(None),
                 Err(Malformed) => {
