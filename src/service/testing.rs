@@ -248,7 +248,7 @@ impl Bench {
         self.core =
             Core::recover(settings, log(1), self.journal.recover(&self.group, 64, usize::MAX), self.now, &mut effects);
         self.persist(&effects);
-        let asked = effects.iter().filter(|effect| matches!(effect, Effect::Find { .. } | Effect::ReadSeries { .. }));
+        let asked = effects.iter().filter(|effect| matches!(effect, Effect::Find { .. }));
         let answers: Vec<Event> = asked.filter_map(|effect| self.journal_says(effect)).collect();
         effects.extend(answers.into_iter().flat_map(|answer| self.handle(answer)).collect::<Vec<_>>());
         effects.extend(self.handle(Event::Health { healthy: true }));
