@@ -470,7 +470,7 @@ impl Core {
             && !self.bug(Bug::LatePutApplied)
     }
 
-    /// Tried before, or sent by order of a person: what was applied of its lane since, or beside it, it would overwrite (§3.6).
+    /// Tried before, or sent by order of a person: what was applied of its lane since, or beside it, it would overwrite.
     pub(crate) fn would_overwrite(&self, write: &Write) -> Option<WriteId> {
         let is_again = matches!(write.role, Role::Shadow | Role::Ordered)
             && (write.refusals > 0 || write.by_order == Some(Order::Resend))

@@ -1,4 +1,4 @@
-//! Stopping, and what a stopped replica does all the same (§3.6).
+//! Stopping, and what a stopped replica does all the same.
 //!
 //! A stop is of one of two kinds. In doubt about its state a replica neither follows nor decides. After too many divergences it
 //! is chosen last; when it is chosen, it follows what the write must come after: a stop is a preference, never a wall, and two

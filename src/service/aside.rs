@@ -1,4 +1,4 @@
-//! Orders about writes that hold something up and do not stand in quarantine (§3.6): whatever they wait for, a person may take
+//! Orders about writes that hold something up and do not stand in quarantine: whatever they wait for, a person may take
 //! them out of the way. They go into quarantine first, durably, as if their lane had passed them, and the order goes on from there.
 use super::core::{Core, Cx};
 use super::write::{Role, Stage};

@@ -274,7 +274,9 @@ mod tests {
             lines.push(line());
         }
         assert!(!lines.flush(Duration::from_millis(1)));
-        let (queued, bytes) = { (lines.shared.queue().lines.len(), lines.shared.queue().bytes) };
+        let queue = lines.shared.queue();
+        let (queued, bytes) = (queue.lines.len(), queue.bytes);
+        drop(queue);
         assert!(queued <= LINES_MAX && bytes <= BYTES_MAX, "{queued} lines, {bytes} bytes");
         let lost = lines.lost();
         assert!(lost as usize >= 2 * LINES_MAX, "{lost} lines were lost");
