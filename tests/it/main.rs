@@ -21,5 +21,6 @@ mod requests;
 mod second_process;
 mod storage;
 mod three_sites;
+mod tokens;
 mod two_sites;
 mod upstream;
