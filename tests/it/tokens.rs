@@ -114,9 +114,7 @@ fn orders_work(two: &Two) {
     });
     two.at_store.as_usual();
     for n in 2..REFRESHES {
-        wait_for("the order is taken", SOON, || {
-            store.operate(&format!("/quarantine/{}/resend", ids[n])).status == 200
-        });
+        wait_for("the order is taken", SOON, || store.operate(&format!("/quarantine/{}/resend", ids[n])).status == 200);
         two.at_store.wait_applied(&format!("cloud-refresh-{n}"));
     }
     wait_for("nothing is left to be decided", SOON, || entries(store).is_empty());
