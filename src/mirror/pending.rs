@@ -96,6 +96,16 @@ impl Core {
         after.lasts().all(stored)
     }
 
+    /// Whether this replica can decide all of it whatever becomes of the links.
+    pub(crate) fn has_stored(&mut self, cx: &mut Cx, after: &After) -> bool {
+        let missing = |id: &&WriteId| !self.has_position(**id);
+        let missing: Vec<WriteId> = after.ids().iter().filter(missing).copied().collect();
+        for &id in &missing {
+            self.ask_for_position(cx, id);
+        }
+        missing.is_empty() && self.has_stored_positions_of(after)
+    }
+
     /// Its position is stored here, and says what became of it; or that was told of ahead, or decided here.
     pub(crate) fn has_position(&self, id: WriteId) -> bool {
         let found = |id| self.named.get(&id) == Some(&FOUND) || self.recently_final.contains(&id);

@@ -21,7 +21,8 @@ impl Core {
         let Some(write) = self.live.get_mut(&id) else { return };
         // When it left nobody here knows exactly: its row had to become durable first. Not later than now.
         let fence_until_ms = if no_fence { now } else { now + fence_ms };
-        let pass_at_ms = *write.pass_at_ms.get_or_insert(now + fence_ms + hold_ms);
+        let worked_until_ms = now + fence_ms;
+        let pass_at_ms = *write.pass_at_ms.get_or_insert(worked_until_ms + hold_ms);
         let pass_at_ms = pass_at_ms.max(fence_until_ms);
         let first = !write.doubtful;
         write.doubtful = true;
@@ -31,7 +32,7 @@ impl Core {
         } else {
             now + ASK_EVERY_MS
         });
-        write.stage = Stage::Unknown(Doubt { fence_until_ms, pass_at_ms, next_ms, asked_ms: None });
+        write.stage = Stage::Unknown(Doubt { fence_until_ms, worked_until_ms, pass_at_ms, next_ms, asked_ms: None });
         let (role, lane, clients) = (write.role, write.facts.lane, write.clients.clone());
         self.lanes.entry(lane).or_default().take_place(id);
         self.stand_aside(cx, id);
@@ -80,17 +81,19 @@ impl Core {
             if write.role == Role::Shadow && can_tell && !healthy {
                 // The replica is down: nothing can pass it, and it may tell when it is back.
                 doubt.pass_at_ms = now + self.settings.hold_ms.max(ASK_EVERY_MS);
-            } else {
+            } else if now >= doubt.worked_until_ms {
                 return self.pass(cx, id);
             }
         }
+        let is_over = now >= doubt.pass_at_ms;
         let (due, fenced) = (now >= doubt.next_ms, now < doubt.fence_until_ms);
         let next = if due { now + ASK_EVERY_MS } else { doubt.next_ms };
         if due {
             doubt.next_ms = next;
         }
-        let wake = next.min(doubt.pass_at_ms);
-        if due && can_resend && !fenced {
+        // The last try may be worked on when the time for trying is over: nothing passes it before.
+        let wake = next.min(if is_over { doubt.worked_until_ms } else { doubt.pass_at_ms });
+        if due && can_resend && !fenced && !is_over {
             return self.send(cx, id);
         }
         if due
@@ -120,7 +123,7 @@ impl Core {
         }
         let Stage::Unknown(doubt) = &mut write.stage else { return };
         let asked_ms = doubt.asked_ms.take();
-        let pass_at_ms = doubt.pass_at_ms;
+        let worked_until_ms = doubt.worked_until_ms;
         let believed_early = has_early_bug && cx.ms() >= doubt.fence_until_ms;
         match result {
             // An earlier try was applied, and a later one may still be about to do it again, over what came next of its lane.
@@ -131,7 +134,6 @@ impl Core {
                 let lane = write.facts.lane;
                 if write.is_unfollowed() {
                     // A service that honours keys has no fence for trying again, but it may still be working on this try.
-                    let worked_until_ms = pass_at_ms.saturating_sub(self.settings.hold_ms);
                     let is_ordered = write.role == Role::Ordered;
                     if asked_ms.is_some_and(|at| at >= worked_until_ms) && is_ordered {
                         self.free_place(lane, id);

@@ -86,7 +86,7 @@ impl Core {
             KeyState::InFlight(first) => return self.wait_for_copy(cx, req, first),
             KeyState::OtherRequest => Reply::Problem { id: None, problem: Problem::KeyReused },
             KeyState::Recorded(first, outcome, position) => {
-                if self.bind_to(cx, first, Self::binding(&outcome), position) {
+                if self.bind_to(cx, first, Self::binding(&outcome), &outcome.after, position) {
                     cx.note(Note::Replayed);
                     self.replay(first, outcome, position)
                 } else {
@@ -118,6 +118,10 @@ impl Core {
     fn seen_with(&self, first: WriteId, outcome: &Outcome, position: Option<u64>) -> After {
         let mut seen = self.decided_here();
         seen.raise(self.own, self.own_settled());
+        self.with_itself(seen, first, outcome, position)
+    }
+
+    fn with_itself(&self, mut seen: After, first: WriteId, outcome: &Outcome, position: Option<u64>) -> After {
         match (position, outcome.verdict, outcome.repeats) {
             (Some(position), ..) => seen.raise(first.log, position),
             (None, Verdict::Applied, _) if first.log != self.own => seen.add_id(first),
@@ -311,7 +315,9 @@ impl Core {
             {
                 let position = (position > 0).then_some(position);
                 let outcome = (verdict, repeats);
-                if !self.has_entry_of(id, outcome, position) || !self.bind_to(cx, id, outcome, position) {
+                let is_bound =
+                    self.has_entry_of(id, outcome, position) && self.bind_to(cx, id, outcome, &seen, position);
+                if !is_bound {
                     let problem = Problem::KeyInFlight { retry_after_s: RETRY_AFTER_S };
                     return self.answer(cx, asking.req, Reply::Problem { id: None, problem });
                 }
@@ -375,7 +381,7 @@ impl Core {
                     position: position.unwrap_or(0),
                     // So that who asks need not wait for it when its client goes on.
                     pages: self.pages_for(to, &Self::after_of(id, &outcome, position)).unwrap_or_default(),
-                    seen: self.seen_with(id, &outcome, position),
+                    seen: self.with_itself(outcome.after.clone(), id, &outcome, position),
                     answer: outcome.answer.filter(|a| a.weight() <= self.settings.answer_max),
                 })
             }
@@ -492,7 +498,7 @@ impl Core {
         let until_ms = |id: &WriteId| {
             let write = self.live.get(id)?;
             let doubt = match &write.stage {
-                Stage::Unknown(doubt) => Some(doubt.pass_at_ms),
+                Stage::Unknown(doubt) => Some(doubt.pass_at_ms.max(doubt.worked_until_ms)),
                 _ => None,
             };
             doubt.or(write.pass_at_ms)

@@ -3,7 +3,7 @@ use std::collections::VecDeque;
 
 use super::{Effect, Reply, ReqId};
 use crate::journal::Op;
-use crate::model::Problem;
+use crate::model::{After, Problem};
 
 /// Sits between a [`super::Core`] and its executor. Batches are numbered from 1; each is one transaction.
 ///
@@ -67,6 +67,10 @@ impl Outbox {
     pub fn abandon(&mut self) -> Vec<(ReqId, Reply)> {
         self.gathering.clear();
         let said = self.waiting.drain(..).filter_map(|(_, effect)| match effect {
+            // Where it stands in the log is as little durable as the rest: another write will stand there after the restart.
+            Effect::Reply { req, reply: Reply::Answer { id, answer, replayed, served_by, seen: _ } } => {
+                Some((req, Reply::Answer { id, answer, replayed, served_by, seen: After::new() }))
+            }
             Effect::Reply { req, reply } => Some((req, reply)),
             _ => None,
         });
@@ -134,16 +138,18 @@ mod tests {
     fn when_the_journal_fails_the_answers_of_a_service_are_said_and_nothing_else() {
         let (mut outbox, mut ready) = (Outbox::new(), Vec::new());
         let id = WriteId { log: LogId { store: [0; 16], incarnation: 1 }, n: 1 };
-        let answer = Reply::Answer {
+        let answer_with = |seen| Reply::Answer {
             id,
             answer: crate::service::testing::answer(201),
             replayed: false,
             served_by: SiteName::new("a"),
-            seen: crate::model::After::new(),
+            seen,
         };
+        let (mut seen, answer) = (After::new(), answer_with(After::new()));
+        seen.raise(id.log, 1);
         let problem = |problem| Reply::Problem { id: Some(id), problem };
         let reply = |n, reply| Effect::Reply { req: ReqId(n), reply };
-        outbox.absorb([op(), reply(1, answer.clone()), reply(2, Reply::Queued { id }), send(1)], &mut ready);
+        outbox.absorb([op(), reply(1, answer_with(seen)), reply(2, Reply::Queued { id }), send(1)], &mut ready);
         outbox.next_batch();
         let unknown = problem(Problem::OutcomeUnknown);
         outbox.absorb([op(), reply(3, unknown.clone()), reply(4, problem(Problem::Stale))], &mut ready);

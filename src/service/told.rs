@@ -14,8 +14,16 @@ pub(super) type Binding = (Verdict, Option<WriteId>);
 const TOLD_MAX: usize = 1_024;
 
 impl Core {
-    /// Before a recorded answer of another site's write is told here. False: not now.
-    pub(super) fn bind_to(&mut self, cx: &mut Cx, id: WriteId, outcome: Binding, position: Option<u64>) -> bool {
+    /// Before a recorded answer of another site's write is told here, which rests on what is given. False: not now. What comes next
+    /// here will wait for it, so all that it must come after is stored first: a cut must not hold that up (G8).
+    pub(super) fn bind_to(
+        &mut self,
+        cx: &mut Cx,
+        id: WriteId,
+        outcome: Binding,
+        rests_on: &After,
+        position: Option<u64>,
+    ) -> bool {
         let first = match outcome {
             (Verdict::Applied, _) => id,
             // A copy that was settled counts as decided when its first does, and stands where its own log settled it.
@@ -26,11 +34,15 @@ impl Core {
         if first.log == self.own || self.is_decided(first) {
             return true;
         }
-        let Some(series) = self.series.get_mut(&first.log) else { return true };
+        let Some(series) = self.series.get(&first.log) else { return true };
         let position = position.filter(|_| first == id).unwrap_or(0);
         if series.told.get(&first.n).is_some_and(|known| *known >= position) {
             return true;
         }
+        if !self.has_stored(cx, rests_on) {
+            return false;
+        }
+        let series = self.series.get_mut(&first.log).expect("looked at above");
         if series.told.len() >= TOLD_MAX {
             return false;
         }
@@ -39,8 +51,7 @@ impl Core {
         true
     }
 
-    /// Another site's record of a success is told here only when its entry is stored: what comes next here waits for it, and a
-    /// cut must not hold that up (G8).
+    /// Another site's record of a success is told here only when its entry is stored (G8).
     pub(super) fn has_entry_of(&self, id: WriteId, outcome: Binding, position: Option<u64>) -> bool {
         let binds = matches!(outcome.0, Verdict::Applied | Verdict::Duplicate);
         let is_stored = |series: &Series| position.is_some_and(|position| position <= series.received);

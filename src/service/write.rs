@@ -32,7 +32,9 @@ pub enum Order {
 pub struct Doubt {
     /// Until then the service may still be working on an earlier try.
     pub fence_until_ms: u64,
-    /// From then on the lane waits no longer.
+    /// Until then it may be working on the last try. Later than the fence where a service may see a write again while it works.
+    pub worked_until_ms: u64,
+    /// From then on it is not tried again, and the lane waits only for what is being worked on.
     pub pass_at_ms: u64,
     /// Next probe or resend.
     pub next_ms: u64,

@@ -65,6 +65,26 @@ fn a_service_that_honours_keys_is_asked_again_twice_a_second() {
     assert_eq!(after(&mut bench, 500, first_attempt), (own(1), 3));
 }
 
+/// It has seen the write again and again; when no more tries are made, it may be at the last one.
+#[test]
+fn a_service_that_honours_keys_is_given_its_time_for_the_last_try_too() {
+    let quarantined =
+        |effects: &[Effect]| effects.iter().any(|e| matches!(e, Effect::Persist(Op::Quarantine(_)))).then_some(());
+    let mut bench = with(|s| s.idempotent = true);
+    bench.submit(new_write("POST", 1, 0));
+    let mut tries = 2;
+    bench.attempted(own(1), 1, broken());
+    // Fence and hold are 10 s and 5 s: one more try is under way when they end.
+    bench.wait(14_900);
+    bench.attempted(own(1), tries, broken());
+    while let Some((_, again)) = first_attempt(&bench.wait(50)) {
+        tries = again;
+    }
+    let said = bench.wait(5_000);
+    assert_eq!((first_attempt(&said), quarantined(&said)), (None, None), "{said:?}");
+    assert!(quarantined(&bench.wait(5_000)).is_some(), "10 s after the last try: {tries}");
+}
+
 #[test]
 fn a_probe_is_asked_twice_a_second_and_not_while_one_is_under_way() {
     let mut bench = with(|s| s.has_probe = true);

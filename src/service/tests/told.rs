@@ -113,6 +113,7 @@ fn asked(effects: &[Effect]) -> Option<u64> {
 
 /// Site `b` recorded it; this site asks for it by its hint, tells it, and has not applied it.
 fn told_over_the_link(bench: &mut Bench, pages: Vec<Page>) -> Vec<Effect> {
+    let seen = pages.iter().flat_map(|page| &page.items).next().map_or_else(After::new, |i| i.outcome.after.clone());
     let print = crate::dedup::Fingerprint { key: KeyHash([7; 16]), origin: SiteName::new("b"), id: first(log(2)) };
     bench.handle(Event::Fingerprint(print));
     let token = asked(&bench.submit(new_write("POST", 7, 7))).expect("the origin is asked");
@@ -124,7 +125,7 @@ fn told_over_the_link(bench: &mut Bench, pages: Vec<Page>) -> Vec<Effect> {
         position: 1,
         pages,
         answer: Some(answer(201)),
-        seen: After::new(),
+        seen,
     };
     bench.hear("b", Message::Reply { token, known })
 }
@@ -165,6 +166,31 @@ fn what_could_not_be_followed_in_a_cut_is_not_told_yet() {
     assert!(matches!(problem_of(&said, 1), Some(Problem::KeyInFlight { .. })), "{said:?}");
     bench.handle(Event::LinkDown { peer: SiteName::new("b") });
     assert_eq!(own_attempts(&bench.submit(new_write("POST", 1, 0))), [own(2)]);
+}
+
+/// It is stored; but what comes before it elsewhere has not come, and never comes in a cut.
+#[test]
+fn an_answer_that_rests_on_what_is_not_stored_here_is_not_told_yet() {
+    let mut rests_on = After::new();
+    rests_on.raise(log(3), 1);
+    let base = settled(log(2), Verdict::Applied, 201);
+    let item = Item { outcome: Outcome { after: rests_on, ..base.outcome.clone() }, ..base };
+    for asked_for in [false, true] {
+        let mut bench = Bench::new(settings("a", &["a", "b", "c"]));
+        let entry = page_of(log(2), "b", vec![item.clone()]);
+        let (said, req) = if asked_for {
+            (told_over_the_link(&mut bench, vec![entry]), 1)
+        } else {
+            bench.hear("b", Message::Page(entry));
+            (bench.submit(new_write("POST", 7, 7)), 1)
+        };
+        assert!(matches!(problem_of(&said, req), Some(Problem::KeyInFlight { .. })), "{said:?}");
+        bench.handle(Event::LinkDown { peer: SiteName::new("c") });
+        assert_eq!(own_attempts(&bench.submit(new_write("POST", 1, 0))).len(), 1, "nobody else waits for it");
+        bench.handle(Event::LinkUp { peer: SiteName::new("c") });
+        bench.hear("c", page_at(log(3), "c", settled(log(3), Verdict::Refused, 409)));
+        assert_eq!(told(&bench.submit(new_write("POST", 7, 7)), 3), Some(201));
+    }
 }
 
 #[test]

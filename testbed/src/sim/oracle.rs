@@ -25,7 +25,9 @@ pub fn judge(history: &History) -> Vec<Violation> {
     let contrary = |name: Name| {
         history.quarantined_once.keys().any(|report| report.name == name && report.reason == QuarantineReason::Contrary)
     };
-    for &(name, site) in history.stale_reads.iter().filter(|(name, _)| !contrary(*name)) {
+    // What a site said when its journal had failed says nothing of where the write stands.
+    let is_placed = |name: Name| !history.writes.get(&name).is_some_and(|write| write.told_at_the_end);
+    for &(name, site) in history.stale_reads.iter().filter(|(name, _)| !contrary(*name) && is_placed(*name)) {
         let what = format!("site {site} served a reader that had seen write {name} before it had it");
         found.push(Violation { guarantee: "G3", writes: vec![name], what });
     }
