@@ -1,13 +1,18 @@
 //! Where a panic ends less than the process.
 //!
 //! A panic in a group or in the journal is a state nobody has thought of: the process ends, and recovery is the normal start path.
-//! A panic in what only reads and carries (a decoder, a session of a link, the control plane's node) says nothing about what is
-//! stored: it ends what it stood in, and is counted. One message must not end a store (G9).
+//! A panic in what only reads and carries (a decoder, a client's connection, a session of a link, the control plane) says nothing
+//! about what is stored: it ends what it stood in, and is counted. One message must not end a store (G9).
+//!
+//! Containing goes with polling, not with spawning: each task that handles what came from outside says [`contained_in`] itself.
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
+use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
+
+use tokio::sync::Notify;
 
 static CONTAINED: AtomicU64 = AtomicU64::new(0);
 
@@ -53,29 +58,74 @@ pub fn is_contained() -> bool {
     DEPTH.get() > 0
 }
 
+/// Counts a panic that somebody else's code contains.
+pub fn note() {
+    CONTAINED.fetch_add(1, Relaxed);
+}
+
 /// Panics contained since the start.
 pub fn contained() -> u64 {
     CONTAINED.load(Relaxed)
 }
 
-/// A future each of whose polls is contained.
-pub struct Contained<F>(Pin<Box<F>>);
+/// Runs a future each of whose polls is contained.
+pub async fn contained_in<F: Future>(future: F) -> Result<F::Output, Panicked> {
+    let mut future = pin!(future);
+    let poll = |cx: &mut Context<'_>| match contain(|| future.as_mut().poll(cx)) {
+        Ok(Poll::Pending) => Poll::Pending,
+        Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
+        Err(panicked) => Poll::Ready(Err(panicked)),
+    };
+    std::future::poll_fn(poll).await
+}
 
-impl<F: Future> Contained<F> {
-    pub fn new(future: F) -> Self {
-        Self(Box::pin(future))
+/// Runs what belongs to one HTTP/2 connection beside it: its requests at a server, the bodies of requests at a client. Spawned
+/// plainly, a panic in one of them would end the process.
+#[derive(Clone, Debug, Default)]
+pub struct Beside(Arc<Notify>);
+
+impl Beside {
+    /// Comes when something beside this connection has panicked.
+    pub async fn panicked(&self) {
+        self.0.notified().await;
     }
 }
 
-impl<F: Future> Future for Contained<F> {
-    type Output = Result<F::Output, Panicked>;
+impl<F> hyper::rt::Executor<F> for Beside
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    fn execute(&self, future: F) {
+        let told = self.0.clone();
+        tokio::spawn(async move {
+            if contained_in(future).await.is_err() {
+                told.notify_one();
+            }
+        });
+    }
+}
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match contain(|| self.0.as_mut().poll(cx)) {
-            Ok(Poll::Pending) => Poll::Pending,
-            Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
-            Err(panicked) => Poll::Ready(Err(panicked)),
-        }
+/// A panic that tests plant: whoever is sent `/planted-panic/NAME` panics. What is kept is whether it was contained.
+#[cfg(test)]
+pub(crate) mod planted {
+    use std::collections::BTreeMap;
+    use std::sync::{Mutex, PoisonError};
+
+    static CONTAINED: Mutex<BTreeMap<String, bool>> = Mutex::new(BTreeMap::new());
+    const MARK: &str = "/planted-panic/";
+
+    pub(crate) fn may_panic(path: &str) {
+        let Some(name) = path.strip_prefix(MARK) else { return };
+        let mut all = CONTAINED.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(name.to_owned(), super::is_contained());
+        drop(all);
+        panic!("planted: {name}");
+    }
+
+    /// Whether the panic of this name has happened, and whether it was contained.
+    pub(crate) fn was_contained(name: &str) -> Option<bool> {
+        CONTAINED.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied()
     }
 }
 
@@ -95,7 +145,7 @@ mod tests {
             assert!(is_contained());
             panic!("of a test")
         };
-        assert_eq!(Contained::new(future).await, Err::<(), _>(Panicked));
+        assert_eq!(contained_in(future).await, Err::<(), _>(Panicked));
         assert!(!is_contained() && contained() >= before + 2);
     }
 }

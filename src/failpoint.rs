@@ -3,6 +3,8 @@
 //! `HOLDFAST_FAILPOINT=name` or `name:nth`: the process aborts when it comes to that point for the nth time; no destructor runs, nothing
 //! is flushed. Only with the feature `failpoints`; without it a point is an empty function.
 //!
+//! `HOLDFAST_PANIC=name` or `name:nth`: there a bug is met instead, a panic.
+//!
 //! `HOLDFAST_POWER_LOSS=seed`: SQLite's files are on a disk that loses power whenever and however the process ends.
 
 #[cfg(feature = "failpoints")]
@@ -11,18 +13,27 @@ pub fn hit(name: &str) {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
-    static CHOSEN: OnceLock<Option<(String, u64)>> = OnceLock::new();
+    struct Chosen {
+        name: String,
+        nth: u64,
+        panics: bool,
+    }
+    static CHOSEN: OnceLock<Option<Chosen>> = OnceLock::new();
     static TIMES: AtomicU64 = AtomicU64::new(0);
     let chosen = CHOSEN.get_or_init(|| {
-        let text = std::env::var("HOLDFAST_FAILPOINT").ok()?;
+        let dies = std::env::var("HOLDFAST_FAILPOINT").ok().map(|text| (text, false));
+        let (text, panics) = dies.or_else(|| Some((std::env::var("HOLDFAST_PANIC").ok()?, true)))?;
         let (name, nth) = text.split_once(':').unwrap_or((&text, "1"));
         let nth = nth.parse().expect("HOLDFAST_FAILPOINT is name or name:nth, with nth from 1");
-        Some((name.to_owned(), nth))
+        Some(Chosen { name: name.to_owned(), nth, panics })
     });
-    if let Some((chosen, nth)) = chosen
+    if let Some(Chosen { name: chosen, nth, panics }) = chosen
         && chosen == name
         && TIMES.fetch_add(1, SeqCst) + 1 == *nth
     {
+        if *panics {
+            panic!("planted at {name}:{nth}");
+        }
         let _ = writeln!(std::io::stderr(), "failpoint {name}:{nth}");
         std::process::abort();
     }

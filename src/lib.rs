@@ -26,6 +26,7 @@
 //! | [`problem`] | every refusal as problem+json |
 //! | [`config`] | TOML to checked settings, all problems at once |
 //! | [`descriptors`] | file descriptors of the process, and for what the last ones are kept |
+//! | `places` | who makes room where all places for connections are taken |
 //! | [`contain`] | where a panic ends less than the process |
 //! | [`telemetry`] | logs, names of metrics, the service manager |
 //! | [`model`] | the words as types |
@@ -65,6 +66,7 @@ pub mod journal;
 pub mod link;
 pub mod mirror;
 pub mod model;
+pub(crate) mod places;
 pub mod problem;
 pub mod replay;
 pub mod service;

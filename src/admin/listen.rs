@@ -3,11 +3,9 @@
 //! Whoever reaches the address may connect, with a token or without; none of them must cost the gateway its descriptors, nor lock
 //! the operator out. So there are few places, a connection has to say something soon and to take what it is told, and where all
 //! places are taken the one that has waited longest without a request makes room for the newest.
-use std::collections::BTreeMap;
 use std::io;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -20,11 +18,14 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep};
 
+use crate::contain::contained_in;
 use crate::descriptors::{self, Use};
+use crate::failpoint;
+use crate::places::{Place, Places};
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
@@ -60,7 +61,8 @@ pub(super) async fn serve(listener: TcpListener, router: Router, limits: Limits,
         match accepted {
             Ok((stream, _)) if descriptors::kept(Use::Admin, &stream) => {
                 if let Some(place) = places.take() {
-                    connections.spawn(connection(stream, router.clone(), limits, place, stopped.clone()));
+                    let connection = connection(stream, router.clone(), limits, place, stopped.clone());
+                    connections.spawn(contained_in(connection));
                 }
             }
             Ok(_) => {}
@@ -80,10 +82,13 @@ async fn connection(
 ) {
     // A socket that refuses is about to fail anyway.
     let _ = stream.set_nodelay(true);
-    let (busy, leave) = (place.busy.clone(), place.leave.clone());
+    let in_work = place.in_work();
     let router = TowerToHyperService::new(router);
     let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(InWork(busy.clone()));
+        #[cfg(test)]
+        crate::contain::planted::may_panic(request.uri().path());
+        failpoint::hit("admin-request");
+        request.extensions_mut().insert(in_work.clone());
         router.call(request)
     });
     let serving = http1::Builder::new()
@@ -99,82 +104,11 @@ async fn connection(
     // A connection that ends badly ended for its client too, which alone can do something about it.
     tokio::select! {
         _ = serving.as_mut() => {}
-        () = leave.notified() => {}
+        () = place.is_needed() => {}
         () = stops => {
             serving.as_mut().graceful_shutdown();
             let _ = serving.await;
         }
-    }
-}
-
-/// Connections that stand, the oldest first.
-struct Places {
-    most: usize,
-    taken: Mutex<Taken>,
-}
-
-#[derive(Default)]
-struct Taken {
-    next: u64,
-    of: BTreeMap<u64, (Arc<AtomicUsize>, Arc<Notify>)>,
-}
-
-struct Place {
-    places: Arc<Places>,
-    number: u64,
-    /// Requests of this connection that are being worked on.
-    busy: Arc<AtomicUsize>,
-    /// Somebody else needs the place more.
-    leave: Arc<Notify>,
-}
-
-impl Places {
-    fn new(most: usize) -> Self {
-        Self { most, taken: Mutex::default() }
-    }
-
-    fn taken(&self) -> MutexGuard<'_, Taken> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A place, if need be that of the oldest connection that has no request; `None` where all have one.
-    fn take(self: &Arc<Self>) -> Option<Place> {
-        let mut taken = self.taken();
-        if taken.of.len() >= self.most {
-            let idle = taken.of.iter().find(|(_, (busy, _))| busy.load(Relaxed) == 0).map(|(number, _)| *number)?;
-            if let Some((_, leave)) = taken.of.remove(&idle) {
-                leave.notify_one();
-            }
-        }
-        let (number, busy, leave) = (taken.next, Arc::<AtomicUsize>::default(), Arc::new(Notify::new()));
-        taken.next += 1;
-        taken.of.insert(number, (busy.clone(), leave.clone()));
-        Some(Place { places: self.clone(), number, busy, leave })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.places.taken().of.remove(&self.number);
-    }
-}
-
-/// Stands in a request's extensions. A request is worked on when it is here whole: who is slow to send it keeps nobody out.
-#[derive(Clone)]
-pub(super) struct InWork(Arc<AtomicUsize>);
-
-pub(super) struct Busy(Arc<AtomicUsize>);
-
-impl InWork {
-    pub fn begin(&self) -> Busy {
-        self.0.fetch_add(1, Relaxed);
-        Busy(self.0.clone())
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
     }
 }
 

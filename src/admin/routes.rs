@@ -15,10 +15,10 @@ use http_body::Body as _;
 use tokio::sync::Semaphore;
 
 use super::guard::{Guard, is_addressed};
-use super::listen::InWork;
 use super::source::{AdminSource, OperateError};
 use super::view::{Health, Status, WritesQuery};
 use crate::model::{Problem, WriteId};
+use crate::places::InWork;
 use crate::problem::{self, Cause};
 use crate::service::Operation;
 

@@ -248,3 +248,14 @@ async fn a_body_has_its_bound() {
         assert_eq!(&answer[9..12], status, "{}", &body[..40.min(body.len())]);
     }
 }
+
+#[tokio::test]
+async fn a_panic_in_a_request_closes_its_connection_and_no_other() {
+    let (address, _) = start(HealthState::Ready, None).await;
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"GET /planted-panic/admin HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    assert_eq!(stream.read_to_string(&mut answer).await.unwrap_or(0), 0, "{answer}");
+    assert_eq!(crate::contain::planted::was_contained("admin"), Some(true));
+    assert_eq!(ask(address, "GET /health/live", "").await.0, 200);
+}

@@ -99,10 +99,15 @@ pub fn run(config: Config) -> Result<(), AppError> {
 fn abort_on_panic() {
     std::panic::set_hook(Box::new(move |info| {
         telemetry::say_panic(info);
-        if !crate::contain::is_contained() {
-            telemetry::last_words();
-            std::process::abort();
+        if crate::contain::is_contained() {
+            return;
         }
+        // zenoh's own tasks end in its own runtime. They carry hints, and hints may be lost.
+        if crate::control::is_of_zenoh(std::thread::current().name()) {
+            return crate::contain::note();
+        }
+        telemetry::last_words();
+        std::process::abort();
     }));
 }
 

@@ -90,7 +90,10 @@ impl Node {
                     self.counters.invalid(&key, &CodecError::Bug);
                 }
             }
-            Input::Token { generation, key, up } => self.token(generation, &key, up, out),
+            Input::Token { generation, key, up } => {
+                // The panic says itself what it was.
+                let _ = contain(|| self.token(generation, &key, up, out));
+            }
             Input::Session { generation, open } => self.session(now_ms, generation, open, out),
             Input::Hub { generation, up } => {
                 if self.watch.hub(now_ms, generation, up) {
@@ -106,6 +109,10 @@ impl Node {
 
     /// Answers a question under one of this node's digest keys.
     pub fn answer(&mut self, payload: &[u8]) -> Vec<(String, Vec<u8>)> {
+        contain(|| self.answer_to(payload)).unwrap_or_default()
+    }
+
+    fn answer_to(&self, payload: &[u8]) -> Vec<(String, Vec<u8>)> {
         let question = match codec::decode(payload) {
             Ok(Message::Question(question)) => question,
             Ok(_) => return Vec::new(),
@@ -118,6 +125,8 @@ impl Node {
         if question.boot != *self.me.boot.as_bytes() {
             return Vec::new();
         }
+        #[cfg(test)]
+        crate::contain::planted::may_panic(&question.service);
         let Some(sent) = self.sent.get(&question.service) else { return Vec::new() };
         let key = self.keys.service(Topic::Digest, &self.me.site, &question.service);
         let mut room = self.tuning.answer;

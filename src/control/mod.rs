@@ -35,4 +35,4 @@ pub use handle::{Control, ControlEvents};
 pub use memory::{Memory, Way};
 pub use settings::{ControlError, ControlSettings, ControlTls, Endpoint, Hear, ParseEndpointError, Role};
 pub use status::ControlStatus;
-pub use threads::read_and_write_on_one_thread;
+pub use threads::{is_of_zenoh, read_and_write_on_one_thread};

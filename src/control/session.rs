@@ -21,6 +21,7 @@ use super::status::{Counters, Shown};
 use super::watch::Reopen;
 use super::worker::Carrier;
 use super::zenoh_config;
+use crate::contain::contain;
 use crate::model::SiteName;
 
 /// Between two attempts to open a session: the first pause, and the longest. Both spread by half, up and down.
@@ -129,10 +130,14 @@ fn input_of(sample: &Sample) -> Input {
 /// Replies may block for seconds when a line is full, so they have a thread of their own.
 fn answer(questions: &Receiver<Question>) {
     while let Ok((query, answers)) = questions.recv() {
-        for (key, payload) in answers {
-            // With the question's own priority and congestion control.
-            let _ = query.reply(key, payload).wait();
-        }
+        let reply = || {
+            for (key, payload) in answers {
+                // With the question's own priority and congestion control.
+                let _ = query.reply(key, payload).wait();
+            }
+        };
+        // Who asked asks again.
+        let _ = contain(reply);
     }
 }
 
@@ -167,7 +172,8 @@ impl Keeper {
         while !self.opener.inbox.stopped() {
             self.generation += 1;
             tries += 1;
-            match self.opener.open(self.generation, &self.slot, &self.answers) {
+            let opened = contain(|| self.opener.open(self.generation, &self.slot, &self.answers));
+            match opened.unwrap_or_else(|bug| Err(bug.into())) {
                 Ok(session) => {
                     let locators = session.info().locators().wait();
                     self.opener.shown.set_session(locators.iter().map(ToString::to_string).collect(), None);

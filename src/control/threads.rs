@@ -9,6 +9,13 @@ const NAME: &str = "ZENOH_RUNTIME";
 /// Its other threads stay their own: what blocks on one of them would give its place to a second.
 const ONE_FOR_CONNECTIONS: &str = "(tx: (worker_threads: 1), rx: (handover: tx))";
 
+/// What the names of its threads begin with: each of its runtimes, and a number.
+const RUNTIMES: [&str; 5] = ["app-", "acc-", "tx-", "rx-", "net-"];
+
+pub fn is_of_zenoh(thread: Option<&str>) -> bool {
+    thread.is_some_and(|name| RUNTIMES.iter().any(|runtime| name.starts_with(runtime)))
+}
+
 /// To be called first of all, while the process has one thread.
 #[allow(unsafe_code, clippy::disallowed_methods)]
 pub fn read_and_write_on_one_thread() {

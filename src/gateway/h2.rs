@@ -13,12 +13,13 @@ use std::time::{Duration, Instant};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::body::Body;
 use super::pool::{Pool, SendError, describe, never};
+use crate::contain::{Beside, contained_in};
 
 /// Without streams for longer, a connection is not trusted any more: what stands between may have forgotten it.
 const TRUSTED: Duration = Duration::from_secs(2);
@@ -133,7 +134,8 @@ impl Pool {
     async fn connect_http2(self: &Arc<Self>) -> Result<Arc<Shared>, String> {
         let (written, heard) = (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
         let io = Counted { inner: self.connect().await?, written: written.clone(), heard: heard.clone() };
-        let mut builder = http2::Builder::new(TokioExecutor::new());
+        // A panic in the body of one request ends its stream; the others are of other clients.
+        let mut builder = http2::Builder::new(Beside::default());
         builder
             .timer(TokioTimer::new())
             .keep_alive_interval(PING_INTERVAL)
@@ -142,7 +144,7 @@ impl Pool {
             .initial_max_send_streams(0);
         let (sender, conn) = builder.handshake(TokioIo::new(io)).await.map_err(|e| describe(&e))?;
         let streams_max = Arc::<AtomicUsize>::default();
-        tokio::spawn(drive(conn, streams_max.clone()));
+        tokio::spawn(contained_in(drive(conn, streams_max.clone())));
         let shared = Arc::new(Shared {
             sender,
             streams: AtomicUsize::new(0),
@@ -192,7 +194,7 @@ impl Pool {
 }
 
 /// Runs a connection to its end, and looks now and then how many streams the endpoint allows: nobody is woken when that changes.
-async fn drive(conn: http2::Connection<TokioIo<Counted>, Body, TokioExecutor>, streams_max: Arc<AtomicUsize>) {
+async fn drive(conn: http2::Connection<TokioIo<Counted>, Body, Beside>, streams_max: Arc<AtomicUsize>) {
     let (mut conn, mut pause) = (std::pin::pin!(conn), LOOK);
     loop {
         // What ends a connection is told to the requests that were on it.

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use super::body::Body;
 use super::pool::{Pool, PoolSettings};
 use super::upstream::{HealthSettings, Upstream};
+use crate::contain::contained_in;
 
 /// Counts answers in a row. Pure.
 #[derive(Debug)]
@@ -76,7 +77,9 @@ async fn check(upstream: Weak<Upstream>, pool: Arc<Pool>, settings: HealthSettin
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let success = tokio::time::timeout(settings.timeout, ask(&own, &settings.path)).await.unwrap_or(false);
+        // A panic over what an endpoint answers is a failure of that endpoint.
+        let asked = contained_in(ask(&own, &settings.path));
+        let success = matches!(tokio::time::timeout(settings.timeout, asked).await, Ok(Ok(true)));
         let Some(upstream) = upstream.upgrade() else { return };
         let healthy = streak.take(success, &settings);
         if pool.set_healthy(healthy) {

@@ -6,7 +6,7 @@ use http::{Method, Uri};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{Builder, SendRequest};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -21,7 +21,7 @@ use super::meter::{Meter, Metered};
 use super::refusal::{PROBLEM_BYTES_MAX, REFUSED_HEADER, describe};
 use super::session::{self, Session};
 use super::{hello, messages, serve};
-use crate::contain::contain;
+use crate::contain::{Beside, Panicked, contain, contained_in};
 use crate::model::SiteName;
 use crate::wire;
 
@@ -70,7 +70,17 @@ pub(super) async fn keep(hub: Arc<Hub>, site: SiteName) {
         tokio::select! { () = hub.stopped() => return, () = free => {} }
         let began = Instant::now();
         // Not dropped when the site stops: a session ends in order.
-        let ended = dial(&hub, peer).await;
+        let ended = match contained_in(dial(&hub, peer)).await {
+            Ok(ended) => ended,
+            Err(bug) => {
+                let begun = peer.current.borrow().clone().filter(|session| session.requests.is_some());
+                if let Some(session) = begun {
+                    session.close(&bug.to_string());
+                    hub.end(peer, &session).await;
+                }
+                Err(DialError::Failed(bug.to_string()))
+            }
+        };
         peer.dialling.send_replace(false);
         let pause = match ended {
             Ok(()) => {
@@ -154,11 +164,13 @@ fn advise(peer: &Peer, error: DialError) -> DialError {
     }
 }
 
-type Connection = tokio::task::JoinSet<Result<(), hyper::Error>>;
+type Ended = Result<Result<(), hyper::Error>, Panicked>;
+type Connection = tokio::task::JoinSet<Ended>;
 
-fn ended_why(ended: Option<Result<Result<(), hyper::Error>, tokio::task::JoinError>>) -> String {
+fn ended_why(ended: Option<Result<Ended, tokio::task::JoinError>>) -> String {
     match ended {
-        Some(Ok(Err(error))) => format!("connection broke: {}", chain(&error)),
+        Some(Ok(Ok(Err(error)))) => format!("connection broke: {}", chain(&error)),
+        Some(Ok(Err(bug))) => bug.to_string(),
         _ => "the peer closed the connection".to_owned(),
     }
 }
@@ -201,7 +213,7 @@ where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let limits = &hub.settings.limits;
-    let handshake = Builder::new(TokioExecutor::new())
+    let handshake = Builder::new(Beside::default())
         .timer(TokioTimer::new())
         .initial_stream_window_size(limits.stream_window_bytes)
         .initial_connection_window_size(limits.connection_window_bytes())
@@ -211,7 +223,7 @@ where
         .await;
     let (requests, connection) = handshake.map_err(|error| chain(&error))?;
     let mut task = tokio::task::JoinSet::new();
-    task.spawn(connection);
+    task.spawn(contained_in(connection));
     Ok((requests, task))
 }
 

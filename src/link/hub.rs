@@ -370,6 +370,13 @@ impl Links {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn panic_in_session(&self, site: &SiteName) {
+        let session = self.hub.peer(site).and_then(|peer| peer.current.borrow().clone()).expect("it is linked");
+        let panics = async { crate::contain::planted::may_panic("/planted-panic/session") };
+        tokio::spawn(session.guard(panics));
+    }
+
     pub fn state(&self) -> Vec<LinkState> {
         self.hub.peers.values().map(Peer::state).collect()
     }

@@ -29,8 +29,9 @@ pub(super) const PATH: &str = "/link/v1/large";
 
 async fn pack(group: &Group, message: Message, limit: usize) -> Result<Bytes, String> {
     let group = group.clone();
-    let encoded = tokio::task::spawn_blocking(move || wire::encode_message(&group, &message)).await;
-    let bytes = encoded.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+    let encoded = tokio::task::spawn_blocking(move || contain(|| wire::encode_message(&group, &message))).await;
+    let encoded = encoded.map_err(|error| error.to_string())?.map_err(|bug| bug.to_string())?;
+    let bytes = encoded.map_err(|error| error.to_string())?;
     match bytes.len() > limit + wire::OVERHEAD_BYTES {
         true => Err(format!("{} bytes, at most {limit} are accepted", bytes.len())),
         false => Ok(bytes),
@@ -61,7 +62,8 @@ pub(super) async fn post(hub: &Arc<Hub>, peer: &Peer, session: &Arc<Session>) ->
         while posts.len() < hub.settings.limits.large_at_once
             && let Some((group, message)) = peer.outgoing.next_large(session.id)
         {
-            posts.spawn(post_one(hub.clone(), session.clone(), group, message));
+            let posting = post_one(hub.clone(), session.clone(), group, message);
+            posts.spawn(session.clone().guard(posting));
         }
         tokio::select! {
             () = queued => {}
@@ -99,17 +101,19 @@ pub(super) async fn fetch(hub: &Arc<Hub>, session: &Arc<Session>) -> String {
     let (mut parked, mut taking) = (JoinSet::new(), JoinSet::new());
     loop {
         if parked.is_empty() && taking.len() < hub.settings.limits.large_at_once {
-            parked.spawn(fetch_one(hub.clone(), session.clone()));
+            parked.spawn(session.clone().guard(fetch_one(hub.clone(), session.clone())));
         }
         tokio::select! {
             Some(fetched) = parked.join_next() => match fetched {
-                Ok(Ok(Some(body))) => drop(taking.spawn(take(hub.clone(), session.clone(), body))),
-                Ok(Ok(None)) => {}
-                Ok(Err(error)) => {
+                Ok(Some(Ok(Some(body)))) => {
+                    taking.spawn(session.clone().guard(take(hub.clone(), session.clone(), body)));
+                }
+                Ok(Some(Ok(None))) => {}
+                Ok(Some(Err(error))) => {
                     tracing::warn!(peer = %session.peer, %error, "fetch of long messages failed");
                     tokio::time::sleep(PAUSE).await;
                 }
-                Err(_) => tokio::time::sleep(PAUSE).await,
+                Ok(None) | Err(_) => tokio::time::sleep(PAUSE).await,
             },
             Some(_) = taking.join_next() => {}
         }

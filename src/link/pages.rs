@@ -32,10 +32,11 @@ pub(super) const PAUSE: Duration = Duration::from_millis(500);
 async fn pack(group: Group, page: Page, limit: usize) -> Result<Bytes, String> {
     let weight: usize = page.items.iter().map(|item| item.weight()).sum();
     let encoded = match weight >= HEAVY_BYTES {
-        true => tokio::task::spawn_blocking(move || wire::encode_page(&group, &page)).await,
-        false => Ok(wire::encode_page(&group, &page)),
+        true => tokio::task::spawn_blocking(move || contain(|| wire::encode_page(&group, &page))).await,
+        false => Ok(contain(|| wire::encode_page(&group, &page))),
     };
-    let bytes = encoded.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+    let encoded = encoded.map_err(|error| error.to_string())?.map_err(|bug| bug.to_string())?;
+    let bytes = encoded.map_err(|error| error.to_string())?;
     match bytes.len() > limit {
         true => Err(format!("{} bytes, at most {limit} are accepted", bytes.len())),
         false => Ok(bytes),
@@ -111,7 +112,8 @@ pub(super) async fn fetch(hub: &Arc<Hub>, peer: &Peer, session: &Arc<Session>) -
         });
         for series in wants {
             let fetches = &mut fetches;
-            let start = || fetches.spawn(fetch_series(hub.clone(), session.clone(), series.clone()));
+            let fetching = || fetch_series(hub.clone(), session.clone(), series.clone());
+            let start = || fetches.spawn(session.clone().guard(fetching()));
             running.entry(series.clone()).or_insert_with(start);
         }
         tokio::select! {

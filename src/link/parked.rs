@@ -18,6 +18,7 @@ use super::hub::{Hub, Peer};
 use super::proxy::{self, Held, REFUSED, ReadError, refused_by, take_header};
 use super::refusal::Refusal;
 use super::session::Session;
+use crate::contain::contained_in;
 
 pub(super) const PATH: &str = "/link/v1/reads";
 const METHOD: HeaderName = HeaderName::from_static("holdfast-link-method");
@@ -157,12 +158,13 @@ pub(super) async fn answer(hub: &Arc<Hub>, peer: &Peer, session: &Arc<Session>) 
         while parked.len() < hub.settings.limits.parked_reads {
             let requests = session.requests.clone();
             let request = hub.request(peer, Method::GET, PATH, empty());
-            parked.spawn(async move { requests?.send_request(request).await.ok() });
+            parked.spawn(session.clone().guard(async move { requests?.send_request(request).await.ok() }));
         }
         tokio::select! {
-            Some(response) = parked.join_next() => match response.ok().flatten() {
+            Some(response) = parked.join_next() => match response.ok().flatten().flatten() {
                 Some(response) if response.status() == StatusCode::OK => {
-                    answering.spawn(answer_one(hub.clone(), session.clone(), room.clone(), response));
+                    // One read of one client: the link has others.
+                    answering.spawn(contained_in(answer_one(hub.clone(), session.clone(), room.clone(), response)));
                 }
                 Some(response) if response.status() == StatusCode::NO_CONTENT => {}
                 // Refused or broken: a pause, or the link would be asked in a loop.

@@ -8,7 +8,7 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -24,8 +24,9 @@ use super::meter::{Meter, Metered};
 use super::refusal::Refusal;
 use super::session::{self, Session};
 use super::{hello, large, messages, pages, parked, proxy, tls};
-use crate::contain::{Contained, Panicked, contain};
+use crate::contain::{Beside, Panicked, contain, contained_in};
 use crate::descriptors::{self, Use};
+use crate::places::{Busy, InWork, Places};
 use crate::wire;
 
 pub(super) const HELLO: &str = "/link/v1/hello";
@@ -46,7 +47,7 @@ const PAGES_AT_ONCE: usize = 4;
 enum Phase {
     New,
     Greeted(Arc<Session>),
-    Open(Arc<Session>),
+    Open(Arc<Session>, #[expect(dead_code, reason = "counts until it is dropped")] Busy),
 }
 
 struct Connection {
@@ -56,6 +57,8 @@ struct Connection {
     names: Option<Vec<String>>,
     validity: Option<Validity>,
     phase: Mutex<Phase>,
+    /// A connection without a link makes room for others.
+    in_work: InWork,
     opened: tokio::sync::Notify,
     pages: Semaphore,
     large: Semaphore,
@@ -64,7 +67,7 @@ struct Connection {
 
 /// Accepts connections until the site stops.
 pub(super) async fn listen(hub: Arc<Hub>, listener: TcpListener) {
-    let room = Arc::new(Semaphore::new(hub.settings.limits.connections));
+    let places = Arc::new(Places::new(hub.settings.limits.connections));
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -82,28 +85,32 @@ pub(super) async fn listen(hub: Arc<Hub>, listener: TcpListener) {
         if !descriptors::kept(Use::Link, &tcp) {
             continue;
         }
-        let Ok(permit) = room.clone().try_acquire_owned() else {
+        let Some(place) = places.take() else {
             tracing::warn!(%remote, limit = hub.settings.limits.connections, "too many link connections, one was closed");
             continue;
         };
         let hub = hub.clone();
         connections.spawn(async move {
-            let ended = Contained::new(accept(hub, tcp)).await;
-            if let Err(error) = ended.unwrap_or_else(|bug| Err(bug.to_string())) {
+            let accepted = contained_in(accept(hub, tcp, place.in_work()));
+            let ended = tokio::select! {
+                ended = accepted => ended.unwrap_or_else(|bug| Err(bug.to_string())),
+                // Whoever it is had opened no link yet, and there are many of them.
+                () = place.is_needed() => return tracing::debug!(%remote, "a connection without a link made room"),
+            };
+            if let Err(error) = ended {
                 tracing::warn!(%remote, %error, "link connection failed");
             }
-            drop(permit);
         });
     }
     // Sessions are told to close by whoever stops the hub; their tasks end with the connections.
     let _ = timeout(Duration::from_millis(500), async { while connections.join_next().await.is_some() {} }).await;
 }
 
-async fn accept(hub: Arc<Hub>, tcp: TcpStream) -> Result<(), String> {
+async fn accept(hub: Arc<Hub>, tcp: TcpStream, in_work: InWork) -> Result<(), String> {
     let _ = tcp.set_nodelay(true);
     let meter = Meter::new();
     let metered = Metered { inner: tcp, meter: meter.clone() };
-    let Some(tls) = hub.tls() else { return serve(hub, meter, metered, None, None).await };
+    let Some(tls) = hub.tls() else { return serve(hub, meter, metered, in_work, None).await };
     let accepting = TlsAcceptor::from(tls.server.clone()).accept(metered);
     let secured = timeout(hub.settings.limits.connect, accepting).await.map_err(|_| "TLS handshake took too long")?;
     let secured = secured.map_err(|error| format!("TLS: {}", chain(&error)))?;
@@ -111,26 +118,28 @@ async fn accept(hub: Arc<Hub>, tcp: TcpStream) -> Result<(), String> {
     let certificate = certificates.and_then(|chain| chain.first()).ok_or("TLS: no client certificate")?;
     let names = tls::names_of(certificate).map_err(|why| format!("client certificate: {why}"))?;
     let validity = tls.validity_with(certificate).map_err(|why| format!("client certificate: {why}"))?;
-    serve(hub, meter, secured, Some(names), Some(validity)).await
+    serve(hub, meter, secured, in_work, Some((names, validity))).await
 }
 
 async fn serve<T>(
     hub: Arc<Hub>,
     meter: Arc<Meter>,
     io: T,
-    names: Option<Vec<String>>,
-    validity: Option<Validity>,
+    in_work: InWork,
+    shown: Option<(Vec<String>, Validity)>,
 ) -> Result<(), String>
 where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let limits = hub.settings.limits;
+    let (names, validity) = shown.unzip();
     let connection = Arc::new(Connection {
         hub,
         meter,
         names,
         validity,
         phase: Mutex::new(Phase::New),
+        in_work,
         opened: tokio::sync::Notify::new(),
         pages: Semaphore::new(PAGES_AT_ONCE),
         large: Semaphore::new(limits.large_at_once),
@@ -141,7 +150,8 @@ where
         let connection = handler.clone();
         async move { Ok::<_, Infallible>(connection.answer(request).await) }
     });
-    let serving = http2::Builder::new(TokioExecutor::new())
+    // Reads of many clients come over one link: a panic in one request ends its stream, one in the session the link.
+    let serving = http2::Builder::new(Beside::default())
         .timer(TokioTimer::new())
         .initial_stream_window_size(limits.stream_window_bytes)
         .initial_connection_window_size(limits.connection_window_bytes())
@@ -183,12 +193,14 @@ impl Connection {
 
     fn open(&self) -> Option<Arc<Session>> {
         match &*self.phase() {
-            Phase::Open(session) => Some(session.clone()),
+            Phase::Open(session, _) => Some(session.clone()),
             Phase::New | Phase::Greeted(_) => None,
         }
     }
 
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<LinkBody> {
+        #[cfg(test)]
+        crate::contain::planted::may_panic(request.uri().path());
         let answered = match (request.method(), request.uri().path()) {
             (&Method::POST, HELLO) => self.greet(request.into_body()).await,
             (&Method::POST, MESSAGES) => self.messages(request.into_body()),
@@ -277,7 +289,7 @@ impl Connection {
             let two = |why| Refusal::new(StatusCode::CONFLICT, TWO_STORES, why);
             self.hub.begin(peer, &session).map_err(two)?;
         }
-        *phase = Phase::Open(session.clone());
+        *phase = Phase::Open(session.clone(), self.in_work.begin());
         drop(phase);
         tokio::spawn(session::run(self.hub.clone(), session.clone(), body));
         self.opened.notify_one();

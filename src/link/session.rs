@@ -13,7 +13,7 @@ use super::hub::{Hub, Peer};
 use super::meter::Meter;
 use super::parked::Reads;
 use super::{large, messages, pages, parked};
-use crate::contain::Contained;
+use crate::contain::contained_in;
 use crate::model::SiteName;
 use crate::wire::{self, Beat, Difference};
 
@@ -91,6 +91,12 @@ impl Session {
         self.closed.borrow().is_some()
     }
 
+    /// Runs what is spawned for this session.
+    pub async fn guard<T>(self: Arc<Self>, work: impl Future<Output = T>) -> Option<T> {
+        let worked = contained_in(work).await;
+        worked.inspect_err(|bug| self.close(&bug.to_string())).ok()
+    }
+
     pub fn on_beat(&self, beat: Beat) {
         let now_us = self.meter.now_us();
         if let Some((sent_us, held_us)) = beat.echo {
@@ -114,8 +120,8 @@ pub(super) async fn run(hub: Arc<Hub>, session: Arc<Session>, incoming: Incoming
         hub.announced(peer, &session).await;
         messages::read(&hub, peer, &session, incoming).await
     };
-    // All that is done for a session is polled here, or spawned by what is: a panic in it is the session's end, and no more.
-    let reason = Contained::new(async {
+    // All that is done for a session is polled here, or in [`Session::guard`]: a panic in it is the session's end, and no more.
+    let reason = contained_in(async {
         tokio::select! {
             reason = read => reason,
             reason = beat(&hub, peer, &session) => reason,

@@ -10,6 +10,7 @@ use tokio::task::AbortHandle;
 
 use super::body::LinkBody;
 use super::progress::Progress;
+use crate::contain::contained_in;
 
 /// `K` is the place, and goes with the body.
 pub(super) struct Watched<K> {
@@ -41,7 +42,7 @@ impl<K: Send + 'static> Watched<K> {
         let held = Mutex::new(Some((body, place)));
         let inner = Arc::new(Inner { held, progress: Progress::new(), waits: false.into(), ended: false.into() });
         let watched = inner.clone();
-        let watch = tokio::spawn(async move {
+        let watch = tokio::spawn(contained_in(async move {
             loop {
                 watched.progress.silence(pause).await;
                 if !watched.waits.load(Relaxed) {
@@ -50,7 +51,7 @@ impl<K: Send + 'static> Watched<K> {
                 watched.progress.moved();
             }
             drop(watched.held().take());
-        });
+        }));
         Self { inner, watch: watch.abort_handle() }
     }
 }

@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::contain::contain;
+
 /// Some seconds of a busy site's log at `debug`.
 const LINES_MAX: usize = 8_192;
 const BYTES_MAX: usize = 2 << 20;
@@ -59,7 +61,10 @@ impl Lines {
         let lines = Self { shared: Arc::default() };
         let shared = lines.shared.clone();
         // Without a thread every line is lost, and counted, once the queue is full.
-        let _ = std::thread::Builder::new().name("log".to_owned()).spawn(move || write_all(&shared, out));
+        let _ = std::thread::Builder::new().name("log".to_owned()).spawn(move || {
+            // Lines, all of them, are worth less than the process.
+            let _ = contain(|| write_all(&shared, out));
+        });
         lines
     }
 

@@ -132,3 +132,24 @@ fn nobody_speaks_under_the_key_of_another() {
         }
     }
 }
+
+#[test]
+fn a_panic_over_a_question_ends_the_question_alone() {
+    let (mut a, _) = node("a", true, &["a", "b"]);
+    said(&mut a, 1..=20);
+    let ask = |service: &str| {
+        codec::encode(&Message::Question(Question { boot: [b'a'; 16], service: service.into(), ranges: vec![(1, 9)] }))
+    };
+    assert!(a.answer(&ask("/planted-panic/question")).is_empty());
+    assert_eq!(crate::contain::planted::was_contained("question"), Some(true));
+    assert!(!a.answer(&ask("transactions")).is_empty());
+}
+
+#[test]
+fn threads_of_zenoh_are_told_from_others() {
+    use crate::control::is_of_zenoh;
+    for (thread, expected) in [("rx-0", true), ("tx-1", true), ("app-0", true), ("control", false), ("apply", false)] {
+        assert_eq!(is_of_zenoh(Some(thread)), expected, "{thread}");
+    }
+    assert!(!is_of_zenoh(None));
+}

@@ -282,3 +282,28 @@ async fn a_session_ends_with_the_certificate_that_it_began_with() {
         store.fails_with("cloud", "alert").await;
     }
 }
+
+#[tokio::test]
+async fn a_panic_in_one_request_ends_its_stream_and_one_in_what_runs_for_a_session_the_link() {
+    let folder = tempfile::tempdir().unwrap();
+    let ca = Ca::new(folder.path(), "ca");
+    let limits = Limits { dead_after: SOON, ..hub().limits };
+    let mut cloud = start(all(secured(LinkSettings { limits, ..hub() }, ca.files("cloud", true)))).await;
+    let mut raw = Raw::open(&cloud, "store-043", &ca.files("store-043", true)).await;
+    cloud.up("store-043").await;
+    let request = Request::get("http://hub/planted-panic/link").body(Either::Left(Full::new(Bytes::new()))).unwrap();
+    assert!(raw.requests.send_request(request).await.is_err());
+    assert_eq!(crate::contain::planted::was_contained("link"), Some(true));
+    assert_eq!(raw.read("GET", "transactions", "store-043", &[]).await.0, 203);
+    assert_eq!(cloud.state("store-043").connections, 1);
+
+    let mut store = start(all(secured(edge(https(&cloud)), ca.files("store-042", true)))).await;
+    store.up("cloud").await;
+    cloud.up("store-042").await;
+    store.links.panic_in_session(&site("cloud"));
+    store.down("cloud").await;
+    store.fails_with("cloud", "a bug was met").await;
+    assert_eq!(crate::contain::planted::was_contained("session"), Some(true));
+    store.up("cloud").await;
+    assert_eq!(raw.read("GET", "transactions", "store-043", &[]).await.0, 203);
+}

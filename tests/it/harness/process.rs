@@ -12,7 +12,7 @@ const LOG_LINES_SHOWN: usize = 60;
 pub fn holdfast() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
     command.stdin(Stdio::null());
-    for name in ["RUST_LOG", "NOTIFY_SOCKET", "HOLDFAST_FAILPOINT", "HOLDFAST_POWER_LOSS"] {
+    for name in ["RUST_LOG", "NOTIFY_SOCKET", "HOLDFAST_FAILPOINT", "HOLDFAST_PANIC", "HOLDFAST_POWER_LOSS"] {
         command.env_remove(name);
     }
     command
