@@ -1,8 +1,8 @@
-//! A disk that runs full.
+//! A disk that runs full, and one that fails.
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::harness::{Call, SOON, Scene, skipped, wait_for};
+use crate::harness::{Act, Appliance, Call, Gate, SOON, Scene, skipped, wait_for};
 
 #[test]
 fn below_the_reserve_writes_are_refused_and_reads_go_on() {
@@ -68,4 +68,51 @@ fn a_full_disk_loses_nothing_and_writes_go_on_when_there_is_room() {
     assert!(scene.store.tell(&Call::post("/tx/sale").key("before")).expect(201).replayed());
     crate::harness::ledger::nothing_twice(&[&scene.service]);
     drop(scene);
+}
+
+/// From now on no file of this process takes a byte: a disk that fails, for which nobody has to be root.
+#[track_caller]
+fn fail_writes(of: &Appliance) -> bool {
+    let limited = Command::new("prlimit").arg("--fsize=1").arg(format!("--pid={}", of.process.id())).status();
+    limited.is_ok_and(|status| status.success())
+}
+
+/// The service has the write, and the journal fails before the outcome is in it: the client is told what the service said.
+#[test]
+fn a_journal_that_fails_after_a_write_was_sent_costs_no_client_its_answer() {
+    for probe in [true, false] {
+        let mut scene = Scene::one(|tx| if probe { tx.impatient().probed() } else { tx.impatient() });
+        let gate = Gate::default();
+        scene.service.at("/tx/sale", Act::answer(201).header("X-Till", "4711").behind(&gate));
+        let with_key = Call::post("/tx/sale").key("k1").lane("one");
+        let without = Call::post("/tx/sale").lane("two");
+        let asked = [with_key.spawn(scene.store.at()), without.spawn(scene.store.at())];
+        wait_for("both have arrived", SOON, || scene.service.writes().len() == 2);
+        if !fail_writes(&scene.store) {
+            return skipped("a disk that fails", "prlimit (util-linux) cannot be run here");
+        }
+        gate.open();
+        for asked in asked {
+            let told = asked.join().unwrap().expect("an answer").expect(201);
+            assert_eq!(told.header("x-till"), Some("4711"), "as the service said it: {:?}", told.headers);
+        }
+        assert_eq!(scene.store.process.wait_end().code(), Some(74));
+        assert_eq!(scene.service.applied().len(), 2);
+
+        scene.service.as_usual();
+        scene.store.restart();
+        if probe {
+            // By the key that each of them had, its own or one of ours.
+            wait_for("the probe has told", SOON, || scene.store.count("open_writes") == 0);
+            assert_eq!(scene.store.count("quarantine"), 0);
+            with_key.told(scene.store.at()).expect(200);
+        } else {
+            let told = with_key.told(scene.store.at()).expect_problem(504, "outcome-unknown");
+            assert!(told.header("retry-after").is_some(), "{:?}", told.headers);
+            let address = format!("/.holdfast/writes/{}", told.header("holdfast-write").expect("an address"));
+            assert_eq!(scene.store.tell(&Call::get(&address)).status, 200);
+            wait_for("a person is asked about both", SOON, || scene.store.count("quarantine") == 2);
+        }
+        assert_eq!(scene.service.applied().len(), 2, "nothing was sent again");
+    }
 }
