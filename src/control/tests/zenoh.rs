@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpSocket;
+use zenoh::Wait;
 
 use super::{Recorder, group, log, print};
 use crate::control::tuning::Tuning;
@@ -195,40 +196,91 @@ fn over_mtls_a_site_speaks_only_under_its_own_name_and_a_stranger_not_at_all() {
     settings.tls = Some(liar);
     let refused = Control::start(settings.clone(), Arc::new(Recorder::default()));
     assert!(matches!(refused, Err(ControlError::CertificateName { .. })));
-    let liar = speak_as(&settings, "holdfast/acme/fp/a/transactions", "holdfast/acme/fp/b/transactions");
+    let liar = Liar::start(&settings);
 
     // What was said after it has come, so what was said before it never will.
     heard_cloud.wait("b's own word", |heard| heard.prints.iter().any(|print| print.1.id.n == 61));
+    heard_cloud.wait("b's own token", |heard| heard.alive.iter().any(|alive| alive.1 == "truthful"));
+    let asks = bare(&ControlSettings { tls: Some(ours.identity(folder.path(), "a")), ..settings.clone() });
+    let question = asks.get(LIED_ABOUT).timeout(Duration::from_secs(5)).wait().unwrap();
+    let answers = std::iter::from_fn(|| question.recv().ok()).filter(|answer| answer.result().is_ok()).count();
+    assert_eq!(answers, 0, "b answers for a");
+    asks.close().wait().unwrap();
     a.publish_fingerprint(&group(""), print("a", 2));
     hears(&heard_cloud, 2);
     assert_eq!(heard_cloud.numbers(), [1, 2, 61]);
+    {
+        let heard = heard_cloud.heard.lock().unwrap();
+        assert!(heard.heads.is_empty() && heard.health.is_empty());
+        assert!(heard.alive.iter().all(|alive| alive.1 != "liar"), "{:?}", heard.alive);
+    }
     assert_eq!(cloud.status().foreign, 0, "the router itself refused it");
-    liar.join().unwrap();
+    liar.stop();
     a.stop();
     cloud.stop();
 }
 
-/// A bare zenoh session with a site's certificate, which says the same under another's key and under its own.
-fn speak_as(settings: &ControlSettings, foreign: &'static str, own: &'static str) -> std::thread::JoinHandle<()> {
-    use zenoh::Wait;
-
-    use crate::control::codec::{Batch, Message, Print, encode};
+/// A bare zenoh session with a site's certificate: no code of ours looks at what it says.
+fn bare(settings: &ControlSettings) -> ::zenoh::Session {
+    let mut zenoh = ::zenoh::Config::default();
     let config = crate::control::zenoh_config::config(settings, 0.5);
-    let say = |site: &str, n: u64| {
-        let print = print(site, n);
-        let prints = vec![Print { store: String::new(), key: print.key, id: print.id }];
-        let service = "transactions".to_owned();
-        encode(&Message::Fingerprints(Batch { site: SiteName::new(site), boot: [9; 16], service, first: 1, prints }))
-    };
-    let (lie, truth) = (say("a", 60), say("b", 61));
-    std::thread::spawn(move || {
-        let mut zenoh = ::zenoh::Config::default();
-        config.iter().for_each(|(key, value)| zenoh.insert_json5(key, &value.to_string()).unwrap());
-        let session = ::zenoh::open(zenoh).wait().unwrap();
-        session.put(foreign, lie).wait().unwrap();
-        session.put(own, truth).wait().unwrap();
-        session.close().wait().unwrap();
-    })
+    config.iter().for_each(|(key, value)| zenoh.insert_json5(key, &value.to_string()).unwrap());
+    ::zenoh::open(zenoh).wait().unwrap()
+}
+
+/// Where a has its own answers.
+const LIED_ABOUT: &str = "holdfast/acme/digest/a/transactions";
+
+/// Shows b's certificate and says everything that a site may say, first under a's name and then under its own.
+struct Liar {
+    stop: std::sync::mpsc::Sender<()>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Liar {
+    fn start(settings: &ControlSettings) -> Self {
+        use crate::control::codec::{Batch, Digest, Message, Print, encode};
+        let say = |name: &str, n: u64| {
+            let (site, group, log, print) = (SiteName::new(name), group(""), log(), print(name, n));
+            let prints = vec![Print { store: String::new(), key: print.key, id: print.id }];
+            let (boot, service) = ([9; 16], "transactions".to_owned());
+            let digest = Digest { site: site.clone(), boot, service: service.clone(), low: 1, end: 9 };
+            let key = |topic: &str, last: &str| format!("holdfast/acme/{topic}/{name}/{last}");
+            let of_log = log.to_string();
+            let said = [
+                (key("digest", "transactions"), Message::Digest(digest)),
+                (key("head", &of_log), Message::Head { site: site.clone(), group: group.clone(), log, position: 7 }),
+                (
+                    key("health", "transactions"),
+                    Message::Health { site: site.clone(), group, healthy: true, lag_ms: 5 },
+                ),
+                (key("fp", "transactions"), Message::Fingerprints(Batch { site, boot, service, first: 1, prints })),
+            ];
+            said.map(|(key, message)| (key, encode(&message)))
+        };
+        let (lies, [.., truth]) = (say("a", 60), say("b", 61));
+        let (settings, (stop, stopped)) = (settings.clone(), std::sync::mpsc::channel());
+        let thread = std::thread::spawn(move || {
+            let session = bare(&settings);
+            let answer = lies[3].1.clone();
+            let answers = move |query: ::zenoh::query::Query| drop(query.reply(LIED_ABOUT, answer.clone()).wait());
+            let _answering = session.declare_queryable(LIED_ABOUT).callback(answers).wait().unwrap();
+            let alive =
+                |site: &str, node: &str| format!("holdfast/acme/alive/{site}/{node}/{}", uuid::Uuid::new_v4().simple());
+            let _lying = session.liveliness().declare_token(alive("a", "liar")).wait().unwrap();
+            let _true = session.liveliness().declare_token(alive("b", "truthful")).wait().unwrap();
+            lies.into_iter().for_each(|(key, lie)| session.put(key, lie).wait().unwrap());
+            session.put(truth.0, truth.1).wait().unwrap();
+            let _ = stopped.recv();
+            session.close().wait().unwrap();
+        });
+        Self { stop, thread }
+    }
+
+    fn stop(self) {
+        drop(self.stop);
+        self.thread.join().unwrap();
+    }
 }
 
 /// One way through a hub at 1,000/s; run with `--ignored --nocapture` for the numbers.

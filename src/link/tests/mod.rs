@@ -5,3 +5,4 @@ mod kit;
 mod large;
 mod refusals;
 mod trouble;
+mod wrong_bytes;
