@@ -7,6 +7,7 @@
 mod harness;
 
 mod admin;
+mod attacks;
 mod clock;
 mod configuration;
 mod control;
@@ -16,6 +17,8 @@ mod keys;
 #[cfg(feature = "failpoints")]
 mod kill;
 mod logs;
+#[cfg(feature = "failpoints")]
+mod panics;
 mod peers;
 mod requests;
 mod second_process;

@@ -1,4 +1,6 @@
 //! One `[[service]]` of a configuration.
+use std::net::SocketAddr;
+
 use super::Upstream;
 
 #[derive(Clone, Debug)]
@@ -16,9 +18,12 @@ impl Service {
     /// Takes everything below `/NAME`; quick to see that a service is gone, and more patient with one that answers late than any loaded
     /// machine needs.
     pub fn new(name: &str, upstream: &Upstream) -> Self {
+        Self::at(name, upstream.address)
+    }
+    pub fn at(name: &str, address: SocketAddr) -> Self {
         Self { name: name.to_owned(), keys: Vec::new() }
             .set("match", &format!("[{{ path = \"/{name}\" }}]"))
-            .set("endpoints", &format!("[{{ url = \"http://{}\" }}]", upstream.address))
+            .set("endpoints", &format!("[{{ url = \"http://{address}\" }}]"))
             .set("lane", "\"header:x-session-id\"")
             .set(
                 "health",
