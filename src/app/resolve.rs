@@ -139,6 +139,9 @@ pub(super) fn gateway(config: &Config) -> Result<GatewaySettings, AppError> {
     Ok(GatewaySettings {
         max_connections: limits.connections,
         max_client_connections: limits.client_connections,
+        max_client_requests: limits.client_requests,
+        // Half of what may be under way to one site.
+        max_client_reads_elsewhere: crate::link::Limits::default().reads / 2,
         max_body_bytes: limits.bodies,
         max_head_bytes: limits.head_bytes,
         max_headers: limits.headers,

@@ -349,6 +349,7 @@ impl Resolver<'_> {
             limits: GatewayLimits {
                 connections: bytes(&limits, "connections"),
                 client_connections: bytes(&limits, "client_connections"),
+                client_requests: bytes(&limits, "client_requests"),
                 bodies: bytes(&limits, "bodies"),
                 headers: bytes(&limits, "headers"),
                 head_bytes: bytes(&limits, "head"),

@@ -60,6 +60,7 @@ pub struct Tls {
 pub struct GatewayLimits {
     pub connections: usize,
     pub client_connections: usize,
+    pub client_requests: usize,
     pub bodies: usize,
     pub headers: usize,
     pub head_bytes: usize,

@@ -89,10 +89,17 @@ static GATEWAY_LIMITS: Section = Section {
             "Of them, of one client address (IPv6: of one /64); more: 503 and closed.",
         ),
         Key::or(
+            "client_requests",
+            Kind::Int { min: 1, max: 1_000_000 },
+            "500",
+            "Requests of one client address that are under way, to the last byte of their answers; more: 503.",
+        ),
+        Key::or(
             "bodies",
             Kind::Size { min: 1 << 20, max: 64 << 30 },
             "\"64MiB\"",
-            "Bodies of writes in memory, together; one client address may have half. Beyond it a body waits a second, then: 503.",
+            "Bodies of writes in memory, together, and as much again of answers to them that are not taken yet; one client address may have half. \
+             Beyond it a body waits a second, then: 503.",
         ),
         Key::or("headers", Kind::Int { min: 16, max: 1_000 }, "100", "Header lines of one request; more: 431."),
         Key::or(

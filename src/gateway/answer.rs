@@ -4,9 +4,12 @@ use http::{Response, StatusCode};
 
 use super::app::{App, Context, STATUS_PATH};
 use super::body::Body;
+use super::h1::Spelling;
 use super::headers::{self, HOLDFAST_SEEN, HOLDFAST_SERVED_BY, HOLDFAST_WRITE, IDEMPOTENT_REPLAYED, X_REQUEST_ID};
+use super::large::Large;
 use super::refusal;
 use super::seen;
+use super::spelling::spell_answer;
 use crate::idempotency::Dialect;
 use crate::model::{After, Answer, Problem, SiteName, WriteId};
 use crate::problem::Cause;
@@ -17,10 +20,21 @@ const X_ENVOY_RATELIMITED: HeaderName = HeaderName::from_static("x-envoy-ratelim
 const TRUE: HeaderValue = HeaderValue::from_static("true");
 
 impl App {
-    pub(super) fn reply(&self, context: &Context<'_>, reply: Reply) -> Response<Body> {
+    pub(super) async fn reply(&self, context: &Context<'_>, reply: Reply) -> Response<Body> {
         match reply {
             Reply::Answer { id, answer, replayed, served_by, seen } => {
-                self.service_answer(context, id, &answer, replayed, &served_by, &seen)
+                let Some(body) = self.whole(context, id, &answer, replayed) else {
+                    return self.problem(context, Some(id), &Problem::ReplayUnavailable);
+                };
+                // A client that takes nothing of what it asked for holds no more of it than its share.
+                let Ok(room) = self.room.take_answer(&context.client.share, body.body.len()).await else {
+                    return self.problem(context, Some(id), &Problem::OutcomePending);
+                };
+                let body = match room {
+                    None => Body::full(body.body),
+                    room => Body::pieces(body.body, (room, body.room)),
+                };
+                self.service_answer(context, (id, &answer, body), replayed, &served_by, &seen)
             }
             Reply::Queued { id } => self.queued(context, id),
             Reply::Problem { id, problem } => self.problem(context, id, &problem),
@@ -35,25 +49,27 @@ impl App {
         }
     }
 
+    /// Only the first asker can have what is too large to keep, and only where it was received (§9.9).
+    fn whole(&self, context: &Context<'_>, id: WriteId, answer: &Answer, replayed: bool) -> Option<Large> {
+        match answer.omitted {
+            None => Some(Large { body: answer.body.clone(), room: None }),
+            Some(_) => context.service.upstream.take_large_answer(id).filter(|_| !replayed),
+        }
+    }
+
     /// §9.6: status, header lines and body as first sent, with what is ours.
     fn service_answer(
         &self,
         context: &Context<'_>,
-        id: WriteId,
-        answer: &Answer,
+        (id, answer, body): (WriteId, &Answer, Body),
         replayed: bool,
         served_by: &SiteName,
         seen: &After,
     ) -> Response<Body> {
-        let body = match answer.omitted {
-            None => Some(answer.body.clone()),
-            // Only the first asker can have it, and only where it was received (§9.9).
-            Some(_) => context.service.upstream.take_large_answer(id).filter(|_| !replayed),
-        };
-        let Some(body) = body else { return self.problem(context, Some(id), &Problem::ReplayUnavailable) };
-        let mut response = Response::new(Body::full(body));
+        let mut response = Response::new(body);
         *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::BAD_GATEWAY);
         headers::restore_reason(&answer.headers, response.extensions_mut());
+        spell_answer(&Spelling::of_kept(&answer.headers), response.extensions_mut());
         let map = response.headers_mut();
         headers::restore(&answer.headers, map);
         mark(map, context.service.settings.keys.dialect, replayed);

@@ -15,14 +15,15 @@ use super::http2;
 use super::parts::{self, Parts};
 use super::path;
 use super::refusal::{self, Refusal};
-use super::room::Room;
+use super::room::{Room, Shares};
 use super::route::{self, RouteError, Router};
 use super::rules::StoreFrom;
 use super::seen;
 use super::settings::{GatewaySettings, Groups, Neighbours, ServiceEntry, Target};
 use super::strict::{self, Violation};
 use super::time;
-use crate::model::{After, SiteName};
+use crate::failpoint;
+use crate::model::{After, Problem, SiteName};
 use crate::problem::Cause;
 
 /// Where a client asks how its write stands.
@@ -53,7 +54,12 @@ impl App {
         let site = settings.site.clone();
         let site_header = HeaderValue::from_str(site.as_str()).unwrap_or(HeaderValue::from_static("-"));
         let longest = services.iter().map(|service| service.settings.max_body).max().unwrap_or(0);
-        let room = Room::new(settings.max_body_bytes, longest, settings.max_client_connections);
+        let shares = Shares {
+            connections: settings.max_client_connections,
+            requests: settings.max_client_requests,
+            elsewhere: settings.max_client_reads_elsewhere,
+        };
+        let room = Room::new(settings.max_body_bytes, longest, shares);
         let (body_timeout, max_headers) = (settings.body_timeout, settings.max_headers);
         Ok(Arc::new(Self { site, site_header, router, services, neighbours, body_timeout, max_headers, room }))
     }
@@ -63,8 +69,18 @@ impl App {
         self.services.iter().map(|service| service.settings.total_timeout).max().unwrap_or_default()
     }
 
+    /// To a client that has as many requests under way as it may have.
+    pub fn busy(&self, request: &Request<Incoming>) -> Response<Body> {
+        let request_id = request_id(&mut request.headers().clone());
+        let refusal = Refusal::from(Cause::from(Problem::Overloaded { what: "requests of one client" }));
+        refusal::response(&refusal, request_id.to_str().unwrap_or_default(), None)
+    }
+
     pub async fn answer(&self, client: &Client, request: Request<Incoming>) -> Response<Body> {
         let (mut head, body) = request.into_parts();
+        #[cfg(test)]
+        crate::contain::planted::may_panic(head.uri.path());
+        failpoint::hit("request");
         if let Some(violation) = refused(&head) {
             let request_id = time::uuid_v7(time::wall_ms()).to_string();
             return refusal::response(&of_violation(violation), &request_id, None);

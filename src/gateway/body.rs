@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
@@ -43,7 +44,39 @@ pub enum Body {
     Boxed(UnsyncBoxBody<Bytes, BoxError>),
 }
 
+/// What of an answer is handed over at once.
+const PIECE: usize = 16 << 10;
+
+struct Pieces<K> {
+    left: Bytes,
+    _kept: K,
+}
+
+impl<K: Unpin> http_body::Body for Pieces<K> {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if self.left.is_empty() {
+            return Poll::Ready(None);
+        }
+        let piece = PIECE.min(self.left.len());
+        Poll::Ready(Some(Ok(Frame::data(self.left.split_to(piece)))))
+    }
+    fn is_end_stream(&self) -> bool {
+        self.left.is_empty()
+    }
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left.len() as u64)
+    }
+}
+
 impl Body {
+    /// Whole, and given out in pieces: what was taken is not held any more, and a client that stops taking is noticed.
+    pub fn pieces(bytes: Bytes, kept: impl Send + Unpin + 'static) -> Self {
+        Body::Boxed(Pieces { left: bytes, _kept: kept }.boxed_unsync())
+    }
+
     /// A body that another site takes through from its client, who has a pause of its own there.
     pub fn of_peer(incoming: Incoming) -> Self {
         Body::Incoming(Arriving::new(incoming, PEER_PAUSE))

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
+use super::h1::Spelling;
 use super::path;
 use super::served::Load;
 use super::strict::{self, Chunks, Framing, HeadLimits, Violation};
@@ -192,6 +193,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
             return None;
         }
         let framing = strict::check_head(head, self.limits.head).ok()?;
+        self.load.head_came(Spelling::of_request(head));
         self.state = after_head(framing);
         Some(skip + length)
     }
@@ -250,6 +252,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
                     }
                     match strict::check_head(&head[..length], self.limits.head) {
                         Ok(framing) => {
+                            self.load.head_came(Spelling::of_request(&head[..length]));
                             let length = self.spell_in_ascii(length);
                             self.released += length;
                             fresh = self.released;
@@ -285,6 +288,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         let stand_in = format!("{REFUSED_METHOD} /{number} HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n");
         self.held.extend_from_slice(stand_in.as_bytes());
         self.released = self.held.len();
+        self.load.head_came(Spelling::default());
         self.state = State::Refused;
     }
 
@@ -630,7 +634,7 @@ mod tests {
         client.shutdown().await.unwrap();
         let mut head = [0; 64];
         assert!(conn.read(&mut head).await.unwrap() > 0);
-        let busy = crate::gateway::served::Busy::new(&load);
+        let busy = crate::gateway::served::Busy::new(&load, None);
         let begin = Instant::now();
         assert_eq!(conn.read(&mut head).await.unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
         assert!(begin.elapsed() >= short.half_closed);

@@ -9,7 +9,9 @@ use http::header::{
 };
 use hyper::ext::ReasonPhrase;
 
+use super::h1::Spelling;
 use super::room::Share;
+use super::spelling::Spelled;
 use crate::model::Header;
 
 pub const HOLDFAST_SEEN: HeaderName = HeaderName::from_static("holdfast-seen");
@@ -201,12 +203,13 @@ impl Client {
     }
 }
 
-/// Headers as a request or answer is kept: in order, names in lower case.
-pub fn keep(headers: &HeaderMap, without: &[HeaderName]) -> Vec<Header> {
+/// Headers as a request or answer is kept: in order, names as they were spelled where that is known.
+pub fn keep(headers: &HeaderMap, extensions: &Extensions, without: &[HeaderName]) -> Vec<Header> {
     let mut kept = Vec::with_capacity(headers.len() + 3);
+    let mut spelled = Spelled::new(extensions.get::<Spelling>());
     for (name, value) in headers {
         if !without.contains(name) {
-            kept.push(Header { name: name.as_str().to_owned(), value: value.as_bytes().to_vec() });
+            kept.push(Header { name: spelled.next(name), value: value.as_bytes().to_vec() });
         }
     }
     kept

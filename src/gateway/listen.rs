@@ -10,10 +10,10 @@ use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
@@ -24,6 +24,7 @@ use super::room::{Place, Share};
 use super::route::RouteError;
 use super::served::{Answers, Busy, Load, Served};
 use super::settings::{GatewaySettings, ListenSettings, Neighbours, ServiceEntry};
+use crate::contain::{Beside, contained_in};
 use crate::descriptors::{self, Use};
 
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +59,7 @@ struct Shared {
     app: Arc<App>,
     limits: ConnLimits,
     http1: http1::Builder,
-    http2: http2::Builder<TokioExecutor>,
+    max_head_bytes: u32,
     connections: Arc<Semaphore>,
     stopping: watch::Sender<bool>,
 }
@@ -114,15 +115,6 @@ impl Gateway {
         if listeners.is_empty() {
             return Err(GatewayError::NoAddress);
         }
-        let mut http2 = http2::Builder::new(TokioExecutor::new());
-        http2
-            .timer(TokioTimer::new())
-            .keep_alive_interval(H2_PING_INTERVAL)
-            .max_concurrent_streams(H2_STREAMS_MAX)
-            .initial_connection_window_size(H2_CONNECTION_WINDOW)
-            .initial_stream_window_size(H2_STREAM_WINDOW)
-            .max_send_buf_size(H2_SEND_BUFFER)
-            .max_header_list_size(settings.max_head_bytes as u32);
         let mut http1 = http1::Builder::new();
         http1.max_buf_size(H1_BUFFER.max(settings.max_head_bytes + 1024));
         if settings.max_headers > H1_HEADERS {
@@ -134,7 +126,7 @@ impl Gateway {
             limits: settings.conn_limits(app.longest_wait()),
             app,
             http1,
-            http2,
+            max_head_bytes: u32::try_from(settings.max_head_bytes).unwrap_or(u32::MAX),
             connections: Arc::new(Semaphore::new(max_connections)),
             stopping: watch::Sender::new(false),
         });
@@ -160,6 +152,22 @@ impl Gateway {
     }
 }
 
+impl Shared {
+    /// `beside`: what runs the connection's requests.
+    fn http2(&self, beside: Beside) -> http2::Builder<Beside> {
+        let mut http2 = http2::Builder::new(beside);
+        http2
+            .timer(TokioTimer::new())
+            .keep_alive_interval(H2_PING_INTERVAL)
+            .max_concurrent_streams(H2_STREAMS_MAX)
+            .initial_connection_window_size(H2_CONNECTION_WINDOW)
+            .initial_stream_window_size(H2_STREAM_WINDOW)
+            .max_send_buf_size(H2_SEND_BUFFER)
+            .max_header_list_size(self.max_head_bytes);
+        http2
+    }
+}
+
 async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Shared>) {
     loop {
         let Ok(permit) = shared.connections.clone().acquire_owned().await else { return };
@@ -168,7 +176,8 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Sha
                 let kept = descriptors::kept(Use::Client, &stream);
                 match shared.app.room.enter(peer.ip()).filter(|_| kept) {
                     Some(place) => {
-                        tokio::spawn(connection(stream, peer.ip(), tls.clone(), shared.clone(), (permit, place)));
+                        let place = (permit, place);
+                        tokio::spawn(contained_in(connection(stream, peer.ip(), tls.clone(), shared.clone(), place)));
                     }
                     None if tls.is_none() => {
                         // Whether it can be said or not, there is no place.
@@ -231,22 +240,37 @@ where
     }
     let (app, client, load) = (shared.app.clone(), Arc::new(client), Arc::<Load>::default());
     let (count, idle_timeout) = (load.clone(), shared.limits.idle_timeout);
+    let over = Arc::<Notify>::default();
+    let overrun = over.clone();
     let answers = is_preface.then(Arc::<Answers>::default);
     let offered = answers.clone();
-    let service = service_fn(move |request: Request<Incoming>| {
-        let (app, client, busy, answers) = (app.clone(), client.clone(), Busy::new(&count), offered.clone());
-        async move {
-            let response = app.answer(&client, request).await;
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        count.next_head().map(|spelling| request.extensions_mut().insert(spelling));
+        let place = client.share.request();
+        let is_full = place.is_none();
+        let place = place.or_else(|| client.share.refusal());
+        if place.is_none() {
+            // It takes not even its refusals.
+            overrun.notify_one();
+        }
+        let (app, client, busy, answers) = (app.clone(), client.clone(), Busy::new(&count, place), offered.clone());
+        let answering = async move {
+            let response = if is_full { app.busy(&request) } else { app.answer(&client, request).await };
             let served = |body| Served::new(body, busy, answers.as_deref(), idle_timeout);
             Ok::<_, std::convert::Infallible>(response.map(served))
-        }
+        };
+        // Of many KiB; an HTTP/2 stream would keep room for it to its last byte.
+        Box::pin(answering)
     });
     // A connection that ends badly ended for its client too, which alone can do something about it.
     if let Some(answers) = answers {
         let io = TokioIo::new(Conn::http2(stream, first, shared.limits));
-        let mut conn = pin!(shared.http2.serve_connection(io, service));
+        let beside = Beside::default();
+        let mut conn = pin!(shared.http2(beside.clone()).serve_connection(io, service));
         let is_stopped = tokio::select! {
             _ = conn.as_mut() => return,
+            () = beside.panicked() => return,
+            () = over.notified() => return,
             () = stopped(&mut stopping) => true,
             () = idle(&load, &answers, idle_timeout) => false,
         };
@@ -255,10 +279,14 @@ where
             // What is in flight may end; a client that takes nothing is not waited for.
             tokio::select! {
                 _ = conn => {}
+                () = beside.panicked() => {}
                 () = idle(&load, &answers, idle_timeout) => {}
             }
         } else {
-            let _ = tokio::time::timeout(GOODBYE, conn).await;
+            let ended = async {
+                tokio::select! { _ = conn => {}, () = beside.panicked() => {} }
+            };
+            let _ = tokio::time::timeout(GOODBYE, ended).await;
         }
     } else {
         let io = TokioIo::new(Conn::http1(stream, first, shared.limits, load));

@@ -36,6 +36,7 @@ mod rules;
 mod seen;
 mod served;
 mod settings;
+mod spelling;
 mod strict;
 #[cfg(test)]
 mod tests;

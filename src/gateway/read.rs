@@ -1,4 +1,5 @@
 //! Reads, and everything of a service without replicas: streamed through in both directions, nothing kept.
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{HOST, HeaderValue, VIA};
@@ -11,12 +12,14 @@ use hyper::ext::ReasonPhrase;
 use super::app::{App, Context};
 use super::arriving::Arriving;
 use super::body::Body;
+use super::h1::Spelling;
 use super::headers::{self, HOLDFAST_SEEN, HOLDFAST_SERVED_BY, X_REQUEST_ID};
 use super::pool::SendError;
 use super::refusal::{self, Refusal};
 use super::route::is_read;
 use super::seen;
 use super::settings::{PeerError, Target};
+use super::spelling::spell_answer;
 use super::upstream::Upstream;
 use crate::model::{After, Problem, SiteName};
 use crate::problem::Cause;
@@ -35,7 +38,9 @@ impl App {
         context.add_own_headers(&mut head.headers);
         head.headers.insert(HOST, context.authority.clone());
         head.version = Version::HTTP_11;
+        let spelling = head.extensions.remove::<Spelling>();
         head.extensions.clear();
+        spelling.map(|spelling| head.extensions.insert(spelling));
         let elsewhere = match (target, &self.neighbours.peers) {
             (Some(target), Some(peers)) => {
                 let decider = target.handle.decider().filter(|site| *site != self.site);
@@ -44,6 +49,10 @@ impl App {
             _ => None,
         };
         if let Some((site, target, peers)) = elsewhere {
+            let what = "reads of one client that another site answers";
+            let place = context.client.share.elsewhere().ok_or(Cause::from(Problem::Overloaded { what }))?;
+            // Free again when the link's own place is: also when nobody takes the answer.
+            head.extensions.insert(Arc::new(place));
             seen.map(|(_, token)| head.headers.insert(HOLDFAST_SEEN, token));
             headers::append_via(&mut head.headers);
             let request = Request::from_parts(head, self.streamed(body));
@@ -78,9 +87,12 @@ impl App {
     fn pass_on(&self, response: Response<Body>, served_by: Option<&SiteName>) -> Response<Body> {
         let (mut head, body) = response.into_parts();
         head.version = Version::HTTP_11;
-        let reason = head.extensions.remove::<ReasonPhrase>();
+        let (reason, spelling) = (head.extensions.remove::<ReasonPhrase>(), head.extensions.remove::<Spelling>());
         head.extensions.clear();
         reason.map(|reason| head.extensions.insert(reason));
+        if let Some(spelling) = spelling {
+            spell_answer(&spelling, &mut head.extensions);
+        }
         headers::strip_hop_by_hop(&mut head.headers);
         headers::append_via(&mut head.headers);
         if let Some(site) = served_by {

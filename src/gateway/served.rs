@@ -1,5 +1,6 @@
 //! An answer on its way to a client: as long as it lives, its connection is busy. A service that falls silent in the middle of it,
 //! and a client that does not take it, cost no more than a pause.
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,9 +10,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep};
 
 use super::body::{Body, BoxError};
+use super::h1::Spelling;
 
 #[derive(Debug, thiserror::Error)]
 enum Stalled {
@@ -21,20 +24,30 @@ enum Stalled {
     Client,
 }
 
-/// Counts one request of a connection from its head to the last byte of its answer.
-pub struct Busy(Arc<Load>);
+/// Counts one request of a connection, and of its client, from its head to the last byte of its answer.
+pub struct Busy(Arc<Load>, #[expect(dead_code, reason = "a place until it is dropped")] Option<OwnedSemaphorePermit>);
 
 /// What a connection is at.
 #[derive(Default)]
 pub struct Load {
     open: AtomicUsize,
     begun: AtomicUsize,
+    /// How the names in each head were spelled that the parser was given, and has not handed on yet.
+    heads: Mutex<VecDeque<Spelling>>,
 }
 
 impl Load {
     /// Requests whose answers are not complete.
     pub fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
+    }
+    /// One more head goes to the parser.
+    pub fn head_came(&self, spelling: Spelling) {
+        lock(&self.heads).push_back(spelling);
+    }
+    /// Of the head that the parser hands on now.
+    pub fn next_head(&self) -> Option<Spelling> {
+        lock(&self.heads).pop_front()
     }
     /// Requests so far.
     pub fn begun(&self) -> usize {
@@ -43,10 +56,10 @@ impl Load {
 }
 
 impl Busy {
-    pub fn new(load: &Arc<Load>) -> Self {
+    pub fn new(load: &Arc<Load>, place: Option<OwnedSemaphorePermit>) -> Self {
         load.open.fetch_add(1, Ordering::Relaxed);
         load.begun.fetch_add(1, Ordering::Relaxed);
-        Self(load.clone())
+        Self(load.clone(), place)
     }
 }
 
@@ -192,7 +205,7 @@ mod tests {
     #[tokio::test]
     async fn an_answer_that_stops_half_way_ends_after_a_pause() {
         let load = Arc::<Load>::default();
-        let mut served = Served::new(silent(), Busy::new(&load), None, PAUSE);
+        let mut served = Served::new(silent(), Busy::new(&load, None), None, PAUSE);
         let begin = Instant::now();
         let error = served.frame().await.unwrap().unwrap_err();
         assert!(error.to_string().contains("fell silent"), "{error}");
@@ -204,8 +217,8 @@ mod tests {
     #[tokio::test]
     async fn what_a_client_does_not_take_is_given_back_and_what_a_service_owes_is_not() {
         let (load, answers) = (Arc::<Load>::default(), Answers::default());
-        let mut untaken = Served::new(Body::full("x".into()), Busy::new(&load), Some(&answers), LONG);
-        let mut asked = Served::new(silent(), Busy::new(&load), Some(&answers), LONG);
+        let mut untaken = Served::new(Body::full("x".into()), Busy::new(&load, None), Some(&answers), LONG);
+        let mut asked = Served::new(silent(), Busy::new(&load, None), Some(&answers), LONG);
         assert!(tokio::time::timeout(PAUSE, asked.frame()).await.is_err());
         answers.take_back(LONG);
         assert_eq!(load.open(), 2);

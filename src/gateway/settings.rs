@@ -31,8 +31,10 @@ pub struct GatewaySettings {
     pub idle_timeout: Duration,
     /// Bytes of bodies on their way in, over all clients; one address may have half of them.
     pub max_body_bytes: usize,
-    /// Connections of one client address.
+    /// Connections of one client address, its requests that are under way, and of them the reads that another site answers.
     pub max_client_connections: usize,
+    pub max_client_requests: usize,
+    pub max_client_reads_elsewhere: usize,
     /// The longest pause in a client's body.
     pub body_timeout: Duration,
     /// How long requests in flight may go on after the signal to stop.
@@ -46,6 +48,8 @@ impl GatewaySettings {
             listen,
             max_connections: 2_000,
             max_client_connections: 1_000,
+            max_client_requests: 500,
+            max_client_reads_elsewhere: 32,
             max_body_bytes: 64 << 20,
             max_head_bytes: 32 << 10,
             max_headers: 100,

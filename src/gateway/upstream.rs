@@ -14,10 +14,11 @@ use tokio::time::error::Elapsed;
 
 use super::body::{Body, BoxError};
 use super::endpoint::EndpointSettings;
-use super::h1::BodyError;
+use super::h1::{BodyError, Spelling};
 use super::headers::{self, HOLDFAST_LOOP};
-use super::large::LargeAnswers;
+use super::large::{Large, LargeAnswers};
 use super::pool::{Pool, PoolSettings, Ready, SendError};
+use crate::contain::contained_in;
 use crate::model::{Answer, Digest, Header, WriteId};
 use crate::service::{Attempt, AttemptResult, ProbeResult};
 
@@ -159,7 +160,7 @@ impl Upstream {
     }
 
     /// The body of an answer too large to keep, once, for the client that waits for it (§9.9).
-    pub fn take_large_answer(&self, id: WriteId) -> Option<Bytes> {
+    pub(super) fn take_large_answer(&self, id: WriteId) -> Option<Large> {
         self.large.take(id)
     }
 
@@ -327,7 +328,7 @@ impl Upstream {
         ProbeResult::Nothing
     }
 
-    /// One request and its whole answer.
+    /// One request and its whole answer. A panic over what a service answers ends its connection: what the service did is not known.
     async fn exchange(
         &self,
         ready: Ready,
@@ -335,7 +336,20 @@ impl Upstream {
         keep_for: Option<WriteId>,
         taken: &AtomicBool,
     ) -> Result<Answer, SendError> {
+        let exchanged = contained_in(self.exchange_uncontained(ready, request, keep_for, taken)).await;
+        exchanged.unwrap_or_else(|bug| Err(SendError::Broken { why: bug.to_string() }))
+    }
+
+    async fn exchange_uncontained(
+        &self,
+        ready: Ready,
+        request: Request<Body>,
+        keep_for: Option<WriteId>,
+        taken: &AtomicBool,
+    ) -> Result<Answer, SendError> {
         let pool = ready.pool.clone();
+        #[cfg(test)]
+        crate::contain::planted::may_panic(request.uri().path());
         let (mut head, body) = match ready.send(request, taken).await {
             Err(SendError::Unusable { status, why }) => return Ok(self.unusable(status, &why)),
             sent => sent?.into_parts(),
@@ -343,7 +357,7 @@ impl Upstream {
         if let Some(error) = self.circle(&pool, &head) {
             return Err(error);
         }
-        let collected = match collect(body, self.settings.max_replay_body, self.settings.large_answers).await {
+        let collected = match collect(body, self.settings.max_replay_body, &self.large).await {
             Ok(collected) => collected,
             // Not cut short: the service has said all that it had to say.
             Err(error) if matches!(error.downcast_ref(), Some(BodyError::Malformed)) => {
@@ -355,13 +369,13 @@ impl Upstream {
             }
         };
         headers::strip_hop_by_hop(&mut head.headers);
-        let mut kept = headers::keep(&head.headers, &[CONTENT_LENGTH, DATE, CONNECTION]);
+        let mut kept = headers::keep(&head.headers, &head.extensions, &[CONTENT_LENGTH, DATE, CONNECTION]);
         headers::keep_reason(&head.extensions, &mut kept);
         let (body, omitted) = match collected {
             Collected::Small(body) => (body, None),
-            Collected::Large { digest, body } => {
-                if let (Some(id), Some(body)) = (keep_for, body) {
-                    self.large.put(id, body);
+            Collected::Large { digest, whole } => {
+                if let (Some(id), Some(large)) = (keep_for, whole) {
+                    self.large.put(id, large);
                 }
                 (Bytes::new(), Some(digest))
             }
@@ -398,6 +412,8 @@ impl Upstream {
         map.append(VIA, self.via.clone());
         if h2c {
             to_h2(&mut request);
+        } else {
+            request.extensions_mut().insert(Spelling::of_kept(&write.headers));
         }
         Ok(request)
     }
@@ -445,25 +461,34 @@ pub(super) fn to_h2(request: &mut Request<Body>) {
 
 enum Collected {
     Small(Bytes),
-    /// `body`: unless it was larger than anything that is kept even for a moment.
+    /// `whole`: unless there was no room for it, not even for a moment.
     Large {
         digest: Digest,
-        body: Option<Bytes>,
+        whole: Option<Large>,
     },
 }
 
-/// Reads a body to its end: up to `small` it is kept, up to `large` it is kept for the one who waits, and beyond it is only
-/// digested. An error means truncation.
-async fn collect(mut body: Body, small: usize, large: usize) -> Result<Collected, BoxError> {
+/// Of each answer so much comes in without asking for room.
+const ROOM_FOR_EACH: usize = 64 << 10;
+
+/// Reads a body to its end: up to `small` it is kept, beyond it is kept for the one who waits, and where `large` has no room it is
+/// only digested: waiting for room could be waiting for each other. An error means truncation.
+async fn collect(mut body: Body, small: usize, large: &LargeAnswers) -> Result<Collected, BoxError> {
     use sha2::Digest as _;
     let mut first = Bytes::new();
     let mut more = BytesMut::new();
     let mut beyond: Option<sha2::Sha256> = None;
+    let mut room = None;
     while let Some(frame) = body.frame().await {
         let frame = frame?;
         let Ok(data) = frame.into_data() else { continue };
+        let there = first.len().max(more.len());
         if let Some(hash) = &mut beyond {
             hash.update(&data);
+        } else if there + data.len() > ROOM_FOR_EACH && !large.grow(&mut room, data.len()) {
+            let so_far = if more.is_empty() { &first[..] } else { &more[..] };
+            beyond = Some(sha2::Sha256::new_with_prefix(so_far).chain_update(&data));
+            (first, more, room) = (Bytes::new(), BytesMut::new(), None);
         } else if first.is_empty() {
             first = data;
         } else {
@@ -472,20 +497,17 @@ async fn collect(mut body: Body, small: usize, large: usize) -> Result<Collected
                 more.extend_from_slice(&first);
             }
             more.extend_from_slice(&data);
-            if more.len() > small.max(large) {
-                beyond = Some(sha2::Sha256::new_with_prefix(&more));
-                more = BytesMut::new();
-            }
         }
     }
     if let Some(hash) = beyond {
-        return Ok(Collected::Large { digest: Digest(hash.finalize().into()), body: None });
+        return Ok(Collected::Large { digest: Digest(hash.finalize().into()), whole: None });
     }
     let whole = if more.is_empty() { first } else { more.freeze() };
     if whole.len() <= small {
         return Ok(Collected::Small(whole));
     }
-    Ok(Collected::Large { digest: crate::idempotency::of_body(&whole), body: Some(whole) })
+    let digest = crate::idempotency::of_body(&whole);
+    Ok(Collected::Large { digest, whole: Some(Large { body: whole, room }) })
 }
 
 /// The headers that a write's request carries to the service beyond the client's, in the request itself so that every

@@ -48,7 +48,7 @@ impl App {
         };
         // A client that hangs up drops this future; the group goes on with the write (§9.5).
         let reply = target.handle.submit(write).await;
-        Ok(self.reply(&context, reply))
+        Ok(self.reply(&context, reply).await)
     }
 
     /// The whole body, or a refusal before anything is kept.
@@ -156,7 +156,7 @@ fn path_and_query(head: &Head) -> &str {
 fn request(context: &Context<'_>, head: Head, key: Option<String>, body: Bytes) -> Request {
     // A length of none is said again where the client said it.
     let without = if body.is_empty() { &[][..] } else { &[CONTENT_LENGTH][..] };
-    let mut kept = headers::keep(&head.headers, without);
+    let mut kept = headers::keep(&head.headers, &head.extensions, without);
     if !head.headers.contains_key(IDEMPOTENCY_KEY) {
         // In the envoy dialect the request id is the key.
         let key = key.unwrap_or_else(|| time::uuid_v7(time::wall_ms()).to_string());

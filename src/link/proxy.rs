@@ -8,7 +8,7 @@ use hyper::body::Incoming;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::body::LinkBody;
 use super::dial::chain;
@@ -45,7 +45,7 @@ pub enum ReadError {
 
 impl Links {
     /// Passes a read on to the site that decides it. `request` has its target in origin-form or absolute-form and no
-    /// hop-by-hop headers; the caller bounds the wait.
+    /// hop-by-hop headers; the caller bounds the wait. A place of the caller's among its extensions is given back with the link's.
     pub async fn read<B>(
         &self,
         to: &SiteName,
@@ -60,7 +60,8 @@ impl Links {
         let peer = self.hub.peer(to).ok_or_else(away)?;
         let session = peer.current.borrow().clone().ok_or_else(away)?;
         let place = peer.asking.clone().try_acquire_owned().map_err(|_| ReadError::Busy(to.clone()))?;
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        let place = (place, parts.extensions.remove::<Arc<OwnedSemaphorePermit>>());
         let value = |text: &str, what| HeaderValue::from_str(text).map_err(|_| ReadError::Unsendable(what));
         let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
         let own = [

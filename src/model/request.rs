@@ -2,7 +2,7 @@
 use bytes::Bytes;
 use wincode::{SchemaRead, SchemaWrite};
 
-/// One header line; the name in lower case, the value as it came.
+/// One header line, name and value as they came. Names are the same in any case.
 #[derive(Clone, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
 pub struct Header {
     pub name: String,
@@ -33,6 +33,6 @@ impl Request {
         matches!(self.method.as_str(), "PUT" | "DELETE")
     }
     pub fn header(&self, name: &str) -> Option<&[u8]> {
-        self.headers.iter().find(|h| h.name == name).map(|h| h.value.as_slice())
+        self.headers.iter().find(|h| h.name.eq_ignore_ascii_case(name)).map(|h| h.value.as_slice())
     }
 }

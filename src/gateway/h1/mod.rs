@@ -7,9 +7,11 @@
 mod conn;
 mod decode;
 mod encode;
+#[cfg(test)]
+mod fuzz;
 mod head;
 #[cfg(test)]
 mod tests;
 
 pub use conn::{BodyError, Conn, Failure, Reply};
-pub use head::Head;
+pub use head::{Head, Spelling};

@@ -11,10 +11,10 @@ const GOAWAY: u8 = 7;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
-struct Http2(TcpStream);
+pub struct Http2(TcpStream);
 
 impl Http2 {
-    async fn to(gateway: &Fixture) -> Self {
+    pub async fn to(gateway: &Fixture) -> Self {
         let mut stream = TcpStream::connect(gateway.address).await.unwrap();
         stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
         let mut client = Self(stream);
@@ -31,7 +31,7 @@ impl Http2 {
         let _ = self.0.write_all(&frame).await;
     }
 
-    async fn ask(&mut self, lines: &[(&str, &[u8])]) {
+    pub async fn ask(&mut self, lines: &[(&str, &[u8])]) {
         let mut block = Vec::new();
         for (name, value) in lines {
             // Literal, not indexed, not packed.
@@ -43,8 +43,15 @@ impl Http2 {
         self.frame(HEADERS, END_STREAM | END_HEADERS, 1, &block).await;
     }
 
+    /// Whether the other side ends the connection.
+    pub async fn is_closed(&mut self) -> bool {
+        let mut rest = Vec::new();
+        let reading = self.0.read_to_end(&mut rest);
+        tokio::time::timeout(SOON, reading).await.is_ok()
+    }
+
     /// Whether stream 1 is answered at all; `false`: it, or the connection, was given up.
-    async fn is_answered(&mut self) -> bool {
+    pub async fn is_answered(&mut self) -> bool {
         let reading = async {
             loop {
                 let mut head = [0; 9];

@@ -26,8 +26,8 @@ async fn a_write_is_described_sent_and_answered_and_a_copy_gets_the_same_answer(
     for answer in [&first, &again] {
         assert!(answer.starts_with("HTTP/1.1 201 Created\r\n") && answer.ends_with("\r\n\r\n1"), "{answer}");
         for line in [
-            "set-cookie: a=1\r\nset-cookie: b=2\r\n",
-            "location: /tx/1\r\n",
+            "Set-Cookie: a=1\r\nSet-Cookie: b=2\r\n",
+            "Location: /tx/1\r\n",
             "holdfast-seen: AgEA",
             "holdfast-served-by: store-1\r\n",
             "content-length: 1\r\n",
@@ -45,8 +45,8 @@ async fn a_write_is_described_sent_and_answered_and_a_copy_gets_the_same_answer(
     assert!(request.starts_with("POST /tx?x HTTP/1.1\r\n") && request.ends_with("\r\n\r\n{}"), "{request}");
     for line in [
         "Host: shop.example\r\n",
-        "idempotency-key: \"k-1\"\r\n",
-        "x-request-id: r\r\n",
+        "Idempotency-Key: \"k-1\"\r\n",
+        "X-Request-Id: r\r\n",
         "traceparent: 00-",
         "holdfast-origin: store-1\r\n",
         "via: 1.1 holdfast-",
