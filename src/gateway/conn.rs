@@ -56,6 +56,9 @@ enum State {
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 1 << 20;
 
+/// Read from one client without a pause, then others have their turn: small frames and empty lines cost us more than their sender.
+const TURN_BYTES: usize = 64 << 10;
+
 /// Reads are checked, writes pass through.
 pub struct Conn<S> {
     inner: S,
@@ -79,6 +82,8 @@ pub struct Conn<S> {
     is_untaken: bool,
     /// Bytes thrown away after our last one; 0 until then.
     lingering: usize,
+    /// Bytes read since the client last made us wait.
+    in_turn: usize,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
@@ -99,6 +104,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
             untaken: Box::pin(tokio::time::sleep(limits.idle_timeout)),
             is_untaken: false,
             lingering: 0,
+            in_turn: 0,
         };
         conn.take_first(first);
         conn
@@ -121,6 +127,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
             untaken: Box::pin(tokio::time::sleep(limits.idle_timeout)),
             is_untaken: false,
             lingering: 0,
+            in_turn: 0,
         }
     }
 
@@ -411,10 +418,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Conn<S> {
             if matches!(this.state, State::Refused) {
                 return Poll::Pending;
             }
+            if this.in_turn >= TURN_BYTES {
+                this.in_turn = 0;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             let start = buf.filled().len();
             match Pin::new(&mut this.inner).poll_read(cx, buf) {
                 Poll::Ready(Ok(())) if buf.filled().len() == start => return this.poll_half_closed(cx),
                 Poll::Ready(Ok(())) => {
+                    this.in_turn += buf.filled().len() - start;
                     if !matches!(this.state, State::Head { begun: true }) {
                         this.deadline = None;
                     }
@@ -432,7 +445,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Conn<S> {
                     }
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => ready!(this.poll_deadline(cx)),
+                Poll::Pending => {
+                    this.in_turn = 0;
+                    ready!(this.poll_deadline(cx));
+                }
             }
         }
     }
@@ -611,6 +627,32 @@ mod tests {
             assert_eq!(seen(&[&sent[..cut], &sent[cut..]], b"").await, (expected.to_owned(), false), "{cut}");
             assert_eq!(seen(&[&sent[cut..]], &sent[..cut]).await, (expected.to_owned(), false), "first {cut}");
         }
+    }
+
+    #[tokio::test]
+    async fn who_sends_without_a_pause_lets_others_have_their_turn() {
+        let (mut client, server) = tokio::io::duplex(1 << 20);
+        let mut conn = Conn::http2(server, Vec::new(), limits());
+        client.write_all(&vec![b'x'; 3 * TURN_BYTES]).await.unwrap();
+        drop(client);
+        let (mut read, mut turns) = (0, 0);
+        let mut bytes = vec![0; 16 << 10];
+        let all = std::future::poll_fn(|cx| {
+            loop {
+                let mut buf = ReadBuf::new(&mut bytes);
+                match Pin::new(&mut conn).poll_read(cx, &mut buf) {
+                    Poll::Ready(Ok(())) if buf.filled().is_empty() => return Poll::Ready(read),
+                    Poll::Ready(Ok(())) => read += buf.filled().len(),
+                    Poll::Ready(Err(error)) => panic!("{error}"),
+                    Poll::Pending => {
+                        turns += 1;
+                        return Poll::Pending;
+                    }
+                }
+            }
+        });
+        assert_eq!(all.await, 3 * TURN_BYTES);
+        assert!(turns >= 3, "{turns} turns");
     }
 
     #[tokio::test]
