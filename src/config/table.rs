@@ -306,7 +306,7 @@ static SERVICE: Section = Section {
         Key::or(
             "max_replay_body",
             Kind::Size { min: 0, max: 64 << 20 },
-            "\"1MiB\"",
+            "\"512KiB\"",
             "Longest answer kept for retries; longer: 409 `replay-unavailable`.",
         ),
         Key::or(

@@ -79,11 +79,11 @@ fn readers_that_do_not_read() {
 fn recorded_answers_that_nobody_takes() {
     let victim = Victim::start();
     victim.appliance.tell(&Call::post("/tx/long").key("one")).expect(201);
-    victim.under("1,030 times the same recorded answer of 1 MiB", |at| {
+    victim.under("1,030 times the same recorded answer of 512 KiB", |at| {
         let call = "POST /tx/long HTTP/1.1\r\nHost: a\r\nIdempotency-Key: one\r\nContent-Length: 0\r\n\r\n";
         at_once(1_030, move |_| says(at, &[call.as_bytes()]))
     });
-    victim.under("1,030 writers with answers of 1 MiB", |at| {
+    victim.under("1,030 writers with answers of 512 KiB", |at| {
         at_once(1_030, move |n| says(at, &[post(0, n).replace("/tx/x", "/tx/long").as_bytes()]))
     });
 }

@@ -9,7 +9,7 @@ use crate::harness::{free_port, http};
 /// The length of an answer under `…/big`.
 const BIG: usize = 4 << 20;
 /// And under `…/long`: one that is kept, with all defaults.
-const LONG: usize = 1 << 20;
+const LONG: usize = 512 << 10;
 const STACK: usize = 64 << 10;
 
 pub struct Big {

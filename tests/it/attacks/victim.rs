@@ -11,7 +11,7 @@ use crate::harness::{Appliance, SOON, Service, Site, wait_for};
 /// What an appliance may hold under any of these attacks.
 const RESIDENT_MAX_KIB: u64 = 256 << 10;
 /// Far away from what another client should notice.
-const SLOW: Duration = Duration::from_secs(5);
+const SLOW: Duration = Duration::from_secs(30);
 /// How long an attack is held after it has begun.
 const HOLD: Duration = Duration::from_secs(3);
 /// Descriptors that stay: connections to the service that are kept.
