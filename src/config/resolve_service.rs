@@ -263,7 +263,8 @@ impl One<'_> {
             self.report.fault(table.at("after"), &table.key("after"), wrong, right);
         }
         let after = if table.is_set("after") { after } else { after.min(timeouts.total / 2) };
-        Answer { order, after, lag: duration(&table, "lag") }
+        let within = table.number("within").map_or(timeouts.per_try, Duration::from_millis);
+        Answer { order, after, within, lag: duration(&table, "lag") }
     }
 
     fn timeouts(&mut self) -> Timeouts {

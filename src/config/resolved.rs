@@ -190,6 +190,7 @@ pub struct Answer {
     /// As written or by default: `local`, names, `{store}`.
     pub order: Vec<String>,
     pub after: Duration,
+    pub within: Duration,
     pub lag: Duration,
 }
 
@@ -300,6 +301,7 @@ impl Service {
             replicas,
             order,
             answer_after_ms: ms(self.answer.after),
+            within_ms: ms(self.answer.within),
             lag_ms: ms(self.answer.lag),
             total_ms: ms(self.timeouts.total),
             longest_request_ms: ms(self.longest_request),

@@ -385,6 +385,11 @@ static ANSWER: Section = Section {
             "Sites in order of preference; `local` is this one. Absent: `local`, then the other replicas.",
         ),
         Key::or("after", ANY_MS, "\"800ms\"", "No word from a site for this long: the next one is asked."),
+        Key::may(
+            "within",
+            ANY_MS,
+            "A try at the service that lasts longer: other replicas are preferred for other writes. Absent: `timeout.try`.",
+        ),
         Key::or("lag", ANY_MS, "\"1s\"", "A replica further behind decides only where no other can."),
     ],
     later: &[],

@@ -115,15 +115,17 @@ pub struct Waits {
 /// Waits until this replica has decided what the reader has seen; then says what the answer will rest on: that, and what is
 /// decided here before the service is asked.
 async fn rests_on(handle: &Handle, seen: Option<After>, waits: Waits) -> Result<HeaderValue, Cause> {
-    if let Some(seen) = seen.clone() {
+    let mut known = After::new();
+    if let Some(seen) = seen {
         match handle.await_seen(seen, waits.timeout.as_millis() as u64).await {
-            Reply::Go { fresh } if fresh || !waits.refuse_stale => {}
+            // What nobody can know is not carried on.
+            Reply::Go { fresh, seen } if fresh || !waits.refuse_stale => known = seen,
             Reply::Problem { problem, .. } => return Err(problem.into()),
             _ => return Err(Problem::Stale.into()),
         }
     }
     let mut after = handle.decided();
-    seen.inspect(|seen| after.merge(seen));
+    after.merge(&known);
     Ok(HeaderValue::try_from(seen::encode(&after)).expect("base64url is visible ASCII"))
 }
 

@@ -366,7 +366,7 @@ fn weight(message: &Message) -> usize {
             outcome.answer.as_ref().map_or(0, |answer| answer.weight()) + pages(ahead)
         }
         Message::Reply { known: crate::service::Known::Recorded { answer: Some(answer), .. }, .. } => answer.weight(),
-        Message::Revoke { .. } | Message::Word { .. } => 0,
+        Message::Revoke { .. } | Message::Word { .. } | Message::Ask { .. } => 0,
         Message::Again(page) => weight_of_page(page),
         Message::Ahead { item, .. } => item.weight(),
         Message::Question { .. } | Message::Reply { .. } => 0,

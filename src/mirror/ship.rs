@@ -115,7 +115,8 @@ impl Core {
         self.compare_ages(cx, &from, &status);
         let is_remembered = self.is_remembered(&status);
         let Some(peer) = self.peers.get_mut(&from) else { return };
-        (peer.healthy, peer.last, peer.lag_ms) = (status.healthy, status.last, status.lag_ms);
+        (peer.healthy, peer.last, peer.hangs) = (status.healthy, status.last, status.hangs);
+        peer.lag_ms = status.lag_ms;
         let mut logs = Vec::new();
         for line in status.cursors {
             if self.settings.replicas.contains(&line.site) {
@@ -133,6 +134,7 @@ impl Core {
             self.say_revocations_again(cx, &from);
         }
         self.release_receipts(cx);
+        self.wake_arrivals(cx);
         self.choose(cx);
         for log in logs {
             self.ship_to(cx, &from, log);
@@ -270,6 +272,7 @@ impl Core {
             heard: self.heard_of(&to),
             healthy: self.healthy && !self.is_in_doubt(),
             last: self.stopped.is_some(),
+            hangs: self.hangs(cx.ms()),
             lag_ms: self.lag_ms(cx.ms()),
             cursors: cursors.collect(),
             missing,

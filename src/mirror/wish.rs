@@ -5,6 +5,11 @@ use crate::service::core::{Core, Cx, Work};
 use crate::service::write::{Role, Stage};
 use crate::service::{Bug, Effect, Find, Found, Looking, Message, Note, Reply, Wish, WishWord};
 
+/// What is asked more often costs more than it tells.
+const ASK_EVERY_MIN_MS: u64 = 20;
+/// A wish of which no word has come is waited for on its way out as often as this, over one connection after the other.
+const SAID_AGAIN_MAX: u32 = 3;
+
 impl Core {
     /// Ships the write to a site for it to decide. Holds its lane here until settled or passed.
     pub(crate) fn wish(&mut self, cx: &mut Cx, id: WriteId, site: SiteName) {
@@ -23,12 +28,12 @@ impl Core {
         write.wish_attempts = write.wish_attempts.saturating_add(1);
         write.origin = Origin::Wished { site, attempt: write.wish_attempts, revoked: false };
         write.stage = Stage::Idle;
-        write.wished_ms = now;
+        (write.wished_ms, write.asked_ms) = (now, now);
+        (write.leaving, write.said) = (true, 0);
         write.unknown_there = false;
         write.pass_at_ms = None;
         self.wishes_out.insert(id);
         self.persist(cx, id);
-        self.wake_write_at(now + self.settings.answer_after_ms, id);
         self.send_wish(cx, id);
         if self.bug(Bug::LaneFreeDuringWish) {
             self.release_lane(id);
@@ -44,6 +49,7 @@ impl Core {
         let wish = Wish {
             id,
             attempt: *attempt,
+            after_ms: self.settings.answer_after_ms,
             facts: write.facts.clone(),
             must: write.must.clone(),
             request: request.clone(),
@@ -52,24 +58,43 @@ impl Core {
         cx.out.push(Effect::Send { to: site.clone(), message: Message::Wish(Box::new(wish)) });
     }
 
-    /// Silence counts from when all of it has left: a long body on a thin line is no silence.
+    /// Silence counts from when all of it has left: a long body on a thin line is no silence. One that was given up on its way may
+    /// have come all the same.
     pub(crate) fn wish_left(&mut self, cx: &mut Cx, to: &SiteName, id: WriteId, attempt: u32, whole: bool) {
-        let Some(write) = self.live.get_mut(&id).filter(|_| whole) else { return };
+        let Some(write) = self.live.get_mut(&id) else { return };
         let is_current = matches!(
             &write.origin,
             Origin::Wished { site, attempt: current, revoked: false } if site == to && *current == attempt
         );
-        if is_current && write.stage == Stage::Idle {
-            write.wished_ms = cx.ms();
-            self.wake_write_at(cx.ms() + self.settings.answer_after_ms, id);
+        if is_current && write.stage == Stage::Idle && (whole || write.leaving) {
+            write.leaving = false;
+            (write.wished_ms, write.asked_ms) = (cx.ms(), cx.ms());
+            self.wake_write_at(cx.ms() + self.ask_every_ms(), id);
         }
     }
 
-    /// No word within `answer.after`: the wish is revoked, durably, and the next in order decides. No word at all: its lane waits
-    /// no longer.
+    /// What was on its way out over a connection has left no more of itself than it had.
+    pub(crate) fn wishes_cut_short(&mut self, cx: &Cx, peer: &SiteName) {
+        for id in self.wishes_out.clone() {
+            let Some(write) = self.live.get_mut(&id) else { continue };
+            let is_leaving = matches!(&write.origin, Origin::Wished { site, revoked: false, .. } if site == peer);
+            if is_leaving && std::mem::take(&mut write.leaving) {
+                write.wished_ms = cx.ms();
+                self.wake_write_at(cx.ms() + self.ask_every_ms(), id);
+            }
+        }
+    }
+
+    fn ask_every_ms(&self) -> u64 {
+        (self.settings.answer_after_ms / 3).max(ASK_EVERY_MIN_MS)
+    }
+
+    /// Not a word for `answer.after`, though its site was asked: the wish is revoked, durably, and the next in order decides. No
+    /// word at all: its lane waits no longer.
     pub(crate) fn wish_deadline(&mut self, cx: &mut Cx, id: WriteId) {
         let now = cx.ms();
         let (after, give_up) = (self.settings.answer_after_ms, self.settings.give_up_ms());
+        let ask_every = self.ask_every_ms();
         let Some(write) = self.live.get_mut(&id) else { return };
         let is_due = write.pass_at_ms.is_some_and(|at| now >= at) && write.may_be_placed();
         let Origin::Wished { site, attempt, revoked, .. } = &mut write.origin else {
@@ -78,7 +103,23 @@ impl Core {
             }
             return;
         };
-        if !*revoked && !write.unknown_there && now >= write.wished_ms + after {
+        if !*revoked && !write.unknown_there && write.leaving {
+            // It says when it has left.
+            return;
+        }
+        if !*revoked && !write.unknown_there && now < write.wished_ms + after {
+            let mut wake_ms = write.wished_ms + after;
+            if write.pending.is_none() {
+                if now >= write.asked_ms + ask_every {
+                    write.asked_ms = now;
+                    let (to, attempt) = (site.clone(), *attempt);
+                    cx.out.push(Effect::Send { to, message: Message::Ask { id, attempt } });
+                }
+                wake_ms = wake_ms.min(write.asked_ms + ask_every);
+            }
+            return self.wake_write_at(wake_ms, id);
+        }
+        if !*revoked && !write.unknown_there {
             *revoked = true;
             let (site, attempt) = (site.clone(), *attempt);
             write.owed.insert(site.clone(), attempt);
@@ -131,7 +172,7 @@ impl Core {
             word => word,
         };
         let now = cx.ms();
-        let give_up = self.settings.give_up_ms();
+        let (give_up, ask_every) = (self.settings.give_up_ms(), self.ask_every_ms());
         let Some(write) = self.live.get_mut(&id) else { return };
         let current =
             matches!(&write.origin, Origin::Wished { site, attempt: a, .. } if *site == from && *a == attempt);
@@ -165,6 +206,12 @@ impl Core {
                 for req in clients {
                     self.answer(cx, req, Reply::Problem { id: Some(id), problem: Problem::OutcomeUnknown });
                 }
+            }
+            WishWord::Stored | WishWord::Sending if current => {
+                // It has come, and its turn will come, or its service is at it.
+                write.leaving = false;
+                (write.wished_ms, write.said) = (now, 0);
+                self.wake_write_at(now + ask_every, id);
             }
             WishWord::Unknown | WishWord::Stored | WishWord::Sending | WishWord::Done { .. } => {}
         }
@@ -263,10 +310,13 @@ impl Core {
     /// A new connection: what was out is said again, what is owed is owed still.
     pub(crate) fn say_wishes_again(&mut self, cx: &mut Cx, peer: &SiteName) {
         for id in self.wishes_out.clone() {
-            let Some(write) = self.live.get(&id) else { continue };
+            let Some(write) = self.live.get_mut(&id) else { continue };
             if let Some(&attempt) = write.owed.get(peer) {
                 cx.out.push(Effect::Send { to: peer.clone(), message: Message::Revoke { id, attempt } });
             } else if matches!(&write.origin, Origin::Wished { site, revoked: false, .. } if site == peer) {
+                // A line that comes and goes must not keep it for ever from those who could decide.
+                write.said += 1;
+                write.leaving = write.said <= SAID_AGAIN_MAX;
                 self.send_wish(cx, id);
             }
         }

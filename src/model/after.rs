@@ -114,6 +114,15 @@ impl After {
             self.ids.insert(i, id);
         }
     }
+    /// What of it can be known: of each series no more than up to `known`, and the writes that `is_known` says.
+    pub fn knowable(&self, known: impl Fn(LogId) -> u64, is_known: impl Fn(WriteId) -> bool) -> After {
+        let positions = self.positions.iter().map(|&(log, position)| (log, position.min(known(log))));
+        After {
+            positions: positions.filter(|&(_, position)| position > 0).collect(),
+            beyond: self.beyond.iter().filter(|stretch| stretch.last <= known(stretch.log)).copied().collect(),
+            ids: self.ids.iter().filter(|&&id| is_known(id)).copied().collect(),
+        }
+    }
     /// Without what stands beyond this position of a series.
     pub fn lower(&mut self, log: LogId, position: u64) {
         for (of, known) in &mut self.positions {

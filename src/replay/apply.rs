@@ -438,6 +438,7 @@ impl Core {
         // Another replica's late outcome counts no longer.
         write.pending = None;
         self.pending.remove(&id);
+        self.hanging.begins(id, write.attempts, cx.ms());
         if matches!(write.role, Role::Shadow | Role::Ordered) {
             self.shadows_here.insert(id);
         }

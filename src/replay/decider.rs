@@ -7,8 +7,21 @@ use crate::service::outcome::Class;
 use crate::service::write::{Role, Stage, Write};
 use crate::service::{Bug, Effect, Find, Found, Looking, Message, Reply, Wish, WishWord};
 
+/// An outcome that takes a while on its way is not said again, however often its origin asks.
+const LONG_BYTES: usize = 16 << 10;
+const LONG_AGAIN_MS: u64 = 10_000;
+/// What an origin may call silence.
+const SILENCE_MIN_MS: u64 = 50;
+const SILENCE_MAX_MS: u64 = 600_000;
+
 fn was_not_executed(outcome: Option<&Outcome>) -> bool {
     outcome.is_some_and(|outcome| outcome.verdict == Verdict::NotExecuted)
+}
+
+fn is_long(word: &WishWord) -> bool {
+    let WishWord::Done { outcome, pages } = word else { return false };
+    let items = pages.iter().flat_map(|page| &page.items).map(|item| item.weight());
+    outcome.answer.as_ref().map_or(0, |answer| answer.weight()) + items.sum::<usize>() > LONG_BYTES
 }
 
 impl Core {
@@ -68,10 +81,13 @@ impl Core {
             write.must = wish.must;
         }
         write.stage = Stage::Waiting;
+        // A number from outside: so long at least that its origin can be heard, and no longer than anybody waits.
+        let silence_ms = wish.after_ms.clamp(SILENCE_MIN_MS, SILENCE_MAX_MS);
+        write.silence_ms = silence_ms;
         self.written_ms = Some(cx.ms());
         self.insert(write);
         self.persist(cx, id);
-        self.wake_write_at(cx.ms() + self.settings.answer_after_ms, id);
+        self.wake_write_at(cx.ms() + silence_ms, id);
         self.work.push_back(Work::Look(id));
     }
 
@@ -191,15 +207,46 @@ impl Core {
         self.evict(id);
     }
 
-    /// `answer.after` since receipt makes what was not sent void: the origin has long asked elsewhere.
+    /// Its origin waits for a word, and is there: while the wish waits for its lane, or the service is at it, that is said. Where it
+    /// waits for what does not come here, another site may be better placed, and silence tells so.
+    pub(crate) fn asked(&mut self, cx: &mut Cx, from: &SiteName, id: WriteId, attempt: u32) {
+        let Some(write) = self.live.get_mut(&id) else { return };
+        let is_asked = write.wish.as_ref().is_some_and(|held| held.from == *from && held.attempt == attempt);
+        if !is_asked || write.position.is_some() {
+            return;
+        }
+        write.heard_ms = cx.ms();
+        let is_under_way = cx.ms() < write.done_said_ms.saturating_add(LONG_AGAIN_MS);
+        if self.misses_something(id) {
+            return;
+        }
+        match self.word_of(id) {
+            word if is_under_way && is_long(&word) => self.say_word(cx, id, WishWord::Sending),
+            word => self.say_word(cx, id, word),
+        }
+    }
+
+    fn misses_something(&self, id: WriteId) -> bool {
+        let waits = |write: &&Write| write.stage == Stage::Waiting;
+        self.live.get(&id).filter(waits).is_some_and(|write| self.missing_for(write).is_some())
+    }
+
+    /// Nothing was heard of its origin for its `answer.after`: what was not sent is void, for the origin has asked elsewhere, or
+    /// will. So is what waited so long for something that does not come.
     pub(crate) fn held_wish_deadline(&mut self, cx: &mut Cx, id: WriteId) {
         let Some(write) = self.live.get(&id) else { return };
         let Some(held) = &write.wish else { return };
-        let attempt = held.attempt;
-        let old = cx.ms() >= write.accepted_ms + self.settings.answer_after_ms;
         let waits = matches!(write.stage, Stage::Waiting | Stage::Checking) && write.role == Role::Wish;
-        if old && waits && !self.bug(Bug::RevokedWishKept) && !write.doubtful && write.position.is_none() {
+        if !waits || write.doubtful || write.position.is_some() || self.bug(Bug::RevokedWishKept) {
+            return;
+        }
+        let (attempt, silence_ms) = (held.attempt, write.silence_ms);
+        let of_origin = self.peers.get(&held.from).map_or(0, |peer| peer.heard_ms).max(write.heard_ms);
+        let since_ms = if self.misses_something(id) { write.accepted_ms } else { of_origin.max(write.accepted_ms) };
+        if cx.ms() >= since_ms + silence_ms {
             self.void_wish(cx, id, attempt, WishWord::Void);
+        } else {
+            self.wake_write_at(since_ms + silence_ms, id);
         }
     }
 

@@ -229,7 +229,11 @@ impl Core {
     }
 
     pub(crate) fn say_word(&mut self, cx: &mut Cx, id: WriteId, word: WishWord) {
-        let Some(held) = self.live.get(&id).and_then(|w| w.wish.clone()) else { return };
+        let Some(write) = self.live.get_mut(&id) else { return };
+        let Some(held) = write.wish.clone() else { return };
+        if matches!(word, WishWord::Done { .. }) {
+            write.done_said_ms = cx.ms();
+        }
         let message = Message::Word { id, attempt: held.attempt, word };
         cx.out.push(Effect::Send { to: held.from, message });
     }

@@ -19,6 +19,12 @@ impl Core {
         if self.shadows_here.remove(&id) {
             self.work.push_back(Work::Shadows);
         }
+        let hung = self.hangs(cx.ms());
+        self.hanging.ends(id, attempt, &result, cx.ms());
+        if self.hangs(cx.ms()) != hung {
+            self.status_due = true;
+            self.choose(cx);
+        }
         let Some(write) = self.live.get_mut(&id) else { return };
         if write.stage != Stage::Sending || write.attempts != attempt {
             return;

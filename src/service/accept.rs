@@ -1,5 +1,5 @@
 //! Accepting a client's write: its key first (§9), then a hint if there is one (§7), then a place among the open writes.
-use super::core::{Client, Core, Cx, Reader, Timer, Work};
+use super::core::{Core, Cx, Timer, Work};
 use super::write::{Role, Stage, Write};
 use super::{Bug, Effect, Find, Found, Looking, Message, NewWrite, Note, OnUnreachable, Reply, ReqId, WhenDown};
 use crate::dedup::Fingerprint;
@@ -23,6 +23,22 @@ pub(crate) struct Asking {
     pub pausing: bool,
 }
 
+/// A read that waits for its replica.
+pub(crate) struct Reader {
+    pub seen: After,
+    pub deadline_ms: u64,
+    /// Until then it also waits for what nobody here can know.
+    pub brief_ms: Option<u64>,
+    /// Nothing was left out of what it has seen.
+    pub is_fresh: bool,
+}
+
+impl Reader {
+    pub fn due_ms(&self) -> u64 {
+        self.brief_ms.unwrap_or(self.deadline_ms)
+    }
+}
+
 /// What the records of a key say.
 pub(crate) enum KeyState {
     New,
@@ -34,15 +50,8 @@ pub(crate) enum KeyState {
 }
 
 impl Core {
-    pub(crate) fn submit(&mut self, cx: &mut Cx, req: ReqId, id: WriteId, write: NewWrite) {
-        let deadline_ms = cx.ms() + self.settings.total_ms;
-        self.clients.insert(req, Client { write: None, deadline_ms });
-        self.at(deadline_ms, Timer::Client(req));
-        self.consider(cx, req, id, write, false);
-    }
-
     /// `asked`: the origin named by the ring was asked and knows of nothing, or could not be asked.
-    fn consider(&mut self, cx: &mut Cx, req: ReqId, id: WriteId, write: NewWrite, asked: bool) {
+    pub(super) fn consider(&mut self, cx: &mut Cx, req: ReqId, id: WriteId, write: NewWrite, asked: bool) {
         let Some(key) = write.facts.key else { return self.accept(cx, req, id, write) };
         if self.keys.may_be_stored(&key) {
             return self.find(cx, Find::Key(key), Looking::Submit { req, id, write, asked });
@@ -242,8 +251,10 @@ impl Core {
         let lane = write.facts.lane;
         self.insert(write);
         let in_turn = !self.bug(Bug::QueueOvertaken);
-        if in_turn && self.settings.when_down == WhenDown::Queue && (!self.queue.is_empty() || self.draining.is_some())
-        {
+        let nobody_decides = self.chooser.current().is_none();
+        let others_first = in_turn && (!self.queue.is_empty() || self.draining.is_some());
+        // Where nobody can be asked its lane may be held for as long: it has its receipt at once.
+        if self.settings.when_down == WhenDown::Queue && (others_first || nobody_decides) {
             return self.enqueue(cx, id);
         }
         self.lanes.entry(lane).or_default().queue.push_back(id);
@@ -403,8 +414,8 @@ impl Core {
     /// A copy, or a read, gives its place to others. The write goes on, and so does who brought it: it may have been the only one.
     pub(crate) fn left(&mut self, cx: &mut Cx, req: ReqId) {
         if let Some(reader) = self.readers.remove(&req) {
-            self.timers.remove(&(reader.deadline_ms, Timer::Client(req)));
-            return cx.reply(req, Reply::Go { fresh: false });
+            self.timers.remove(&(reader.due_ms(), Timer::Client(req)));
+            return cx.reply(req, Reply::Go { fresh: false, seen: reader.seen });
         }
         let first = self.clients.get(&req).and_then(|client| client.write);
         let is_copy = |write: &&Write| write.first_client != Some(req);
@@ -441,9 +452,8 @@ impl Core {
 
     /// `timeout.total` bounds every wait of a client.
     pub(crate) fn client_deadline(&mut self, cx: &mut Cx, req: ReqId) {
-        if let Some(reader) = self.readers.remove(&req) {
-            let fresh = self.has_decided(&reader.seen);
-            return cx.reply(req, Reply::Go { fresh });
+        if self.reader_deadline(cx, req) {
+            return;
         }
         if let Some(reply) = self.take_receipt(req) {
             return self.answer(cx, req, reply);
@@ -509,20 +519,9 @@ impl Core {
         u32::try_from(left_ms.div_ceil(1_000)).unwrap_or(u32::MAX).max(RETRY_AFTER_S)
     }
 
-    pub(crate) fn await_seen(&mut self, cx: &mut Cx, req: ReqId, seen: After, deadline_ms: u64) {
-        if self.has_decided(&seen) {
-            return cx.reply(req, Reply::Go { fresh: true });
-        }
-        let asked_for: Vec<WriteId> = seen.ids().iter().filter(|id| !self.live.contains_key(id)).copied().collect();
-        for id in asked_for {
-            self.find(cx, Find::Id(id), Looking::Dependency(id));
-        }
-        self.readers.insert(req, Reader { seen, deadline_ms });
-        self.at(deadline_ms, Timer::Client(req));
-    }
-
     /// Something more was decided: readers may be served.
     pub(crate) fn wake_readers(&mut self, cx: &mut Cx) {
+        self.wake_arrivals(cx);
         if self.readers.is_empty() {
             return;
         }
@@ -530,8 +529,8 @@ impl Core {
             self.readers.iter().filter(|(_, r)| self.has_decided(&r.seen)).map(|(r, _)| *r).collect();
         for req in ready {
             if let Some(reader) = self.readers.remove(&req) {
-                self.timers.remove(&(reader.deadline_ms, Timer::Client(req)));
-                cx.reply(req, Reply::Go { fresh: true });
+                self.timers.remove(&(reader.due_ms(), Timer::Client(req)));
+                cx.reply(req, Reply::Go { fresh: reader.is_fresh, seen: reader.seen });
             }
         }
     }

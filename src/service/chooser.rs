@@ -9,6 +9,8 @@ const RETURN_FACTOR: u64 = 10;
 pub struct Standing {
     /// Can be asked, its endpoints answer, it is not stopped.
     pub available: bool,
+    /// Its service is asked and does not answer: others are preferred.
+    pub hangs: bool,
     /// Age of the oldest write it should have decided.
     pub lag_ms: u64,
     /// It decides where no other site can.
@@ -43,6 +45,7 @@ impl Chooser {
             let s = standing(site);
             let stays = self.current.as_ref().is_none_or(|current| current == site);
             s.available
+                && !s.hangs
                 && !s.last
                 && s.lag_ms <= if stays || !s.waits_here { self.lag_ms } else { self.lag_ms / RETURN_FACTOR }
         };
@@ -68,7 +71,9 @@ impl Chooser {
         let current = self.current.as_ref().filter(open);
         let others = self.order.iter().filter(open).map(|site| (standing(site), site));
         let others = others.filter(|(standing, _)| standing.available);
-        current.or_else(|| others.min_by_key(|(standing, _)| standing.last).map(|(_, site)| site)).cloned()
+        current
+            .or_else(|| others.min_by_key(|(standing, _)| (standing.last, standing.hangs)).map(|(_, site)| site))
+            .cloned()
     }
 }
 
@@ -84,7 +89,7 @@ mod tests {
             let a = SiteName::new("a");
             move |site: &SiteName| {
                 let (available, lag_ms) = if *site == a { (a_ok, a_lag) } else { (b_ok, 0) };
-                Standing { available, lag_ms, last: false, waits_here: *site == a }
+                Standing { available, hangs: false, lag_ms, last: false, waits_here: *site == a }
             }
         };
         assert!(chooser.update(at(true, 0, true)));
@@ -110,8 +115,8 @@ mod tests {
         let mut chooser = Chooser::new(vec![a.clone(), b.clone()], 1_000);
         let at = |b_ok: bool, b_last: bool| {
             move |site: &SiteName| match site.as_str() {
-                "a" => Standing { available: true, lag_ms: 50_000, last: true, waits_here: true },
-                _ => Standing { available: b_ok, lag_ms: 0, last: b_last, waits_here: false },
+                "a" => Standing { available: true, hangs: false, lag_ms: 50_000, last: true, waits_here: true },
+                _ => Standing { available: b_ok, hangs: false, lag_ms: 0, last: b_last, waits_here: false },
             }
         };
         for (b_ok, b_last, chosen) in [(true, false, &b), (false, false, &a), (true, true, &a), (true, false, &b)] {
@@ -119,5 +124,24 @@ mod tests {
             assert_eq!(chooser.current(), Some(chosen), "{b_ok} {b_last}");
         }
         assert_eq!(chooser.pick(std::slice::from_ref(&b), at(true, false)), Some(a));
+    }
+
+    #[test]
+    fn one_whose_service_does_not_answer_decides_only_where_no_other_can() {
+        let (a, b) = (SiteName::new("a"), SiteName::new("b"));
+        let mut chooser = Chooser::new(vec![a.clone(), b.clone()], 1_000);
+        let at = |a_hangs, b_hangs| {
+            let a = SiteName::new("a");
+            move |site: &SiteName| {
+                let hangs = if *site == a { a_hangs } else { b_hangs };
+                Standing { available: true, hangs, lag_ms: 0, last: false, waits_here: *site == a }
+            }
+        };
+        chooser.update(at(false, false));
+        assert!(chooser.update(at(true, false)));
+        assert_eq!(chooser.current(), Some(&b));
+        assert!(!chooser.update(at(true, true)), "nobody is better");
+        assert!(chooser.update(at(false, true)));
+        assert_eq!(chooser.current(), Some(&a));
     }
 }

@@ -2,12 +2,14 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use super::accept::Asking;
+use super::accept::{Asking, Reader};
 use super::chooser::Chooser;
+use super::hanging::Hanging;
 use super::looking::Looking;
 use super::peer::Peer;
 use super::recent::{RECENT, Recent};
 use super::restored::Hold;
+use super::unheard::Arrival;
 use super::write::{Stage, Write};
 use super::{Bug, Effect, Event, Note, Now, Reply, ReqId, Settings};
 use crate::dedup::Ring;
@@ -51,6 +53,8 @@ pub(crate) enum Timer {
     /// Backoff, doubt, wish deadlines of one write.
     Write(WriteId),
     Asking(u64),
+    /// A write whose client has seen what nobody here can know.
+    Arrival(ReqId),
     Status,
     Clean,
 }
@@ -76,12 +80,6 @@ pub(crate) enum Work {
 
 pub(crate) struct Client {
     pub write: Option<WriteId>,
-    pub deadline_ms: u64,
-}
-
-/// A read that waits for its replica.
-pub(crate) struct Reader {
-    pub seen: After,
     pub deadline_ms: u64,
 }
 
@@ -135,6 +133,10 @@ pub struct Core {
     pub(crate) drain_at_ms: u64,
     pub(crate) clients: BTreeMap<ReqId, Client>,
     pub(crate) readers: BTreeMap<ReqId, Reader>,
+    /// Writes that wait for what nobody here can know, outside of their lanes.
+    pub(crate) arrivals: BTreeMap<ReqId, Arrival>,
+    /// What of a log was waited for in vain, and up to where.
+    pub(crate) in_vain: VecDeque<(LogId, u64)>,
     /// Answers that wait for receipts (`ack`), by position.
     pub(crate) receipts: BTreeMap<u64, Vec<(ReqId, Reply)>>,
     /// Late decisions about writes whose own outcome here is not known yet.
@@ -153,6 +155,7 @@ pub struct Core {
     /// Out of quarantine by order and not done with: until then the journal holds the entry, and a crash brings it back (G1).
     pub(crate) releasing: BTreeSet<WriteId>,
     pub(crate) healthy: bool,
+    pub(crate) hanging: Hanging,
     pub(crate) stopped: Option<Stop>,
     /// Logs that this site made with an earlier store, before a person said what its replica holds of them.
     pub(crate) past: BTreeSet<LogId>,
@@ -262,6 +265,7 @@ impl Core {
                 Timer::Client(req) => self.client_deadline(cx, req),
                 Timer::Write(id) => self.write_deadline(cx, id),
                 Timer::Asking(token) => self.asking_deadline(cx, token),
+                Timer::Arrival(req) => self.arrival_deadline(cx, req),
                 Timer::Status => self.say_status(cx),
                 Timer::Clean => self.clean(cx),
             }

@@ -135,14 +135,10 @@ impl Core {
         let Some(write) = self.live.get_mut(&id) else { return };
         // A queued one has its answer, and stands at the head of the queue until somebody can take it.
         if !write.owed.is_empty() && !write.queued {
-            let clients = write.clients.clone();
             // Its time may have passed while it was on its way to this replica: its lane waits no longer, whoever is cut off.
             let pass_at_ms = *write.pass_at_ms.get_or_insert(give_up_at_ms);
-            self.wake_write_at(pass_at_ms.max(cx.ms()), id);
-            for req in clients {
-                self.answer(cx, req, Reply::Problem { id: Some(id), problem: Problem::OutcomePending });
-            }
-            return;
+            // Its clients wait as long as they may: the word may come yet.
+            return self.wake_write_at(pass_at_ms.max(cx.ms()), id);
         }
         write.tried.clear();
         if write.queued || (self.settings.when_down == WhenDown::Queue && !write.orphan) {
@@ -164,8 +160,11 @@ impl Core {
         write.stage = Stage::Idle;
         write.pass_at_ms = None;
         write.seen = crate::model::After::new();
-        let clients = write.clients.clone();
+        let (clients, lane) = (write.clients.clone(), write.facts.lane);
         self.persist(cx, id);
+        if let Some(state) = self.lanes.get_mut(&lane) {
+            state.queue.retain(|other| *other != id);
+        }
         if self.draining == Some(id) {
             self.draining = None;
             self.drain_at_ms = cx.ms() + DRAIN_AGAIN_MS;
@@ -203,6 +202,21 @@ impl Core {
         }
     }
 
+    /// Nobody can be asked: who waits for its lane, which another site's silence may hold for long, has its place in the queue.
+    fn queue_those_in_line(&mut self, cx: &mut Cx) {
+        if self.settings.when_down != WhenDown::Queue || self.chooser.current().is_some() {
+            return;
+        }
+        let mut in_line: Vec<WriteId> = self.lanes.values().flat_map(|lane| lane.queue.iter().copied()).collect();
+        // In order of acceptance.
+        in_line.sort_unstable();
+        for id in in_line {
+            if self.live.get(&id).is_some_and(|write| write.is_unsent() && !write.orphan) {
+                self.enqueue(cx, id);
+            }
+        }
+    }
+
     /// Own writes that wait for this replica, unsent, may be decided elsewhere now.
     fn place_waiting(&mut self) {
         if self.chooser.current() == Some(&self.settings.me) {
@@ -221,10 +235,11 @@ impl Core {
     pub(crate) fn standing(&self, site: &SiteName, now_ms: u64) -> Standing {
         if *site == self.settings.me {
             let (available, last) = (self.healthy && !self.is_in_doubt(), self.stopped.is_some());
-            return Standing { available, lag_ms: self.lag_ms(now_ms), last, waits_here: true };
+            let hangs = self.hangs(now_ms);
+            return Standing { available, hangs, lag_ms: self.lag_ms(now_ms), last, waits_here: true };
         }
         let Some(peer) = self.peers.get(site) else {
-            return Standing { available: false, lag_ms: 0, last: false, waits_here: false };
+            return Standing { available: false, hangs: false, lag_ms: 0, last: false, waits_here: false };
         };
         // What it has not got from us counts as what it is behind.
         let ours = self
@@ -236,7 +251,13 @@ impl Core {
             // Its outcomes would wait here for all that they come after: it is no better placed than this site.
             lag_ms = lag_ms.max(self.settings.lag_ms + 1);
         }
-        Standing { available: peer.linked && peer.healthy, lag_ms, last: peer.last, waits_here: false }
+        Standing {
+            available: peer.linked && peer.healthy,
+            hangs: peer.hangs,
+            lag_ms,
+            last: peer.last,
+            waits_here: false,
+        }
     }
 
     fn misses_more_than_a_page_of(&self, peer: &super::peer::Peer) -> bool {
@@ -262,6 +283,7 @@ impl Core {
             cx.out.push(Effect::Decider(current));
             self.place_again();
             self.place_waiting();
+            self.queue_those_in_line(cx);
         }
         if !self.queue.is_empty() {
             self.work.push_back(Work::Drain);

@@ -53,6 +53,8 @@ pub enum Reply {
     /// A read may go on; `fresh` when the replica has decided what the reader has seen.
     Go {
         fresh: bool,
+        /// What of that anybody can know: an answer carries on no more.
+        seen: After,
     },
     /// The operator's order was carried out.
     Done,

@@ -23,6 +23,7 @@ impl Core {
         state.linked = false;
         state.healthy = false;
         state.wants_nothing();
+        self.wishes_cut_short(cx, &peer);
         self.release_receipts(cx);
         self.status_due = true;
         self.choose(cx);
@@ -33,10 +34,11 @@ impl Core {
     }
 
     pub(crate) fn message(&mut self, cx: &mut Cx, from: SiteName, message: Message) {
-        if !self.peers.get(&from).is_some_and(|p| p.linked) {
+        let Some(peer) = self.peers.get_mut(&from).filter(|peer| peer.linked) else {
             // Of a connection that is gone: everything that counts will be said again.
             return;
-        }
+        };
+        peer.heard_ms = cx.ms();
         // Links have looked at what can be looked at without knowing anything; who feeds this machine otherwise has not.
         let wrong = message.check().err().map(|why| why.to_string());
         if let Some(why) = wrong.or_else(|| self.contradiction(&from, &message)) {
@@ -47,6 +49,7 @@ impl Core {
             Message::Page(page) => self.receive_page(cx, &from, page),
             Message::Wish(wish) => self.wished(cx, from, *wish),
             Message::Revoke { id, attempt } => self.revoked(cx, from, id, attempt),
+            Message::Ask { id, attempt } => self.asked(cx, &from, id, attempt),
             Message::Word { id, attempt, word } => self.word(cx, from, id, attempt, word),
             Message::Question { token, key } => self.question(cx, from, token, key),
             Message::Reply { token, known } => self.told(cx, &from, token, known),

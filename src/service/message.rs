@@ -38,6 +38,8 @@ pub struct Status {
     pub healthy: bool,
     /// It follows no more because of divergences: it decides where nobody else can.
     pub last: bool,
+    /// Its tries end without an answer, or last too long: others decide if they can.
+    pub hangs: bool,
     /// Age of the oldest write that the sender's replica has received and not decided, milliseconds.
     pub lag_ms: u64,
     pub cursors: Vec<Cursor>,
@@ -60,6 +62,8 @@ pub struct Wish {
     pub id: WriteId,
     /// Counts from 1 within a write: a new attempt is a new wish.
     pub attempt: u32,
+    /// Its origin's `answer.after`: void when nothing was heard of the origin for so long.
+    pub after_ms: u64,
     pub facts: Facts,
     /// What its `after` must at least be.
     pub must: After,
@@ -141,5 +145,10 @@ pub enum Message {
         site: SiteName,
         /// At position 0.
         item: Arc<Item>,
+    },
+    /// "Where does it stand?" Asked every third of `answer.after` while nothing is known of the outcome.
+    Ask {
+        id: WriteId,
+        attempt: u32,
     },
 }

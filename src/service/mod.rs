@@ -11,6 +11,7 @@ mod decide;
 mod effect;
 mod event;
 mod handle;
+mod hanging;
 mod intake;
 mod links;
 mod looking;
@@ -30,6 +31,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod told;
+mod unheard;
 mod view;
 pub(crate) mod write;
 

@@ -36,6 +36,10 @@ pub struct Peer {
     pub healthy: bool,
     /// It stopped following because of divergences, as it said.
     pub last: bool,
+    /// Its tries end without an answer, as it said.
+    pub hangs: bool,
+    /// When it said anything last.
+    pub heard_ms: u64,
     pub lag_ms: u64,
     /// Its own log, as it said.
     pub log: Option<LogId>,

@@ -49,7 +49,9 @@ impl Message {
             Message::Status(status) => check_status(status),
             Message::Page(page) | Message::Again(page) => check_page(page),
             Message::Wish(wish) => check_wish(wish),
-            Message::Revoke { id, attempt } => check_id(*id).and(check_attempt(*attempt)),
+            Message::Revoke { id, attempt } | Message::Ask { id, attempt } => {
+                check_id(*id).and(check_attempt(*attempt))
+            }
             Message::Word { id, attempt, word } => {
                 check_id(*id).and(check_attempt(*attempt))?;
                 match word {
@@ -249,7 +251,7 @@ impl Core {
             Message::Wish(wish) => {
                 self.wrong_asker(from, wish.id).or_else(|| wish.pages.iter().find_map(|page| self.wrong_page(page)))
             }
-            Message::Revoke { id, .. } => self.wrong_asker(from, *id),
+            Message::Revoke { id, .. } | Message::Ask { id, .. } => self.wrong_asker(from, *id),
             Message::Word { word: WishWord::Done { pages, .. }, .. } => {
                 pages.iter().find_map(|page| self.wrong_page(page))
             }

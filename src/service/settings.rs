@@ -36,6 +36,8 @@ pub struct Settings {
     /// Sites in order of preference as deciders, `local` resolved to `me`.
     pub order: Vec<SiteName>,
     pub answer_after_ms: u64,
+    /// A try at the service that lasts longer says that it hangs.
+    pub within_ms: u64,
     /// A replica further behind than this does not decide.
     pub lag_ms: u64,
     /// Bounds every wait of a client.

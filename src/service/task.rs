@@ -490,6 +490,7 @@ fn message_point(message: &Message) -> &'static str {
         Message::Wish(_) => "before-wish",
         Message::Revoke { .. } => "before-revoke",
         Message::Word { .. } => "before-word",
+        Message::Ask { .. } => "before-ask",
         Message::Question { .. } => "before-question",
         Message::Reply { .. } => "before-known",
         Message::Again(_) => "before-again",

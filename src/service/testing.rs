@@ -19,6 +19,7 @@ pub fn settings(me: &str, replicas: &[&str]) -> Settings {
         replicas: replicas.iter().map(|s| SiteName::new(*s)).collect(),
         order: vec![SiteName::new(me)],
         answer_after_ms: 800,
+        within_ms: 60_000,
         lag_ms: 1_000,
         total_ms: 5_000,
         longest_request_ms: 10_000,
@@ -160,7 +161,8 @@ impl Bench {
     pub fn handle(&mut self, event: Event) -> Vec<Effect> {
         let mut all = Vec::new();
         for effect in self.step(event) {
-            let answer = self.journal_says(&effect);
+            let left = has_left(&effect);
+            let answer = self.journal_says(&effect).or(left);
             all.push(effect);
             all.extend(answer.map(|answer| self.handle(answer)).unwrap_or_default());
         }
@@ -281,14 +283,41 @@ impl Bench {
         // Sites and logs are counted alike: `a` has the first.
         let log = log(from.as_bytes()[0] - b'a' + 1);
         let count = self.statuses;
-        let status =
-            Status { count, log, state: 1, heard: Vec::new(), healthy, last: false, lag_ms: 0, cursors, missing };
+        let status = Status {
+            count,
+            log,
+            state: 1,
+            heard: Vec::new(),
+            healthy,
+            last: false,
+            hangs: false,
+            lag_ms: 0,
+            cursors,
+            missing,
+        };
         self.hear(from, Message::Status(status))
+    }
+
+    /// The site says that it has so much of its own series.
+    pub fn says_it_has(&mut self, from: &str, log: LogId, received: u64) -> Vec<Effect> {
+        let (site, chain) = (SiteName::new(from), Chain::default());
+        let cursor = super::Cursor { log, site, received, chain, decided: received, want: false, again: 0 };
+        self.status(from, true, vec![cursor])
     }
 
     /// The attempt of an own write, or of another's, ended so.
     pub fn attempted(&mut self, id: WriteId, attempt: u32, result: AttemptResult) -> Vec<Effect> {
         self.handle(Event::Attempted { id, attempt, result })
+    }
+}
+
+/// A wish leaves at once.
+fn has_left(effect: &Effect) -> Option<Event> {
+    match effect {
+        Effect::Send { to, message: Message::Wish(wish) } => {
+            Some(Event::WishLeft { to: to.clone(), id: wish.id, attempt: wish.attempt, whole: true })
+        }
+        _ => None,
     }
 }
 

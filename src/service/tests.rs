@@ -18,6 +18,7 @@ mod orders_elsewhere;
 mod probes;
 mod reads;
 mod receipts;
+mod silence;
 mod times;
 mod told;
 mod wishes;
@@ -64,6 +65,7 @@ fn status(of: LogId, count: u64) -> Event {
         heard: Vec::new(),
         healthy: true,
         last: false,
+        hangs: false,
         lag_ms: 0,
         cursors: vec![cursor],
         missing: Vec::new(),
@@ -154,6 +156,7 @@ fn hears(from: &str, log: LogId, heard: Vec<(LogId, u64)>) -> Event {
         heard,
         healthy: true,
         last: false,
+        hangs: false,
         lag_ms: 0,
         cursors: Vec::new(),
         missing: Vec::new(),
@@ -313,10 +316,10 @@ fn a_copy_waits_for_its_first_over_a_restart() {
     let (mut core, mut said) = a_copy_and_its_first();
     let mut seen = After::new();
     seen.raise(log(1), 1);
-    said.extend(handle(&mut core, Event::AwaitSeen { req: ReqId(1), seen, deadline_ms: 5_000 }));
+    said.extend(handle(&mut core, Event::AwaitSeen { req: ReqId(1), seen: seen.clone(), deadline_ms: 5_000 }));
     said.extend(handle(&mut core, Event::Health { healthy: true }));
     let mut first = None;
-    let fresh = Effect::Reply { req: ReqId(1), reply: Reply::Go { fresh: true } };
+    let fresh = Effect::Reply { req: ReqId(1), reply: Reply::Go { fresh: true, seen } };
     // The journal answers what it is asked.
     while let Some(effect) = said.pop() {
         assert_ne!(effect, fresh, "the first is not even sent");

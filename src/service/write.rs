@@ -124,8 +124,19 @@ pub struct Write {
     pub is_named: bool,
     /// Wishes decided here, of positions that were not known when the first site was asked.
     pub wished_after: Vec<WriteId>,
-    /// When the present wish was sent.
+    /// When the asked site was heard of it last; before that, when the present wish had left.
     pub wished_ms: u64,
+    /// Of the present wish: it is still on its way out, so that its site cannot have spoken.
+    pub leaving: bool,
+    /// How often it was said over a connection without a word of its site.
+    pub said: u32,
+    /// When its site was asked last where it stands.
+    pub asked_ms: u64,
+    /// Of another site's wish: the silence of its origin that makes it void, and when the origin asked last.
+    pub silence_ms: u64,
+    pub heard_ms: u64,
+    /// And when its outcome was said last.
+    pub done_said_ms: u64,
     /// The asked site said *unknown*: it goes on finding out, nobody else is asked.
     pub unknown_there: bool,
     /// A wish's outcome that waits for the entries it comes after.
@@ -179,6 +190,12 @@ impl Write {
             is_named: false,
             wished_after: Vec::new(),
             wished_ms: 0,
+            leaving: false,
+            said: 0,
+            asked_ms: 0,
+            silence_ms: 0,
+            heard_ms: now_ms,
+            done_said_ms: 0,
             unknown_there: false,
             pending: None,
             accepted_ms: now_ms,

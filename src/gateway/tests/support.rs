@@ -102,7 +102,8 @@ pub fn group(upstream: Arc<Upstream>, decider: &str) -> (Handle, Arc<Mutex<Seen>
                     let _ = reply.send(said);
                 }
                 Command::AwaitSeen { seen, reply, .. } => {
-                    let _ = reply.send(Reply::Go { fresh: seen.position(write_id(0).log) < 100 });
+                    let fresh = seen.position(write_id(0).log) < 100;
+                    let _ = reply.send(Reply::Go { fresh, seen });
                 }
                 _ => {}
             }

@@ -28,6 +28,7 @@ fn status(lag_ms: u64, wants: &[(u8, u64, bool)]) -> Message {
         heard: Vec::new(),
         healthy: true,
         last: false,
+        hangs: false,
         lag_ms,
         cursors: wants.iter().map(cursor).collect(),
         missing: Vec::new(),

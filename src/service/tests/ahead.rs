@@ -33,7 +33,15 @@ fn ahead() -> Message {
 fn wish() -> Message {
     let Item { facts, request, .. } = far(0);
     let request = request.expect("it has one");
-    Message::Wish(Box::new(Wish { id: FAR, attempt: 1, facts, must: Default::default(), request, pages: Vec::new() }))
+    Message::Wish(Box::new(Wish {
+        id: FAR,
+        attempt: 1,
+        after_ms: 800,
+        facts,
+        must: Default::default(),
+        request,
+        pages: Vec::new(),
+    }))
 }
 
 /// The position that its origin gives it in the end.
@@ -389,7 +397,7 @@ fn each_site_hears_the_words_that_it_is_owed() {
         of_it.facts.lane = Lane(u64::from(log.store[0]));
         let (id, request) = (of_it.id, of_it.request.clone().expect("it has one"));
         let (facts, must) = (of_it.facts.clone(), Default::default());
-        let wish = Wish { id, attempt: 1, facts, must, request, pages: Vec::new() };
+        let wish = Wish { id, attempt: 1, after_ms: 800, facts, must, request, pages: Vec::new() };
         bench.hear(site, Message::Wish(Box::new(wish)));
         bench.attempted(id, 1, answered(201));
         of_it.outcome.verdict = Verdict::Undecided;

@@ -108,7 +108,10 @@ fn who_gets_a_recorded_answer_waits_for_nothing_that_may_never_be_told() {
         let mut bench = Bench::new(Settings { has_probe: false, ..settings("a", &["a", "b"]) });
         let Item { facts, .. } = keyed(log(2), Verdict::Applied, status);
         let (id, must, request) = (first(2), After::new(), request("POST", "/sales"));
-        bench.hear("b", Message::Wish(Box::new(Wish { id, attempt: 1, facts, must, request, pages: Vec::new() })));
+        bench.hear(
+            "b",
+            Message::Wish(Box::new(Wish { id, attempt: 1, after_ms: 800, facts, must, request, pages: Vec::new() })),
+        );
         bench.attempted(first(2), 1, answered(status));
         let said = bench.submit(new_write("POST", 1, 7));
         assert_eq!(replayed(&said, 1), Some((first(2), status)));
@@ -208,7 +211,7 @@ fn what_comes_next_of_a_released_key_is_not_applied_beside_the_first() {
         let mut released = keyed(log(2), verdict, 429);
         let (facts, request) = (released.facts.clone(), request("POST", "/sales"));
         let must = crate::model::After::new();
-        let wish = Wish { id: first(2), attempt: 1, facts, must, request, pages: Vec::new() };
+        let wish = Wish { id: first(2), attempt: 1, after_ms: 800, facts, must, request, pages: Vec::new() };
         bench.hear("b", Message::Wish(Box::new(wish)));
         bench.attempted(first(2), 1, broken());
         bench.wait(if passed { 15_000 } else { 1_000 });
@@ -244,7 +247,7 @@ fn what_became_a_shadow_while_the_journal_was_asked_waits_for_what_it_comes_afte
     let NewWrite { facts, request, .. } = new_write("POST", 2, 7);
     let mut item = Item { facts: facts.clone(), ..item(log(2), 1, 0) };
     item.outcome.after.raise(log(3), 1);
-    let wish = Wish { id, attempt: 1, facts, must: After::new(), request, pages: Vec::new() };
+    let wish = Wish { id, attempt: 1, after_ms: 800, facts, must: After::new(), request, pages: Vec::new() };
     let mut asked = bench.step(Event::Message { from: SiteName::new("b"), message: Message::Wish(Box::new(wish)) });
     let is_checking = |bench: &Bench| bench.core.live.get(&id).is_some_and(|write| write.stage == Stage::Checking);
     let answers = |bench: &mut Bench, asked: Vec<Effect>| -> Vec<Effect> {

@@ -99,12 +99,13 @@ fn a_late_word_is_a_decision_when_what_it_comes_after_is_here() {
 /// Seeds 30028 and 34212: what its client had seen, or what it names, came here much later, or after it: nobody could follow.
 #[test]
 fn what_a_person_decides_comes_after_what_is_decided_here() {
-    let mut settings = settings("a", &["a", "b"]);
+    let mut settings = settings("a", &["a", "b", "c"]);
     settings.order = vec![SiteName::new("b")];
     let mut bench = Bench::new(settings);
     hear(&mut bench, items(2));
     bench.attempted(theirs(1), 1, answered(201));
     bench.attempted(theirs(2), 1, answered(201));
+    bench.says_it_has("b", log(2), 9);
     let mut write = new_write("POST", 11, 0);
     write.seen.raise(log(2), 9);
     write.seen.add_id(FAR);
@@ -249,7 +250,8 @@ fn what_was_read_for_a_connection_that_is_gone_has_no_effect() {
         let cursors = vec![wants.clone()];
         let (heard, missing) = (Vec::new(), Vec::new());
         let (healthy, last, lag_ms) = (true, false, 0);
-        let status = Status { count, log: log(2), state: 1, heard, healthy, last, lag_ms, cursors, missing };
+        let status =
+            Status { count, log: log(2), state: 1, heard, healthy, last, hangs: false, lag_ms, cursors, missing };
         Event::Message { from: b.clone(), message: Message::Status(status) }
     };
     assert_eq!(read(&bench.step(status(100))), 1);

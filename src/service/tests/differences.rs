@@ -246,7 +246,7 @@ fn a_stopped_replica_is_chosen_last_and_never_not_at_all() {
 fn status_of(site: &str, count: u64) -> Status {
     let log = log(site.as_bytes()[0] - b'a' + 1);
     let (heard, cursors, missing) = (Vec::new(), Vec::new(), Vec::new());
-    Status { count, log, state: 1, heard, healthy: true, last: false, lag_ms: 0, cursors, missing }
+    Status { count, log, state: 1, heard, healthy: true, last: false, hangs: false, lag_ms: 0, cursors, missing }
 }
 
 #[test]
@@ -283,7 +283,7 @@ fn a_stopped_replica_takes_a_wish_however_far_behind_it_is() {
     let NewWrite { facts, request, .. } = new_write("POST", 50, 0);
     let mut must = After::new();
     must.raise(log(2), 3);
-    let wish = Wish { id: shadow(9), attempt: 1, facts, must, request, pages: Vec::new() };
+    let wish = Wish { id: shadow(9), attempt: 1, after_ms: 800, facts, must, request, pages: Vec::new() };
     let said = bench.hear("b", Message::Wish(Box::new(wish)));
     assert_eq!(tried(&said), [3]);
     assert_eq!(tried(&bench.attempted(shadow(3), 1, answered(201))), [9]);
@@ -308,7 +308,7 @@ fn in_doubt_it_neither_decides_nor_takes_wishes() {
     assert_eq!(bench.core.view(bench.now).decider, None);
     bench.handle(Event::LinkUp { peer: SiteName::new("b") });
     let NewWrite { facts, request, .. } = new_write("POST", 50, 0);
-    let wish = Wish { id: shadow(9), attempt: 1, facts, must: After::new(), request, pages: Vec::new() };
+    let wish = Wish { id: shadow(9), attempt: 1, after_ms: 800, facts, must: After::new(), request, pages: Vec::new() };
     let said = bench.hear("b", Message::Wish(Box::new(wish)));
     assert!(messages(&said).iter().any(|(_, m)| matches!(m, Message::Word { word: WishWord::NotHere, .. })));
 }

@@ -137,7 +137,7 @@ fn what_was_refused_here_and_applied_elsewhere_diverges_and_what_was_not_execute
         let mut bench = bench(|_| ());
         let mut item = in_lane(item(log(2), 1, 0), 3);
         let (facts, request) = (item.facts.clone(), request("POST", "/sales"));
-        let wish = Wish { id: FIRST, attempt: 1, facts, must: After::new(), request, pages: Vec::new() };
+        let wish = Wish { id: FIRST, attempt: 1, after_ms: 800, facts, must: After::new(), request, pages: Vec::new() };
         bench.hear("b", Message::Wish(Box::new(wish)));
         bench.attempted(FIRST, 1, answered(status));
         item.outcome.verdict = theirs;
@@ -292,7 +292,15 @@ fn a_peer_far_ahead_of_this_site_is_no_better_decider() {
 fn a_site_that_knows_no_more_than_the_origin_says_nothing() {
     let wish = |id: WriteId| {
         let NewWrite { facts, request, .. } = new_write("POST", u64::from(id.log.store[0]), 7);
-        Message::Wish(Box::new(Wish { id, attempt: 1, facts, must: After::new(), request, pages: Vec::new() }))
+        Message::Wish(Box::new(Wish {
+            id,
+            attempt: 1,
+            after_ms: 800,
+            facts,
+            must: After::new(),
+            request,
+            pages: Vec::new(),
+        }))
     };
     let words =
         |effects: &[Effect]| messages(effects).iter().filter(|(_, m)| matches!(m, Message::Word { .. })).count();
@@ -314,7 +322,7 @@ fn what_its_origin_settled_otherwise_is_not_sent_again() {
     let mut bench = bench(|_| ());
     let mut item = in_lane(item(log(2), 1, 0), 3);
     let (facts, request) = (item.facts.clone(), request("PUT", "/sales"));
-    let wish = Wish { id: FIRST, attempt: 1, facts, must: After::new(), request, pages: Vec::new() };
+    let wish = Wish { id: FIRST, attempt: 1, after_ms: 800, facts, must: After::new(), request, pages: Vec::new() };
     assert_eq!(attempts(&bench.hear("b", Message::Wish(Box::new(wish)))).len(), 1);
     bench.attempted(FIRST, 1, broken());
     (item.outcome.verdict, item.request) = (Verdict::Refused, None);

@@ -17,7 +17,15 @@ fn is_overloaded(effects: &[Effect], req: u64) -> bool {
 fn wish(n: u64) -> Message {
     let NewWrite { facts, request, .. } = new_write("POST", 100 + n, 0);
     let id = WriteId { log: log(2), n };
-    Message::Wish(Box::new(Wish { id, attempt: 1, facts, must: After::new(), request, pages: Vec::new() }))
+    Message::Wish(Box::new(Wish {
+        id,
+        attempt: 1,
+        after_ms: 800,
+        facts,
+        must: After::new(),
+        request,
+        pages: Vec::new(),
+    }))
 }
 
 fn words(effects: &[Effect]) -> Vec<&WishWord> {

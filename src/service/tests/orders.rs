@@ -35,7 +35,7 @@ fn an_order_does_not_put_back_what_was_known_before_its_position_came() {
     let mut bench = Bench::new(settings("a", &["a", "b"]));
     let mut settled = item(log(2), 1, 0);
     let (facts, request) = (settled.facts.clone(), settled.request.clone().expect("it has one"));
-    let wish = Wish { id, attempt: 1, facts, must: Default::default(), request, pages: Vec::new() };
+    let wish = Wish { id, attempt: 1, after_ms: 800, facts, must: Default::default(), request, pages: Vec::new() };
     bench.hear("b", Message::Wish(Box::new(wish)));
     bench.attempted(id, 1, broken());
     bench.wait(20_000);

@@ -16,6 +16,7 @@ fn wish_of(key: u8) -> Message {
     Message::Wish(Box::new(Wish {
         id: theirs(),
         attempt: 1,
+        after_ms: 800,
         facts,
         must: Default::default(),
         request,

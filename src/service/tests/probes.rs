@@ -34,7 +34,7 @@ fn an_own_write_that_a_probe_finds_is_answered() {
 fn a_wish_that_a_probe_finds_is_told_to_its_origin() {
     let mut bench = bench();
     let NewWrite { facts, request, .. } = new_write("POST", 1, 0);
-    let wish = Wish { id: FOREIGN, attempt: 1, facts, must: After::new(), request, pages: Vec::new() };
+    let wish = Wish { id: FOREIGN, attempt: 1, after_ms: 800, facts, must: After::new(), request, pages: Vec::new() };
     assert_eq!(attempts(&bench.hear("b", Message::Wish(Box::new(wish)))).len(), 1);
     let unknown = bench.attempted(FOREIGN, 1, broken());
     let words = |effects: &[Effect]| -> Vec<WishWord> {
@@ -68,7 +68,8 @@ fn a_wish_that_was_settled_otherwise_and_that_a_probe_finds_is_quarantined() {
         let mut item = item(log(2), 1, 0);
         item.facts.lane = crate::model::Lane(1);
         let (facts, request) = (item.facts.clone(), request("POST", "/sales"));
-        let wish = Wish { id: FOREIGN, attempt: 1, facts, must: After::new(), request, pages: Vec::new() };
+        let wish =
+            Wish { id: FOREIGN, attempt: 1, after_ms: 800, facts, must: After::new(), request, pages: Vec::new() };
         bench.hear("b", Message::Wish(Box::new(wish)));
         bench.attempted(FOREIGN, 1, broken());
         item.outcome.verdict = verdict;

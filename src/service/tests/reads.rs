@@ -9,6 +9,14 @@ fn seen(position: u64) -> After {
     seen
 }
 
+/// Whether the reader was told to go on, and that all is there.
+fn goes(effects: &[Effect], req: u64) -> Option<bool> {
+    match reply_to(effects, req)? {
+        Reply::Go { fresh, .. } => Some(*fresh),
+        _ => None,
+    }
+}
+
 fn reads(bench: &mut Bench, req: u64, seen: After) -> Vec<Effect> {
     let deadline_ms = bench.now.mono_ms + 700;
     bench.handle(Event::AwaitSeen { req: ReqId(req), seen, deadline_ms })
@@ -17,17 +25,17 @@ fn reads(bench: &mut Bench, req: u64, seen: After) -> Vec<Effect> {
 #[test]
 fn a_read_waits_for_what_its_client_has_seen_and_no_longer() {
     let mut bench = Bench::new(settings("a", &["a", "b"]));
-    assert_eq!(reply_to(&reads(&mut bench, 1, After::new()), 1), Some(&Reply::Go { fresh: true }));
+    assert_eq!(goes(&reads(&mut bench, 1, After::new()), 1), Some(true));
     bench.hear("b", Message::Page(page(log(2), "b", 1, 2)));
     for req in 2..=3 {
         assert_eq!(reply_to(&reads(&mut bench, req, seen(req - 1)), req), None, "it is not decided here yet");
     }
     let said = bench.attempted(crate::model::WriteId { log: log(2), n: 1 }, 1, answered(201));
-    assert_eq!(reply_to(&said, 2), Some(&Reply::Go { fresh: true }));
+    assert_eq!(goes(&said, 2), Some(true));
     assert_eq!(reply_to(&said, 3), None);
     assert_eq!(reply_to(&bench.wait(699), 3), None);
-    assert_eq!(reply_to(&bench.wait(1), 3), Some(&Reply::Go { fresh: false }));
-    assert_eq!(reply_to(&reads(&mut bench, 4, seen(1)), 4), Some(&Reply::Go { fresh: true }), "at once");
+    assert_eq!(goes(&bench.wait(1), 3), Some(false));
+    assert_eq!(goes(&reads(&mut bench, 4, seen(1)), 4), Some(true), "at once");
 }
 
 /// Each read looks for the copy in the journal; it waits for the write that it repeats, once.
@@ -85,4 +93,100 @@ fn the_view_counts_what_stands_where() {
         view.peers.iter().map(|p| (p.site.as_str(), p.healthy, p.not_received, p.not_decided)).collect();
     assert_eq!(peers, [("b", false, 1, 1), ("c", true, 5, 6)], "b's own series it has");
     assert_eq!((view.lag_ms, view.stages["queued"], view.stages["shadow-sending"]), (70, 3, 4));
+}
+
+fn invented(n: u8) -> After {
+    let mut seen = After::new();
+    seen.raise(log(n), 7);
+    seen
+}
+
+#[test]
+fn what_nobody_can_know_is_waited_for_once_and_carried_on_by_no_answer() {
+    let mut bench = Bench::new(settings("a", &["a", "b"]));
+    bench.hear("b", Message::Page(page(log(2), "b", 1, 1)));
+    bench.attempted(WriteId { log: log(2), n: 1 }, 1, answered(201));
+    let mut both = invented(77);
+    both.raise(log(2), 1);
+    let deadline_ms = bench.now.mono_ms + 5_000;
+    let asked = bench.handle(Event::AwaitSeen { req: ReqId(1), seen: both.clone(), deadline_ms });
+    assert_eq!(goes(&asked, 1), None, "its site may be about to speak");
+    let said = bench.wait(1_000);
+    assert_eq!(reply_to(&said, 1), Some(&Reply::Go { fresh: false, seen: seen(1) }));
+    let said = reads(&mut bench, 2, both);
+    assert_eq!(reply_to(&said, 2), Some(&Reply::Go { fresh: false, seen: seen(1) }), "once");
+    // Beyond all that the one that makes it says there is.
+    let asked = reads(&mut bench, 3, seen(9));
+    assert_eq!(goes(&asked, 3), None);
+    assert_eq!(reply_to(&bench.wait(1_000), 3), Some(&Reply::Go { fresh: false, seen: seen(1) }));
+}
+
+#[test]
+fn a_write_waits_outside_of_its_lane_for_what_nobody_can_know() {
+    let mut bench = Bench::new(settings("a", &["a", "b"]));
+    let write = |seen| NewWrite { seen, ..new_write("POST", 1, 0) };
+    assert_eq!(attempts(&bench.submit(write(invented(77)))).len(), 0);
+    assert_eq!(attempts(&bench.submit(write(After::new()))).len(), 1, "its lane is free");
+    bench.attempted(own(2), 1, answered(201));
+    assert_eq!(attempts(&bench.wait(1_000)).len(), 1, "it goes on without");
+    bench.attempted(own(1), 1, answered(201));
+    assert_eq!(attempts(&bench.submit(write(invented(77)))).len(), 1, "waited for once");
+    bench.attempted(own(3), 1, answered(201));
+    let stale = NewWrite { refuse_stale: true, ..write(invented(77)) };
+    assert_eq!(problem_of(&bench.submit(stale), 4), Some(&crate::model::Problem::Stale));
+    // Another site says that there is so much: then it is waited for as it always was.
+    bench.submit(write(seen(1)));
+    let said = bench.hear("b", Message::Page(page(log(2), "b", 1, 1)));
+    let theirs = WriteId { log: log(2), n: 1 };
+    assert_eq!(attempts(&said).iter().map(|attempt| attempt.id).collect::<Vec<_>>(), [theirs]);
+    let said = bench.attempted(theirs, 1, answered(201));
+    assert_eq!(attempts(&said).iter().map(|attempt| attempt.id).collect::<Vec<_>>(), [own(5)]);
+}
+
+#[test]
+fn tokens_with_invented_logs_leave_nothing_behind() {
+    let mut bench = Bench::new(settings("a", &["a", "b"]));
+    for n in 0..3_000_u32 {
+        let mut seen = After::new();
+        let [a, b, ..] = n.to_le_bytes();
+        let mut store = [0xEE; 16];
+        (store[0], store[1]) = (a, b);
+        seen.raise(crate::model::LogId { store, incarnation: 1 }, u64::MAX);
+        bench.submit(NewWrite { seen, ..new_write("POST", 1, 0) });
+    }
+    assert_eq!(bench.core.arrivals.len(), 1_024);
+    bench.wait(1_000);
+    assert!(bench.core.arrivals.is_empty());
+    assert_eq!(bench.core.in_vain.len(), 1_024);
+    bench.wait(5_000);
+    assert!(bench.core.live.len() <= 1 && bench.core.clients.len() <= 1, "their time was over");
+}
+
+/// A token with a number that no store has given yet must not keep those of others from being honoured.
+#[test]
+fn one_that_names_too_much_takes_nothing_from_others() {
+    let mut bench = Bench::new(settings("a", &["a", "b"]));
+    assert_eq!(goes(&reads(&mut bench, 1, seen(1 << 39)), 1), None);
+    bench.wait(1_000);
+    assert_eq!(goes(&reads(&mut bench, 2, seen(1)), 2), None, "its site is there, and may be about to tell");
+    bench.hear("b", Message::Page(page(log(2), "b", 1, 1)));
+    let said = bench.attempted(WriteId { log: log(2), n: 1 }, 1, answered(201));
+    assert_eq!(goes(&said, 2), Some(true));
+    bench.handle(Event::LinkDown { peer: crate::model::SiteName::new("b") });
+    assert_eq!(goes(&reads(&mut bench, 3, seen(50)), 3), None);
+    bench.wait(1_000);
+    assert_eq!(goes(&reads(&mut bench, 4, seen(40)), 4), Some(false), "nobody is there who could tell");
+}
+
+#[test]
+fn writes_that_wait_for_what_nobody_can_know_count_as_open() {
+    let mut settings = settings("a", &["a", "b"]);
+    settings.limits.open_bytes = 1;
+    let mut bench = Bench::new(settings);
+    let write = || NewWrite { seen: invented(77), ..new_write("POST", 1, 0) };
+    assert_eq!(problem_of(&bench.submit(write()), 1), None);
+    assert!(matches!(problem_of(&bench.submit(write()), 2), Some(crate::model::Problem::Overloaded { .. })));
+    assert_eq!(attempts(&bench.wait(1_000)).len(), 1);
+    bench.attempted(own(1), 1, answered(201));
+    assert_eq!((bench.core.live_bytes, bench.core.arrivals.len()), (0, 0));
 }

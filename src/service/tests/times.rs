@@ -116,6 +116,7 @@ fn a_client_waits_no_longer_than_the_total_time() {
 fn what_a_client_has_seen_is_waited_for_half_of_the_total_time() {
     for refuse_stale in [true, false] {
         let mut bench = with(|_| ());
+        bench.says_it_has("b", log(2), 7);
         let mut seen = After::new();
         seen.raise(log(2), 7);
         let write = NewWrite { seen, refuse_stale, ..new_write("POST", 1, 0) };
@@ -146,7 +147,8 @@ fn a_wish_that_cannot_be_sent_is_void_when_its_time_is_up() {
     let NewWrite { facts, request, .. } = new_write("POST", 1, 0);
     let mut must = After::new();
     must.raise(log(3), 1);
-    let wish = Wish { id: WriteId { log: log(2), n: 1 }, attempt: 1, facts, must, request, pages: Vec::new() };
+    let wish =
+        Wish { id: WriteId { log: log(2), n: 1 }, attempt: 1, after_ms: 800, facts, must, request, pages: Vec::new() };
     bench.hear("b", Message::Wish(Box::new(wish)));
     let void = |effects: &[Effect]| {
         let word = |m: &Message| matches!(m, Message::Word { word: WishWord::Void, .. });

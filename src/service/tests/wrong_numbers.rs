@@ -73,7 +73,7 @@ fn cursor(l: u8, site: &str, received: u64) -> Cursor {
 }
 fn wish(n: u64, pages: Vec<Page>) -> Message {
     let NewWrite { facts, request, .. } = new_write("POST", n.wrapping_add(100), 7);
-    Message::Wish(Box::new(Wish { id: id(2, n), attempt: 1, facts, must: After::new(), request, pages }))
+    Message::Wish(Box::new(Wish { id: id(2, n), attempt: 1, after_ms: 800, facts, must: After::new(), request, pages }))
 }
 fn status(count: u64, heard: Vec<(LogId, u64)>, cursors: Vec<Cursor>) -> Message {
     let missing = vec![id(1, 1)];
@@ -84,6 +84,7 @@ fn status(count: u64, heard: Vec<(LogId, u64)>, cursors: Vec<Cursor>) -> Message
         heard,
         healthy: true,
         last: false,
+        hangs: false,
         lag_ms: 4,
         cursors,
         missing,
@@ -118,6 +119,7 @@ fn honest() -> Vec<Message> {
         wish(7, Vec::new()),
         wish(8, vec![page(log(3), "c", 1, 2)]),
         Message::Revoke { id: id(2, 7), attempt: 1 },
+        Message::Ask { id: id(2, 8), attempt: 1 },
         word(WishWord::Stored),
         word(WishWord::Done { outcome: outcome(after()), pages: vec![page(log(2), "b", 1, 2)] }),
         word(WishWord::Unknown),
@@ -214,6 +216,7 @@ fn what_cannot_be_is_refused_and_named_and_an_honest_exchange_goes_on() {
     let past = |f: &dyn Fn(u64) -> Message| [NUMBER_MAX + 1, 1 << 62, 1 << 63, u64::MAX].map(f);
     let mut lies: Vec<Message> = Vec::new();
     lies.extend(past(&|n| Message::Revoke { id: id(2, n), attempt: 1 }));
+    lies.extend(past(&|n| Message::Ask { id: id(2, n), attempt: 1 }));
     lies.extend(past(&|n| wish(n, Vec::new())));
     lies.extend(past(&|n| status(9, vec![(log(1), n)], Vec::new())));
     lies.extend(past(&|n| status(9, Vec::new(), vec![cursor(1, "a", n)])));
@@ -239,6 +242,8 @@ fn what_cannot_be_is_refused_and_named_and_an_honest_exchange_goes_on() {
         Message::Revoke { id: own(77), attempt: 1 },
         wish_of(id(3, 5)),
         Message::Revoke { id: id(3, 77), attempt: 1 },
+        Message::Ask { id: own(77), attempt: 1 },
+        Message::Ask { id: id(3, 77), attempt: 1 },
         Message::Status(Status { log: log(1), ..plain_status() }),
         Message::Status(Status { log: log(3), ..plain_status() }),
         status(9, Vec::new(), vec![cursor(3, "b", 9)]),

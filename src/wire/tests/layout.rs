@@ -20,7 +20,7 @@ type Item = (u64, [u8; 8], Id, Facts, Outcome, Option<(Id, u64)>, Option<Request
 type Page = (Log, String, u64, Vec<Item>);
 type Recorded = (Id, [u8; 32], Verdict, Option<Id>, u64, Vec<Page>, Option<Answer>, After);
 type Cursor = (Log, String, u64, [u8; 8], u64, bool, u64);
-type Wish = (Id, u32, Facts, After, Request, Vec<Page>);
+type Wish = (Id, u32, u64, Facts, After, Request, Vec<Page>);
 
 #[derive(Encode, Decode)]
 enum Verdict {
@@ -50,7 +50,7 @@ enum Known {
 }
 #[derive(Encode, Decode)]
 enum Message {
-    Status(u64, Log, u64, Vec<(Log, u64)>, bool, bool, u64, Vec<Cursor>, Vec<Id>),
+    Status(u64, Log, u64, Vec<(Log, u64)>, bool, bool, bool, u64, Vec<Cursor>, Vec<Id>),
     Page(Page),
     Wish(Box<Wish>),
     Revoke(Id, u32),
@@ -59,6 +59,7 @@ enum Message {
     Reply(u64, Known),
     Again(Page),
     Ahead(String, Box<Item>),
+    Ask(Id, u32),
 }
 type Terms = (String, std::collections::BTreeMap<String, u64>);
 type Hello = (u16, String, String, String, [u8; 16], String, Vec<Terms>, [u8; 16]);

@@ -113,6 +113,7 @@ pub fn status() -> Message {
         heard: vec![(log(), 5)],
         healthy: true,
         last: false,
+        hangs: true,
         lag_ms: 12,
         cursors: vec![cursor],
         missing: vec![id(8)],
@@ -122,6 +123,7 @@ pub fn wish(body: usize) -> Message {
     Message::Wish(Box::new(Wish {
         id: id(1),
         attempt: 2,
+        after_ms: 800,
         facts: Facts { renews: vec![id(3)], ..facts() },
         must: after(),
         request: Arc::new(request(body)),
@@ -136,11 +138,12 @@ fn reply(known: Known) -> Message {
 }
 
 type Make = fn() -> Message;
-pub const SAMPLES: [(&str, Make); 17] = [
+pub const SAMPLES: [(&str, Make); 18] = [
     ("status", status),
     ("page", || Message::Page(page(1, 2))),
     ("wish", || wish(2)),
     ("revoke", || Message::Revoke { id: id(1), attempt: 2 }),
+    ("ask", || Message::Ask { id: id(1), attempt: 2 }),
     ("word-stored", || word(WishWord::Stored)),
     ("word-sending", || word(WishWord::Sending)),
     ("word-done", || word(WishWord::Done { outcome: outcome(), pages: vec![page(1, 1)] })),

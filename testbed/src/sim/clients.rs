@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use holdfast::model::{After, Digest, Facts, KeyHash, Lane, Request};
+use holdfast::model::{After, Digest, Facts, KeyHash, Lane, LogId, Request, WriteId};
 use holdfast::service::{Event, NewWrite};
 
 use super::history::{Method, Name, Said, Write};
@@ -44,12 +44,30 @@ pub(super) enum Heard {
     ConnectionLost,
 }
 
+/// No store of this fleet.
+const GONE: LogId = LogId { store: [0xEE; 16], incarnation: 1 };
+const NEVER: u64 = 1_000_000;
+
+/// Nobody has, or will ever have, what this token names.
+fn invented(home: usize) -> After {
+    let mut seen = After::new();
+    seen.raise(GONE, 7);
+    seen.raise(LogId { store: [home as u8 + 1; 16], incarnation: 1 }, NEVER);
+    seen.add_id(WriteId { log: GONE, n: 9 });
+    seen
+}
+
+pub(super) fn is_invented(seen: &After) -> bool {
+    seen.lasts().any(|(log, position)| log == GONE || position == NEVER) || seen.ids().iter().any(|id| id.log == GONE)
+}
+
 impl Client {
     pub fn new(plan: ClientPlan) -> Self {
+        let seen = if plan.invents_seen { invented(plan.home) } else { After::new() };
         Client {
             site: plan.home,
             plan,
-            seen: After::new(),
+            seen,
             current: None,
             attempt: 0,
             ordinal: 0,
@@ -162,6 +180,9 @@ impl<M: Machine> World<M> {
         let slack = 2_000 + 10 * self.plan.commit_ms;
         let due = self.plan.settings[site].total_ms + slack;
         self.after(due, Ev::ReplyDue { site, life, req: req.0, asked_ms: self.now_ms });
+        if self.clients[client].plan.invents_seen {
+            self.stats.hit("client: has seen what nobody has");
+        }
         let write = self.new_write(client, name, wall_ms);
         self.tell_core(site, Event::Submit { req, id, write });
     }
@@ -187,7 +208,8 @@ impl<M: Machine> World<M> {
             headers: Vec::new(),
             body: Bytes::from(name.to_string()),
         });
-        let seen = if plan.carries_seen { self.clients[client].seen.clone() } else { After::new() };
+        let seen =
+            if plan.carries_seen || plan.invents_seen { self.clients[client].seen.clone() } else { After::new() };
         NewWrite { facts, request, seen, refuse_stale: plan.refuse_stale }
     }
 

@@ -1,10 +1,10 @@
 //! What becomes of each effect: the service is asked, clients hear, messages leave, notes are counted.
 use std::sync::Arc;
 
-use holdfast::model::{Answer, Problem, WriteId};
+use holdfast::model::{After, Answer, Problem, WriteId};
 use holdfast::service::{Attempt, AttemptResult, Effect, Event, Note, OnDivergence, ProbeResult, Reply, ReqId};
 
-use super::clients::Heard;
+use super::clients::{Heard, is_invented};
 use super::history::{Method, Name, Report, Said};
 use super::machine::Machine;
 use super::rng::mix;
@@ -53,7 +53,7 @@ impl<M: Machine> World<M> {
         let history = node.wanted[&(attempt.id, attempt.attempt)];
         let unexecuted = &self.plan.settings[site].unexecuted;
         let mood = node.upstream.mood(&mut self.rng, &self.rates, unexecuted);
-        let (down, slow) = (node.upstream.down, node.upstream.slow);
+        let (down, slow, node_hangs) = (node.upstream.down, node.upstream.slow, node.upstream.hangs);
         let (id, life) = (attempt.id, node.life);
         let job = Job { site, life, id, attempt: attempt.attempt, name, history, mood, served: down, told: false };
         let index = self.jobs.len();
@@ -69,7 +69,15 @@ impl<M: Machine> World<M> {
         if (slow && self.rng.chance(500)) || self.rng.chance(self.rates.slow_answer) {
             work = self.rng.range(10, longest);
         }
-        self.after(work, Ev::Serve { job: index });
+        if node_hangs {
+            // Until its own time for it is over, or for good.
+            self.stats.hit("fault: taken and not answered");
+            work = longest;
+            self.jobs[index].served = self.rng.chance(500);
+        }
+        if !self.jobs[index].served {
+            self.after(work, Ev::Serve { job: index });
+        }
         let result = AttemptResult::Broken { why: "timed out".into() };
         self.after(self.plan.try_ms, Ev::Attempted { job: index, result, clean: false });
     }
@@ -196,8 +204,11 @@ impl<M: Machine> World<M> {
 
     pub fn reply(&mut self, site: usize, req: ReqId, reply: Reply) {
         if let Some(seen) = self.sites[site].reading.remove(&req.0) {
-            if reply == (Reply::Go { fresh: true }) {
-                self.check_fresh(site, &seen);
+            if let Reply::Go { fresh, seen: carried } = reply {
+                if fresh {
+                    self.check_fresh(site, &seen);
+                }
+                self.check_carried(site, &carried);
             }
             return;
         }
@@ -216,6 +227,7 @@ impl<M: Machine> World<M> {
         let mut seen_now = None;
         let said = match reply {
             Reply::Answer { answer, replayed, served_by, seen, .. } => {
+                self.check_carried(site, &seen);
                 seen_now = Some(seen);
                 self.stats.hit(if replayed { "reply: replayed" } else { "reply: answer" });
                 let body = answer.body.iter().fold(7, |hash, byte| mix(hash ^ u64::from(*byte)));
@@ -240,6 +252,12 @@ impl<M: Machine> World<M> {
         let delay = self.rng.range(1, 3);
         let heard = Box::new(Heard::Said { said, told, seen: seen_now });
         self.after(delay, Ev::Heard { client, attempt, heard });
+    }
+
+    fn check_carried(&mut self, site: usize, seen: &After) {
+        if is_invented(seen) {
+            self.history.broken.push((0, format!("site {site} carries on what nobody can have seen: {seen:?}")));
+        }
     }
 
     pub fn reply_due(&mut self, site: usize, life: u32, req: u64, asked_ms: u64) {

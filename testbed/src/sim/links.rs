@@ -1,9 +1,11 @@
 //! The link layer between two sites as the product has it, and the control plane beside it, over lines that fail.
 use holdfast::dedup::Fingerprint;
-use holdfast::service::{Event, Message};
+use holdfast::service::{Event, Message, WishWord};
 
+use super::history::Name;
 use super::machine::Machine;
-use super::world::{Ev, World};
+use super::rng::mix;
+use super::world::{Ev, World, name_of};
 
 impl<M: Machine> World<M> {
     /// The dialling side tries now and then; both sides notice a dead line in their own time.
@@ -64,12 +66,17 @@ impl<M: Machine> World<M> {
         self.stats.messages += 1;
         self.stats.hit(message_kind(&message));
         let believed = self.network.believed(from, to);
+        // On a stream of its own: it starves no other, and any other may overtake it.
+        let upload_ms = self.upload_ms(&message);
         if let Message::Wish(wish) = &message {
             let (id, attempt, life) = (wish.id, wish.attempt, self.sites[from].life);
-            let delay = self.rng.range(0, 5);
-            self.after(delay, Ev::WishLeft { from, life, to, id, attempt, whole: believed.is_some() });
+            let delay = self.rng.range(0, 5) + if believed.is_some() { upload_ms } else { 0 };
+            self.after(delay, Ev::WishLeft { from, life, to, id, attempt, over: believed });
         }
         let Some(epoch) = believed else { return };
+        if upload_ms > 0 {
+            self.stats.hit("fault: large body on a thin line");
+        }
         let rates = (self.rates.message_loss, self.rates.message_repeat, self.rates.message_reorder);
         if self.rng.chance(rates.0) {
             self.history.disturb();
@@ -88,9 +95,25 @@ impl<M: Machine> World<M> {
                 self.stats.hit("fault: message reordered");
                 delay += self.rng.range(0, 1_000);
             }
-            let arrival = self.network.arrival(from, to, self.now_ms + delay, overtakes);
+            let overtakes = overtakes || upload_ms > 0;
+            let arrival = self.network.arrival(from, to, self.now_ms + delay + upload_ms, overtakes);
             let message = Box::new(message.clone());
             self.after(arrival - self.now_ms, Ev::Deliver { from, to, epoch, message });
+        }
+    }
+
+    /// How long the line is busy with a large request, or a large answer.
+    fn upload_ms(&self, message: &Message) -> u64 {
+        let name = match message {
+            Message::Wish(wish) => Some(name_of(&wish.request)),
+            Message::Word { id, word: WishWord::Done { .. }, .. } => self.ids.get(id).copied(),
+            _ => None,
+        };
+        let large = self.plan.large.filter(|_| self.has_faults());
+        let drawn = |name: Name| mix(self.plan.seed ^ 0x1A46E ^ (u64::from(name) << 16));
+        match (name.map(drawn), large) {
+            (Some(drawn), Some(large)) if drawn % 100 < large.per_cent => 100 + (drawn >> 8) % large.longest_ms,
+            _ => 0,
         }
     }
 
@@ -140,6 +163,7 @@ fn message_kind(message: &Message) -> &'static str {
         Message::Wish(_) => "message: wish",
         Message::Revoke { .. } => "message: revoke",
         Message::Word { .. } => "message: word",
+        Message::Ask { .. } => "message: ask",
         Message::Question { .. } => "message: question",
         Message::Reply { .. } => "message: reply",
         Message::Again(_) => "message: again",

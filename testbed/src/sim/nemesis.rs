@@ -15,6 +15,7 @@ pub(super) enum Fault {
     Kill,
     ServiceDown,
     ServiceSlow,
+    ServiceHangs,
     SlowDisk,
     FullDisk,
     FsyncError,
@@ -81,6 +82,7 @@ impl Fault {
             Fault::Kill => "fault: kill",
             Fault::ServiceDown => "fault: service down",
             Fault::ServiceSlow => "fault: service slow",
+            Fault::ServiceHangs => "fault: service hangs",
             Fault::SlowDisk => "fault: slow disk",
             Fault::FullDisk => "fault: full disk",
             Fault::FsyncError => "fault: fsync error",
@@ -92,7 +94,7 @@ impl Fault {
     }
 }
 
-pub(super) fn weights(rates: &Rates) -> [(u64, Fault); 14] {
+pub(super) fn weights(rates: &Rates) -> [(u64, Fault); 15] {
     [
         (rates.partition, Fault::Partition),
         (rates.one_way, Fault::OneWay),
@@ -108,6 +110,7 @@ pub(super) fn weights(rates: &Rates) -> [(u64, Fault); 14] {
         (rates.clock_jump, Fault::ClockJump),
         (rates.control_cut, Fault::ControlCut),
         (rates.broken_record, Fault::BrokenRecord),
+        (rates.service_hangs, Fault::ServiceHangs),
     ]
 }
 
@@ -197,6 +200,10 @@ impl<M: Machine> World<M> {
                 self.sites[site].upstream.slow = true;
                 self.after(lasts, Ev::Mend { mend: Mend::Fast(site) });
             }
+            Fault::ServiceHangs => {
+                self.sites[site].upstream.hangs = true;
+                self.after(lasts, Ev::Mend { mend: Mend::Answers(site) });
+            }
             Fault::SlowDisk => {
                 self.history.disturb();
                 self.sites[site].slow_disk = true;
@@ -225,8 +232,10 @@ impl<M: Machine> World<M> {
         }
         self.trace.line(self.now_ms, || {
             let node = &self.sites[site];
-            let (down, slow, disk) = (node.upstream.down, node.upstream.slow, node.slow_disk);
-            format!("trouble at site {site} for {lasts} ms: service down {down}, slow {slow}, slow disk {disk}")
+            let (down, slow, hangs) = (node.upstream.down, node.upstream.slow, node.upstream.hangs);
+            let disk = node.slow_disk;
+            let service = format!("service down {down}, slow {slow}, hangs {hangs}");
+            format!("trouble at site {site} for {lasts} ms: {service}, slow disk {disk}")
         });
     }
 
@@ -245,6 +254,7 @@ impl<M: Machine> World<M> {
                 self.check_health_soon(site);
             }
             Mend::Fast(site) => self.sites[site].upstream.slow = false,
+            Mend::Answers(site) => self.sites[site].upstream.hangs = false,
             Mend::Disk(site) => self.sites[site].slow_disk = false,
             Mend::Control => self.network.control_cut = false,
         }
@@ -285,6 +295,7 @@ impl<M: Machine> World<M> {
             let node = &mut self.sites[site];
             node.upstream.down = false;
             node.upstream.slow = false;
+            node.upstream.hangs = false;
             node.slow_disk = false;
             node.disk_full_until_ms = 0;
             node.fsync_fails = false;

@@ -79,6 +79,8 @@ pub struct ClientPlan {
     /// Sends `Holdfast-Seen` back.
     pub carries_seen: bool,
     pub refuse_stale: bool,
+    /// Its tokens name a log that is no more, and more of one that is than there will ever be.
+    pub invents_seen: bool,
     /// Per mille of writes that start at another site than the one before.
     pub roams: u64,
     pub patience_ms: u64,
@@ -125,6 +127,14 @@ pub struct Rates {
     pub clock_jump: u64,
     pub control_cut: u64,
     pub broken_record: u64,
+    pub service_hangs: u64,
+}
+
+/// Writes with a large body, and the longest that the line needs for one.
+#[derive(Clone, Copy, Debug)]
+pub struct Large {
+    pub per_cent: u64,
+    pub longest_ms: u64,
 }
 
 /// How a store comes back.
@@ -191,6 +201,7 @@ pub struct Plan {
     /// A site's store is put back to a copy, or moved.
     pub restore: Option<Restore>,
     pub long_cut: Option<LongCut>,
+    pub large: Option<Large>,
     /// In order of time.
     pub faults: Vec<PlannedFault>,
     /// Of all this, what a run takes.
@@ -275,9 +286,13 @@ impl Plan {
             settings,
             restore: draw_restore(Rng::new(mix(seed ^ 0x0C0B_1ED0)), sites),
             long_cut: draw_long_cut(Rng::new(mix(seed ^ 0x1000_00C0)), sites, longest, total_ms),
+            large: draw_large(Rng::new(mix(seed ^ 0x7411_0B0D)), total_ms),
             faults: Vec::new(),
             keep: keep.clone(),
         };
+        let mut silence = Rng::new(mix(seed ^ 0x51_1E4C_E000));
+        plan.rates.service_hangs = silence.swarm(4);
+        plan.clients.iter_mut().for_each(|client| client.invents_seen = silence.chance(80));
         // What waits for a store that is gone waits for good.
         plan.long_cut = plan.long_cut.filter(|_| plan.restore.is_none());
         plan.faults = draw_faults(Rng::new(mix(seed ^ 0xFA17)), &plan.rates, plan.nemesis_ms, sites);
@@ -332,6 +347,11 @@ fn draw_restore(mut rng: Rng, sites: usize) -> Option<Restore> {
     rng.chance(100).then_some(Restore { site, copied_ms, back_ms, back })
 }
 
+fn draw_large(mut rng: Rng, total_ms: u64) -> Option<Large> {
+    let (per_cent, longest_ms) = (rng.range(2, 20), rng.range(200, 2 * total_ms));
+    rng.chance(250).then_some(Large { per_cent, longest_ms })
+}
+
 fn draw_long_cut(mut rng: Rng, sites: usize, longest_ms: u64, total_ms: u64) -> Option<LongCut> {
     let site = rng.below(sites as u64) as usize;
     // A lane may hold several writes that nobody can tell about, one behind the other.
@@ -349,6 +369,7 @@ fn draw_settings(rng: &mut Rng, sites: usize, planted: Option<Planted>) -> Vec<S
         replicas: names.clone(),
         order: Vec::new(),
         answer_after_ms: rng.range(200, total_ms * 2 / 3),
+        within_ms: 1_000,
         lag_ms: rng.pick(&[200, 1_000, 1_000, 5_000]),
         total_ms,
         longest_request_ms: rng.range(1_500, 6_000),
@@ -418,6 +439,8 @@ fn draw_client(rng: &mut Rng, n: u64, lanes: u64, sites: usize, settings: &Setti
         lane: if rng.chance(600) { 1 + n % lanes } else { rng.range(1, lanes) },
         carries_seen: rng.chance(600),
         refuse_stale: rng.chance(400),
+        // Drawn apart.
+        invents_seen: false,
         roams: rng.swarm(300),
         patience_ms: if rng.chance(200) { rng.range(50, 400) } else { settings.total_ms + rng.range(0, 3_000) },
         tries: rng.range(1, 5) as u32,
@@ -460,5 +483,7 @@ fn draw_rates(rng: &mut Rng) -> Rates {
         clock_jump: rng.swarm(3),
         control_cut: rng.swarm(3),
         broken_record: rng.swarm(2),
+        // Drawn apart.
+        service_hangs: 0,
     }
 }

@@ -33,6 +33,8 @@ impl Mood {
 pub struct Upstream {
     pub down: bool,
     pub slow: bool,
+    /// Takes what comes and answers nothing of it, though its health check is green.
+    pub hangs: bool,
     /// Answers the same at every site: its bodies may be compared.
     pub same_bodies: bool,
     records: BTreeMap<Name, Arc<Answer>>,
@@ -50,9 +52,9 @@ impl Upstream {
         Self { same_bodies, ..Self::default() }
     }
 
-    /// Its records are as they were; that it is down, or slow, is of now.
+    /// Its records are as they were; that it is down, slow or hanging is of now.
     pub fn put_back(&mut self, earlier: Upstream) {
-        *self = Upstream { down: self.down, slow: self.slow, ..earlier };
+        *self = Upstream { down: self.down, slow: self.slow, hangs: self.hangs, ..earlier };
     }
 
     pub fn mood(&self, rng: &mut Rng, rates: &Rates, unexecuted: &[u16]) -> Mood {

@@ -78,7 +78,8 @@ pub(super) enum Ev {
         to: usize,
         id: WriteId,
         attempt: u32,
-        whole: bool,
+        /// The connection over which it was to leave.
+        over: Option<u32>,
     },
     Hint {
         to: usize,
@@ -149,6 +150,7 @@ pub(super) enum Mend {
     CutLine(usize, usize),
     Service(usize),
     Fast(usize),
+    Answers(usize),
     Disk(usize),
     Control,
 }
@@ -390,10 +392,12 @@ impl<M: Machine> World<M> {
             Ev::LinkUp { site, peer, epoch, life } => self.link_up(site, peer, epoch, life),
             Ev::LinkDown { site, peer, epoch, life } => self.link_down(site, peer, epoch, life),
             Ev::Deliver { from, to, epoch, message } => self.deliver(from, to, epoch, message),
-            Ev::WishLeft { from, life, to, id, attempt, whole } => {
-                if self.is_alive(from, life) {
+            Ev::WishLeft { from, life, to, id, attempt, over } => {
+                // What was under way over a connection that is gone is told of by its end.
+                let is_over = over.is_some() && self.network.believed(from, to) != over;
+                if self.is_alive(from, life) && !is_over {
                     let to = self.names[to].clone();
-                    self.tell_core(from, Event::WishLeft { to, id, attempt, whole });
+                    self.tell_core(from, Event::WishLeft { to, id, attempt, whole: over.is_some() });
                 }
             }
             Ev::Hint { to, print } => {

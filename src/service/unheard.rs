@@ -1,0 +1,197 @@
+//! What a client has seen and nobody here can know (§5): a log that is no more, a position beyond all that any site says there is.
+//!
+//! It may be on its way, so it is waited for once, and briefly; outside of every lane, for a client names what it likes. After that
+//! it is waited for no more, and no answer carries it on.
+use super::accept::Reader;
+use super::core::{Client, Core, Cx, Timer};
+use super::{NewWrite, Reply, ReqId};
+use crate::model::{After, LogId, Problem, WriteId};
+
+/// A status of a peer, which says what there is, and the way to here.
+const BRIEFLY_MS: u64 = 1_000;
+/// Logs of which something was waited for in vain; clients may invent as many as they like.
+const IN_VAIN_MAX: usize = 1_024;
+/// Writes that wait so at once; more go on without.
+const ARRIVALS_MAX: usize = 1_024;
+
+/// A client's write that waits for what nobody here can know yet.
+pub(crate) struct Arrival {
+    pub id: WriteId,
+    pub write: NewWrite,
+    pub until_ms: u64,
+}
+
+impl Core {
+    fn known_of(&self, log: LogId) -> u64 {
+        let here = self.series.get(&log).map_or(0, |series| series.received);
+        let told = self.peers.values().filter_map(|peer| peer.cursors.get(&log)).map(|cursor| cursor.received);
+        told.fold(here, u64::max)
+    }
+
+    fn is_heard_of(&self, id: WriteId) -> bool {
+        if id.log == self.own {
+            // Settled, cancelled or never given: nothing of it is waited for.
+            return self.live.contains_key(&id) || self.is_decided(id);
+        }
+        self.live.contains_key(&id)
+            || self.is_decided(id)
+            || self.series.contains_key(&id.log)
+            || self.peers.values().any(|peer| peer.log == Some(id.log) || peer.cursors.contains_key(&id.log))
+    }
+
+    /// What of it this site, or one that it has heard of, can have.
+    pub(crate) fn knowable(&self, seen: &After) -> After {
+        seen.knowable(|log| self.known_of(log), |id| self.is_heard_of(id))
+    }
+
+    /// The site that makes it is there: what it has not told of yet may come at any moment, and one client that names too much of it
+    /// takes that from nobody else.
+    fn is_being_made(&self, log: LogId) -> bool {
+        self.peers.values().any(|peer| peer.linked && peer.log == Some(log))
+    }
+
+    fn was_in_vain(&self, seen: &After) -> bool {
+        let in_vain = |log: LogId, position: u64| {
+            let is_given_up = |&(of, up_to): &(LogId, u64)| of == log && position <= up_to;
+            !self.is_being_made(log) && self.in_vain.iter().any(is_given_up)
+        };
+        let new = |(log, position): (LogId, u64)| position > self.known_of(log) && !in_vain(log, position);
+        let new_id = |id: &WriteId| !self.is_heard_of(*id) && !in_vain(id.log, 0);
+        !seen.lasts().any(new) && !seen.ids().iter().any(new_id)
+    }
+
+    fn give_up_on(&mut self, seen: &After) {
+        let is_unknown = |&(log, position): &(LogId, u64)| position > self.known_of(log) && !self.is_being_made(log);
+        let positions = seen.lasts().filter(is_unknown);
+        let ids = seen.ids().iter().filter(|id| !self.is_heard_of(**id)).map(|id| (id.log, 0));
+        let unknown: Vec<(LogId, u64)> = positions.chain(ids).collect();
+        for (log, position) in unknown {
+            let before = self.in_vain.iter().position(|(of, _)| *of == log);
+            let up_to = before.and_then(|at| self.in_vain.remove(at)).map_or(0, |(_, up_to)| up_to);
+            self.in_vain.push_back((log, position.max(up_to)));
+        }
+        while self.in_vain.len() > IN_VAIN_MAX {
+            self.in_vain.pop_front();
+        }
+    }
+
+    /// A new write comes in at once, unless its client has seen what nobody here can know.
+    pub(super) fn arrive(&mut self, cx: &mut Cx, req: ReqId, id: WriteId, write: NewWrite) {
+        if self.has_decided(&write.seen) || self.knowable(&write.seen) == write.seen {
+            return self.consider(cx, req, id, write, false);
+        }
+        if self.was_in_vain(&write.seen) || self.arrivals.len() >= ARRIVALS_MAX {
+            return self.arrive_without(cx, req, id, write);
+        }
+        if self.live_bytes >= self.settings.limits.open_bytes {
+            let problem = Problem::Overloaded { what: "open writes" };
+            return self.answer(cx, req, Reply::Problem { id: None, problem });
+        }
+        self.live_bytes += write.request.weight();
+        let until_ms = cx.ms() + BRIEFLY_MS.min(self.settings.total_ms / 2);
+        self.look_for(cx, &write.seen);
+        self.arrivals.insert(req, Arrival { id, write, until_ms });
+        self.at(until_ms, Timer::Arrival(req));
+    }
+
+    fn take_arrival(&mut self, req: ReqId) -> Option<Arrival> {
+        let arrival = self.arrivals.remove(&req)?;
+        self.live_bytes -= arrival.write.request.weight();
+        Some(arrival)
+    }
+
+    fn arrive_without(&mut self, cx: &mut Cx, req: ReqId, id: WriteId, mut write: NewWrite) {
+        if write.refuse_stale {
+            return self.answer(cx, req, Reply::Problem { id: None, problem: Problem::Stale });
+        }
+        write.seen = self.knowable(&write.seen);
+        self.consider(cx, req, id, write, false);
+    }
+
+    pub(crate) fn arrival_deadline(&mut self, cx: &mut Cx, req: ReqId) {
+        if self.arrivals.get(&req).is_none_or(|arrival| cx.ms() < arrival.until_ms) {
+            return;
+        }
+        let Some(Arrival { id, write, .. }) = self.take_arrival(req) else { return };
+        self.give_up_on(&write.seen);
+        if self.clients.contains_key(&req) {
+            self.arrive_without(cx, req, id, write);
+        }
+    }
+
+    /// A site has said what there is, or something was decided here.
+    pub(crate) fn wake_arrivals(&mut self, cx: &mut Cx) {
+        if self.arrivals.is_empty() {
+            return;
+        }
+        let is_heard_of = |arrival: &Arrival| self.knowable(&arrival.write.seen) == arrival.write.seen;
+        let ready: Vec<ReqId> =
+            self.arrivals.iter().filter(|(_, arrival)| is_heard_of(arrival)).map(|(req, _)| *req).collect();
+        for req in ready {
+            if let Some(Arrival { id, write, .. }) = self.take_arrival(req)
+                && self.clients.contains_key(&req)
+            {
+                self.consider(cx, req, id, write, false);
+            }
+        }
+    }
+
+    pub(crate) fn await_seen(&mut self, cx: &mut Cx, req: ReqId, seen: After, deadline_ms: u64) {
+        if self.has_decided(&seen) {
+            return cx.reply(req, Reply::Go { fresh: true, seen });
+        }
+        let mut reader = Reader { seen, deadline_ms, brief_ms: None, is_fresh: true };
+        if self.knowable(&reader.seen) != reader.seen {
+            if self.was_in_vain(&reader.seen) {
+                self.read_without(&mut reader);
+                if self.has_decided(&reader.seen) {
+                    return cx.reply(req, Reply::Go { fresh: false, seen: reader.seen });
+                }
+            } else {
+                reader.brief_ms = Some(deadline_ms.min(cx.ms() + BRIEFLY_MS));
+            }
+        }
+        self.look_for(cx, &reader.seen);
+        self.at(reader.due_ms(), Timer::Client(req));
+        self.readers.insert(req, reader);
+    }
+
+    fn look_for(&mut self, cx: &mut Cx, seen: &After) {
+        let asked_for: Vec<WriteId> = seen.ids().iter().filter(|id| !self.live.contains_key(id)).copied().collect();
+        for id in asked_for {
+            self.find(cx, super::Find::Id(id), super::Looking::Dependency(id));
+        }
+    }
+
+    fn read_without(&self, reader: &mut Reader) {
+        (reader.seen, reader.is_fresh) = (self.knowable(&reader.seen), false);
+    }
+
+    /// A reader's time is over; or that for what nobody here can know, and the rest is waited for still.
+    pub(super) fn reader_deadline(&mut self, cx: &mut Cx, req: ReqId) -> bool {
+        let Some(mut reader) = self.readers.remove(&req) else { return false };
+        let is_brief = reader.brief_ms.take().is_some();
+        let knowable = self.knowable(&reader.seen);
+        if is_brief && knowable != reader.seen {
+            self.give_up_on(&reader.seen);
+            self.read_without(&mut reader);
+        }
+        let is_decided = self.has_decided(&reader.seen);
+        if is_brief && !is_decided && cx.ms() < reader.deadline_ms {
+            self.at(reader.deadline_ms, Timer::Client(req));
+            self.readers.insert(req, reader);
+        } else {
+            // What has not come by now may still: it is passed on, but for what nobody can know.
+            cx.reply(req, Reply::Go { fresh: is_decided && reader.is_fresh, seen: knowable });
+        }
+        true
+    }
+
+    /// Clients are known from when they come.
+    pub(crate) fn submit(&mut self, cx: &mut Cx, req: ReqId, id: WriteId, write: NewWrite) {
+        let deadline_ms = cx.ms() + self.settings.total_ms;
+        self.clients.insert(req, Client { write: None, deadline_ms });
+        self.at(deadline_ms, Timer::Client(req));
+        self.arrive(cx, req, id, write);
+    }
+}
