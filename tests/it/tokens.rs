@@ -113,8 +113,8 @@ fn orders_work(two: &Two) {
         two.at_store.writes_of("cloud-refresh-2").len() > 1 && entries(store).iter().any(|entry| entry["id"] == ids[2])
     });
     two.at_store.as_usual();
-    for n in 2..REFRESHES {
-        wait_for("the order is taken", SOON, || store.operate(&format!("/quarantine/{}/resend", ids[n])).status == 200);
+    for (n, id) in ids.iter().enumerate().skip(2) {
+        wait_for("the order is taken", SOON, || store.operate(&format!("/quarantine/{id}/resend")).status == 200);
         two.at_store.wait_applied(&format!("cloud-refresh-{n}"));
     }
     wait_for("nothing is left to be decided", SOON, || entries(store).is_empty());
