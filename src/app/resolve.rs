@@ -18,7 +18,7 @@ use crate::gateway::{
 use crate::idempotency::{self, KeyRules};
 use crate::journal::OpenOptions;
 use crate::link::{Dial, LinkSettings, SharedService, TlsFiles};
-use crate::model::SiteName;
+use crate::model::{ClientRules, SiteName};
 
 /// Requests at one endpoint at the same time.
 const IN_FLIGHT_PER_ENDPOINT: usize = 1_024;
@@ -124,6 +124,8 @@ fn service_settings(service: &Service) -> ServiceSettings {
             },
             require_key: service.idempotency.require_key,
         },
+        scope: service.idempotency.scope.clone(),
+        clients: ClientRules::new(service.idempotency.client.clone()),
         store_from,
         max_body: service.max_body_bytes,
         total_timeout: service.timeouts.total,

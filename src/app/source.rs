@@ -12,7 +12,7 @@ use crate::admin::{
     AdminSource, EndpointStatus, GroupStatus, Health, HealthState, OperateError, PeerStatus, QuarantineEntry,
     ReplicaStatus, ServiceStatus, Status, StoreStatus, WriteList, WriteStatus, WriteSummary, WritesQuery,
 };
-use crate::config::{Config, Durability};
+use crate::config::{Config, Durability, Service};
 use crate::gateway::Upstream;
 use crate::journal::{Filter, Journal, ListState, QuarantineFilter, Shown, Space};
 use crate::model::{Group, KeyHash, WriteId};
@@ -158,9 +158,14 @@ impl Source {
             return self.journal.show(id).await.ok()?;
         }
         for group in self.registry.members.keys() {
-            let key = KeyHash::of(group, "", asked);
-            if let Some(shown) = self.journal.show_key(key).await.ok()?.into_iter().next() {
-                return Some(shown);
+            let service = self.config.services.iter().find(|service| service.name == group.service);
+            for scope in service.map(Service::key_scopes).unwrap_or_default() {
+                let shown = self.journal.show_key(KeyHash::of(group, &scope, asked)).await.ok()?;
+                // Of several clients' the one that was executed is asked for.
+                let refused = |shown: &Shown| shown.row.outcome.as_ref().is_some_and(|told| !told.is_success());
+                if let Some(shown) = shown.into_iter().min_by_key(refused) {
+                    return Some(shown);
+                }
             }
         }
         None

@@ -20,6 +20,8 @@ pub fn fleet_digest(service: &Service, between: [&SiteName; 2]) -> BTreeMap<&'st
         ("lane", list(service.lane.iter().map(|rule| rule.to_string()).collect())),
         ("write_methods", list(methods)),
         ("idempotency.dialect", dialect.to_owned()),
+        ("idempotency.scope", list(service.idempotency.scope.iter().map(|rule| rule.to_string()).collect())),
+        ("idempotency.client", list(service.idempotency.client.iter().map(|rule| rule.to_string()).collect())),
         ("replicate", if service.replicate_all { "all" } else { "success" }.to_owned()),
     ])
 }

@@ -1,11 +1,13 @@
 //! Services: the keys that can be judged one by one.
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use super::check::Checked;
 use super::resolve::{bytes, duration};
 use super::resolve_service::{One, show};
 use super::resolved::*;
-use crate::gateway::LaneRule;
+use crate::gateway::{LaneRule, ScopeRule, client_rule};
+use crate::model::ClientRule;
 use crate::service::{Limits, OnDivergence};
 
 /// Whether an endpoint is surely one of our own listeners. What a name or another address leads to shows at the first request.
@@ -154,7 +156,7 @@ impl One<'_> {
         Retries { tries: table.sure("tries") as u32, budget: table.share("budget") }
     }
 
-    pub(super) fn idempotency(&mut self) -> Idempotency {
+    pub(super) fn idempotency(&mut self, matches: &[Match]) -> Idempotency {
         let table = self.table.table("idempotency");
         let envoy = table.text("dialect").as_deref() == Some("envoy");
         let ttl = duration(&table, "ttl");
@@ -164,7 +166,41 @@ impl One<'_> {
             self.report.fault(table.at("ttl"), &table.key("ttl"), wrong, "raise retain, or lower ttl");
         }
         let dialect = if envoy { Dialect::Envoy } else { Dialect::Standard };
-        Idempotency { ttl, require_key: table.flag("require_key"), dialect }
+        let scope = self.scope(&table, matches);
+        let client = self.client(&table);
+        Idempotency { ttl, require_key: table.flag("require_key"), scope, client, dialect }
+    }
+
+    fn scope(&mut self, table: &Checked, matches: &[Match]) -> Vec<ScopeRule> {
+        let mut rules = Vec::new();
+        for (at, text) in table.texts("scope") {
+            match text.parse::<ScopeRule>() {
+                Ok(rule) => rules.push(rule),
+                Err(error) => self.report.fault(at, &table.key("scope"), error.to_string(), error.right()),
+            }
+        }
+        if table.is_set("scope") {
+            return rules;
+        }
+        let hosts: BTreeSet<&str> = matches.iter().filter_map(|m| m.host.as_deref()).collect();
+        if matches.iter().any(|m| m.host.is_none()) && self.table.is_set("replicas") {
+            let wrong = "is not set, and the service takes any host: a key names one request for all of them";
+            let right = "write scope = [\"host\"] where hosts are different shops, scope = [] where they are one, or hosts in match";
+            self.report.warn(table.at("scope").or(self.table.at("match")), &table.key("scope"), wrong, right);
+        }
+        let takes_several = hosts.len() > 1 || hosts.iter().any(|host| host.starts_with("*."));
+        if takes_several { vec![ScopeRule::Host] } else { Vec::new() }
+    }
+
+    fn client(&mut self, table: &Checked) -> Vec<ClientRule> {
+        let mut rules = Vec::new();
+        for (at, text) in table.texts("client") {
+            match client_rule(&text) {
+                Ok(rule) => rules.push(rule),
+                Err(error) => self.report.fault(at, &table.key("client"), error.to_string(), error.right()),
+            }
+        }
+        rules
     }
 
     pub(super) fn outcome(&mut self) -> Outcome {

@@ -76,16 +76,18 @@ impl One<'_> {
         let max_body_bytes = table.number("max_body").map_or(gateway_max_body, |bytes| bytes as usize);
         self.sizes(max_body_bytes, &limits);
         let longest_request = self.longest_request(&timeouts);
+        let matches = self.matches();
+        let idempotency = self.idempotency(&matches);
         Service {
             name: table.text("name").unwrap_or_default(),
-            matches: self.matches(),
+            matches,
             write_methods: self.methods(table, "write_methods", &["POST", "PUT", "PATCH", "DELETE"]),
             lane: self.lane(),
             creates: table.flag("creates"),
             when_down: if self.is("when_down", "queue") { WhenDown::Queue } else { WhenDown::Refuse },
             health: self.health(),
             retries: self.retries(),
-            idempotency: self.idempotency(),
+            idempotency,
             outcome: self.outcome(),
             replicate_all: self.is("replicate", "all"),
             on_concurrent: if self.is("on_concurrent", "quarantine") {

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Fault;
-use crate::gateway::{LaneRule, StoreFrom};
-use crate::model::{Group, SiteName};
+use crate::gateway::{LaneRule, ScopeRule, StoreFrom};
+use crate::model::{ClientRule, ClientRules, Group, SiteName};
 use crate::service::{Limits, OnConcurrent, OnDivergence, OnUnreachable, Settings, WhenDown};
 
 #[derive(Clone, Debug)]
@@ -223,10 +223,14 @@ pub enum Dialect {
     Envoy,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Idempotency {
     pub ttl: Duration,
     pub require_key: bool,
+    /// What is part of a key beside service and store.
+    pub scope: Vec<ScopeRule>,
+    /// What names the client that brings it.
+    pub client: Vec<ClientRule>,
     pub dialect: Dialect,
 }
 
@@ -262,6 +266,18 @@ pub struct Replay {
 // === impl Service ===
 
 impl Service {
+    /// What a key can be told apart by: nothing, or each host by its name. What only a request tells is not among them.
+    pub fn key_scopes(&self) -> Vec<Vec<(String, Vec<u8>)>> {
+        match &self.idempotency.scope[..] {
+            [] => vec![Vec::new()],
+            [host @ ScopeRule::Host] => {
+                let hosts = self.matches.iter().filter_map(|m| m.host.as_deref());
+                hosts.map(|name| vec![(host.to_string(), name.as_bytes().to_vec())]).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// No replicas: no journal, no keys, no shadows.
     pub fn is_plain(&self) -> bool {
         self.replicas.is_empty()
@@ -309,6 +325,7 @@ impl Service {
             idempotent: self.outcome.idempotent,
             has_probe: self.outcome.probe.is_some(),
             creates: self.creates,
+            clients: ClientRules::new(self.idempotency.client.clone()),
             unexecuted: self.outcome.unexecuted.clone(),
             when_down: self.when_down,
             replicate_all: self.replicate_all,

@@ -452,6 +452,19 @@ static IDEMPOTENCY: Section = Section {
     keys: &[
         Key::or("ttl", ANY_MS, "\"24h\"", "How long after settling a key is remembered."),
         Key::or("require_key", Kind::Bool, "false", "A POST or PATCH without a key: 400."),
+        Key::may(
+            "scope",
+            Kind::OneOrMany(&Kind::Text),
+            "What a key is told apart by beside service and store: `host`, `header:NAME`. Absent: `host`, where `match` \
+             names several hosts.",
+        ),
+        Key::or(
+            "client",
+            Kind::OneOrMany(&Kind::Text),
+            "[\"header:authorization\"]",
+            "What names the client that brings a key, the first that a request has: `header:NAME`, `cookie:NAME`. A recorded \
+             answer is given to that client alone.",
+        ),
         Key::or(
             "dialect",
             Kind::OneOf { valid: &["standard", "envoy"], later: &[] },

@@ -331,3 +331,43 @@ fn numbers_given_out_at_two_sites_are_warned_of() {
     assert_eq!(warnings("answer = { order = [\"edge\"] }\n"), Vec::<String>::new());
     assert_eq!(warnings("answer = { order = [\"cloud\"] }\n"), Vec::<String>::new());
 }
+
+#[test]
+fn where_a_service_takes_several_hosts_they_are_in_the_scope_of_its_keys_or_it_is_said() {
+    let scope = |more: &str| {
+        let config = parse(&format!("{GOOD}{more}")).unwrap_or_else(|error| panic!("{error}"));
+        let scope: Vec<String> = config.services[0].idempotency.scope.iter().map(|rule| rule.to_string()).collect();
+        (scope, config.warnings.iter().any(|fault| fault.to_string().contains("idempotency.scope")))
+    };
+    let host = vec!["host".to_owned()];
+    let table = [
+        ("match = [{ host = \"a\", path = \"/\" }, { host = \"b\", path = \"/\" }]", host.clone(), false),
+        ("match = [{ host = \"*.shops.example\", path = \"/\" }]", host.clone(), false),
+        ("match = [{ host = \"a\", path = \"/x\" }, { host = \"A\", path = \"/y\" }]", Vec::new(), false),
+        ("", Vec::new(), true),
+        ("match = [{ path = \"/\" }]", Vec::new(), true),
+        ("match = [{ host = \"a\", path = \"/\" }, { path = \"/\" }]", Vec::new(), true),
+        ("idempotency = { scope = [] }", Vec::new(), false),
+        ("idempotency = { scope = [\"host\"] }", host.clone(), false),
+        ("idempotency = { scope = \"header:x-shop\" }", vec!["header:x-shop".to_owned()], false),
+    ];
+    for (more, expected, warned) in table {
+        assert_eq!(scope(&format!("{more}\n")), (expected, warned), "{more}");
+    }
+    let wrong = faults(&format!("{GOOD}idempotency = {{ scope = [\"path\"], client = [\"jwt:sub\"] }}\n"));
+    assert_eq!(wrong.len(), 2, "{wrong:?}");
+    assert!(wrong[0].contains("scope") && wrong[1].contains("verifie"), "{wrong:?}");
+}
+
+#[test]
+fn who_brings_a_key_is_named_by_its_credentials_unless_said_otherwise() {
+    let client = |more: &str| {
+        let config = parse(&format!("{GOOD}{more}")).unwrap_or_else(|error| panic!("{error}"));
+        config.services[0].idempotency.client.iter().map(|rule| rule.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(client(""), ["header:authorization"]);
+    assert_eq!(
+        client("idempotency = { client = [\"cookie:sid\", \"header:X-Till\"] }\n"),
+        ["cookie:sid", "header:x-till"]
+    );
+}

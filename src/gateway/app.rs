@@ -17,7 +17,7 @@ use super::path;
 use super::refusal::{self, Refusal};
 use super::room::{Room, Shares};
 use super::route::{self, RouteError, Router};
-use super::rules::StoreFrom;
+use super::rules::{ScopeRule, StoreFrom};
 use super::seen;
 use super::settings::{GatewaySettings, Groups, Neighbours, ServiceEntry, Target};
 use super::strict::{self, Violation};
@@ -315,7 +315,8 @@ fn clean(map: &mut HeaderMap, service: &ServiceEntry) {
     let settings = &service.settings;
     let means = |name: &HeaderName| {
         let of_store = matches!(&settings.store_from, Some(StoreFrom::Header(header)) if header == name);
-        of_store || settings.lane.reads_header(name)
+        let of_scope = settings.scope.iter().any(|rule| matches!(rule, ScopeRule::Header(header) if header == name));
+        of_store || of_scope || settings.lane.reads_header(name) || settings.clients.reads_header(name.as_str())
     };
     headers::strip_request_hops(map, means);
     headers::strip_private(map, means);

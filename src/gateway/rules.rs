@@ -4,6 +4,9 @@ use std::str::FromStr;
 
 use http::HeaderName;
 
+use super::parts::Parts;
+use crate::model::ClientRule;
+
 /// One element of `lane`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LaneRule {
@@ -29,8 +32,57 @@ pub enum StoreFrom {
     PathSegment(usize),
 }
 
+/// One element of `idempotency.scope`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ScopeRule {
+    Host,
+    Header(HeaderName),
+}
+
+impl ScopeRule {
+    pub(super) fn value(&self, parts: &Parts<'_>) -> Option<Vec<u8>> {
+        match self {
+            ScopeRule::Host => Some(parts.host.to_ascii_lowercase().into_bytes()),
+            ScopeRule::Header(name) => parts.headers.get(name).map(|value| value.as_bytes().to_vec()),
+        }
+    }
+}
+
+impl FromStr for ScopeRule {
+    type Err = RuleError;
+    fn from_str(text: &str) -> Result<Self, RuleError> {
+        match text.split_once(':') {
+            None if text == "host" => Ok(ScopeRule::Host),
+            Some(("header", name)) => header_name(name).map(ScopeRule::Header),
+            _ => Err(RuleError::Scope(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for ScopeRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ScopeRule::Host => f.write_str("host"),
+            ScopeRule::Header(name) => write!(f, "header:{name}"),
+        }
+    }
+}
+
+/// One element of `idempotency.client`. A claim of a token that nobody has verified names nobody.
+pub fn client_rule(text: &str) -> Result<ClientRule, RuleError> {
+    match text.split_once(':') {
+        Some(("header", name)) => header_name(name).map(|name| ClientRule::Header(name.as_str().to_owned())),
+        Some(("cookie", name)) if !name.is_empty() => Ok(ClientRule::Cookie(name.to_owned())),
+        _ => Err(RuleError::Client(text.to_owned())),
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RuleError {
+    #[error("{0:?} is no part of a key's scope")]
+    Scope(String),
+    #[error("{0:?} does not name a client")]
+    Client(String),
     #[error("{0:?} is not a lane")]
     Lane(String),
     #[error("{0:?} does not say where the store stands")]
@@ -47,6 +99,8 @@ impl RuleError {
             RuleError::Lane(_) => {
                 "write service, header:NAME, cookie:NAME, jwt:CLAIM, path, path:N (from 1), json:/pointer or client-ip"
             }
+            RuleError::Scope(_) => "write host or header:NAME",
+            RuleError::Client(_) => "write header:NAME or cookie:NAME; nothing verifies a token's claims yet",
             RuleError::Store(_) | RuleError::Later(_) => "write header:NAME, host or path:N (from 1)",
             RuleError::HeaderName(_) => "write header:NAME with a name that HTTP allows",
         }
@@ -158,5 +212,17 @@ mod tests {
         assert_eq!("host".parse(), Ok(StoreFrom::Host));
         assert!(matches!("jwt:store".parse::<StoreFrom>(), Err(RuleError::Later(_))));
         assert!(matches!("path:0".parse::<StoreFrom>(), Err(RuleError::Store(_))));
+    }
+
+    #[test]
+    fn scopes_and_clients_are_read_and_nothing_unverified_names_a_client() {
+        for text in ["host", "header:x-shop"] {
+            assert_eq!(text.parse::<ScopeRule>().map(|rule| rule.to_string()), Ok(text.to_owned()));
+        }
+        assert!(["", "path", "header:", "jwt:sub"].iter().all(|bad| bad.parse::<ScopeRule>().is_err()));
+        for text in ["header:authorization", "cookie:sid"] {
+            assert_eq!(client_rule(text).map(|rule| rule.to_string()), Ok(text.to_owned()));
+        }
+        assert!(["", "jwt:sub", "client-ip", "cookie:", "header:a b"].iter().all(|bad| client_rule(bad).is_err()));
     }
 }

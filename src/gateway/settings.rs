@@ -12,11 +12,11 @@ use super::body::Body;
 use super::conn::ConnLimits;
 use super::lane::LaneRules;
 use super::route::{Match, WriteMethods};
-use super::rules::{LaneRule, StoreFrom};
+use super::rules::{LaneRule, ScopeRule, StoreFrom};
 use super::strict::HeadLimits;
 use super::upstream::Upstream;
 use crate::idempotency::KeyRules;
-use crate::model::{Group, SiteName, WriteId};
+use crate::model::{ClientRules, Group, SiteName, WriteId};
 use crate::service::Handle;
 
 #[derive(Clone)]
@@ -85,6 +85,10 @@ pub struct ServiceSettings {
     pub writes: WriteMethods,
     pub lane: LaneRules,
     pub keys: KeyRules,
+    /// What is part of a key beside service and store (`idempotency.scope`).
+    pub scope: Vec<ScopeRule>,
+    /// What names the client that brings a key.
+    pub clients: ClientRules,
     /// Where a hub finds the store.
     pub store_from: Option<StoreFrom>,
     pub max_body: usize,
@@ -102,6 +106,8 @@ impl ServiceSettings {
             writes: WriteMethods::default(),
             lane: LaneRules::new(&LaneRule::defaults()),
             keys: KeyRules::default(),
+            scope: Vec::new(),
+            clients: ClientRules::default(),
             store_from: None,
             max_body: 8 << 20,
             total_timeout: Duration::from_secs(5),

@@ -17,11 +17,12 @@ use super::headers::{self, IDEMPOTENCY_KEY, TRACEPARENT};
 use super::parts::{self, Parts};
 use super::refusal::Refusal;
 use super::room;
+use super::rules::ScopeRule;
 use super::settings::Target;
 use super::time;
 use super::upstream::own_header;
 use crate::idempotency::{self, KeyError};
-use crate::model::{After, Facts, KeyHash, Problem, Request};
+use crate::model::{After, ClientMark, Facts, KeyHash, Problem, Request};
 use crate::problem::Cause;
 use crate::service::NewWrite;
 
@@ -40,9 +41,14 @@ impl App {
         let mut room = room::Bytes::default();
         let body = self.read_body(&context, &head.headers, body, &mut room).await?;
         context.add_own_headers(&mut head.headers);
+        let facts = facts(&context, target, &head, key.as_deref(), &body);
+        let request = Arc::new(request(&context, head, key, body));
+        // Nothing here verifies who asks: what the request brings names its client (`idempotency.client`).
+        let client =
+            facts.key.map(|_| ClientMark::of(uuid::Uuid::new_v4().into_bytes(), &settings.clients.who(&request)));
         let write = NewWrite {
-            facts: facts(&context, target, &head, key.as_deref(), &body),
-            request: Arc::new(request(&context, head, key, body)),
+            facts: Facts { client, ..facts },
+            request,
             seen: seen.unwrap_or_default(),
             refuse_stale: settings.refuse_stale,
         };
@@ -134,13 +140,17 @@ fn facts(context: &Context<'_>, target: &Target, head: &Head, key: Option<&str>,
         None => Cow::Borrowed(context.path.as_str()),
     };
     let digest = idempotency::of_request(head.method.as_str(), &spelled, content_type, store, body);
-    // The service has not verified the token yet; naming a subject only narrows who shares a key.
-    let hash = |key| KeyHash::of(&target.group, parts::claim(map, "sub").as_deref().unwrap_or(""), key);
+    let scope = || -> Vec<(String, Vec<u8>)> {
+        let value = |rule: &ScopeRule| (rule.to_string(), rule.value(&parts).unwrap_or_default());
+        context.service.settings.scope.iter().map(value).collect()
+    };
+    let hash = |key| KeyHash::of(&target.group, &scope(), key);
     let (lane, by_path) = context.service.settings.lane.find(&parts);
     Facts {
         lane,
         key: key.map(hash),
         digest,
+        client: None,
         original_ms: time::wall_ms(),
         traceparent: map.get(TRACEPARENT).and_then(|v| v.to_str().ok()).map(str::to_owned),
         renews: Vec::new(),

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use wincode::{SchemaRead, SchemaWrite};
 
-use crate::model::{After, Answer, Chain, Facts, Item, LogId, Outcome, Request, SiteName, Verdict, WriteId};
+use crate::model::{After, Answer, Chain, Facts, HeldState, Item, LogId, Outcome, Request, SiteName, Verdict, WriteId};
 
 /// What the origin has done with its own write.
 #[derive(Clone, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
@@ -31,8 +31,16 @@ pub struct WishHeld {
     pub attempt: u32,
     /// Revoked, too old, or received before a restart: it will never be sent on this attempt.
     pub void: bool,
+    /// Void because another client's write of its key and request was, or may have been, executed here.
+    pub of_another: Option<HeldState>,
     /// What this site answered, where its origin settled the write as undecided: owed to it until its decision comes.
     pub owed_word: Option<Outcome>,
+}
+
+impl WishHeld {
+    pub fn new(from: SiteName, attempt: u32) -> Self {
+        Self { from, attempt, void: false, of_another: None, owed_word: None }
+    }
 }
 
 /// How this replica stands with a write.
@@ -77,10 +85,12 @@ pub enum QuarantineReason {
     Hole,
     /// A person took it out of the way of others.
     SetAside,
+    /// Another client's write of the same key and request was executed here.
+    KeyOfAnother,
 }
 
 impl QuarantineReason {
-    pub const ALL: [QuarantineReason; 9] = [
+    pub const ALL: [QuarantineReason; 10] = [
         QuarantineReason::UnknownOutcome,
         QuarantineReason::MayHaveApplied,
         QuarantineReason::Divergence,
@@ -90,6 +100,7 @@ impl QuarantineReason {
         QuarantineReason::Damaged,
         QuarantineReason::Hole,
         QuarantineReason::SetAside,
+        QuarantineReason::KeyOfAnother,
     ];
     /// In the tables: never given another meaning. What is added here is added to [`QuarantineReason::ALL`] too.
     pub(super) fn number(self) -> i64 {
@@ -103,6 +114,7 @@ impl QuarantineReason {
             QuarantineReason::Damaged => 6,
             QuarantineReason::Hole => 7,
             QuarantineReason::SetAside => 8,
+            QuarantineReason::KeyOfAnother => 9,
         }
     }
 }

@@ -194,6 +194,7 @@ mod tests {
             digest: Digest([0; 32]),
             original_ms: 0,
             traceparent: None,
+            client: None,
             renews: Vec::new(),
             creates: false,
         };

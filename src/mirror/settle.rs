@@ -133,6 +133,7 @@ impl Core {
     }
 
     fn tell_clients(&mut self, cx: &mut Cx, id: WriteId, served_by: crate::model::SiteName) {
+        self.call_strangers(id);
         let write = &self.live[&id];
         if write.clients.is_empty() {
             return;

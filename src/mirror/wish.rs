@@ -1,6 +1,6 @@
 //! Wishes: own writes that another site decides (§3, "Where the decider is").
 use crate::journal::{Fate, Here, Origin, QuarantineReason};
-use crate::model::{Outcome, Problem, SiteName, Verdict, WriteId};
+use crate::model::{HeldState, Outcome, Problem, SiteName, Verdict, WriteId};
 use crate::service::core::{Core, Cx, Work};
 use crate::service::write::{Role, Stage};
 use crate::service::{Bug, Effect, Find, Found, Looking, Message, Note, Reply, Wish, WishWord};
@@ -131,21 +131,26 @@ impl Core {
             return self.want_place(id);
         }
         if is_due && (*revoked || write.unknown_there) {
-            self.settle_undecided(cx, id);
+            self.settle_untold(cx, id);
         }
     }
 
     /// It waits for its turn at this replica, and what it must come after does not come.
     fn give_up_here(&mut self, cx: &mut Cx, id: WriteId) {
         match self.live.get(&id) {
-            Some(write) if !write.owed.is_empty() => self.settle_undecided(cx, id),
+            Some(write) if !write.owed.is_empty() => self.settle_untold(cx, id),
             Some(write) if write.is_unsent() => self.cancel(cx, id, Problem::LaneBusy { retry_after_s: 1 }),
             _ => {}
         }
     }
 
+    pub(crate) fn settle_untold(&mut self, cx: &mut Cx, id: WriteId) {
+        let detail = "asked of another site, which has not told what became of it".to_owned();
+        self.settle_undecided(cx, id, QuarantineReason::UnknownOutcome, detail);
+    }
+
     /// This replica never got it; a site that was asked may have. A late word becomes a decision of its own.
-    pub(crate) fn settle_undecided(&mut self, cx: &mut Cx, id: WriteId) {
+    pub(crate) fn settle_undecided(&mut self, cx: &mut Cx, id: WriteId, reason: QuarantineReason, detail: String) {
         let Some(write) = self.live.get(&id) else { return };
         let outcome = Outcome {
             verdict: Verdict::Undecided,
@@ -155,9 +160,19 @@ impl Core {
             answer: None,
             told_by_probe: false,
         };
-        let reason = QuarantineReason::UnknownOutcome;
-        self.quarantine(cx, id, reason, "asked of another site, which has not told what became of it".into(), 0);
+        self.quarantine(cx, id, reason, detail, 0);
         self.settle(cx, id, outcome, Some(Fate::Skipped));
+    }
+
+    /// Another client's write of its key and request was, or may have been, executed: this one never is, by a rule.
+    pub(crate) fn is_anothers(&mut self, cx: &mut Cx, id: WriteId, state: HeldState) {
+        let Some(write) = self.live.get(&id) else { return };
+        if write.owed.is_empty() && !write.queued {
+            return self.cancel(cx, id, Problem::KeyOfAnother { state });
+        }
+        // Its client has a 202, or another site may have decided it: a person looks.
+        let detail = "another client's write has its key and its request, and was executed".to_owned();
+        self.settle_undecided(cx, id, QuarantineReason::KeyOfAnother, detail);
     }
 
     /// The asked site said where the wish stands.
@@ -177,7 +192,7 @@ impl Core {
         let current =
             matches!(&write.origin, Origin::Wished { site, attempt: a, .. } if *site == from && *a == attempt);
         match word {
-            WishWord::Void | WishWord::NotHere => {
+            WishWord::Void | WishWord::NotHere | WishWord::OfAnother(_) => {
                 if write.owed.get(&from).is_some_and(|owed| *owed <= attempt) {
                     write.owed.remove(&from);
                 }
@@ -187,6 +202,9 @@ impl Core {
                     }
                     write.unknown_there = false;
                     write.pass_at_ms = None;
+                    if let WishWord::OfAnother(state) = word {
+                        return self.is_anothers(cx, id, state);
+                    }
                     self.want_place(id);
                 } else if write.owed.is_empty()
                     && write.stage == Stage::Idle

@@ -2,7 +2,7 @@
 use bytes::Bytes;
 use wincode::{SchemaRead, SchemaWrite};
 
-use super::{Digest, Header};
+use super::{Digest, Header, HeldState};
 
 /// A complete answer of a service.
 #[derive(Clone, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
@@ -44,6 +44,8 @@ pub enum Retry {
 pub enum Problem {
     /// 422: the key was used with another request (409 in the envoy dialect).
     KeyReused,
+    /// 409: the key stands for the same request of another client, whose answer is not told.
+    KeyOfAnother { state: HeldState },
     /// 409: the first copy is still in flight.
     KeyInFlight { retry_after_s: u32 },
     /// 409: the first answer was too large to keep.

@@ -127,9 +127,12 @@ impl Lane {
 pub struct KeyHash(pub [u8; 16]);
 
 impl KeyHash {
-    pub fn of(group: &Group, principal: &str, key: &str) -> Self {
+    /// `scope`: names and values of what a service adds to the scope of its keys.
+    pub fn of(group: &Group, scope: &[(String, Vec<u8>)], key: &str) -> Self {
         let mut hash = Sha256::new();
-        for part in [&group.service, &group.store, principal, key] {
+        let added = scope.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_slice()]);
+        let parts = [group.service.as_bytes(), group.store.as_bytes()];
+        for part in parts.into_iter().chain(added).chain([key.as_bytes()]) {
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part);
         }
@@ -184,7 +187,11 @@ mod tests {
     #[test]
     fn parts_of_a_key_scope_do_not_run_into_each_other() {
         let group = |service: &str, store: &str| Group { service: service.into(), store: store.into() };
-        assert_ne!(KeyHash::of(&group("ab", "c"), "", "k"), KeyHash::of(&group("a", "bc"), "", "k"));
-        assert_ne!(KeyHash::of(&group("a", ""), "p", "k"), KeyHash::of(&group("a", ""), "", "pk"));
+        assert_ne!(KeyHash::of(&group("ab", "c"), &[], "k"), KeyHash::of(&group("a", "bc"), &[], "k"));
+        let part = |name: &str, value: &str| [(name.to_owned(), value.as_bytes().to_vec())];
+        assert_ne!(
+            KeyHash::of(&group("a", ""), &part("host", "p"), "k"),
+            KeyHash::of(&group("a", ""), &part("host", ""), "pk")
+        );
     }
 }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use wincode::{SchemaRead, SchemaWrite};
 
-use super::{After, Answer, Chain, Digest, KeyHash, Lane, Request, WriteId};
+use super::{After, Answer, Chain, ClientMark, Digest, KeyHash, Lane, Request, WriteId};
 
 /// What is known of a write from its acceptance on, the same at every site.
 #[derive(Clone, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
@@ -12,6 +12,8 @@ pub struct Facts {
     /// `None` when the client named no key: such a write has no copies.
     pub key: Option<KeyHash>,
     pub digest: Digest,
+    /// Who brought the key, where the scope does not name it already.
+    pub client: Option<ClientMark>,
     /// Wall clock of the origin at acceptance, milliseconds since 1970. For display and `Holdfast-Original-Time` only.
     pub original_ms: u64,
     pub traceparent: Option<String>,
@@ -102,7 +104,7 @@ impl Item {
     /// The chain over this position, given the one before. Taken over the facts that decide; contents have their own CRC.
     pub fn chain_over(previous: Chain, position: u64, id: WriteId, facts: &Facts, outcome: &Outcome) -> Chain {
         let decisive = (
-            (position, id, facts.lane, facts.digest),
+            (position, id, facts.lane, facts.digest, facts.client),
             (outcome.verdict, &outcome.after, outcome.repeats, outcome.status),
         );
         previous.next(&wincode::serialize(&decisive).expect("plain data always serialises"))

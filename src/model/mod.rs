@@ -4,12 +4,14 @@
 //! field is a change of format: raise [`crate::wire::FORMAT`] and keep the old reader.
 mod after;
 mod answer;
+mod client;
 mod ids;
 mod item;
 mod request;
 
 pub use after::{After, Stretch};
 pub use answer::{Answer, Problem, Retry};
+pub use client::{ClientMark, ClientRule, ClientRules, HeldState, Who};
 pub use ids::{Chain, Digest, Group, KeyHash, Lane, LogId, ParseWriteIdError, SiteName, WriteId};
 pub use item::{Facts, Item, Outcome, Verdict};
 pub use request::{Header, Request};

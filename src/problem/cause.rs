@@ -2,7 +2,7 @@
 use http::StatusCode;
 
 use super::Code;
-use crate::model::{Problem, Retry};
+use crate::model::{HeldState, Problem, Retry};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cause {
@@ -123,6 +123,14 @@ impl Cause {
         }
     }
 
+    /// All that is said of another client's write.
+    pub fn state(&self) -> Option<HeldState> {
+        match self {
+            Cause::Write { problem: Problem::KeyOfAnother { state }, .. } => Some(*state),
+            _ => None,
+        }
+    }
+
     pub fn status_address(&self) -> Option<&str> {
         match self {
             Cause::Write { status_address, .. } => status_address.as_deref(),
@@ -176,7 +184,7 @@ impl Cause {
                 }
                 Problem::OutcomeUnknown | Problem::OutcomePending => Some(5),
                 Problem::DiskReserve => Some(60),
-                Problem::KeyReused | Problem::ReplayUnavailable => None,
+                Problem::KeyReused | Problem::KeyOfAnother { .. } | Problem::ReplayUnavailable => None,
             },
             Cause::UpstreamUnreachable { .. } | Cause::PeerUnreachable { .. } => Some(1),
             _ => None,
@@ -231,6 +239,7 @@ impl Cause {
 fn problem_code(problem: &Problem) -> Code {
     match problem {
         Problem::KeyReused => Code::KeyReused,
+        Problem::KeyOfAnother { .. } => Code::KeyOfAnother,
         Problem::KeyInFlight { .. } => Code::KeyInFlight,
         Problem::ReplayUnavailable => Code::ReplayUnavailable,
         Problem::OriginUnreachable { .. } => Code::OriginUnreachable,
@@ -258,7 +267,10 @@ fn problem_retry(problem: &Problem) -> Retry {
         Problem::StoreDown | Problem::JournalHeld | Problem::Draining => Retry::SameKey,
         Problem::KeyInFlight { .. } | Problem::OriginUnreachable { .. } => Retry::SameKey,
         Problem::OutcomeUnknown | Problem::OutcomePending => Retry::Unknown,
-        Problem::KeyReused | Problem::ReplayUnavailable => Retry::Never,
+        Problem::KeyOfAnother { state: HeldState::Unknown } => Retry::Unknown,
+        Problem::KeyOfAnother { state: HeldState::Done } | Problem::KeyReused | Problem::ReplayUnavailable => {
+            Retry::Never
+        }
     }
 }
 
@@ -266,6 +278,10 @@ fn problem_detail(problem: &Problem) -> String {
     match problem {
         Problem::KeyReused => {
             "a key names one request: use a new key for another method, path, type or body".to_owned()
+        }
+        Problem::KeyOfAnother { .. } => {
+            "another client has sent this request with this key; it is not sent again, and its answer is for that client"
+                .to_owned()
         }
         Problem::KeyInFlight { .. } => "send it again with the same key to get the first copy's answer".to_owned(),
         Problem::ReplayUnavailable => {

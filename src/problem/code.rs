@@ -38,6 +38,7 @@ macro_rules! codes {
 
 codes! {
     KeyReused, "key-reused", UNPROCESSABLE_ENTITY, Appliance, "The key was used with another request";
+    KeyOfAnother, "key-of-another", CONFLICT, Appliance, "The key is another client's";
     KeyInFlight, "key-in-flight", CONFLICT, Appliance, "The first copy of this request is still in flight";
     ReplayUnavailable, "replay-unavailable", CONFLICT, Appliance, "The request was carried out, but its answer is not kept";
     OriginUnreachable, "origin-unreachable", CONFLICT, Peer, "Another site holds this key and cannot be reached";

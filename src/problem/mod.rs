@@ -16,7 +16,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response};
 use http_body_util::Full;
 
-use crate::model::Retry;
+use crate::model::{HeldState, Retry};
 
 /// Where `type` points. A client must compare `code`; the address is for people.
 pub const DOCS: &str = "https://holdfast.dev/errors/";
@@ -35,6 +35,8 @@ struct Body<'a> {
     /// Where the write's further fate can be asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     status_address: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<HeldState>,
 }
 
 /// The answer for a cause. `request_id` is what the client finds in its own logs.
@@ -51,6 +53,7 @@ pub fn response(cause: &Cause, request_id: &str) -> Response<Full<Bytes>> {
         retry: cause.retry(),
         request_id,
         status_address: cause.status_address(),
+        state: cause.state(),
     };
     let bytes = serde_json::to_vec(&body).expect("a body of texts and numbers always serialises");
     let mut response = Response::new(Full::new(Bytes::from(bytes)));

@@ -133,7 +133,7 @@ impl Core {
     fn take_up_ahead(&mut self, cx: &mut Cx, site: SiteName, item: &Item, attempt: u32) {
         let id = item.id;
         let mut write = Write::new(id, item.facts.clone(), item.request.clone(), Role::Shadow, cx.ms());
-        write.wish = Some(WishHeld { from: site, attempt, void: false, owed_word: None });
+        write.wish = Some(WishHeld::new(site, attempt));
         write.outcome = Some(item.outcome.clone());
         write.decides = item.decides;
         write.stage = Stage::Waiting;

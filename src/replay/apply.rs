@@ -4,17 +4,20 @@ use std::sync::Arc;
 
 use crate::journal::{Fate, Here, Origin, QuarantineReason, Row};
 use crate::mirror::{decided_by, decision_of, is_decision};
-use crate::model::{After, Chain, Item, Lane, Outcome, SiteName, Stretch, Verdict, WriteId};
+use crate::model::{After, Chain, HeldState, Item, Lane, Outcome, SiteName, Stretch, Verdict, WriteId};
 use crate::replay::Dependency;
 use crate::service::core::{Core, Cx, Work};
+use crate::service::whose::is_refusal;
 use crate::service::write::{Order, Role, Stage, Write};
-use crate::service::{Attempt, Bug, Effect, Find, Found, Looking, Note, OnConcurrent, Shadow};
+use crate::service::{Attempt, Bug, Effect, Find, Found, Looking, Note, OnConcurrent, Shadow, WishWord};
 
 /// What the copies of a key mean for a write that is about to be sent.
 enum Copy {
     None,
     /// This one may be applied: wait until it is decided.
     Wait(WriteId),
+    /// As `Of`, but another client's.
+    OfAnother(WriteId, HeldState),
     /// It was applied, or may have been: that is this write.
     Of {
         first: WriteId,
@@ -282,6 +285,12 @@ impl Core {
                 self.want_place(id);
             }
             Copy::None => self.send(cx, id),
+            // A person who orders it knows better.
+            Copy::OfAnother(..) if write.by_order.is_some() => self.send(cx, id),
+            Copy::OfAnother(first, state) => {
+                self.free_place(lane, id);
+                self.is_of_another(cx, id, first, state);
+            }
             Copy::Wait(other) => {
                 self.free_place(lane, id);
                 self.blocked.wait(id, Dependency::Id(other));
@@ -308,6 +317,8 @@ impl Core {
         let stored = rows.iter().filter(|f| !self.live.contains_key(&f.row.id)).map(|f| (f.row.clone(), None));
         let rows: Vec<(Row, Option<&Write>)> = live.chain(stored).collect();
         let mut found = Copy::None;
+        let mut of_another = Copy::None;
+        let who = self.who_of(write);
         for (row, live) in &rows {
             let same_request = row.facts.digest == write.facts.digest || self.bug(Bug::CopiesDespiteDigest);
             let same = row.facts.key == Some(key) && same_request;
@@ -320,6 +331,16 @@ impl Core {
                 continue;
             }
             match &row.here {
+                Here::Sending { .. } if live.is_some() => return Copy::Wait(row.id),
+                Here::Decided(fate) if !self.is_of(&row.facts, who) => {
+                    of_another = match fate {
+                        Fate::Applied if !is_refusal(row) => Copy::OfAnother(row.id, HeldState::Done),
+                        Fate::Quarantined(reason) if may_have_applied(*reason) => {
+                            Copy::OfAnother(row.id, HeldState::Unknown)
+                        }
+                        _ => continue,
+                    }
+                }
                 Here::Decided(Fate::Applied) => {
                     return Copy::Of { first: row.id, is_applied: true, outcome: row.told().cloned() };
                 }
@@ -327,11 +348,10 @@ impl Core {
                     let is_applied = row.outcome.as_ref().is_some_and(|outcome| outcome.verdict == Verdict::Applied);
                     found = Copy::Of { first: row.id, is_applied, outcome: row.told().cloned() };
                 }
-                Here::Sending { .. } if live.is_some() => return Copy::Wait(row.id),
                 _ => {}
             }
         }
-        found
+        if matches!(found, Copy::None) { of_another } else { found }
     }
 
     /// Another request under the same key that this replica has applied, or may have: two sites took the key while they did not
@@ -379,6 +399,23 @@ impl Core {
         match write.role {
             Role::Own => self.settle(cx, id, outcome, Some(Fate::Duplicate(of))),
             _ => self.complete_wish(cx, id, outcome, Fate::Duplicate(of)),
+        }
+    }
+
+    /// The key and request of another client's write that this replica has, or may have, applied.
+    fn is_of_another(&mut self, cx: &mut Cx, id: WriteId, first: WriteId, state: HeldState) {
+        let Some(write) = self.live.get_mut(&id) else { return };
+        match (write.role, &mut write.wish) {
+            (Role::Own, _) => self.is_anothers(cx, id, state),
+            (Role::Wish, Some(held)) => {
+                held.of_another = Some(state);
+                let attempt = held.attempt;
+                self.void_wish(cx, id, attempt, WishWord::OfAnother(state));
+            }
+            _ => {
+                let detail = format!("{first}, another client's write, has its key and its request");
+                self.quarantine_shadow(cx, id, QuarantineReason::KeyOfAnother, detail, 0);
+            }
         }
     }
 
@@ -582,6 +619,7 @@ fn may_have_applied(reason: QuarantineReason) -> bool {
         QuarantineReason::ConcurrentWrites
         | QuarantineReason::LateDecision
         | QuarantineReason::Hole
-        | QuarantineReason::SetAside => false,
+        | QuarantineReason::SetAside
+        | QuarantineReason::KeyOfAnother => false,
     }
 }

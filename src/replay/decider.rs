@@ -1,5 +1,5 @@
 //! Deciding another site's wish (§3, "Where the decider is").
-use crate::journal::{Fate, Origin, QuarantineReason, WishHeld};
+use crate::journal::{Fate, Origin, QuarantineReason, Row, WishHeld};
 use crate::mirror::decision_of;
 use crate::model::{Digest, Facts, Item, Lane, Outcome, Problem, SiteName, Verdict, WriteId};
 use crate::service::core::{Core, Cx, Work};
@@ -13,6 +13,12 @@ const LONG_AGAIN_MS: u64 = 10_000;
 /// What an origin may call silence.
 const SILENCE_MIN_MS: u64 = 50;
 const SILENCE_MAX_MS: u64 = 600_000;
+
+/// What is said again of a wish that is void.
+fn void_word(row: Option<&Row>) -> WishWord {
+    let of_another = row.and_then(|row| row.wish.as_ref()).and_then(|wish| wish.of_another);
+    of_another.map_or(WishWord::Void, WishWord::OfAnother)
+}
 
 fn was_not_executed(outcome: Option<&Outcome>) -> bool {
     outcome.is_some_and(|outcome| outcome.verdict == Verdict::NotExecuted)
@@ -60,7 +66,7 @@ impl Core {
         if row.is_none() || (void && wish.attempt > attempt) {
             self.accept_wish(cx, from, wish);
         } else if void {
-            let message = Message::Word { id: wish.id, attempt: wish.attempt, word: WishWord::Void };
+            let message = Message::Word { id: wish.id, attempt: wish.attempt, word: void_word(row) };
             cx.out.push(Effect::Send { to: from, message });
         }
         // Otherwise its origin has settled it long ago: this copy was under way for a while.
@@ -76,7 +82,7 @@ impl Core {
         }
         let id = wish.id;
         let mut write = Write::new(id, wish.facts, Some(wish.request), Role::Wish, cx.ms());
-        write.wish = Some(WishHeld { from, attempt: wish.attempt, void: false, owed_word: None });
+        write.wish = Some(WishHeld::new(from, wish.attempt));
         if !self.bug(Bug::LaggingReplicaDecides) {
             write.must = wish.must;
         }
@@ -162,7 +168,7 @@ impl Core {
             // Its page came: the origin has settled it.
             Some(false) => {}
             Some(true) if attempt <= void_up_to => {
-                cx.out.push(Effect::Send { to: from, message: Message::Word { id, attempt, word: WishWord::Void } });
+                cx.out.push(Effect::Send { to: from, message: Message::Word { id, attempt, word: void_word(row) } });
             }
             // Its wish may still be under way: durable before the origin hears that it is void (G2).
             _ => self.refuse_wish(cx, from, id, attempt, WishWord::Void),
@@ -178,11 +184,12 @@ impl Core {
             digest: Digest([0; 32]),
             original_ms: 0,
             traceparent: None,
+            client: None,
             renews: Vec::new(),
             creates: false,
         };
         let mut write = Write::new(id, facts, None, Role::Wish, cx.ms());
-        write.wish = Some(WishHeld { from, attempt, void: true, owed_word: None });
+        write.wish = Some(WishHeld { void: true, ..WishHeld::new(from, attempt) });
         self.insert(write);
         self.void_wish(cx, id, attempt, word);
     }

@@ -37,6 +37,7 @@ impl Core {
         self.lanes.entry(lane).or_default().take_place(id);
         self.stand_aside(cx, id);
         if first {
+            self.call_strangers(id);
             cx.note(Note::Unknown { id, why });
             self.persist(cx, id);
         }

@@ -385,6 +385,7 @@ impl Core {
         }
         self.pending_due |= !woken.is_empty();
         self.told_is_decided(id);
+        self.call_strangers(id);
         self.work.extend(woken.into_iter().map(Work::Look));
         for id in [id, decided_by(id)] {
             if self.decisions_waiting.contains_key(&id) || self.copies_waiting.contains_key(&id) {

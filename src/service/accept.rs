@@ -1,17 +1,18 @@
 //! Accepting a client's write: its key first (§9), then a hint if there is one (§7), then a place among the open writes.
 use super::core::{Core, Cx, Timer, Work};
+use super::whose::{Asker, KeyState};
 use super::write::{Role, Stage, Write};
 use super::{Bug, Effect, Find, Found, Looking, Message, NewWrite, Note, OnUnreachable, Reply, ReqId, WhenDown};
 use crate::dedup::Fingerprint;
-use crate::journal::{Fate, Here, NUMBER_MAX, Op, Origin, Row};
+use crate::journal::{Fate, NUMBER_MAX, Op, Origin, Row};
 use crate::mirror::DECISION;
-use crate::model::{After, Digest, KeyHash, Lane, Outcome, Problem, SiteName, Verdict, WriteId};
+use crate::model::{After, KeyHash, Lane, Outcome, Problem, SiteName, Verdict, WriteId};
 
 /// How long an origin may take to answer a question about a key.
 const QUESTION_MS: u64 = 1_000;
 /// A write found in flight at its origin is asked for again this often.
 const ASK_AGAIN_MS: u64 = 20;
-const RETRY_AFTER_S: u32 = 1;
+pub(super) const RETRY_AFTER_S: u32 = 1;
 
 /// A client's write whose key another site was asked about.
 pub(crate) struct Asking {
@@ -37,16 +38,6 @@ impl Reader {
     pub fn due_ms(&self) -> u64 {
         self.brief_ms.unwrap_or(self.deadline_ms)
     }
-}
-
-/// What the records of a key say.
-pub(crate) enum KeyState {
-    New,
-    OtherRequest,
-    InFlight(WriteId),
-    /// With its position, where one is known.
-    Recorded(WriteId, Outcome, Option<u64>),
-    Unknown(WriteId),
 }
 
 impl Core {
@@ -78,7 +69,7 @@ impl Core {
         asked: bool,
     ) {
         let key = write.facts.key.expect("only writes with a key are judged by it");
-        let reply = match self.key_state(cx, key, Some(write.facts.digest), &rows) {
+        let reply = match self.key_state(cx, key, self.asker(&write), &rows) {
             KeyState::New => {
                 let expired = |f: &&Found| f.row.facts.key == Some(key) && self.has_expired(cx, &f.row);
                 let mut write = write;
@@ -92,7 +83,8 @@ impl Core {
                     _ => self.accept(cx, req, id, write),
                 };
             }
-            KeyState::InFlight(first) => return self.wait_for_copy(cx, req, first),
+            KeyState::InFlight(first) => return self.wait_for_copy(cx, req, id, write, first),
+            KeyState::OfAnother(state) => Reply::Problem { id: None, problem: Problem::KeyOfAnother { state } },
             KeyState::OtherRequest => Reply::Problem { id: None, problem: Problem::KeyReused },
             KeyState::Recorded(first, outcome, position) => {
                 if self.bind_to(cx, first, Self::binding(&outcome), &outcome.after, position) {
@@ -140,56 +132,7 @@ impl Core {
         seen
     }
 
-    /// What is known of a key here: of several recorded answers success wins, then the lower log (§7).
-    pub(crate) fn key_state(&self, cx: &Cx, key: KeyHash, digest: Option<Digest>, rows: &[Found]) -> KeyState {
-        let live = self.keys.live(&key).iter().filter_map(|id| self.live.get(id)).map(Write::row);
-        let stored = rows.iter().map(|f| &f.row).filter(|r| r.facts.key == Some(key));
-        let stored = stored.filter(|r| !self.live.contains_key(&r.id)).cloned();
-        let mut other = false;
-        let mut best: Option<(u8, Row)> = None;
-        for row in live.chain(stored) {
-            let Some(rank) = self.rank(cx, &row) else { continue };
-            if digest.is_some_and(|d| d != row.facts.digest) {
-                other = true;
-            } else if best.as_ref().is_none_or(|(r, b)| (rank, row.id) < (*r, b.id)) {
-                best = Some((rank, row));
-            }
-        }
-        match best {
-            Some((0 | 1, row)) => {
-                // Where its origin settled it otherwise, that is not the place of what is told.
-                let is_settled_so = row.told() == row.outcome.as_ref();
-                let position = row.position.filter(|_| is_settled_so).map(|(position, _)| position);
-                KeyState::Recorded(row.id, row.told().cloned().expect("recorded"), position)
-            }
-            Some((2, row)) => KeyState::InFlight(row.id),
-            Some((_, row)) => KeyState::Unknown(row.id),
-            None if other => KeyState::OtherRequest,
-            None => KeyState::New,
-        }
-    }
-
-    /// 0 success, 1 another recorded answer, 2 in flight, 3 unknown; `None` when the key is free again.
-    fn rank(&self, cx: &Cx, row: &Row) -> Option<u8> {
-        if row.origin == Origin::Cancelled || matches!(row.here, Here::Decided(Fate::Void)) || self.has_expired(cx, row)
-        {
-            return None;
-        }
-        let Some(outcome) = row.told() else {
-            let unknown =
-                self.live.get(&row.id).is_none_or(|w| matches!(w.stage, Stage::Unknown(_) | Stage::Decided(_)));
-            return Some(if unknown { 3 } else { 2 });
-        };
-        match outcome.verdict {
-            Verdict::Applied => Some(0),
-            Verdict::Duplicate if outcome.status < 400 => Some(0),
-            Verdict::Refused | Verdict::MayHaveApplied | Verdict::Duplicate => Some(1),
-            Verdict::Undecided => Some(3),
-            Verdict::NotExecuted | Verdict::Void => None,
-        }
-    }
-
-    fn has_expired(&self, cx: &Cx, row: &Row) -> bool {
+    pub(super) fn has_expired(&self, cx: &Cx, row: &Row) -> bool {
         let old = row.settled_clock_ms.saturating_add(self.settings.key_ttl_ms) < cx.now.clock_ms;
         let owed_ignored = self.bug(Bug::KeyExpiresWhileOwed);
         // With an open problem it is kept, however old (§9.7): a person may still say that it was applied.
@@ -197,24 +140,6 @@ impl Core {
         old && row.is_final()
             && !is_open
             && row.position.is_some_and(|(p, _)| p <= self.decided_by_all(row.id.log) || owed_ignored)
-    }
-
-    /// A second copy of a write in flight waits; there are not too many of them.
-    fn wait_for_copy(&mut self, cx: &mut Cx, req: ReqId, first: WriteId) {
-        let limit = self.settings.limits.waiters_per_key;
-        let problem = match self.live.get_mut(&first) {
-            Some(write) if write.queued => return self.answer(cx, req, Reply::Queued { id: first }),
-            Some(write) if write.copies() >= limit => Problem::KeyInFlight { retry_after_s: RETRY_AFTER_S },
-            Some(write) => {
-                write.clients.push(req);
-                if let Some(client) = self.clients.get_mut(&req) {
-                    client.write = Some(first);
-                }
-                return;
-            }
-            None => Problem::OutcomeUnknown,
-        };
-        self.answer(cx, req, Reply::Problem { id: Some(first), problem });
     }
 
     fn accept(&mut self, cx: &mut Cx, req: ReqId, id: WriteId, mut new: NewWrite) {
@@ -269,9 +194,10 @@ impl Core {
         cx.note(Note::AskedOrigin);
         let token = self.token();
         let to = asking.site.clone();
+        let Asker { digest, who } = self.asker(&asking.write);
         self.asking.insert(token, asking);
         self.at(cx.ms() + QUESTION_MS, Timer::Asking(token));
-        cx.out.push(Effect::Send { to, message: Message::Question { token, key } });
+        cx.out.push(Effect::Send { to, message: Message::Question { token, key, digest, who } });
     }
 
     fn unreachable(&mut self, cx: &mut Cx, asking: Asking) {
@@ -307,15 +233,11 @@ impl Core {
         if !self.clients.contains_key(&asking.req) {
             return;
         }
-        let digest = asking.write.facts.digest;
         let (id, problem) = match known {
             Known::Nothing => return self.consider(cx, asking.req, asking.id, asking.write, true),
-            Known::InFlight { digest: d } | Known::Recorded { digest: d, .. } | Known::Unknown { digest: d }
-                if d != digest =>
-            {
-                (None, Problem::KeyReused)
-            }
-            Known::InFlight { .. } => {
+            Known::OtherRequest => (None, Problem::KeyReused),
+            Known::OfAnother(state) => (None, Problem::KeyOfAnother { state }),
+            Known::InFlight => {
                 let again = self.token();
                 self.at(cx.ms() + ASK_AGAIN_MS, Timer::Asking(again));
                 self.asking.insert(again, Asking { pausing: true, ..asking });
@@ -338,7 +260,7 @@ impl Core {
                 return self.answer(cx, asking.req, reply);
             }
             Known::Recorded { id, .. } => (Some(id), Problem::ReplayUnavailable),
-            Known::Unknown { .. } => (None, Problem::OutcomeUnknown),
+            Known::Unknown => (None, Problem::OutcomeUnknown),
         };
         self.answer(cx, asking.req, Reply::Problem { id, problem });
     }
@@ -360,43 +282,36 @@ impl Core {
     }
 
     /// Another site asks what is known of a key here.
-    pub(crate) fn question(&mut self, cx: &mut Cx, from: SiteName, token: u64, key: KeyHash) {
+    pub(crate) fn question(&mut self, cx: &mut Cx, from: SiteName, token: u64, key: KeyHash, asker: Asker) {
         if self.keys.may_be_stored(&key) {
-            return self.find(cx, Find::Key(key), Looking::Question { from, token });
+            return self.find(cx, Find::Key(key), Looking::Question { from, token, key, asker });
         }
-        let known = self.known(cx, &from, key, &[]);
-        cx.out.push(Effect::Send { to: from, message: Message::Reply { token, known } });
+        self.tell(cx, from, token, key, asker, &[]);
     }
 
-    pub(super) fn tell(&mut self, cx: &mut Cx, to: SiteName, token: u64, rows: Vec<Found>) {
-        let known =
-            rows.first().and_then(|f| f.row.facts.key).map_or(super::Known::Nothing, |k| self.known(cx, &to, k, &rows));
+    pub(super) fn tell(&self, cx: &mut Cx, to: SiteName, token: u64, key: KeyHash, asker: Asker, rows: &[Found]) {
+        let known = self.known(cx, &to, key, asker, rows);
         cx.out.push(Effect::Send { to, message: Message::Reply { token, known } });
     }
 
-    fn known(&self, cx: &Cx, to: &SiteName, key: KeyHash, rows: &[Found]) -> super::Known {
+    fn known(&self, cx: &Cx, to: &SiteName, key: KeyHash, asker: Asker, rows: &[Found]) -> super::Known {
         use super::Known;
-        let digest_of = |id: WriteId| {
-            let live = self.live.get(&id).map(|w| w.facts.digest);
-            live.or_else(|| rows.iter().find(|f| f.row.id == id).map(|f| f.row.facts.digest))
-        };
-        match self.key_state(cx, key, None, rows) {
-            KeyState::New | KeyState::OtherRequest => Known::Nothing,
-            KeyState::InFlight(id) => digest_of(id).map_or(Known::Nothing, |digest| Known::InFlight { digest }),
-            KeyState::Recorded(id, outcome, position) => {
-                digest_of(id).map_or(Known::Nothing, |digest| Known::Recorded {
-                    id,
-                    digest,
-                    verdict: outcome.verdict,
-                    repeats: outcome.repeats,
-                    position: position.unwrap_or(0),
-                    // So that who asks need not wait for it when its client goes on.
-                    pages: self.pages_for(to, &Self::after_of(id, &outcome, position)).unwrap_or_default(),
-                    seen: self.with_itself(outcome.after.clone(), id, &outcome, position),
-                    answer: outcome.answer.filter(|a| a.weight() <= self.settings.answer_max),
-                })
-            }
-            KeyState::Unknown(id) => digest_of(id).map_or(Known::Nothing, |digest| Known::Unknown { digest }),
+        match self.key_state(cx, key, asker, rows) {
+            KeyState::New => Known::Nothing,
+            KeyState::OtherRequest => Known::OtherRequest,
+            KeyState::OfAnother(state) => Known::OfAnother(state),
+            KeyState::InFlight(_) => Known::InFlight,
+            KeyState::Recorded(id, outcome, position) => Known::Recorded {
+                id,
+                verdict: outcome.verdict,
+                repeats: outcome.repeats,
+                position: position.unwrap_or(0),
+                // So that who asks need not wait for it when its client goes on.
+                pages: self.pages_for(to, &Self::after_of(id, &outcome, position)).unwrap_or_default(),
+                seen: self.with_itself(outcome.after.clone(), id, &outcome, position),
+                answer: outcome.answer.filter(|a| a.weight() <= self.settings.answer_max),
+            },
+            KeyState::Unknown(_) => Known::Unknown,
         }
     }
 
@@ -424,7 +339,8 @@ impl Core {
             self.answer(cx, req, Reply::Problem { id: Some(id), problem });
             return self.evict_if_final(id);
         }
-        if self.asking.values().any(|asking| asking.req == req && asking.pausing) {
+        let was_pausing = self.asking.values().any(|asking| asking.req == req && asking.pausing);
+        if was_pausing || self.take_stranger(req) {
             self.asking.retain(|_, asking| asking.req != req);
             let problem = Problem::KeyInFlight { retry_after_s: RETRY_AFTER_S };
             self.answer(cx, req, Reply::Problem { id: None, problem });
@@ -462,6 +378,7 @@ impl Core {
         let Some(id) = client.write else {
             let asked = self.asking.values().find(|a| a.req == req).map(|a| a.pausing);
             let problem = match asked {
+                None if self.take_stranger(req) => Problem::KeyInFlight { retry_after_s: RETRY_AFTER_S },
                 Some(_) => Problem::KeyInFlight { retry_after_s: RETRY_AFTER_S },
                 None => Problem::Overloaded { what: "journal look-ups" },
             };
@@ -494,8 +411,9 @@ impl Core {
         }
         self.release_lane(id);
         let clients = self.live.get(&id).map(|w| w.clients.clone()).unwrap_or_default();
-        // Of what the journal does not know nobody could be told later what became of it.
-        let address = self.live.get(&id).filter(|write| write.stored).map(|write| write.id);
+        // Of what the journal does not know nobody could be told later what became of it; of another's key nothing is told.
+        let has_address = |write: &&Write| write.stored && !matches!(problem, Problem::KeyOfAnother { .. });
+        let address = self.live.get(&id).filter(has_address).map(|write| write.id);
         for req in clients {
             self.answer(cx, req, Reply::Problem { id: address, problem: problem.clone() });
         }

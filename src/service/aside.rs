@@ -35,7 +35,7 @@ impl Core {
                     state.queue.retain(|other| *other != id);
                 }
                 self.blocked.forget(id);
-                self.settle_undecided(cx, id);
+                self.settle_untold(cx, id);
             }
             (_, Role::Wish) if is_discarded => {
                 self.void_wish(cx, id, attempt, WishWord::Void);

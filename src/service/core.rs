@@ -10,6 +10,7 @@ use super::peer::Peer;
 use super::recent::{RECENT, Recent};
 use super::restored::Hold;
 use super::unheard::Arrival;
+use super::whose::Stranger;
 use super::write::{Stage, Write};
 use super::{Bug, Effect, Event, Note, Now, Reply, ReqId, Settings};
 use crate::dedup::Ring;
@@ -76,6 +77,8 @@ pub(crate) enum Work {
     Drain,
     /// Shadows may have a place at the service again.
     Shadows,
+    /// What this write came to may free its key for the others who brought it.
+    Strangers(WriteId),
 }
 
 pub(crate) struct Client {
@@ -149,6 +152,8 @@ pub struct Core {
     /// Writes that the journal is asked for by order of a person, and whether their rows changed since: then it is asked again.
     pub(crate) ordered_rows: BTreeMap<WriteId, bool>,
     pub(crate) asking: BTreeMap<u64, Asking>,
+    /// Copies of other clients' writes in flight, by the write.
+    pub(crate) strangers: BTreeMap<WriteId, Vec<Stranger>>,
     pub(crate) mending: Mending,
     pub(crate) next_token: u64,
     pub(crate) quarantined: BTreeMap<WriteId, Quarantined>,
@@ -251,6 +256,7 @@ impl Core {
                 Work::Decision(old) => self.take_waiting_decision(cx, old),
                 Work::Drain => self.drain_queue(cx),
                 Work::Shadows => self.resume_shadows(cx),
+                Work::Strangers(first) => self.judge_strangers(cx, first),
             }
         }
     }

@@ -51,7 +51,9 @@ impl Core {
             Message::Revoke { id, attempt } => self.revoked(cx, from, id, attempt),
             Message::Ask { id, attempt } => self.asked(cx, &from, id, attempt),
             Message::Word { id, attempt, word } => self.word(cx, from, id, attempt, word),
-            Message::Question { token, key } => self.question(cx, from, token, key),
+            Message::Question { token, key, digest, who } => {
+                self.question(cx, from, token, key, super::whose::Asker { digest, who })
+            }
             Message::Reply { token, known } => self.told(cx, &from, token, known),
             Message::Again(page) => self.mend_from(cx, &from, &page),
             Message::Ahead { site, item } => self.told_ahead(cx, &from, site, item),

@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use super::core::{Core, Cx};
 use super::operator::Late;
+use super::whose::Asker;
 use super::{Effect, Find, Found, NewWrite, Operation, ReqId, Wish};
 use crate::model::{Item, KeyHash, Outcome, SiteName, WriteId};
 
@@ -32,6 +33,8 @@ pub(crate) enum Looking {
     Question {
         from: SiteName,
         token: u64,
+        key: KeyHash,
+        asker: Asker,
     },
     /// Copies of a write that turned out void: they have to be applied after all.
     Reopen(WriteId),
@@ -124,7 +127,7 @@ impl Core {
             Some(Looking::Named(id)) => self.named_found(cx, id, &rows),
             Some(Looking::Wish { from, wish }) => self.wish_found(cx, from, *wish, rows),
             Some(Looking::Revoke { from, id, attempt }) => self.revoke_found(cx, from, id, attempt, rows),
-            Some(Looking::Question { from, token }) => self.tell(cx, from, token, rows),
+            Some(Looking::Question { from, token, key, asker }) => self.tell(cx, from, token, key, asker, &rows),
             Some(Looking::Reopen(id)) => self.look_for_copies(cx, id, &rows),
             Some(Looking::ReopenCopies(id)) => self.reopen_copies(cx, id, rows),
             Some(Looking::Decision(item)) => self.take_decision(cx, item, rows.into_iter().next()),

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use wincode::{SchemaRead, SchemaWrite};
 
 use crate::model::{
-    After, Answer, Chain, Digest, Facts, Item, KeyHash, LogId, Outcome, Request, SiteName, Verdict, WriteId,
+    After, Answer, Chain, Digest, Facts, HeldState, Item, KeyHash, LogId, Outcome, Request, SiteName, Verdict, Who,
+    WriteId,
 };
 
 /// How far the sender is with one series. `received` confirms: everything up to it is stored durably there.
@@ -87,18 +88,21 @@ pub enum WishWord {
     Void,
     /// This site's replica cannot take it; nothing was stored.
     NotHere,
+    /// It will never be sent: another client's write of the same key and request was, or may have been, executed there.
+    OfAnother(HeldState),
 }
 
-/// What a site knows of a key.
+/// What a site knows of a key, for the client and the request that it was asked about.
 #[derive(Clone, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
 pub enum Known {
     Nothing,
-    InFlight {
-        digest: Digest,
-    },
+    /// The key stands for another request.
+    OtherRequest,
+    /// Another client's.
+    OfAnother(HeldState),
+    InFlight,
     Recorded {
         id: WriteId,
-        digest: Digest,
         verdict: Verdict,
         repeats: Option<WriteId>,
         /// In the series of its log; 0: not known.
@@ -109,9 +113,7 @@ pub enum Known {
         /// What the answer rests on.
         seen: After,
     },
-    Unknown {
-        digest: Digest,
-    },
+    Unknown,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
@@ -133,6 +135,9 @@ pub enum Message {
     Question {
         token: u64,
         key: KeyHash,
+        digest: Digest,
+        /// Who brings it, where the key does not say so.
+        who: Option<Who>,
     },
     Reply {
         token: u64,

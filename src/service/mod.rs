@@ -33,6 +33,7 @@ mod tests;
 mod told;
 mod unheard;
 mod view;
+pub(crate) mod whose;
 pub(crate) mod write;
 
 pub use core::{Conflicts, Core};

@@ -56,9 +56,12 @@ impl Message {
                 check_id(*id).and(check_attempt(*attempt))?;
                 match word {
                     WishWord::Done { outcome, pages } => check_outcome(outcome).and(check_pages(pages)),
-                    WishWord::Stored | WishWord::Sending | WishWord::Unknown | WishWord::Void | WishWord::NotHere => {
-                        Ok(())
-                    }
+                    WishWord::Stored
+                    | WishWord::Sending
+                    | WishWord::Unknown
+                    | WishWord::Void
+                    | WishWord::NotHere
+                    | WishWord::OfAnother(_) => Ok(()),
                 }
             }
             Message::Question { .. } => Ok(()),
@@ -69,7 +72,7 @@ impl Message {
                     number("a position", *position)?;
                     answer.as_deref().map_or(Ok(()), check_answer)
                 }
-                Known::Nothing | Known::InFlight { .. } | Known::Unknown { .. } => Ok(()),
+                Known::Nothing | Known::OtherRequest | Known::OfAnother(_) | Known::InFlight | Known::Unknown => Ok(()),
             },
             Message::Ahead { site, item } => {
                 check_site(site)?;

@@ -54,6 +54,7 @@ impl Core {
             looked_for: BTreeMap::new(),
             ordered_rows: BTreeMap::new(),
             asking: BTreeMap::new(),
+            strangers: BTreeMap::new(),
             mending: Mending::default(),
             next_token: 0,
             quarantined: recovered.quarantined.into_iter().map(|q| (q.id, q)).collect(),

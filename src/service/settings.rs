@@ -1,5 +1,5 @@
 //! What a group's state machine must know, resolved from the configuration.
-use crate::model::SiteName;
+use crate::model::{ClientRules, SiteName};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhenDown {
@@ -51,6 +51,8 @@ pub struct Settings {
     pub has_probe: bool,
     /// POSTs that only their path names make something new, whatever they were answered before.
     pub creates: bool,
+    /// What names the client that brings a key (`idempotency.client`).
+    pub clients: ClientRules,
     /// Statuses after which the service says that nothing was executed (`outcome.unexecuted`).
     pub unexecuted: Vec<u16>,
     pub when_down: WhenDown,
@@ -128,6 +130,8 @@ pub enum Bug {
     DivergenceStops,
     /// What is sent again after later writes of its lane is applied over them.
     ResendOverLater,
+    /// A recorded answer is given to whoever brings key and request.
+    AnswerToAStranger,
 }
 
 impl Settings {

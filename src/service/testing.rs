@@ -27,6 +27,7 @@ pub fn settings(me: &str, replicas: &[&str]) -> Settings {
         idempotent: false,
         has_probe: false,
         creates: false,
+        clients: Default::default(),
         unexecuted: Vec::new(),
         when_down: WhenDown::Refuse,
         replicate_all: false,
@@ -67,6 +68,7 @@ pub fn item(log: LogId, position: u64, body_bytes: usize) -> Item {
         digest: Digest([0; 32]),
         original_ms: 0,
         traceparent: None,
+        client: None,
         renews: Vec::new(),
         creates: false,
     };
@@ -92,6 +94,11 @@ pub fn new_write(method: &str, lane: u64, key: u8) -> NewWrite {
     let key = (key != 0).then_some(KeyHash([key; 16]));
     let facts = Facts { lane: Lane(lane), key, ..item(log(1), 1, 0).facts };
     NewWrite { facts, request: request(method, "/sales"), seen: After::new(), refuse_stale: false }
+}
+
+/// About such a write of nobody in particular.
+pub fn question(token: u64, key: u8) -> Message {
+    Message::Question { token, key: KeyHash([key; 16]), digest: Digest([0; 32]), who: None }
 }
 
 /// Items from `first` to `last` as their site ships them, each of a lane of its own.
@@ -262,6 +269,10 @@ impl Bench {
         self.last += 1;
         let (req, id) = (ReqId(self.last), WriteId { log: log(1), n: self.last });
         self.handle(Event::Submit { req, id, write })
+    }
+
+    pub fn last(&self) -> u64 {
+        self.last
     }
 
     pub fn hear(&mut self, from: &str, message: Message) -> Vec<Effect> {

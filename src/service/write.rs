@@ -383,7 +383,7 @@ mod tests {
     #[test]
     fn a_write_is_final_when_it_is_settled_positioned_decided_and_owes_nothing() {
         let item = item(log(2), 1, 0);
-        let held = WishHeld { from: SiteName::new("b"), attempt: 1, void: false, owed_word: None };
+        let held = WishHeld::new(SiteName::new("b"), 1);
         type Change = fn(&mut Write);
         let changes: [(Change, bool); 6] = [
             (|_| (), true),

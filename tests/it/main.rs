@@ -27,3 +27,4 @@ mod three_sites;
 mod tokens;
 mod two_sites;
 mod upstream;
+mod whose;

@@ -215,3 +215,37 @@ async fn what_goes_out_is_what_came_in_and_a_reason_comes_back() {
         requests.iter().map(|request| request.to_lowercase().contains("content-length: 0\r\n")).collect();
     assert_eq!(lengths, [true, true, false, true, false], "{requests:?}");
 }
+
+#[tokio::test]
+async fn a_key_is_described_with_its_scope_and_with_who_brings_it() {
+    let service = service(|_, _| ok("")).await;
+    let gateway = gateway(upstream_settings(&[service.address]), |settings| {
+        settings.scope = ["host", "header:x-shop"].iter().map(|rule| rule.parse().unwrap()).collect();
+    })
+    .await;
+    let at = |host: &str, lines: &str| {
+        format!("POST /tx HTTP/1.1\r\nHost: {host}\r\nIdempotency-Key: k\r\nContent-Length: 2\r\n{lines}\r\n{{}}")
+    };
+    for text in [
+        at("a.shop", ""),
+        at("A.Shop.:80", "Authorization: Bearer 1\r\n"),
+        at("b.shop", "Authorization: Bearer 1\r\n"),
+        at("a.shop", "X-Shop: 1\r\n"),
+        at("a.shop", "X-Shop: 1\r\nConnection: x-shop, authorization\r\nAuthorization: Bearer 1\r\n"),
+        post("/tx", "", "{}"),
+    ] {
+        let answer = ask(gateway.address, &text).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+    let seen = gateway.seen.lock().unwrap();
+    let facts: Vec<_> = seen.writes.iter().map(|write| &write.facts).collect();
+    let keys: Vec<_> = facts[..5].iter().map(|facts| facts.key.expect("it has one")).collect();
+    assert_eq!(keys[0], keys[1], "a host is spelled in several ways");
+    assert_eq!(keys[3], keys[4]);
+    assert!(keys[0] != keys[2] && keys[0] != keys[3] && keys[2] != keys[3]);
+    let who = |n: usize| crate::model::ClientRules::default().who(&seen.writes[n].request);
+    let is_by = |n: usize, other: usize| facts[n].client.expect("it has one").is(&who(other));
+    assert!(is_by(0, 3) && is_by(1, 2) && is_by(1, 4) && !is_by(0, 1));
+    assert_ne!(facts[1].client, facts[2].client, "each write has its salt");
+    assert_eq!((facts[5].key, facts[5].client), (None, None), "no key, no copies");
+}

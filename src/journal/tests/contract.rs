@@ -58,10 +58,7 @@ fn foreign_rows_that_nothing_was_done_with_are_read_with_their_series_only() {
             foreign(2, Here::Untouched),
             foreign(3, Here::Sending { attempt: 1, after: crate::model::After::new() }),
             foreign(4, Here::Decided(Fate::Refused)),
-            Row {
-                wish: Some(WishHeld { from: SiteName::new("b"), attempt: 1, void: false, owed_word: None }),
-                ..foreign(5, Here::Untouched)
-            },
+            Row { wish: Some(WishHeld::new(SiteName::new("b"), 1)), ..foreign(5, Here::Untouched) },
         ];
         let ops = rows.iter().flat_map(|row| [Op::Request(row.id, request("r")), put(row.clone())]);
         store.apply(&g, ops.chain([Op::Series(meta(log(2), 5, Chain::default(), 1))]).collect());

@@ -123,6 +123,7 @@ pub(super) fn sending(id: WriteId) -> Row {
         digest: Digest([7; 32]),
         original_ms: id.n,
         traceparent: None,
+        client: None,
         renews: Vec::new(),
         creates: false,
     };

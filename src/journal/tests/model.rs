@@ -67,7 +67,7 @@ fn row(id: WriteId, position: Option<u64>, origin: u8, here: u8, verdict: u8, wi
     // Few keys, so that several writes have the same one; some have none.
     row.facts.key = (!id.n.is_multiple_of(5)).then(|| key(id.n % 5));
     row.settled_clock_ms = clock.into();
-    row.wish = wished.then(|| WishHeld { from: site.clone(), attempt: 1, void: false, owed_word: None });
+    row.wish = wished.then(|| WishHeld::new(site.clone(), 1));
     (row.queued, row.owed) = (wished, if wished { vec![(site.clone(), 2)] } else { Vec::new() });
     row.origin = match origin {
         0 => Origin::Foreign,

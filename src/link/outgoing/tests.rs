@@ -46,6 +46,7 @@ fn page(n: u8, from: u64, items: usize) -> Message {
             digest: crate::model::Digest([0; 32]),
             original_ms: 0,
             traceparent: None,
+            client: None,
             renews: Vec::new(),
             creates: false,
         },
@@ -146,6 +147,7 @@ fn pages_wait_in_turn_and_a_new_start_replaces_what_waits() {
 
 #[test]
 fn every_message_weighs_something() {
-    let question = Message::Question { token: 1, key: KeyHash([0; 16]) };
+    let question =
+        Message::Question { token: 1, key: KeyHash([0; 16]), digest: crate::model::Digest([0; 32]), who: None };
     assert!(weight(&question) > 0 && weight(&page(1, 0, 3)) > 3 * 256);
 }

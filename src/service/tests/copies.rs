@@ -190,14 +190,13 @@ fn a_copy_of_one_that_is_at_the_service_waits_for_it() {
 fn the_origin_tells_what_it_knows_of_a_key() {
     let mut bench = bench();
     let asks = |bench: &mut Bench| {
-        let said = bench.hear("b", Message::Question { token: 5, key: KeyHash([8; 16]) });
+        let said = bench.hear("b", question(5, 8));
         let known = |m: &Message| if let Message::Reply { token: 5, known } = m { Some(known.clone()) } else { None };
         messages(&said).iter().filter(|(to, _)| *to == "b").find_map(|(_, m)| known(m)).expect("it is told")
     };
     assert_eq!(asks(&mut bench), Known::Nothing);
-    let digest = new_write("POST", 1, 8).facts.digest;
     bench.submit(new_write("POST", 1, 8));
-    assert_eq!(asks(&mut bench), Known::InFlight { digest });
+    assert_eq!(asks(&mut bench), Known::InFlight);
     bench.attempted(own(1), 1, answered(201));
     let Known::Recorded { id, answer: Some(_), seen, .. } = asks(&mut bench) else { panic!("recorded") };
     assert_eq!((id, seen.position(log(1))), (own(1), 1));

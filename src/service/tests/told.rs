@@ -76,7 +76,7 @@ fn what_this_replica_decided_stays_its_answer_whatever_its_origin_settles() {
             let again = bench.submit(new_write("POST", 9, 7));
             assert_eq!(told(&again, req + 1), Some(stays), "{ours}, {theirs:?}, after a restart");
             // Another site that asks is told the same.
-            let question = bench.hear("c", Message::Question { token: 3, key: KeyHash([7; 16]) });
+            let question = bench.hear("c", question(3, 7));
             let says = messages(&question).into_iter().any(|(to, message)| match message {
                 Message::Reply { known: Known::Recorded { answer: Some(answer), .. }, .. } => {
                     to == "c" && answer.status == stays
@@ -127,7 +127,6 @@ fn told_over_the_link(bench: &mut Bench, pages: Vec<Page>) -> Vec<Effect> {
     let token = asked(&bench.submit(new_write("POST", 7, 7))).expect("the origin is asked");
     let known = Known::Recorded {
         id: first(log(2)),
-        digest: settled(log(2), Verdict::Applied, 201).facts.digest,
         verdict: Verdict::Applied,
         repeats: None,
         position: 1,
@@ -214,7 +213,7 @@ fn its_entry_comes_with_the_answer_so_that_a_cut_stops_nobody() {
     let mut bench = Bench::new(settings("a", &["a", "b"]));
     bench.submit(new_write("POST", 1, 7));
     bench.attempted(own(1), 1, answered(201));
-    let said = bench.hear("b", Message::Question { token: 3, key: KeyHash([7; 16]) });
+    let said = bench.hear("b", question(3, 7));
     let brings = messages(&said).into_iter().any(|(_, message)| match message {
         Message::Reply { known: Known::Recorded { pages, position: 1, .. }, .. } => {
             pages.iter().flat_map(|page| &page.items).any(|item| item.id == own(1))
@@ -263,7 +262,6 @@ fn a_told_refusal_binds_nothing_and_numbers_that_no_log_gives_are_not_believed()
     let token = asked(&bench.submit(new_write("POST", 7, 7))).expect("the origin is asked");
     let known = Known::Recorded {
         id: first(log(2)),
-        digest: settled(log(2), Verdict::Applied, 201).facts.digest,
         verdict: Verdict::Applied,
         repeats: None,
         position: u64::MAX,

@@ -7,7 +7,7 @@ use super::super::testing::*;
 use super::super::*;
 use crate::journal::{Memory, NUMBER_MAX, Op};
 use crate::mirror::decision_of;
-use crate::model::{After, Chain, Group, KeyHash, LogId, Outcome, SiteName, Stretch, Verdict, WriteId};
+use crate::model::{After, Chain, Group, LogId, Outcome, SiteName, Stretch, Verdict, WriteId};
 use crate::wire;
 
 const MESSAGES: usize = 100_000;
@@ -96,7 +96,6 @@ fn honest() -> Vec<Message> {
     let word = |word| Message::Word { id: own(1), attempt: 1, word };
     let recorded = Known::Recorded {
         id: id(2, 3),
-        digest: item(log(2), 1, 0).facts.digest,
         verdict: Verdict::Applied,
         repeats: None,
         position: 3,
@@ -124,7 +123,7 @@ fn honest() -> Vec<Message> {
         word(WishWord::Done { outcome: outcome(after()), pages: vec![page(log(2), "b", 1, 2)] }),
         word(WishWord::Unknown),
         word(WishWord::Void),
-        Message::Question { token: 5, key: KeyHash([7; 16]) },
+        question(5, 7),
         Message::Reply { token: 1, known: recorded },
         Message::Ahead { site: SiteName::new("c"), item: Arc::new(ahead) },
     ]

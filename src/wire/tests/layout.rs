@@ -12,13 +12,13 @@ type Id = (Log, u64);
 type Group = (String, String);
 type Headers = Vec<(String, Vec<u8>)>;
 type After = (Vec<(Log, u64)>, Vec<(Log, u64, u64)>, Vec<Id>);
-type Facts = (u64, Option<[u8; 16]>, [u8; 32], u64, Option<String>, Vec<Id>, bool);
+type Facts = (u64, Option<[u8; 16]>, [u8; 32], Option<([u8; 16], [u8; 32])>, u64, Option<String>, Vec<Id>, bool);
 type Request = (String, String, String, Headers, Vec<u8>);
 type Answer = (u16, Headers, Vec<u8>, Option<[u8; 32]>);
 type Outcome = (Verdict, After, Option<Id>, u16, Option<Answer>, bool);
 type Item = (u64, [u8; 8], Id, Facts, Outcome, Option<(Id, u64)>, Option<Request>);
 type Page = (Log, String, u64, Vec<Item>);
-type Recorded = (Id, [u8; 32], Verdict, Option<Id>, u64, Vec<Page>, Option<Answer>, After);
+type Recorded = (Id, Verdict, Option<Id>, u64, Vec<Page>, Option<Answer>, After);
 type Cursor = (Log, String, u64, [u8; 8], u64, bool, u64);
 type Wish = (Id, u32, u64, Facts, After, Request, Vec<Page>);
 
@@ -40,13 +40,21 @@ enum Word {
     Unknown,
     Void,
     NotHere,
+    OfAnother(HeldState),
+}
+#[derive(Encode, Decode)]
+enum HeldState {
+    Done,
+    Unknown,
 }
 #[derive(Encode, Decode)]
 enum Known {
     Nothing,
-    InFlight([u8; 32]),
+    OtherRequest,
+    OfAnother(HeldState),
+    InFlight,
     Recorded(Box<Recorded>),
-    Unknown([u8; 32]),
+    Unknown,
 }
 #[derive(Encode, Decode)]
 enum Message {
@@ -55,7 +63,7 @@ enum Message {
     Wish(Box<Wish>),
     Revoke(Id, u32),
     Word(Id, u32, Word),
-    Question(u64, [u8; 16]),
+    Question(u64, [u8; 16], [u8; 32], Option<[u8; 32]>),
     Reply(u64, Known),
     Again(Page),
     Ahead(String, Box<Item>),

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::samples::{SAMPLES, group, id, page, wish};
 use crate::dedup::Fingerprint;
-use crate::model::{Group, KeyHash, SiteName};
+use crate::model::{Digest, Group, KeyHash, SiteName};
 use crate::service::Message;
 use crate::wire::*;
 
@@ -16,7 +16,12 @@ fn message() -> impl Strategy<Value = Message> {
         (0..SAMPLES.len()).prop_map(|i| SAMPLES[i].1()),
         sizes.clone().prop_map(wish),
         (0..20u64, sizes).prop_map(|(records, body)| Message::Page(page(records, body))),
-        (any::<u64>(), any::<[u8; 16]>()).prop_map(|(token, key)| Message::Question { token, key: KeyHash(key) }),
+        (any::<u64>(), any::<[u8; 16]>(), any::<[u8; 32]>()).prop_map(|(token, key, of)| Message::Question {
+            token,
+            key: KeyHash(key),
+            digest: Digest(of),
+            who: None,
+        }),
     ]
 }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::dedup::Fingerprint;
 use crate::model::{
-    After, Answer, Chain, Digest, Facts, Group, Header, Item, KeyHash, Lane, LogId, Outcome, Request, SiteName,
-    Stretch, Verdict, WriteId,
+    After, Answer, Chain, ClientMark, Digest, Facts, Group, Header, HeldState, Item, KeyHash, Lane, LogId, Outcome,
+    Request, SiteName, Stretch, Verdict, Who, WriteId,
 };
 use crate::service::{Cursor, Known, Message, Page, Status, Wish, WishWord};
 use crate::wire::{Difference, Hello, Terms, Welcome};
@@ -39,6 +39,7 @@ pub fn facts() -> Facts {
         digest: Digest([8; 32]),
         original_ms: 1_700_000_000_000,
         traceparent: Some("00-a-b-01".into()),
+        client: Some(ClientMark::of([4; 16], &Who([5; 32]))),
         renews: Vec::new(),
         creates: false,
     }
@@ -138,7 +139,7 @@ fn reply(known: Known) -> Message {
 }
 
 type Make = fn() -> Message;
-pub const SAMPLES: [(&str, Make); 18] = [
+pub const SAMPLES: [(&str, Make); 21] = [
     ("status", status),
     ("page", || Message::Page(page(1, 2))),
     ("wish", || wish(2)),
@@ -150,14 +151,21 @@ pub const SAMPLES: [(&str, Make); 18] = [
     ("word-unknown", || word(WishWord::Unknown)),
     ("word-void", || word(WishWord::Void)),
     ("word-not-here", || word(WishWord::NotHere)),
-    ("question", || Message::Question { token: 7, key: KeyHash([6; 16]) }),
+    ("word-of-another", || word(WishWord::OfAnother(HeldState::Done))),
+    ("question", || Message::Question {
+        token: 7,
+        key: KeyHash([6; 16]),
+        digest: Digest([8; 32]),
+        who: Some(Who([5; 32])),
+    }),
     ("reply-nothing", || reply(Known::Nothing)),
-    ("reply-in-flight", || reply(Known::InFlight { digest: Digest([8; 32]) })),
+    ("reply-other-request", || reply(Known::OtherRequest)),
+    ("reply-of-another", || reply(Known::OfAnother(HeldState::Unknown))),
+    ("reply-in-flight", || reply(Known::InFlight)),
     ("reply-recorded", || {
         let answer = Some(Arc::new(answer()));
         reply(Known::Recorded {
             id: id(1),
-            digest: Digest([8; 32]),
             verdict: Verdict::Duplicate,
             repeats: Some(id(2)),
             position: 3,
@@ -166,7 +174,7 @@ pub const SAMPLES: [(&str, Make); 18] = [
             seen: after(),
         })
     }),
-    ("reply-unknown", || reply(Known::Unknown { digest: Digest([8; 32]) })),
+    ("reply-unknown", || reply(Known::Unknown)),
     ("again", || Message::Again(page(4, 1))),
     ("ahead", || Message::Ahead { site: SiteName::new("store-042"), item: page(1, 1).items[0].clone() }),
 ];

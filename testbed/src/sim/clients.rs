@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use holdfast::model::{After, Digest, Facts, KeyHash, Lane, LogId, Request, WriteId};
+use holdfast::model::{After, ClientMark, Digest, Facts, Header, KeyHash, Lane, LogId, Request, WriteId};
 use holdfast::service::{Event, NewWrite};
 
 use super::history::{Method, Name, Said, Write};
@@ -24,6 +24,8 @@ pub(super) struct Client {
     /// Writes begun, or left out.
     ordinal: Name,
     last_key: Option<Name>,
+    /// The last write that it sent with a key.
+    last_keyed: Option<Name>,
     /// Successes that it was told of, with what they rest on.
     successes: Vec<Name>,
 }
@@ -72,6 +74,7 @@ impl Client {
             attempt: 0,
             ordinal: 0,
             last_key: None,
+            last_keyed: None,
             successes: Vec::new(),
         }
     }
@@ -112,10 +115,17 @@ impl<M: Machine> World<M> {
         } else {
             self.clients[client].site
         };
+        // Drawn apart, so that a seed is otherwise what it was.
+        let borrowed = self.borrowed(client, name).filter(|_| key.is_some());
+        let (lane, key, method) = match borrowed.map(|other| &self.history.writes[&other]) {
+            Some(other) => (other.lane, other.key, other.method),
+            None => (plan.lane, key, method),
+        };
         let write = Write {
             client,
-            lane: plan.lane,
+            lane,
             key,
+            borrowed,
             method,
             creates: method == Method::Post && self.plan.settings[0].creates,
             refused_by_rule: refuses(self.plan.seed, name, self.plan.refused),
@@ -129,9 +139,29 @@ impl<M: Machine> World<M> {
         self.history.writes.insert(name, write);
         let state = &mut self.clients[client];
         state.site = site;
-        state.last_key = key.or(state.last_key);
+        if borrowed.is_none() {
+            state.last_key = key.or(state.last_key);
+            state.last_keyed = key.map(|_| name).or(state.last_keyed);
+        }
         state.current = Some(Current { name, tries: 0 });
         self.client_send(client);
+    }
+
+    /// Another client's write, whose key and request this client brings as if they were its own.
+    fn borrowed(&mut self, client: usize, name: Name) -> Option<Name> {
+        let mut script = Rng::new(mix(self.plan.seed ^ 0xB0220) ^ mix(u64::from(name)));
+        let others = self.clients.len() as u64 - 1;
+        if !script.chance(self.clients[client].plan.borrows_key) {
+            return None;
+        }
+        let other = (client + 1 + script.below(others) as usize) % self.clients.len();
+        let borrowed = self.clients[other].last_keyed?;
+        if self.history.writes.values().any(|write| write.client == client && write.borrowed == Some(borrowed)) {
+            // Its own request by now: it would be told its own answer.
+            return None;
+        }
+        self.stats.hit("client: brought another's key");
+        Some(borrowed)
     }
 
     fn client_send(&mut self, client: usize) {
@@ -191,23 +221,29 @@ impl<M: Machine> World<M> {
         let known = &self.history.writes[&name];
         let plan = &self.clients[client].plan;
         let mut digest = [0; 32];
-        digest[..8].copy_from_slice(&mix(u64::from(name)).to_le_bytes());
+        let of = self.history.request_of(name);
+        digest[..8].copy_from_slice(&mix(u64::from(of)).to_le_bytes());
+        let request = Arc::new(Request {
+            method: known.method.text().into(),
+            target: format!("/w/{of}"),
+            authority: "pos".into(),
+            headers: vec![Header { name: "authorization".into(), value: client.to_string().into_bytes() }],
+            // What the service does is told apart by it.
+            body: Bytes::from(name.to_string()),
+        });
+        let mut salt = [0; 16];
+        salt[..8].copy_from_slice(&mix(u64::from(name) ^ wall_ms).to_le_bytes());
+        let who = self.plan.settings[0].clients.who(&request);
         let facts = Facts {
             lane: Lane(known.lane),
-            key: known.key.map(|key| KeyHash::of(&self.group, "", &key.to_string())),
+            key: known.key.map(|key| KeyHash::of(&self.group, &[], &key.to_string())),
             digest: Digest(digest),
             original_ms: wall_ms,
             traceparent: None,
+            client: known.key.map(|_| ClientMark::of(salt, &who)),
             renews: Vec::new(),
             creates: known.creates,
         };
-        let request = Arc::new(Request {
-            method: known.method.text().into(),
-            target: format!("/w/{name}"),
-            authority: "pos".into(),
-            headers: Vec::new(),
-            body: Bytes::from(name.to_string()),
-        });
         let seen =
             if plan.carries_seen || plan.invents_seen { self.clients[client].seen.clone() } else { After::new() };
         NewWrite { facts, request, seen, refuse_stale: plan.refuse_stale }

@@ -354,6 +354,7 @@ mod tests {
             digest: Digest([n as u8; 32]),
             original_ms: n,
             traceparent: None,
+            client: None,
             renews: Vec::new(),
             creates: false,
         };

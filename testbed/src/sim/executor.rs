@@ -120,6 +120,7 @@ impl<M: Machine> World<M> {
         }
         let own = if difference == Some(Difference::Value) { format!("-{site}") } else { String::new() };
         let served = self.sites[site].upstream.serve(site, name, method, rule, keys, &own);
+        self.history.owners.insert(hash_of_body(&served.answer), name);
         if served.applied {
             self.history.apply(site, name, history);
             self.trace.mix(0xA1 ^ u64::from(name) ^ (site as u64) << 40);
@@ -230,7 +231,7 @@ impl<M: Machine> World<M> {
                 self.check_carried(site, &seen);
                 seen_now = Some(seen);
                 self.stats.hit(if replayed { "reply: replayed" } else { "reply: answer" });
-                let body = answer.body.iter().fold(7, |hash, byte| mix(hash ^ u64::from(*byte)));
+                let body = hash_of_body(&answer);
                 Said::Answer { status: answer.status, body, replayed, served_by: self.index(&served_by) }
             }
             Reply::Queued { .. } => {
@@ -321,9 +322,14 @@ impl<M: Machine> World<M> {
     }
 }
 
+fn hash_of_body(answer: &Answer) -> u64 {
+    answer.body.iter().fold(7, |hash, byte| mix(hash ^ u64::from(*byte)))
+}
+
 fn problem_kind(problem: &Problem) -> &'static str {
     match problem {
         Problem::KeyReused => "reply: key-reused",
+        Problem::KeyOfAnother { .. } => "reply: key-of-another",
         Problem::KeyInFlight { .. } => "reply: key-in-flight",
         Problem::ReplayUnavailable => "reply: replay-unavailable",
         Problem::OriginUnreachable { .. } => "reply: origin-unreachable",

@@ -81,6 +81,8 @@ pub struct Write {
     pub lane: u64,
     /// The key's number; a client that reuses a key gives two writes one number.
     pub key: Option<Name>,
+    /// Another client's write, whose key and request this one brings.
+    pub borrowed: Option<Name>,
     pub method: Method,
     pub refused_by_rule: bool,
     /// A POST that makes something new: it may overlap with others of its lane.
@@ -177,6 +179,8 @@ pub struct History {
     pub damaged: BTreeSet<(usize, Name)>,
     /// At the end another site waits for what only the store that is gone knew.
     pub hindered: bool,
+    /// By a hash of its body: whose answer it is that a service has given.
+    pub owners: BTreeMap<u64, Name>,
     /// Errors that need no judge: asserts of the world itself.
     pub broken: Vec<(Name, String)>,
 }
@@ -259,6 +263,11 @@ impl History {
     pub fn may_look_after_expiry(&self, name: Name, at_ms: u64) -> bool {
         let first_ms = self.writes[&name].submissions.first().map_or(0, |s| s.at_ms);
         at_ms + LOOKS_WITHIN_MS >= first_ms + self.key_ttl_ms
+    }
+
+    /// Whose request it is: that of another client's write, where this one brings it.
+    pub fn request_of(&self, name: Name) -> Name {
+        self.writes[&name].borrowed.unwrap_or(name)
     }
 
     pub fn write(&mut self, name: Name) -> &mut Write {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast::journal::QuarantineReason;
 
-use super::history::{Application, CutOff, History, Method, Moment, Name, Report, Said, Write};
+use super::history::{Application, CutOff, History, Method, Moment, Name, Report, Said, Submission, Write};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
@@ -41,6 +41,7 @@ pub fn judge(history: &History) -> Vec<Violation> {
     late_decisions(history, &mut found);
     not_over_later(history, &mut found);
     same_answer(history, &mut found);
+    whose_answer(history, &mut found);
     converges(history, &mut found);
     honest(history, &mut found);
     serves_when_cut_off(history, &mut found);
@@ -498,7 +499,11 @@ fn same_answer(history: &History, found: &mut Vec<Violation>) {
                     (status, body) != (s, b)
                 }
                 // Sent before the first was told, it may have been looked at when another write still had the key.
-                (Said::Queued | Said::Problem("reply: outcome-unknown" | "reply: key-reused"), _) => late,
+                (
+                    Said::Queued
+                    | Said::Problem("reply: outcome-unknown" | "reply: key-reused" | "reply: key-of-another"),
+                    _,
+                ) => late,
                 _ => false,
             };
             if alone && told.site == first.site && differs {
@@ -525,6 +530,50 @@ fn another_request(history: &History, name: Name, site: usize, answered: Moment,
             found.push(Violation { guarantee: "G4", writes: vec![name, other], what });
         }
     }
+}
+
+/// G4: what a service answered to one client's write is told to no other client, whatever key and request it brings; and where the
+/// first was told its success, the other's is not executed.
+fn whose_answer(history: &History, found: &mut Vec<Violation>) {
+    for (&name, write) in &history.writes {
+        let bodies = write.told.iter().filter_map(|told| match told.said {
+            Said::Answer { body, .. } => Some(body),
+            Said::Queued | Said::Problem(_) => None,
+        });
+        let of_another = |owner: Name| history.writes[&owner].client != write.client;
+        if let Some(owner) = bodies.filter_map(|body| history.owners.get(&body).copied()).find(|&o| of_another(o)) {
+            let what = format!("write {name} was told another client's answer, that of write {owner}");
+            found.push(Violation { guarantee: "G4", writes: vec![name, owner], what });
+        }
+        let Some(first) = write.borrowed.and_then(|other| executed_before(history, name, other)) else { continue };
+        let decided = history.attempts.iter().any(|attempt| attempt.name == name && !attempt.shadow);
+        let by_order = history.quarantined_once.keys().any(|report| report.name == name);
+        if decided && !by_order {
+            let what =
+                format!("write {name} was executed with another client's key and request, those of write {first}");
+            found.push(Violation { guarantee: "G4", writes: vec![name, first], what });
+        }
+    }
+}
+
+/// The other client's write, if its success was told first-hand at the one site to which this one was then sent, in its key's time.
+fn executed_before(history: &History, name: Name, other: Name) -> Option<Name> {
+    let (write, other_write) = (&history.writes[&name], &history.writes[&other]);
+    let first_hand = |said: &Said| said.is_success() && !matches!(said, Said::Answer { replayed: true, .. });
+    let told = other_write.told.iter().find(|told| first_hand(&told.said))?;
+    let later =
+        |s: &Submission| s.site == told.site && s.at > told.at && !history.may_look_after_expiry(other, s.at_ms);
+    let all_later = !write.submissions.is_empty() && write.submissions.iter().all(later);
+    (all_later && !other_write.told_at_the_end && !history.is_gone(told.site)).then_some(other)
+}
+
+/// Another client's write has its key and its request.
+fn brings_anothers(history: &History, name: Name) -> bool {
+    let (write, request) = (&history.writes[&name], history.request_of(name));
+    let shares = |(&other, another): (&Name, &Write)| {
+        another.client != write.client && another.key == write.key && history.request_of(other) == request
+    };
+    write.key.is_some() && history.writes.iter().any(shares)
 }
 
 /// G5: all replicas have applied the same set, but for the quarantine.
@@ -569,6 +618,7 @@ fn honest(history: &History, found: &mut Vec<Violation>) {
                 repeated || refused || may_have || history.applied[report.site].iter().any(|a| a.name == report.name)
             }
             QuarantineReason::Damaged => history.damaged.contains(&(report.site, report.name)),
+            QuarantineReason::KeyOfAnother => brings_anothers(history, report.name),
             QuarantineReason::Hole | QuarantineReason::SetAside => false,
             QuarantineReason::Divergence | QuarantineReason::UnknownOutcome | QuarantineReason::MayHaveApplied => {
                 let unheard = history.disturbed.is_some_and(|at| at < since);
@@ -621,6 +671,7 @@ fn serves_when_cut_off(history: &History, found: &mut Vec<Violation>) {
                     // About the key, or that this fleet keeps few writes open.
                     "reply: key-in-flight"
                     | "reply: key-reused"
+                    | "reply: key-of-another"
                     | "reply: replay-unavailable"
                     | "reply: origin-unreachable"
                     | "reply: overloaded",

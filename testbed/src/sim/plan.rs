@@ -20,7 +20,7 @@ pub enum Planted {
 }
 
 impl Planted {
-    pub const ALL: [(&'static str, Planted); 30] = [
+    pub const ALL: [(&'static str, Planted); 31] = [
         ("answer-before-commit", Planted::AnswerBeforeCommit),
         ("confirm-before-durable", Planted::ConfirmBeforeDurable),
         ("resend-unknown", Planted::InCore(Bug::ResendUnknown)),
@@ -51,6 +51,7 @@ impl Planted {
         ("ahead-not-named", Planted::InCore(Bug::AheadNotNamed)),
         ("divergence-stops", Planted::InCore(Bug::DivergenceStops)),
         ("resend-over-later", Planted::InCore(Bug::ResendOverLater)),
+        ("answer-to-a-stranger", Planted::InCore(Bug::AnswerToAStranger)),
     ];
 
     pub fn name(self) -> &'static str {
@@ -89,6 +90,8 @@ pub struct ClientPlan {
     pub keyless: u64,
     pub idempotent_methods: u64,
     pub reuses_key: u64,
+    /// Per mille of writes with which it brings the key and the request of another client.
+    pub borrows_key: u64,
     /// Per mille of writes after which it reads with what it has seen.
     pub reads: u64,
 }
@@ -293,6 +296,10 @@ impl Plan {
         let mut silence = Rng::new(mix(seed ^ 0x51_1E4C_E000));
         plan.rates.service_hangs = silence.swarm(4);
         plan.clients.iter_mut().for_each(|client| client.invents_seen = silence.chance(80));
+        let mut strangers = Rng::new(mix(seed ^ 0x57A9_6E25));
+        if strangers.chance(300) {
+            plan.clients.iter_mut().for_each(|client| client.borrows_key = strangers.swarm(150));
+        }
         // What waits for a store that is gone waits for good.
         plan.long_cut = plan.long_cut.filter(|_| plan.restore.is_none());
         plan.faults = draw_faults(Rng::new(mix(seed ^ 0xFA17)), &plan.rates, plan.nemesis_ms, sites);
@@ -377,6 +384,7 @@ fn draw_settings(rng: &mut Rng, sites: usize, planted: Option<Planted>) -> Vec<S
         idempotent,
         has_probe: rng.chance(350),
         creates: false,
+        clients: Default::default(),
         unexecuted: if rng.chance(200) { vec![503] } else { Vec::new() },
         when_down: if rng.chance(500) { WhenDown::Queue } else { WhenDown::Refuse },
         replicate_all: rng.chance(150),
@@ -448,6 +456,7 @@ fn draw_client(rng: &mut Rng, n: u64, lanes: u64, sites: usize, settings: &Setti
         keyless: rng.swarm(200),
         idempotent_methods: rng.swarm(500),
         reuses_key: rng.swarm(60),
+        borrows_key: 0,
         reads: rng.swarm(300),
     }
 }

@@ -71,6 +71,7 @@ fn every_planted_error_is_found() {
                 Bug::AheadNotNamed => &["G3"],
                 Bug::DivergenceStops => &["differences"],
                 Bug::ResendOverLater => &["sent again"],
+                Bug::AnswerToAStranger => &["another client's"],
                 Bug::LaneFreeDuringWish => &["one lane"],
                 Bug::IgnoreAfter
                 | Bug::AfterAtAccept

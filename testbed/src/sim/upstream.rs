@@ -89,12 +89,12 @@ impl Upstream {
                 return Served { applied: false, answer: record.clone() };
             }
             if method == Method::Delete {
-                return Served { applied: false, answer: answer(404, Vec::new(), "gone") };
+                return Served { applied: false, answer: answer(404, Vec::new(), &format!("write {name} is gone")) };
             }
         }
         if refused {
             let status = [400, 404, 409, 422, 501][(mix(u64::from(name)) % 5) as usize];
-            return Served { applied: false, answer: answer(status, Vec::new(), "refused") };
+            return Served { applied: false, answer: answer(status, Vec::new(), &format!("write {name} is refused")) };
         }
         self.serial += 1;
         let location = Header { name: "location".into(), value: format!("/w/{name}{own}").into_bytes() };

@@ -79,6 +79,7 @@ impl Told {
 pub struct Call {
     method: String,
     target: String,
+    host: String,
     headers: Headers,
     body: Vec<u8>,
     patience: Duration,
@@ -89,6 +90,7 @@ impl Call {
         Self {
             method: method.to_owned(),
             target: target.to_owned(),
+            host: "127.0.0.1".to_owned(),
             headers: Headers::new(),
             body: Vec::new(),
             patience: SOON,
@@ -102,6 +104,10 @@ impl Call {
     }
     pub fn put(target: &str) -> Self {
         Self::new("PUT", target)
+    }
+    pub fn host(mut self, host: &str) -> Self {
+        host.clone_into(&mut self.host);
+        self
     }
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
@@ -123,7 +129,8 @@ impl Call {
     }
 
     pub fn bytes(&self) -> Vec<u8> {
-        let mut head = format!("{} {} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n", self.method, self.target);
+        let mut head =
+            format!("{} {} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.method, self.target, self.host);
         for (name, value) in &self.headers {
             head.push_str(&format!("{name}: {value}\r\n"));
         }

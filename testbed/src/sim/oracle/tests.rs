@@ -12,6 +12,7 @@ fn history(sites: usize, lanes: &[u64]) -> History {
             client: n,
             lane,
             key: Some(name),
+            borrowed: None,
             method: Method::Post,
             refused_by_rule: false,
             creates: false,
@@ -335,4 +336,46 @@ fn a_lane_that_stands_still_during_a_long_cut_is_found() {
     let mut h = left_alone([&answered, &busy]);
     h.write(4).lane = 2;
     assert!(!still(&h), "a single one may have waited for what its client has seen");
+}
+
+#[test]
+fn another_clients_answer_or_its_request_executed_again_breaks_g4() {
+    let brings_the_first = |said: Said, is_executed: bool| {
+        let mut h = history(2, &[1, 1]);
+        h.owners.extend([(7, 1), (8, 2)]);
+        (h.write(2).key, h.write(2).borrowed) = (Some(1), Some(1));
+        written(&mut h, 1, 0);
+        applied(&mut h, 1, 1, true);
+        let submission = h.submit(2, 0, false);
+        if is_executed {
+            applied(&mut h, 2, 0, false);
+            applied(&mut h, 2, 1, true);
+        }
+        h.tell(2, 0, submission, said);
+        judge(&h).into_iter().map(|violation| violation.what).collect::<Vec<_>>()
+    };
+    let found = |found: Vec<String>, what: &str| found.iter().any(|violation| violation.contains(what));
+    let refused = Said::Problem("reply: key-of-another");
+    assert_eq!(brings_the_first(refused.clone(), false), [""; 0]);
+    let replayed = Said::Answer { status: 201, body: 7, replayed: true, served_by: 0 };
+    assert!(found(brings_the_first(replayed, false), "another client's answer"));
+    let refusal = Said::Answer { status: 404, body: 7, replayed: true, served_by: 0 };
+    assert!(found(brings_the_first(refusal, false), "another client's answer"));
+    assert!(found(brings_the_first(refused, true), "another client's key and request"));
+}
+
+#[test]
+fn across_a_cut_two_clients_with_one_key_and_request_stand_in_quarantine_and_nobody_else_does() {
+    for is_so in [true, false] {
+        let mut h = history(2, &[1, 1]);
+        h.write(2).key = Some(1);
+        h.write(2).borrowed = is_so.then_some(1);
+        for (name, site) in [(1, 0), (2, 1)] {
+            written(&mut h, name, site);
+            let report = Report { site: 1 - site, name, reason: QuarantineReason::KeyOfAnother };
+            h.quarantined_at_end.insert(report);
+            h.quarantine(report);
+        }
+        assert_eq!(guarantees(&h), if is_so { vec![] } else { vec!["honesty"] });
+    }
 }
