@@ -87,11 +87,16 @@ impl ClientRules {
 impl ClientRule {
     /// All lines of the header, the first cookie of the name; what is empty names nobody.
     fn values<'r>(&self, request: &'r Request) -> Vec<&'r [u8]> {
-        let lines = |name: &'r str| request.headers.iter().filter(move |h| h.name == name).map(|h| h.value.as_slice());
+        let lines = |name: &'r str| {
+            request.headers.iter().filter(move |h| h.name.eq_ignore_ascii_case(name)).map(|h| h.value.as_slice())
+        };
         let values: Vec<&[u8]> = match self {
-            ClientRule::Header(name) => {
-                request.headers.iter().filter(|h| h.name == *name).map(|h| h.value.as_slice()).collect()
-            }
+            ClientRule::Header(name) => request
+                .headers
+                .iter()
+                .filter(|h| h.name.eq_ignore_ascii_case(name))
+                .map(|h| h.value.as_slice())
+                .collect(),
             ClientRule::Cookie(name) => {
                 let value = |pair: &'r [u8]| pair.trim_ascii().strip_prefix(name.as_bytes())?.strip_prefix(b"=");
                 let found = lines("cookie").find_map(|line| line.split(|&b| b == b';').find_map(value));
@@ -140,10 +145,10 @@ mod tests {
         let rules =
             ClientRules::new(vec![ClientRule::Header("authorization".into()), ClientRule::Cookie("sid".into())]);
         let who = |lines: &[(&str, &str)]| rules.who(&request(lines));
-        let (one, two) = (who(&[("authorization", "Bearer 1")]), who(&[("authorization", "Bearer 2")]));
+        let (one, two) = (who(&[("Authorization", "Bearer 1")]), who(&[("authorization", "Bearer 2")]));
         assert_ne!(one, two);
         assert_eq!(one, who(&[("authorization", "Bearer 1"), ("cookie", "sid=9; csrf=1")]), "cookies rotate");
-        let (sid, other) = (who(&[("cookie", "csrf=1; sid=7")]), who(&[("cookie", "csrf=2; sid=8")]));
+        let (sid, other) = (who(&[("Cookie", "csrf=1; sid=7")]), who(&[("cookie", "csrf=2; sid=8")]));
         assert_eq!(sid, who(&[("cookie", "csrf=3"), ("cookie", "sid=7; x")]));
         assert!(sid != other && sid != who(&[]) && one != who(&[]));
         assert_eq!(who(&[]), who(&[("cookie", "csrf=1")]));
