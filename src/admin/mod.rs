@@ -16,8 +16,9 @@ pub use guard::Guard;
 pub use routes::{IN_FLIGHT_MAX, router};
 pub use source::{AdminSource, OperateError};
 pub use view::{
-    EndpointStatus, GroupStatus, Health, HealthState, PeerStatus, QuarantineEntry, ReplicaStatus, ServiceStatus,
-    Status, StoreStatus, WriteList, WriteStatus, WriteSummary, WritesQuery,
+    EndpointStatus, GroupStatus, Health, HealthState, ManyOrdered, PeerStatus, QuarantineEntry, QuarantineList,
+    QuarantineQuery, ReplicaStatus, ServiceStatus, Status, StoreStatus, WriteList, WriteStatus, WriteSummary,
+    WritesQuery,
 };
 
 use std::future::Future;

@@ -10,13 +10,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use http::StatusCode;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http_body::Body as _;
 use tokio::sync::Semaphore;
 
 use super::guard::{Guard, is_addressed};
 use super::source::{AdminSource, OperateError};
-use super::view::{Health, Status, WritesQuery};
+use super::view::{Health, QuarantineQuery, Status, WritesQuery};
 use crate::model::{Problem, WriteId};
 use crate::places::InWork;
 use crate::problem::{self, Cause};
@@ -24,6 +24,9 @@ use crate::service::Operation;
 
 /// Operators, probes and one or two scrapers; more is an accident.
 pub const IN_FLIGHT_MAX: usize = 64;
+/// Beside a list: how long all its pages are together, and where the next one begins.
+const HOLDFAST_TOTAL: HeaderName = HeaderName::from_static("holdfast-total");
+const HOLDFAST_NEXT: HeaderName = HeaderName::from_static("holdfast-next");
 /// Orders are short.
 const BODY_BYTES_MAX: usize = 64 << 10;
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -37,7 +40,7 @@ pub fn router<S: AdminSource>(source: Arc<S>, guard: Guard) -> Router {
         .route("/writes", get(writes::<S>))
         .route("/writes/{id}", get(write::<S>))
         .route("/quarantine", get(quarantine::<S>))
-        .route("/quarantine/{id}", get(quarantined::<S>))
+        .route("/quarantine/{id}", get(quarantined::<S>).post(order_many::<S>))
         .route("/quarantine/{id}/{operation}", post(operate::<S>));
     let in_flight = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
     Router::new()
@@ -146,16 +149,61 @@ async fn write<S: AdminSource>(State(source): State<Arc<S>>, Path(asked): Path<S
     }
 }
 
-async fn quarantine<S: AdminSource>(State(source): State<Arc<S>>) -> Response {
-    Json(source.quarantine().await).into_response()
+type Chosen = Result<Query<QuarantineQuery>, axum::extract::rejection::QueryRejection>;
+
+const CHOICE: &str =
+    "the query may have service, store, reason, since_ms, lane, firsts, after, limit, and for orders keep_going";
+
+async fn quarantine<S: AdminSource>(State(source): State<Arc<S>>, query: Chosen) -> Response {
+    let Ok(Query(query)) = query else { return refuse(Cause::BadRequest { what: CHOICE }) };
+    match source.quarantine(query).await {
+        Ok(list) => {
+            let mut response = Json(list.entries).into_response();
+            let headers = response.headers_mut();
+            headers.insert(HOLDFAST_TOTAL, list.total.into());
+            if let Some(next) = list.next.and_then(|next| HeaderValue::try_from(next).ok()) {
+                headers.insert(HOLDFAST_NEXT, next);
+            }
+            response
+        }
+        Err(why) => refuse(Cause::OperationRejected { why }),
+    }
+}
+
+async fn order_many<S: AdminSource>(
+    State(source): State<Arc<S>>,
+    Path(operation): Path<String>,
+    query: Chosen,
+) -> Response {
+    let Ok(Query(query)) = query else { return refuse(Cause::BadRequest { what: CHOICE }) };
+    let Some(operation) = operation_named(&operation) else {
+        return refuse(Cause::NotFound { path: format!("/api/v1/quarantine/{operation}") });
+    };
+    match source.order_many(query, operation).await {
+        Ok(ordered) => Json(ordered).into_response(),
+        Err(error) => carried_out(Err(error), ""),
+    }
+}
+
+fn operation_named(name: &str) -> Option<Operation> {
+    match name {
+        "applied" => Some(Operation::Applied),
+        "resend" => Some(Operation::Resend),
+        "resend-over-later" => Some(Operation::ResendOverLater),
+        "discard" => Some(Operation::Discard),
+        _ => None,
+    }
 }
 
 async fn quarantined<S: AdminSource>(State(source): State<Arc<S>>, Path(asked): Path<String>) -> Response {
-    // With both answers, which a list leaves out; where its row is broken, there is the list.
+    // With both answers, which a list leaves out; where its row is broken, there is its entry.
     let shown = source.write(&asked).await.and_then(|write| write.quarantine);
     let entry = match shown {
         Some(entry) => Some(entry),
-        None => source.quarantine().await.into_iter().find(|entry| entry.id.to_string() == asked),
+        None => match asked.parse::<WriteId>() {
+            Ok(id) => source.quarantined(id).await,
+            Err(_) => None,
+        },
     };
     entry.map_or_else(|| refuse(Cause::UnknownWrite { asked }), |entry| Json(entry).into_response())
 }
@@ -164,12 +212,8 @@ async fn operate<S: AdminSource>(
     State(source): State<Arc<S>>,
     Path((asked, operation)): Path<(String, String)>,
 ) -> Response {
-    let operation = match operation.as_str() {
-        "applied" => Operation::Applied,
-        "resend" => Operation::Resend,
-        "resend-over-later" => Operation::ResendOverLater,
-        "discard" => Operation::Discard,
-        _ => return refuse(Cause::NotFound { path: format!("/api/v1/quarantine/{asked}/{operation}") }),
+    let Some(operation) = operation_named(&operation) else {
+        return refuse(Cause::NotFound { path: format!("/api/v1/quarantine/{asked}/{operation}") });
     };
     let Ok(id) = asked.parse::<WriteId>() else { return refuse(Cause::UnknownWrite { asked }) };
     carried_out(source.operate(id, operation).await, &asked)
@@ -228,6 +272,7 @@ fn present(page: &mut String, status: &Status) {
     gauge("holdfast_queued_writes", "Writes answered 202 and not sent.", groups(&|v| v.queued as f64));
     gauge("holdfast_unknown_writes", "Writes whose outcome nobody knows.", groups(&|v| v.unknown as f64));
     gauge("holdfast_quarantine_writes", "Writes that wait for a person.", groups(&|v| v.quarantine as f64));
+    gauge("holdfast_not_equal_lanes", "Lanes that have a write in quarantine.", groups(&|v| v.not_equal as f64));
     gauge("holdfast_replica_lag_seconds", "Age of the oldest undecided write.", groups(&|v| seconds(v.lag_ms)));
     gauge("holdfast_replica_healthy_info", "1 when this replica can decide.", groups(&|v| bit(v.healthy)));
     gauge("holdfast_following_stopped_info", "1 when a person must look.", groups(&|v| bit(v.stopped.is_some())));

@@ -1,7 +1,10 @@
 //! Where the admin listener gets what it shows.
 use std::future::Future;
 
-use super::view::{Health, PeerStatus, QuarantineEntry, ServiceStatus, Status, WriteList, WriteStatus, WritesQuery};
+use super::view::{
+    Health, ManyOrdered, PeerStatus, QuarantineEntry, QuarantineList, QuarantineQuery, ServiceStatus, Status,
+    WriteList, WriteStatus, WritesQuery,
+};
 use crate::model::WriteId;
 use crate::service::Operation;
 
@@ -29,8 +32,16 @@ pub trait AdminSource: Send + Sync + 'static {
     fn writes(&self, query: WritesQuery) -> impl Future<Output = Result<WriteList, String>> + Send;
     /// `asked` is a write id, a status token or a client's key as it was sent.
     fn write(&self, asked: &str) -> impl Future<Output = Option<WriteStatus>> + Send;
-    /// Oldest first, all groups; bounded by `limits.quarantine`.
-    fn quarantine(&self) -> impl Future<Output = Vec<QuarantineEntry>> + Send;
+    /// Oldest first, all groups. `Err` says what of the query cannot be answered.
+    fn quarantine(&self, query: QuarantineQuery) -> impl Future<Output = Result<QuarantineList, String>> + Send;
+    /// Also where nothing else of the write can be read.
+    fn quarantined(&self, id: WriteId) -> impl Future<Output = Option<QuarantineEntry>> + Send;
+    /// Carries out an order about the next so many that the query names, in order of their positions.
+    fn order_many(
+        &self,
+        query: QuarantineQuery,
+        operation: Operation,
+    ) -> impl Future<Output = Result<ManyOrdered, OperateError>> + Send;
     fn operate(&self, id: WriteId, operation: Operation) -> impl Future<Output = Result<(), OperateError>> + Send;
     /// Follow again after a stop.
     fn resume(&self, service: &str, store: &str) -> impl Future<Output = Result<(), OperateError>> + Send;

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::*;
 use crate::journal::{QuarantineReason, Quarantined};
 use crate::model::{Group, LogId, SiteName, WriteId};
-use crate::service::{Operation, View};
+use crate::service::{Operation, Ordered, View};
 
 pub(crate) struct Fixed {
     state: HealthState,
@@ -60,10 +60,24 @@ impl AdminSource for Fixed {
     async fn write(&self, _: &str) -> Option<WriteStatus> {
         None
     }
-    async fn quarantine(&self) -> Vec<QuarantineEntry> {
+    async fn quarantine(&self, query: QuarantineQuery) -> Result<QuarantineList, String> {
+        query.filter()?;
+        let entries = self.quarantined(id(7)).await.into_iter().collect();
+        Ok(QuarantineList { entries, total: 300, next: query.after.is_none().then(|| "5/x".to_owned()) })
+    }
+    async fn quarantined(&self, asked: WriteId) -> Option<QuarantineEntry> {
         let reason = QuarantineReason::UnknownOutcome;
         let held = Quarantined::new(id(7), reason, "reset".into(), 0);
-        vec![QuarantineEntry::new(&group(), &held, None, None)]
+        (asked == id(7)).then(|| QuarantineEntry::new(&group(), &held, None, None))
+    }
+    /// Two pages.
+    async fn order_many(&self, query: QuarantineQuery, operation: Operation) -> Result<ManyOrdered, OperateError> {
+        if operation == Operation::Applied {
+            let ordered = Ordered { rejected: vec![(id(7), "not this one".to_owned())], ..Ordered::default() };
+            return Ok(ManyOrdered { ordered, next: None });
+        }
+        let next = query.after.is_none_or(|after| after.is_empty()).then(|| "there".to_owned());
+        Ok(ManyOrdered { ordered: Ordered { done: 150, ..Ordered::default() }, next })
     }
     async fn operate(&self, asked: WriteId, operation: Operation) -> Result<(), OperateError> {
         if asked != id(7) {
@@ -128,6 +142,12 @@ async fn the_listener_answers_each_address() {
         (format!("POST /api/v1/quarantine/{seven}/explode"), 404, "not-found"),
         (format!("GET /api/v1/quarantine/{seven}/applied"), 404, "not-found"),
         ("POST /api/v1/quarantine/x/applied".to_owned(), 404, "unknown-write"),
+        ("GET /api/v1/quarantine?reason=divergence&limit=5&firsts=true".to_owned(), 200, "unknown-outcome"),
+        ("GET /api/v1/quarantine?reason=boredom".to_owned(), 400, "bad-request"),
+        ("GET /api/v1/quarantine?lane=7".to_owned(), 409, "is no lane"),
+        ("POST /api/v1/quarantine/discard?service=tx".to_owned(), 200, "\"next\":\"there\""),
+        ("POST /api/v1/quarantine/applied?service=tx".to_owned(), 200, "not this one"),
+        ("POST /api/v1/quarantine/explode?service=tx".to_owned(), 404, "not-found"),
         ("POST /api/v1/services/tx/resume".to_owned(), 200, "true"),
         ("POST /api/v1/services/ty/resume".to_owned(), 404, "unknown-write"),
         ("GET /nowhere".to_owned(), 404, "not-found"),

@@ -1,7 +1,7 @@
 //! What the API shows. Field names are part of the interface: scripts read them.
-use crate::journal::{Fate, Here, Origin, Quarantined, Row};
-use crate::model::{Answer, Group, SiteName, Verdict, WriteId};
-use crate::service::View;
+use crate::journal::{Fate, Here, Origin, QuarantineFilter, QuarantineListed, QuarantineReason, Quarantined, Row};
+use crate::model::{Answer, Group, Lane, SiteName, Verdict, WriteId};
+use crate::service::{Ordered, View};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -215,18 +215,86 @@ pub struct ReplicaStatus {
     pub decided: bool,
 }
 
+/// `?service=&store=&reason=&since_ms=&lane=&firsts=true&after=&limit=`, for a page of the quarantine and for orders about many.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct QuarantineQuery {
+    pub service: Option<String>,
+    pub store: Option<String>,
+    pub reason: Option<QuarantineReason>,
+    pub since_ms: Option<u64>,
+    /// As `GET /writes/{id}` says it.
+    pub lane: Option<String>,
+    /// Of each lane the first alone.
+    pub firsts: bool,
+    /// Go on there: the `next` of the answer before.
+    pub after: Option<String>,
+    /// Absent: 1,000, which is the most; of orders 256.
+    pub limit: Option<usize>,
+    /// Orders: not only up to the first that is rejected.
+    pub keep_going: bool,
+}
+
+impl QuarantineQuery {
+    pub fn limit(&self, most: usize) -> usize {
+        self.limit.unwrap_or(most).clamp(1, most)
+    }
+
+    /// `Err` says what cannot be read.
+    pub fn filter(&self) -> Result<QuarantineFilter, String> {
+        let lane = |text: &String| {
+            let lane = u64::from_str_radix(text, 16).ok().filter(|_| text.len() == 16);
+            lane.map(Lane).ok_or_else(|| format!("{text:?} is no lane: it has 16 hexadecimal digits"))
+        };
+        Ok(QuarantineFilter {
+            service: self.service.clone(),
+            store: self.store.clone(),
+            reason: self.reason,
+            since_ms: self.since_ms,
+            lane: self.lane.as_ref().map(lane).transpose()?,
+            firsts: self.firsts,
+        })
+    }
+}
+
+/// A page of the quarantine. The API gives the entries as a list, and the rest as headers.
+#[derive(Clone, Debug, Default)]
+pub struct QuarantineList {
+    pub entries: Vec<QuarantineEntry>,
+    /// On all pages.
+    pub total: u64,
+    /// Absent on the last page.
+    pub next: Option<String>,
+}
+
+/// What became of orders about the next so many.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub struct ManyOrdered {
+    #[serde(flatten)]
+    pub ordered: Ordered,
+    /// Where to go on; absent at the end, and behind what was rejected.
+    pub next: Option<String>,
+}
+
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct QuarantineEntry {
     pub id: WriteId,
     pub service: String,
     pub store: String,
-    pub reason: crate::journal::QuarantineReason,
+    pub reason: QuarantineReason,
     pub detail: String,
     pub since_ms: u64,
     /// What this replica answered, if it did.
     pub status: Option<u16>,
     pub method: Option<String>,
     pub target: Option<String>,
+    pub lane: Option<String>,
+    /// The first of its lane, where that is another one: it may be its cause.
+    pub behind: Option<WriteId>,
+    /// It is the first, and so many of its lane stand behind it. In lists alone.
+    pub others_behind: u64,
+    /// When these are decided here it is tried once more.
+    pub waits_for: Vec<WriteId>,
     /// What this replica answered, and what its decider's did, as far as they are kept.
     pub answer: Option<AnswerView>,
     pub deciders_answer: Option<AnswerView>,
@@ -264,8 +332,26 @@ impl QuarantineEntry {
             status: Some(held.status).filter(|status| *status != 0),
             method: request.map(|request| request.method.clone()),
             target: request.map(|request| request.target.clone()),
+            lane: row.map(|row| format!("{:016x}", row.facts.lane.0)),
+            behind: held.behind,
+            others_behind: 0,
+            waits_for: held.unknown.clone(),
             answer: held.answer.as_deref().map(AnswerView::new),
             deciders_answer: decided.map(|answer| AnswerView::new(answer)),
+        }
+    }
+
+    /// Answers are for who looks at one.
+    pub fn listed(listed: QuarantineListed) -> Self {
+        let (method, target) = listed.request.unzip();
+        Self {
+            method,
+            target,
+            lane: listed.lane.map(|lane| format!("{:016x}", lane.0)),
+            behind: listed.behind,
+            others_behind: listed.others,
+            answer: None,
+            ..Self::new(&listed.group, &listed.entry, None, None)
         }
     }
 }

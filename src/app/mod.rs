@@ -7,6 +7,7 @@ mod groups;
 mod inbound;
 mod listeners;
 mod memory;
+mod order;
 mod outside;
 mod resolve;
 mod source;

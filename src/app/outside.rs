@@ -77,12 +77,16 @@ impl Outside for SiteOutside {
             Note::Mended { id } => {
                 tracing::warn!(%group, %id, "a broken record came again from another site: it is written anew if the journal finds that it fits")
             }
+            Note::TriedOnceMore { id } => {
+                tracing::info!(%group, %id, "what its decider knew nothing of is decided: it is tried once more");
+            }
             Note::Divergence { id } => tracing::warn!(%group, %id, "a shadow was answered otherwise than the original"),
             Note::Accepted
             | Note::Settled { .. }
             | Note::ShadowApplied
             | Note::Duplicate
             | Note::Replayed
+            | Note::RefusedBehind { .. }
             | Note::AskedOrigin => {}
         }
     }

@@ -7,19 +7,21 @@ use tokio::sync::watch;
 
 use super::AppError;
 use super::groups::{Member, Registry};
+use super::order;
 use super::tokens::TokenCodec;
 use crate::admin::{
-    AdminSource, EndpointStatus, GroupStatus, Health, HealthState, OperateError, PeerStatus, QuarantineEntry,
-    ReplicaStatus, ServiceStatus, Status, StoreStatus, WriteList, WriteStatus, WriteSummary, WritesQuery,
+    AdminSource, EndpointStatus, GroupStatus, Health, HealthState, ManyOrdered, OperateError, PeerStatus,
+    QuarantineEntry, QuarantineList, QuarantineQuery, ReplicaStatus, ServiceStatus, Status, StoreStatus, WriteList,
+    WriteStatus, WriteSummary, WritesQuery,
 };
 use crate::config::{Config, Durability, Service};
 use crate::gateway::Upstream;
-use crate::journal::{Filter, Journal, ListState, QuarantineFilter, Shown, Space};
+use crate::journal::{Filter, Journal, ListState, Shown, Space};
 use crate::model::{Group, KeyHash, WriteId};
-use crate::service::{Operation, Reply, View};
+use crate::service::{ORDERS_MAX, Operation, Reply, View};
 use crate::telemetry::Metrics;
 
-/// The oldest so many entries of the quarantine.
+/// Entries of the quarantine in one answer.
 const QUARANTINE_SHOWN: usize = 1_000;
 
 pub(super) struct Source {
@@ -51,7 +53,10 @@ impl Source {
     async fn views(&self) -> Vec<(Group, View)> {
         let mut views = Vec::new();
         for (group, member) in &self.registry.members {
-            if let Some(view) = member.handle.view().await {
+            if let Some(mut view) = member.handle.view().await {
+                if view.quarantine > 0 {
+                    view.not_equal = self.journal.quarantine_firsts(group.clone()).await.unwrap_or_default();
+                }
                 views.push((group.clone(), view));
             }
         }
@@ -117,7 +122,7 @@ impl Source {
                 reasons.push(format!("{group}: no healthy endpoint at this site"));
             }
             if view.quarantine > 0 {
-                reasons.push(format!("{group}: {} in quarantine", view.quarantine));
+                reasons.push(format!("{group}: {} in quarantine, not equal: {}", view.quarantine, view.not_equal));
             }
         }
         for peer in peers {
@@ -293,16 +298,59 @@ impl AdminSource for Source {
         })
     }
 
-    async fn quarantine(&self) -> Vec<QuarantineEntry> {
-        let page = self.journal.quarantine_page(QuarantineFilter::default(), None, QUARANTINE_SHOWN).await;
-        let entry = |listed: crate::journal::QuarantineListed| {
-            // Answers are for who looks at one.
-            let mut entry =
-                QuarantineEntry { answer: None, ..QuarantineEntry::new(&listed.group, &listed.entry, None, None) };
-            (entry.method, entry.target) = listed.request.unzip();
-            entry
-        };
-        page.unwrap_or_default().entries.into_iter().map(entry).collect()
+    async fn quarantine(&self, query: QuarantineQuery) -> Result<QuarantineList, String> {
+        let after = query.after.as_deref().map(|text| {
+            let parts = text.split_once('/').and_then(|(since, id)| Some((since.parse().ok()?, id.parse().ok()?)));
+            parts.ok_or_else(|| format!("after={text:?} is not what an answer before has given"))
+        });
+        let page = self.journal.quarantine_page(query.filter()?, after.transpose()?, query.limit(QUARANTINE_SHOWN));
+        let page = page.await.map_err(|error| error.to_string())?;
+        Ok(QuarantineList {
+            entries: page.entries.into_iter().map(QuarantineEntry::listed).collect(),
+            total: page.counts.total,
+            next: page.next.map(|(since_ms, id)| format!("{since_ms}/{id}")),
+        })
+    }
+
+    async fn quarantined(&self, id: WriteId) -> Option<QuarantineEntry> {
+        let (group, held) = self.journal.quarantine_entry(id).await.ok()??;
+        Some(QuarantineEntry::new(&group, &held, None, None))
+    }
+
+    async fn order_many(&self, query: QuarantineQuery, operation: Operation) -> Result<ManyOrdered, OperateError> {
+        let after = query
+            .after
+            .as_deref()
+            .filter(|text| !text.is_empty())
+            .map(order::from_text)
+            .transpose()
+            .map_err(OperateError::Rejected)?;
+        let filter = query.filter().map_err(OperateError::Rejected)?;
+        let limit = query.limit(ORDERS_MAX);
+        let next = self.journal.quarantine_in_order(filter, after.clone(), limit).await;
+        let mut next = next.map_err(|_| OperateError::Gone)?;
+        let has_more = next.len() == limit;
+        let Some(group) = next.first().map(|entry| entry.group.clone()) else { return Ok(ManyOrdered::default()) };
+        let of_group = next.iter().take_while(|entry| entry.group == group).count();
+        let has_more = has_more || of_group < next.len();
+        next.truncate(of_group);
+        let member = self.member(&group).ok_or(OperateError::UnknownService(group.service))?;
+        let ids = next.iter().map(|entry| entry.id).collect();
+        match member.handle.order_many(ids, operation, query.keep_going).await {
+            Reply::Orders(ordered) if ordered.busy => {
+                let at = next.iter().position(|entry| ordered.rejected.last().is_some_and(|(id, _)| entry.id == *id));
+                let before = at.and_then(|at| at.checked_sub(1)).map(|at| &next[at]);
+                let on = before.or(after.as_ref()).map(order::to_text).unwrap_or_default();
+                Ok(ManyOrdered { ordered, next: Some(on) })
+            }
+            Reply::Orders(ordered) => {
+                let stops = !ordered.rejected.is_empty() && !query.keep_going;
+                let on = next.last().filter(|_| has_more && !stops).map(order::to_text);
+                Ok(ManyOrdered { ordered, next: on })
+            }
+            Reply::Rejected { why } => Err(OperateError::Rejected(why)),
+            _ => Err(OperateError::Gone),
+        }
     }
 
     async fn operate(&self, id: WriteId, operation: Operation) -> Result<(), OperateError> {

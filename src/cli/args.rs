@@ -212,8 +212,18 @@ pub(super) enum WritesCommand {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum QuarantineCommand {
-    /// Oldest first
+    /// Oldest first: of each lane the first, with how many stand behind it
     Ls {
+        #[command(flatten)]
+        chosen: Chosen,
+        /// Also those behind the first of their lane
+        #[arg(long)]
+        all: bool,
+        /// Go on there: what the page before said
+        #[arg(long)]
+        after: Option<String>,
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
         #[command(flatten)]
         ask: Ask,
     },
@@ -224,13 +234,15 @@ pub(super) enum QuarantineCommand {
     },
     /// It was applied: record it so
     Applied {
-        id: String,
+        #[command(flatten)]
+        which: Which,
         #[command(flatten)]
         ask: Ask,
     },
     /// It was not applied: send it now
     Resend {
-        id: String,
+        #[command(flatten)]
+        which: Which,
         /// Also where it overwrites what was applied after it in its lane
         #[arg(long)]
         over_later: bool,
@@ -239,10 +251,45 @@ pub(super) enum QuarantineCommand {
     },
     /// It was not applied and shall not be
     Discard {
-        id: String,
+        #[command(flatten)]
+        which: Which,
         #[command(flatten)]
         ask: Ask,
     },
+}
+
+/// Entries of the quarantine by what they have in common.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct Chosen {
+    #[arg(long)]
+    pub service: Option<String>,
+    /// At a hub: the store
+    #[arg(long)]
+    pub store: Option<String>,
+    /// As `quarantine ls` says it, for example may-have-applied
+    #[arg(long)]
+    pub reason: Option<String>,
+    /// Not older than that: for example 2h, or milliseconds since 1970
+    #[arg(long, value_name = "AGE|MS")]
+    pub since: Option<String>,
+    /// As `quarantine show` says it
+    #[arg(long)]
+    pub lane: Option<String>,
+}
+
+/// One write, or many: those are shown first.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct Which {
+    #[arg(conflicts_with_all = ["service", "store", "reason", "since", "lane", "yes", "keep_going"])]
+    pub id: Option<String>,
+    #[command(flatten)]
+    pub chosen: Chosen,
+    /// Do it; without, many are only shown and counted
+    #[arg(long)]
+    pub yes: bool,
+    /// Not only up to the first order that is rejected
+    #[arg(long)]
+    pub keep_going: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -293,6 +340,10 @@ mod tests {
             ("quarantine resend 1 --over-later", true),
             ("quarantine resend 1 --admin http://127.0.0.1:1 -o json", true),
             ("quarantine", false),
+            ("quarantine ls --service tx --reason divergence --since 2h --all", true),
+            ("quarantine discard --service tx --yes --keep-going", true),
+            ("quarantine discard 1 --service tx", false),
+            ("quarantine discard 1 --yes", false),
             ("services", true),
             ("services resume tx --token t", true),
             ("writes ls --open", true),

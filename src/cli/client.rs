@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HOST};
-use http::{Method, Request};
+use http::{HeaderMap, Method, Request};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
@@ -17,11 +17,19 @@ const ANSWER_MAX_BYTES: usize = 64 << 20;
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(super) fn get(ask: &Ask, path: &str) -> Result<Value, Failure> {
-    call(ask, Method::GET, path)
+    Ok(call(ask, Method::GET, path)?.0)
+}
+
+/// A list that may be longer than this answer: how long it is, and where it goes on.
+pub(super) fn page(ask: &Ask, path: &str) -> Result<(Value, u64, Option<String>), Failure> {
+    let (value, headers) = call(ask, Method::GET, path)?;
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let total = header("holdfast-total").and_then(|total| total.parse().ok()).unwrap_or_default();
+    Ok((value, total, header("holdfast-next")))
 }
 
 pub(super) fn post(ask: &Ask, path: &str) -> Result<Value, Failure> {
-    call(ask, Method::POST, path)
+    Ok(call(ask, Method::POST, path)?.0)
 }
 
 /// One segment of a path or one value of a query.
@@ -30,7 +38,7 @@ pub(super) fn escape(text: &str) -> String {
     text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }
 
-fn call(ask: &Ask, method: Method, path: &str) -> Result<Value, Failure> {
+fn call(ask: &Ask, method: Method, path: &str) -> Result<(Value, HeaderMap), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::internal)?;
     let token = ask.token.clone().or_else(|| std::env::var("HOLDFAST_TOKEN").ok());
     let answer = runtime.block_on(async {
@@ -38,7 +46,7 @@ fn call(ask: &Ask, method: Method, path: &str) -> Result<Value, Failure> {
             .await
             .unwrap_or_else(|_| Err(Failure::internal(format!("{} did not answer within 30 s", ask.admin))))
     });
-    let (status, body) = answer?;
+    let (status, headers, body) = answer?;
     let json: Value = serde_json::from_slice(&body).map_err(|error| {
         Failure::internal(format!(
             "{} answered {status} with something that is not JSON: {error}; is it an admin listener?",
@@ -46,14 +54,19 @@ fn call(ask: &Ask, method: Method, path: &str) -> Result<Value, Failure> {
         ))
     })?;
     if (200..300).contains(&status) {
-        return Ok(json);
+        return Ok((json, headers));
     }
     let text = |name: &str| json.get(name).and_then(Value::as_str).unwrap_or("?").to_owned();
     let exit = if (400..500).contains(&status) { Exit::Usage } else { Exit::Internal };
     Err(Failure::new(exit, format!("{} ({}): {}", text("title"), text("code"), text("detail"))))
 }
 
-async fn exchange(admin: &str, token: Option<String>, method: Method, path: &str) -> Result<(u16, Bytes), Failure> {
+async fn exchange(
+    admin: &str,
+    token: Option<String>,
+    method: Method,
+    path: &str,
+) -> Result<(u16, HeaderMap, Bytes), Failure> {
     let wrong =
         || Failure::usage(format!("--admin {admin:?} is not an address; write for example http://127.0.0.1:9797"));
     let uri: http::Uri = admin.parse().map_err(|_| wrong())?;
@@ -74,8 +87,8 @@ async fn exchange(admin: &str, token: Option<String>, method: Method, path: &str
     let request =
         request.body(Empty::<Bytes>::new()).map_err(|_| Failure::usage("the token cannot stand in a header"))?;
     let response = sender.send_request(request).await.map_err(broken)?;
-    let status = response.status().as_u16();
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let body = Limited::new(response.into_body(), ANSWER_MAX_BYTES).collect().await;
     let body = body.map_err(|error| Failure::internal(format!("the answer of {admin} broke off: {error}")))?;
-    Ok((status, body.to_bytes()))
+    Ok((status, headers, body.to_bytes()))
 }

@@ -1,9 +1,9 @@
-//! `status`, `peers`, `services`, `writes`, `quarantine`.
+//! `status`, `peers`, `services`, `writes`.
 use std::process::ExitCode;
 
 use serde_json::Value;
 
-use super::args::{Ask, QuarantineCommand, ServicesCommand, WritesCommand};
+use super::args::{Ask, ServicesCommand, WritesCommand};
 use super::client::{escape, get, post};
 use super::exit::Failure;
 use super::output::{Column, Show, fields, print, rows};
@@ -19,6 +19,7 @@ const GROUPS: &[Column] = &[
     ("QUEUED", "/queued", Show::Plain),
     ("UNKNOWN", "/unknown", Show::Plain),
     ("QUARANTINE", "/quarantine", Show::Plain),
+    ("NOT EQUAL", "/not_equal", Show::Plain),
     ("CONCURRENT", "/concurrent", Show::Plain),
 ];
 
@@ -47,27 +48,15 @@ const WRITES: &[Column] = &[
     ("POSITION", "/position", Show::Plain),
 ];
 
-const QUARANTINE: &[Column] = &[
-    ("ID", "/id", Show::Plain),
-    ("SERVICE", "/service", Show::Plain),
-    ("STORE", "/store", Show::Plain),
-    ("REASON", "/reason", Show::Plain),
-    ("SINCE", "/since_ms", Show::Date),
-    ("METHOD", "/method", Show::Plain),
-    ("TARGET", "/target", Show::Plain),
-    ("STATUS", "/status", Show::Plain),
-    ("DETAIL", "/detail", Show::Plain),
-];
+pub(super) type Done = Result<ExitCode, Failure>;
 
-type Done = Result<ExitCode, Failure>;
-
-fn show(ask: &Ask, path: &str, table: impl FnOnce(&Value) -> String) -> Done {
+pub(super) fn show(ask: &Ask, path: &str, table: impl FnOnce(&Value) -> String) -> Done {
     let value = get(ask, path)?;
     print(ask.output, &value, table)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn order(ask: &Ask, path: &str, said: &str) -> Done {
+pub(super) fn order(ask: &Ask, path: &str, said: &str) -> Done {
     let value = post(ask, path)?;
     print(ask.output, &value, |_| format!("{said}\n"))?;
     Ok(ExitCode::SUCCESS)
@@ -157,21 +146,5 @@ pub(super) fn writes(command: WritesCommand) -> Done {
             let sites = rest.as_object_mut().and_then(|object| object.remove("replicas")).unwrap_or_default();
             format!("{}\n{}", fields(&rest), rows(&sites, replicas))
         }),
-    }
-}
-
-pub(super) fn quarantine(command: QuarantineCommand) -> Done {
-    let address = |id: &str, order: &str| format!("/api/v1/quarantine/{}{order}", escape(id));
-    match command {
-        QuarantineCommand::Ls { ask } => show(&ask, "/api/v1/quarantine", |value| rows(value, QUARANTINE)),
-        QuarantineCommand::Show { id, ask } => show(&ask, &address(&id, ""), fields),
-        QuarantineCommand::Applied { id, ask } => {
-            order(&ask, &address(&id, "/applied"), &format!("{id} is recorded as applied"))
-        }
-        QuarantineCommand::Resend { id, over_later, ask } => {
-            let how = if over_later { "/resend-over-later" } else { "/resend" };
-            order(&ask, &address(&id, how), &format!("{id} is sent again"))
-        }
-        QuarantineCommand::Discard { id, ask } => order(&ask, &address(&id, "/discard"), &format!("{id} is discarded")),
     }
 }

@@ -12,6 +12,7 @@ mod journal;
 mod listing;
 mod measure;
 mod output;
+mod quarantine;
 #[cfg(test)]
 mod tests;
 
@@ -56,7 +57,7 @@ fn execute(command: Command) -> Result<ExitCode, Failure> {
         Command::Peers(ask) => listing::peers(&ask),
         Command::Services { command, ask } => listing::services(command, &ask),
         Command::Writes { command } => listing::writes(command),
-        Command::Quarantine { command } => listing::quarantine(command),
+        Command::Quarantine { command } => quarantine::run(command),
         Command::Journal { command } => {
             let (order, source) = match command {
                 JournalCommand::Verify(source) => (JournalOrder::Verify, source),

@@ -3,7 +3,7 @@ use std::path::Path;
 
 use clap::Parser;
 
-use super::args::{Arguments, Ask, Output, QuarantineCommand, WritesCommand};
+use super::args::{Arguments, Ask, Chosen, Output, QuarantineCommand, Which, WritesCommand};
 use super::*;
 use crate::admin::HealthState;
 
@@ -44,16 +44,29 @@ fn commands_talk_to_the_admin_listener() {
     };
     listing::writes(ls("tx", ours())).unwrap();
     let seven = "01010101010101010101010101010101.1:7";
-    listing::quarantine(QuarantineCommand::Show { id: seven.to_owned(), ask: ours() }).unwrap();
-    listing::quarantine(QuarantineCommand::Discard { id: seven.to_owned(), ask: ours() }).unwrap();
+    let one = || Which { id: Some(seven.to_owned()), ..Which::default() };
+    let many =
+        |yes| Which { chosen: Chosen { service: Some("tx".to_owned()), ..Chosen::default() }, yes, ..Which::default() };
+    quarantine::run(QuarantineCommand::Show { id: seven.to_owned(), ask: ours() }).unwrap();
+    quarantine::run(QuarantineCommand::Discard { which: one(), ask: ours() }).unwrap();
+    let quarantined =
+        QuarantineCommand::Ls { chosen: Chosen::default(), all: false, after: None, limit: 5, ask: ours() };
+    quarantine::run(quarantined).unwrap();
+    quarantine::run(QuarantineCommand::Discard { which: many(false), ask: ours() }).unwrap();
+    quarantine::run(QuarantineCommand::Discard { which: many(true), ask: ours() }).unwrap();
     // result | what is said
     for (result, said) in [
         (listing::status(&ask(&admin, Some("wrong"))), "unauthorized"),
         (listing::writes(ls("a b&c=d", ours())), "there is no service \"a b&c=d\""),
         (
-            listing::quarantine(QuarantineCommand::Resend { id: seven.to_owned(), over_later: false, ask: ours() }),
+            quarantine::run(QuarantineCommand::Resend { which: one(), over_later: false, ask: ours() }),
             "its lane has passed it",
         ),
+        (
+            quarantine::run(QuarantineCommand::Applied { which: many(true), ask: ours() }),
+            "01010101010101010101010101010101.1:7: not this one; nothing is done with what stands behind it",
+        ),
+        (quarantine::run(QuarantineCommand::Discard { which: Which::default(), ask: ours() }), "name an ID"),
         (listing::writes(WritesCommand::Show { asked: "a/b?c".to_owned(), ask: ours() }), "\"a/b?c\""),
     ] {
         let failure = result.unwrap_err();

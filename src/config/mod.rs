@@ -32,3 +32,4 @@ pub use resolved::{
     StoreSettings, Timeouts, Tls,
 };
 pub use short::ShortForm;
+pub(crate) use units::duration_ms;

@@ -12,7 +12,7 @@ const SIZES: [(&str, u64); 7] = [
 ];
 
 /// Milliseconds. `None` for anything that is not a number with one of the units ms, s, m, h, d.
-pub(super) fn duration_ms(text: &str) -> Option<u64> {
+pub(crate) fn duration_ms(text: &str) -> Option<u64> {
     scaled(text, &DURATIONS)
 }
 

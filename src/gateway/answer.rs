@@ -38,7 +38,7 @@ impl App {
             }
             Reply::Queued { id } => self.queued(context, id),
             Reply::Problem { id, problem } => self.problem(context, id, &problem),
-            Reply::Go { .. } | Reply::Done | Reply::Rejected { .. } => {
+            Reply::Go { .. } | Reply::Done | Reply::Rejected { .. } | Reply::Orders(_) => {
                 tracing::error!(
                     service = context.service.settings.name,
                     ?reply,

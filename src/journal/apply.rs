@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Statement};
 use super::names::{self, GroupName, NUMBER_MAX, Names};
 use super::record::{self, Key, Table};
 use super::standing::Standing;
-use super::{Age, Committed, FORGET_ROWS_MAX, Fatal, Op, Quarantined, Row, SeriesMeta, Stop, files, open, quarantine};
+use super::{Age, Committed, FORGET_ROWS_MAX, Fatal, Op, Row, SeriesMeta, Stop, files, open};
 use crate::mirror::DECISION;
 use crate::model::{Group, LogId, Request, WriteId};
 
@@ -156,10 +156,15 @@ impl<'c> Applier<'c> {
         for op in ops {
             match op {
                 Op::Request(id, request) => self.request(group, *id, request)?,
-                Op::Row(row) => self.row(group, row)?,
+                Op::Row(row) => {
+                    self.row(group, row)?;
+                    if row.is_refusal_of_decider() {
+                        committed.refused_behind += u64::from(self.has_open_entry(group, row.facts.lane)?);
+                    }
+                }
                 Op::Series(meta) => self.series(group, meta)?,
-                Op::Quarantine(quarantined) => self.quarantine(group, quarantined)?,
-                Op::Release(id) => self.release(*id)?,
+                Op::Quarantine(quarantined) => self.quarantine(group, quarantined, &mut committed)?,
+                Op::Release(id) => self.release(*id, &mut committed)?,
                 Op::DropRequest(id) => self.drop_request(*id)?,
                 Op::Erase(id) => self.erase(group, *id, &mut committed)?,
                 Op::Forget { log, up_to, older_than_ms } => {
@@ -176,7 +181,7 @@ impl<'c> Applier<'c> {
         Ok(committed)
     }
 
-    fn row_id(&mut self, id: WriteId) -> Result<i64, WriteError> {
+    pub(super) fn row_id(&mut self, id: WriteId) -> Result<i64, WriteError> {
         if id.n > NUMBER_MAX {
             return Err(WriteError::contract(format!("write {id}: numbers above {NUMBER_MAX} cannot be kept")));
         }
@@ -205,10 +210,10 @@ impl<'c> Applier<'c> {
         );
         if self.put_row.execute(columns).map_err(WriteError::sqlite("write a row"))? == 0 {
             self.put_facts.execute(columns).map_err(WriteError::sqlite("write a row with other facts"))?;
-            self.execute("UPDATE quarantine SET lane = ?2 WHERE id = ?1", (row_id, row.facts.lane.0 as i64))?;
+            self.stands_in_lane(group, row_id, row.facts.lane.0 as i64)?;
         }
         match row.position {
-            Some((position, _)) => self.place(group, row.id, row_id, position),
+            Some((position, _)) => self.place(group, row, row_id, position),
             None => Ok(()),
         }
     }
@@ -238,15 +243,16 @@ impl<'c> Applier<'c> {
         self.connection
     }
 
-    fn place(&mut self, group: GroupName, id: WriteId, row_id: i64, position: u64) -> Result<(), WriteError> {
+    fn place(&mut self, group: GroupName, row: &Row, row_id: i64, position: u64) -> Result<(), WriteError> {
+        let id = row.id;
         if position > NUMBER_MAX {
             return Err(WriteError::contract(format!("position {position} of {id}: cannot be above {NUMBER_MAX}")));
         }
         let series = self.names.intern_series(self.connection, group.ix, id.log);
         let place = names::place(series.map_err(WriteError::sqlite("name a series"))?, position);
         if self.put_place.execute((place, row_id)).map_err(WriteError::sqlite("write a position"))? == 1 {
-            let sql = "UPDATE quarantine SET at = ?2, lane = (SELECT lane FROM write WHERE id = ?1) WHERE id = ?1";
-            return self.execute(sql, (row_id, place));
+            self.execute("UPDATE quarantine SET at = ?2 WHERE id = ?1", (row_id, place))?;
+            return self.stands_in_lane(group, row_id, row.facts.lane.0 as i64);
         }
         let mut holder = self
             .connection
@@ -270,27 +276,6 @@ impl<'c> Applier<'c> {
         Ok(())
     }
 
-    fn quarantine(&mut self, group: GroupName, quarantined: &Quarantined) -> Result<(), WriteError> {
-        let row_id = self.row_id(quarantined.id)?;
-        record::encode(&mut self.record, Key::write(Table::Quarantine, group.tag, quarantined.id), quarantined);
-        let position = "SELECT pos FROM write WHERE id = ?1";
-        let mut position =
-            self.connection.prepare_cached(position).map_err(WriteError::sqlite("prepare a statement"))?;
-        let position: Option<u64> = position
-            .query_row([row_id], |row| row.get(0))
-            .optional()
-            .map_err(WriteError::sqlite("read a position"))?
-            .flatten();
-        let series = self.names.series(group.ix, quarantined.id.log);
-        let at = series.zip(position).map(|(series, position)| names::place(series, position));
-        let sql = "INSERT INTO quarantine (id, grp, reason, since, at, lane, body) \
-                   VALUES (?1, ?2, ?3, ?4, ?5, (SELECT lane FROM write WHERE id = ?1), ?6) \
-                   ON CONFLICT (id) DO UPDATE SET grp = excluded.grp, reason = excluded.reason, since = excluded.since, \
-                   at = excluded.at, lane = excluded.lane, body = excluded.body";
-        let since = quarantine::since_column(quarantined.since_ms);
-        self.execute(sql, (row_id, group.ix, quarantined.reason.number(), since, at, &self.record))
-    }
-
     fn drop_request(&mut self, id: WriteId) -> Result<(), WriteError> {
         match self.names.row_id(id) {
             Some(row_id) => self.execute("DELETE FROM request WHERE id = ?1", [row_id]),
@@ -311,15 +296,8 @@ impl<'c> Applier<'c> {
             Some((key, None)) => key,
             None => None,
         };
-        self.execute("DELETE FROM quarantine WHERE id = ?1", [row_id])?;
+        self.leave_quarantine(row_id, committed)?;
         self.delete(group, &[(0, row_id, key)], committed)
-    }
-
-    fn release(&mut self, id: WriteId) -> Result<(), WriteError> {
-        match self.names.row_id(id) {
-            Some(row_id) => self.execute("DELETE FROM quarantine WHERE id = ?1", [row_id]),
-            None => Ok(()),
-        }
     }
 
     fn stopped(&mut self, group: GroupName, stop: Option<&Stop>) -> Result<(), WriteError> {
@@ -336,7 +314,7 @@ impl<'c> Applier<'c> {
         self.execute(sql, (group.ix, &self.record))
     }
 
-    fn execute(&self, sql: &'static str, parameters: impl rusqlite::Params) -> Result<(), WriteError> {
+    pub(super) fn execute(&self, sql: &'static str, parameters: impl rusqlite::Params) -> Result<(), WriteError> {
         let mut statement = self.connection.prepare_cached(sql).map_err(WriteError::sqlite("prepare a statement"))?;
         statement.execute(parameters).map(drop).map_err(WriteError::sqlite("change a table"))
     }

@@ -1,6 +1,7 @@
 //! What can go wrong with the store, as facts.
 use std::path::PathBuf;
 
+use super::Quarantined;
 use crate::model::{Group, LogId, WriteId};
 
 #[derive(Debug, thiserror::Error)]
@@ -49,7 +50,13 @@ pub enum Error {
     Damaged(#[from] Damage),
     /// Of a position: other sites may have it.
     #[error("{damage}")]
-    Broken { log: LogId, position: u64, damage: Box<Damage> },
+    Broken {
+        log: LogId,
+        position: u64,
+        /// It stands in quarantine, and that can be read.
+        entry: Option<Box<Quarantined>>,
+        damage: Box<Damage>,
+    },
     #[error("the journal's readers have more than {limit} questions waiting")]
     Busy { limit: usize },
     #[error("the journal is closed")]

@@ -11,7 +11,9 @@ use super::queue::Work;
 use super::reader::Reader;
 use super::shared::Shared;
 use super::verify::Report;
-use super::{CommitError, Committed, Damage, Done, Error, Fatal, Op, OpenOptions, Recovered, Refusal, Space, open};
+use super::{
+    CommitError, Committed, Damage, Done, Error, Fatal, Op, OpenOptions, Quarantined, Recovered, Refusal, Space, open,
+};
 use crate::model::{Group, Item, LogId, WriteId};
 use crate::service::{Find, Found};
 
@@ -201,6 +203,16 @@ impl Journal {
 
     pub async fn quarantine_counts(&self, filter: QuarantineFilter) -> Result<QuarantineCounts, Error> {
         self.read(move |reader| reader.quarantine_counts(&filter)).await
+    }
+
+    /// How many lanes of a group have an entry: so much of it may not be equal.
+    pub async fn quarantine_firsts(&self, group: Group) -> Result<u64, Error> {
+        self.read(move |reader| reader.quarantine_firsts(&group)).await
+    }
+
+    /// One entry, also where the row of its write cannot be read.
+    pub async fn quarantine_entry(&self, id: WriteId) -> Result<Option<(Group, Quarantined)>, Error> {
+        self.read(move |reader| reader.quarantine_entry(id)).await
     }
 
     /// Whose write it is that stands in quarantine, or that has a row at all.

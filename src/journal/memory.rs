@@ -6,10 +6,10 @@ use std::sync::Arc;
 use super::standing::Standing;
 use super::{
     Age, Committed, FORGET_ROWS_MAX, Fate, Here, LANE_SCAN_FACTOR, Op, QuarantineCounts, QuarantineReason, Quarantined,
-    Recovered, Row, SeriesMeta, Stop,
+    Recovered, Row, SeriesMeta, Stop, UNKNOWN_MAX, WAITING_MAX,
 };
-use crate::mirror::decided_by;
-use crate::model::{Group, Item, LogId, Outcome, Request, WriteId};
+use crate::mirror::{decided_by, decision_of};
+use crate::model::{Group, Item, Lane, LogId, Outcome, Request, WriteId};
 use crate::service::{Find, Found};
 
 /// What is durable is in the maps; what was handed over and not synced is a list of batches. A simulated crash is
@@ -29,6 +29,9 @@ struct Shelf {
     places: BTreeMap<(LogId, u64), WriteId>,
     series: BTreeMap<LogId, SeriesMeta>,
     quarantined: BTreeMap<WriteId, Quarantined>,
+    /// The lane in which each entry stands, and the first of each lane.
+    lane_of: BTreeMap<WriteId, Lane>,
+    heads: BTreeMap<Lane, WriteId>,
     stopped: Option<Stop>,
     age: Age,
     /// Rows that cannot be read.
@@ -118,11 +121,26 @@ impl Memory {
         let Some(shelf) = self.groups.get(group) else { return Vec::new() };
         match find {
             Find::Id(id) => shelf.rows.get(&id).map(|row| shelf.found(row)).into_iter().collect(),
+            Find::Either(id) => {
+                let ids = [decided_by(id), decision_of(id)];
+                ids.iter().filter_map(|id| shelf.rows.get(id)).map(|row| shelf.found(row)).collect()
+            }
             Find::Key(key) => {
                 let rows = shelf.rows.values().filter(|row| row.facts.key == Some(key));
                 rows.map(|row| shelf.found(row)).collect()
             }
         }
+    }
+
+    /// Everything that stands in quarantine, in order of the ids.
+    pub fn quarantined(&self, group: &Group) -> Vec<Quarantined> {
+        self.groups.get(group).map(|shelf| shelf.quarantined.values().cloned().collect()).unwrap_or_default()
+    }
+
+    /// The entry of a record that may be broken.
+    pub fn entry_at(&self, group: &Group, log: LogId, position: u64) -> Option<Quarantined> {
+        let shelf = self.groups.get(group)?;
+        shelf.quarantined.get(shelf.places.get(&(log, position))?).cloned()
     }
 
     /// Dense from `from` on: the first item's position is `from`, and nothing is returned where that one is missing.
@@ -161,14 +179,14 @@ impl Shelf {
                 Op::Request(id, request) => {
                     self.requests.entry(*id).or_insert_with(|| request.clone());
                 }
-                Op::Row(row) => self.put(row),
+                Op::Row(row) => {
+                    self.put(row);
+                    let behind = row.is_refusal_of_decider() && self.heads.contains_key(&row.facts.lane);
+                    committed.refused_behind += u64::from(behind);
+                }
                 Op::Series(meta) => self.put_series(meta),
-                Op::Quarantine(quarantined) => {
-                    self.quarantined.insert(quarantined.id, quarantined.clone());
-                }
-                Op::Release(id) => {
-                    self.quarantined.remove(id);
-                }
+                Op::Quarantine(entry) => self.put_into_quarantine(entry, &mut committed),
+                Op::Release(id) => self.leave_quarantine(*id, &mut committed),
                 Op::DropRequest(id) => {
                     self.requests.remove(id);
                 }
@@ -186,12 +204,17 @@ impl Shelf {
     }
 
     fn put(&mut self, row: &Row) {
+        let lane = self.rows.get(&row.id).map(|row| row.facts.lane);
+        let is_placed = row.position.is_some_and(|(position, _)| !self.places.contains_key(&(row.id.log, position)));
         if let Some((position, _)) = row.position {
             let holder = *self.places.entry((row.id.log, position)).or_insert(row.id);
             assert_eq!(holder, row.id, "position {position} of {} is taken (G3)", row.id.log);
         }
         self.rows.insert(row.id, row.clone());
         self.broken.remove(&row.id);
+        if is_placed || lane.is_some_and(|lane| lane != row.facts.lane) {
+            self.stands_in_lane(row.id, row.facts.lane);
+        }
     }
 
     fn mend(&mut self, row: &Row, request: Option<&Arc<Request>>) {
@@ -211,6 +234,53 @@ impl Shelf {
         if let Some(request) = request {
             self.requests.insert(row.id, request.clone());
         }
+    }
+
+    fn put_into_quarantine(&mut self, entry: &Quarantined, committed: &mut Committed) {
+        let lane = self.rows.get(&entry.id).map(|row| row.facts.lane);
+        let was = self.lane_of.remove(&entry.id);
+        let head = lane.and_then(|lane| self.heads.get(&lane).copied()).filter(|head| *head != entry.id);
+        let entry = Quarantined { behind: head, ..entry.clone() };
+        let id = entry.id;
+        committed.quarantine += i64::from(self.quarantined.insert(id, entry).is_none());
+        self.lane_of.extend(lane.map(|lane| (id, lane)));
+        if let Some(was) = was.filter(|was| Some(*was) != lane) {
+            self.no_longer_first(id, was);
+        }
+        if let Some(lane) = lane.filter(|_| head.is_none()) {
+            self.heads.insert(lane, id);
+        }
+    }
+
+    fn leave_quarantine(&mut self, id: WriteId, committed: &mut Committed) {
+        if self.quarantined.remove(&id).is_some() {
+            committed.quarantine -= 1;
+        }
+        if let Some(lane) = self.lane_of.remove(&id) {
+            self.no_longer_first(id, lane);
+        }
+    }
+
+    /// The next of the lane is: the oldest, then the one of the lower log.
+    fn no_longer_first(&mut self, id: WriteId, lane: Lane) {
+        if self.heads.get(&lane) != Some(&id) {
+            return;
+        }
+        self.heads.remove(&lane);
+        let others = self.lane_of.iter().filter(|(_, of)| **of == lane).map(|(id, _)| *id);
+        if let Some(next) = others.min_by_key(|id| (self.quarantined[id].since_ms, *id)) {
+            self.heads.insert(lane, next);
+        }
+    }
+
+    fn stands_in_lane(&mut self, id: WriteId, lane: Lane) {
+        if !self.quarantined.contains_key(&id) || self.lane_of.get(&id) == Some(&lane) {
+            return;
+        }
+        if let Some(was) = self.lane_of.insert(id, lane) {
+            self.no_longer_first(id, was);
+        }
+        self.heads.entry(lane).or_insert(id);
     }
 
     fn put_series(&mut self, meta: &SeriesMeta) {
@@ -246,7 +316,7 @@ impl Shelf {
     }
 
     fn erase(&mut self, id: WriteId, committed: &mut Committed) {
-        self.quarantined.remove(&id);
+        self.leave_quarantine(id, committed);
         self.requests.remove(&id);
         if let Some(row) = self.rows.get(&id) {
             assert_eq!(row.position, None, "{id} cannot be erased: it has a position");
@@ -322,11 +392,26 @@ impl Shelf {
             lanes: self.lanes(lanes_max),
             quarantined: quarantined.into_values().collect(),
             quarantine: QuarantineCounts::of(self.quarantined.values()),
+            waiting: self.waiting(),
+            unknown: self.unknown(),
             broken,
             stopped: self.stopped.clone(),
             age: self.age.clone(),
             place: 0,
         }
+    }
+
+    fn waiting(&self) -> Vec<(WriteId, Vec<WriteId>)> {
+        let mut waiting: Vec<_> = self.quarantined.values().filter(|entry| !entry.unknown.is_empty()).collect();
+        waiting.sort_by_key(|entry| (entry.since_ms, entry.id));
+        waiting.into_iter().take(WAITING_MAX).map(|entry| (entry.id, entry.unknown.clone())).collect()
+    }
+
+    fn unknown(&self) -> Vec<WriteId> {
+        let unknown = self.quarantined.values().filter(|entry| entry.reason == QuarantineReason::UnknownOutcome);
+        let mut unknown: Vec<_> = unknown.map(|entry| (entry.since_ms, entry.id)).collect();
+        unknown.sort_unstable();
+        unknown.into_iter().rev().take(UNKNOWN_MAX).map(|(_, id)| id).collect()
     }
 
     /// Broken rows that something was left to be done with, or may have been, and where those of them stand that have positions.
@@ -343,7 +428,7 @@ impl Shelf {
         (quarantined, places)
     }
 
-    fn lanes(&self, lanes_max: usize) -> Vec<(crate::model::Lane, LogId, u64)> {
+    fn lanes(&self, lanes_max: usize) -> Vec<(Lane, LogId, u64)> {
         let mut newest = BTreeMap::new();
         for &log in self.series.keys() {
             let places = self.places.range((log, 0)..=(log, u64::MAX)).rev();

@@ -18,6 +18,7 @@
 //! at what other hands do to the files meanwhile, and who they are: a stranger's lock is waited for ([`Held`]), a file that was taken away
 //! ends the process.
 mod apply;
+mod behind;
 mod checkpoint;
 mod error;
 mod files;
@@ -60,7 +61,12 @@ pub use single::{NotWritten, Single};
 pub use space::free_bytes;
 pub use verify::Report;
 
-use crate::model::{Lane, LogId};
+use crate::model::{Lane, LogId, WriteId};
+
+/// Entries of a group that wait for others ([`Quarantined::unknown`]); who comes when there are more waits for a person alone.
+pub const WAITING_MAX: usize = 1_024;
+/// Of the writes that are unknown at a decider each item names so many, the latest.
+pub const UNKNOWN_MAX: usize = 16;
 
 /// What a group's state machine needs to begin again (all of it bounded by what is not final yet, but `keys` and `lanes`).
 #[derive(Clone, Debug, Default)]
@@ -77,6 +83,10 @@ pub struct Recovered {
     pub lanes: Vec<(Lane, LogId, u64)>,
     /// Entries of the rows in `open`, of what is broken, and others as the limit allows, in order of their ids.
     pub quarantined: Vec<Quarantined>,
+    /// Entries that are tried once more when others are decided, oldest first, as many as [`WAITING_MAX`].
+    pub waiting: Vec<(WriteId, Vec<WriteId>)>,
+    /// The latest writes in quarantine of which nobody knows what became of them, as many as [`UNKNOWN_MAX`].
+    pub unknown: Vec<WriteId>,
     /// How many there are, with those that the limit left out.
     pub quarantine: QuarantineCounts,
     /// Positions of rows that are broken, and that something was left to be done with or may have been.
@@ -90,6 +100,10 @@ pub struct Recovered {
 /// What a durable batch has done besides what was asked for in so many words.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Committed {
+    /// So many entries more stand in quarantine, or fewer.
+    pub quarantine: i64,
+    /// Refusals that this site decided in lanes that have an entry in quarantine: that may be their cause.
+    pub refused_behind: u64,
     /// [`crate::model::KeyHash::short`] of keys that [`Op::Forget`], [`Op::ForgetCancelled`] and [`Op::Erase`] made vanish: no row of
     /// the group has them any more. Sorted within each op.
     pub forgotten_keys: Vec<u64>,

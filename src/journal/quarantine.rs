@@ -7,7 +7,7 @@ use rusqlite::{OptionalExtension, named_params};
 use super::names::{self, GroupName};
 use super::reader::{Reader, Snapshot};
 use super::record::{self, Key, Table};
-use super::{Damage, Error, QuarantineReason, Quarantined, RecordName};
+use super::{Damage, Error, QuarantineReason, Quarantined, RecordName, UNKNOWN_MAX, WAITING_MAX};
 use crate::model::{Group, Lane, WriteId};
 
 /// Of a request, read for its method and target: bodies may be as large as a page of entries must never be.
@@ -21,6 +21,9 @@ pub struct QuarantineFilter {
     pub reason: Option<QuarantineReason>,
     /// Of this moment (wall clock, milliseconds since 1970) or later.
     pub since_ms: Option<u64>,
+    pub lane: Option<Lane>,
+    /// Of each lane the first alone. Counts, and the order of orders, are of all.
+    pub firsts: bool,
 }
 
 impl QuarantineFilter {
@@ -58,6 +61,10 @@ pub struct QuarantineListed {
     pub position: Option<u64>,
     /// Method and target of the request, where it is kept.
     pub request: Option<(String, String)>,
+    /// The first of its lane now, where that is another one.
+    pub behind: Option<WriteId>,
+    /// Where it is the first of its lane: so many stand behind it.
+    pub others: u64,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -67,6 +74,8 @@ pub struct QuarantinePage {
     pub next: Option<(u64, WriteId)>,
     /// How many there are on all pages.
     pub counts: QuarantineCounts,
+    /// So many are the first of their lanes, whatever the filter says of reasons and times.
+    pub firsts: u64,
 }
 
 /// One entry in the order of [`super::Journal::quarantine_in_order`].
@@ -100,17 +109,26 @@ impl Reader {
         let after = after.map(|(since_ms, id)| (since_column(since_ms), snapshot.names.row_id(id).unwrap_or(i64::MAX)));
         let mut found = Vec::new();
         let mut counts = QuarantineCounts::default();
+        let mut firsts = 0;
         for (group, name) in snapshot.groups_of(filter) {
             snapshot.page_of_group(group, name, filter, after, limit + 1, &mut found).map_err(failed())?;
             let of_group = snapshot.count_quarantine(name.ix, filter).map_err(failed())?;
             of_group.by_reason.into_iter().for_each(|(reason, count)| counts.add(reason, count));
+            firsts += snapshot.count_firsts(name.ix).map_err(failed())?;
         }
         found.sort_unstable_by_key(|(place, _)| *place);
         let has_more = found.len() > limit;
         found.truncate(limit);
         let entries: Vec<QuarantineListed> = found.into_iter().map(|(_, listed)| listed).collect();
         let next = entries.last().filter(|_| has_more).map(|last| (last.entry.since_ms, last.entry.id));
-        Ok(QuarantinePage { entries, next, counts })
+        Ok(QuarantinePage { entries, next, counts, firsts })
+    }
+
+    /// How many lanes of a group have an entry.
+    pub(super) fn quarantine_firsts(&mut self, group: &Group) -> Result<u64, Error> {
+        let snapshot = self.snapshot()?;
+        let Some(name) = snapshot.names.group(group) else { return Ok(0) };
+        snapshot.count_firsts(name.ix).map_err(Error::sqlite("count the lanes in quarantine"))
     }
 
     pub(super) fn quarantine_counts(&mut self, filter: &QuarantineFilter) -> Result<QuarantineCounts, Error> {
@@ -121,6 +139,19 @@ impl Reader {
             of_group.by_reason.into_iter().for_each(|(reason, count)| counts.add(reason, count));
         }
         Ok(counts)
+    }
+
+    /// Also where the row of its write cannot be read.
+    pub(super) fn quarantine_entry(&mut self, id: WriteId) -> Result<Option<(Group, Quarantined)>, Error> {
+        let snapshot = self.snapshot()?;
+        let sql = "SELECT grp, body FROM quarantine WHERE id = ?1";
+        let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?));
+        let found = snapshot.transaction.query_row(sql, [snapshot.names.row_id(id)], read).optional();
+        let Some((ix, body)) = found.map_err(Error::sqlite("read an entry of the quarantine"))? else {
+            return Ok(None);
+        };
+        let group = snapshot.names.groups().find(|(_, name)| name.ix == ix);
+        Ok(group.map(|(group, name)| (group.clone(), snapshot.entry(name, id, &body))))
     }
 
     /// A row that cannot be read is in one's hands too: its entry, or the columns beside it, say whose it is.
@@ -209,8 +240,11 @@ impl Snapshot<'_> {
         Ok(first)
     }
 
-    /// Of an index alone: the entries themselves are not read.
+    /// Of an index alone, but for those of a lane: the entries themselves are not read.
     pub(super) fn count_quarantine(&self, group: i64, filter: &QuarantineFilter) -> rusqlite::Result<QuarantineCounts> {
+        if let Some(lane) = filter.lane {
+            return self.count_lane(group, lane, filter);
+        }
         let mut count = self
             .transaction
             .prepare_cached("SELECT count(*) FROM quarantine INDEXED BY quarantine_reason WHERE grp = ?1 AND reason = ?2 AND since >= ?3")?;
@@ -228,6 +262,52 @@ impl Snapshot<'_> {
         Ok(counts)
     }
 
+    pub(super) fn waiting(&self, group: GroupName) -> rusqlite::Result<Vec<(WriteId, Vec<WriteId>)>> {
+        let mut read = self.transaction.prepare_cached(&format!(
+            "SELECT q.id, q.body FROM quarantine q INDEXED BY quarantine_waits JOIN log l ON l.ix = q.id >> 44 \
+             WHERE q.grp = ?1 AND q.waits = 1 ORDER BY q.since, l.store, l.incarnation, q.id LIMIT {WAITING_MAX}"
+        ))?;
+        let mut rows = read.query([group.ix])?;
+        let mut waiting = Vec::new();
+        while let Some(row) = rows.next()? {
+            let Some(id) = self.names.write_id(row.get(0)?) else { continue };
+            waiting.push((id, self.entry(group, id, row.get_ref(1)?.as_blob()?).unknown));
+        }
+        Ok(waiting)
+    }
+
+    pub(super) fn unknown(&self, group: GroupName) -> rusqlite::Result<Vec<WriteId>> {
+        let mut read = self.transaction.prepare_cached(&format!(
+            "SELECT q.id FROM quarantine q INDEXED BY quarantine_reason JOIN log l ON l.ix = q.id >> 44 \
+             WHERE q.grp = ?1 AND q.reason = ?2 ORDER BY q.since DESC, l.store DESC, l.incarnation DESC, q.id DESC LIMIT {UNKNOWN_MAX}"
+        ))?;
+        let ids = read.query_map((group.ix, QuarantineReason::UnknownOutcome.number()), |row| row.get(0))?;
+        let ids = ids.collect::<rusqlite::Result<Vec<i64>>>()?;
+        Ok(ids.into_iter().filter_map(|id| self.names.write_id(id)).collect())
+    }
+
+    /// So many lanes have an entry, and so many entries have no lane.
+    pub(super) fn count_firsts(&self, group: i64) -> rusqlite::Result<u64> {
+        let sql = "SELECT count(*) FROM quarantine INDEXED BY quarantine_first WHERE grp = ?1 AND first = 1";
+        self.transaction.prepare_cached(sql)?.query_row([group], |row| row.get(0))
+    }
+
+    fn count_lane(&self, group: i64, lane: Lane, filter: &QuarantineFilter) -> rusqlite::Result<QuarantineCounts> {
+        let sql = "SELECT reason, count(*) FROM quarantine INDEXED BY quarantine_lane \
+                   WHERE grp = ?1 AND lane = ?2 AND since >= ?3 GROUP BY reason";
+        let mut count = self.transaction.prepare_cached(sql)?;
+        let mut rows = count.query((group, lane.0 as i64, since_column(filter.since_ms.unwrap_or(0))))?;
+        let mut counts = QuarantineCounts::default();
+        while let Some(row) = rows.next()? {
+            let (number, of_reason): (i64, u64) = (row.get(0)?, row.get(1)?);
+            let reason = QuarantineReason::ALL.into_iter().find(|reason| reason.number() == number);
+            if let Some(reason) = reason.filter(|reason| filter.reason.is_none_or(|wanted| wanted == *reason)) {
+                counts.add(reason, of_reason);
+            }
+        }
+        Ok(counts)
+    }
+
     fn page_of_group(
         &self,
         group: &Group,
@@ -237,20 +317,30 @@ impl Snapshot<'_> {
         limit: usize,
         found: &mut Vec<((i64, i64), QuarantineListed)>,
     ) -> rusqlite::Result<()> {
-        let (index, reason) = match filter.reason {
-            Some(_) => ("quarantine_reason", "q.reason = :reason"),
-            None => ("quarantine_since", ":reason IS NULL"),
+        let index = match filter {
+            QuarantineFilter { lane: Some(_), .. } => "quarantine_lane",
+            QuarantineFilter { firsts: true, .. } => "quarantine_first",
+            QuarantineFilter { reason: Some(_), .. } => "quarantine_reason",
+            _ => "quarantine_since",
         };
+        let reason = if filter.reason.is_some() { "q.reason = :reason" } else { ":reason IS NULL" };
+        let lane = if filter.lane.is_some() { "q.lane = :lane" } else { ":lane IS NULL" };
+        let first = if filter.firsts { "q.first = 1" } else { "1" };
         let mut read = self.transaction.prepare_cached(&format!(
-            "SELECT q.since, q.id, q.body, q.lane, q.at, substr(r.body, 1, {REQUEST_HEAD_BYTES}) FROM quarantine q INDEXED BY {index} \
-             LEFT JOIN request r ON r.id = q.id \
-             WHERE q.grp = :grp AND {reason} AND q.since >= :since AND (q.since, q.id) > (:at, :id) \
+            "SELECT q.since, q.id, q.body, q.lane, q.at, substr(r.body, 1, {REQUEST_HEAD_BYTES}), \
+             iif(q.first, NULL, (SELECT h.id FROM quarantine h INDEXED BY quarantine_head \
+             WHERE h.grp = q.grp AND h.lane = q.lane AND h.first = 1)), \
+             iif(q.first AND q.lane IS NOT NULL, (SELECT count(*) - 1 FROM quarantine o INDEXED BY quarantine_lane \
+             WHERE o.grp = q.grp AND o.lane = q.lane), 0) \
+             FROM quarantine q INDEXED BY {index} LEFT JOIN request r ON r.id = q.id \
+             WHERE q.grp = :grp AND {reason} AND {lane} AND {first} AND q.since >= :since AND (q.since, q.id) > (:at, :id) \
              ORDER BY q.since, q.id LIMIT :limit"
         ))?;
         let (at, id) = after.unwrap_or((-1, -1));
         let mut rows = read.query(named_params! {
             ":grp": name.ix,
             ":reason": filter.reason.map(QuarantineReason::number),
+            ":lane": filter.lane.map(|lane| lane.0 as i64),
             // One bound for the index: the later of both.
             ":since": since_column(filter.since_ms.unwrap_or(0)).max(at),
             ":at": at,
@@ -269,6 +359,8 @@ impl Snapshot<'_> {
                     lane: row.get::<_, Option<i64>>(3)?.map(|lane| Lane(lane as u64)),
                     position: row.get::<_, Option<i64>>(4)?.map(names::position_of),
                     request,
+                    behind: row.get::<_, Option<i64>>(6)?.and_then(|id| self.names.write_id(id)),
+                    others: row.get(7)?,
                 },
             ));
         }
@@ -284,7 +376,9 @@ impl Snapshot<'_> {
         limit: usize,
         entries: &mut Vec<InOrder>,
     ) -> rusqlite::Result<()> {
-        let chosen = "grp = ?1 AND since >= ?2 AND reason IN (SELECT value FROM json_each(?3))";
+        let chosen = "grp = ?1 AND since >= ?2 AND reason IN (SELECT value FROM json_each(?3)) \
+                      AND (?6 IS NULL OR lane = ?6)";
+        let lane = filter.lane.map(|lane| lane.0 as i64);
         let since = since_column(filter.since_ms.unwrap_or(0));
         let reasons =
             QuarantineReason::ALL.into_iter().filter(|reason| filter.reason.is_none_or(|wanted| wanted == *reason));
@@ -297,7 +391,7 @@ impl Snapshot<'_> {
                 "SELECT at, id FROM quarantine INDEXED BY quarantine_place WHERE {chosen} AND at > ?4 ORDER BY at LIMIT ?5"
             );
             let mut read = self.transaction.prepare_cached(&sql)?;
-            let mut rows = read.query((name.ix, since, &reasons, place, left(limit, entries)))?;
+            let mut rows = read.query((name.ix, since, &reasons, place, left(limit, entries), lane))?;
             while let Some(row) = rows.next()? {
                 let Some(id) = self.names.write_id(row.get(1)?) else { continue };
                 entries.push(InOrder { group: group.clone(), id, position: Some(names::position_of(row.get(0)?)) });
@@ -311,7 +405,7 @@ impl Snapshot<'_> {
             "SELECT id FROM quarantine INDEXED BY quarantine_place WHERE {chosen} AND at IS NULL AND id > ?4 ORDER BY id LIMIT ?5"
         );
         let mut read = self.transaction.prepare_cached(&sql)?;
-        let mut rows = read.query((name.ix, since, &reasons, after_id, left(limit, entries)))?;
+        let mut rows = read.query((name.ix, since, &reasons, after_id, left(limit, entries), lane))?;
         while let Some(row) = rows.next()? {
             let Some(id) = self.names.write_id(row.get(0)?) else { continue };
             entries.push(InOrder { group: group.clone(), id, position: None });

@@ -13,6 +13,7 @@ use super::{
     Age, Damage, Error, Here, LANE_SCAN_FACTOR, QuarantineFilter, Quarantined, RecordName, Recovered, Row, SeriesMeta,
     Stop, StopKind, files, open, schema,
 };
+use crate::mirror::{decided_by, decision_of};
 use crate::model::{Group, Item, KeyHash, Lane, LogId, Request, WriteId};
 use crate::service::plausible;
 use crate::service::{Find, Found};
@@ -79,9 +80,13 @@ impl Reader {
         let found = match find {
             Find::Key(key) => snapshot.find_key(name, key),
             Find::Id(id) => snapshot.find_id(name, id).map(|found| found.into_iter().collect()),
+            Find::Either(id) => {
+                let either = [decided_by(id), decision_of(id)].into_iter();
+                either.filter_map(|id| snapshot.find_id(name, id).transpose()).collect()
+            }
         };
         match found {
-            Err(Error::Damaged(damage)) => Err(snapshot.with_position(damage)?),
+            Err(Error::Damaged(damage)) => Err(snapshot.with_position(name, damage)?),
             found => found,
         }
     }
@@ -98,7 +103,10 @@ impl Reader {
         let Some(name) = snapshot.names.group(group) else { return Ok(Vec::new()) };
         let read = snapshot.read_series(group, name, log, from, items_max, bytes_max);
         let read = read.map_err(Error::sqlite("read a series"))?;
-        read.map_err(|damage| Error::Broken { log, position: from, damage: Box::new(damage) })
+        read.map_err(|damage| {
+            let entry = snapshot.entry_at(name, log, from).map(Box::new);
+            Error::Broken { log, position: from, entry, damage: Box::new(damage) }
+        })
     }
 
     pub(super) fn named(&mut self, name: &str) -> Result<Option<Vec<u8>>, Error> {
@@ -178,16 +186,28 @@ impl Snapshot<'_> {
     }
 
     /// Other sites may have what is broken here, if it has a position.
-    fn with_position(&self, damage: Damage) -> Result<Error, Error> {
+    fn with_position(&self, group: GroupName, damage: Damage) -> Result<Error, Error> {
         let RecordName::Row(id) = damage.record else { return Ok(damage.into()) };
         let failed = Error::sqlite("find the position of a broken row");
         let row_id = self.names.row_id(id);
         let mut find = self.transaction.prepare_cached("SELECT pos FROM write WHERE id = ?1").map_err(failed)?;
         let position: Option<u64> = find.query_row([row_id], |row| row.get(0)).optional().ok().flatten().flatten();
         Ok(match position {
-            Some(position) => Error::Broken { log: id.log, position, damage: Box::new(damage) },
+            Some(position) => {
+                let entry = self.entry_at(group, id.log, position).map(Box::new);
+                Error::Broken { log: id.log, position, entry, damage: Box::new(damage) }
+            }
             None => damage.into(),
         })
+    }
+
+    fn entry_at(&self, group: GroupName, log: LogId, position: u64) -> Option<Quarantined> {
+        let at = names::place(self.names.series(group.ix, log)?, position.min(NUMBER_MAX));
+        let sql = "SELECT q.id, q.body FROM place p JOIN quarantine q ON q.id = p.id WHERE p.at = ?1";
+        let mut find = self.transaction.prepare_cached(sql).ok()?;
+        let found = find.query_row([at], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?)));
+        let (row_id, body) = found.optional().ok()??;
+        Some(self.entry(group, self.names.write_id(row_id)?, &body))
     }
 
     fn read_series(
@@ -314,6 +334,8 @@ impl Snapshot<'_> {
             lanes: self.lanes(&series, lanes_max).map_err(failed())?,
             quarantined: quarantined.into_values().collect(),
             quarantine: self.count_quarantine(name.ix, &QuarantineFilter::default()).map_err(failed())?,
+            waiting: self.waiting(name).map_err(failed())?,
+            unknown: self.unknown(name).map_err(failed())?,
             stopped: self.stopped(name)?,
             age: self.age(group, name)?,
             place: self.shared.place,

@@ -71,7 +71,9 @@ pub enum Fate {
 }
 
 /// Why no rule can decide.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, SchemaRead, SchemaWrite, serde::Serialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, SchemaRead, SchemaWrite, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum QuarantineReason {
     UnknownOutcome,
@@ -152,6 +154,11 @@ impl Row {
         let outcome = self.outcome.clone()?;
         Some(Item { position, chain, id: self.id, facts: self.facts.clone(), outcome, decides: self.decides, request })
     }
+    /// This site's replica was the decider, and refused it. Of a wish that was decided here the origin's position says nothing new.
+    pub(super) fn is_refusal_of_decider(&self) -> bool {
+        let decided_here = self.origin == Origin::Settled || (self.wish.is_some() && self.position.is_none());
+        decided_here && self.here == Here::Decided(Fate::Refused)
+    }
     /// Settled as undecided: a decision will follow at a later position. Who names such a write by id has seen it applied, so it
     /// does, whatever this replica knows of it.
     pub fn awaits_decision(&self) -> bool {
@@ -191,19 +198,23 @@ pub struct Quarantined {
     pub reason: QuarantineReason,
     /// What was seen, for the person who decides.
     pub detail: String,
-    /// Wall clock, milliseconds since 1970.
+    /// Wall clock, milliseconds since 1970; 0 where the journal holds no entry: its record is broken, and this one was made at a start.
     pub since_ms: u64,
     /// Status that this replica answered; 0 where it did not.
     pub status: u16,
     /// What this replica answered, where it is short enough to be kept for a person.
     pub answer: Option<Arc<Answer>>,
-    /// The first of its lane that stood in quarantine when this one came: it may be its cause.
+    /// The first of its lane that stood in quarantine when this one came: it may be its cause. The journal writes it.
     pub behind: Option<WriteId>,
-    /// Writes that its decider knew nothing of when it sent this one: when they are decided here it is tried once more.
+    /// Writes of which its decider did not know what had become of them when it sent this one, and that were not decided here when it
+    /// was tried: when they are, it is tried once more.
     pub unknown: Vec<WriteId>,
 }
 
 impl Quarantined {
+    pub fn is_written(&self) -> bool {
+        self.reason != QuarantineReason::Damaged || self.since_ms > 0
+    }
     pub fn new(id: WriteId, reason: QuarantineReason, detail: String, since_ms: u64) -> Self {
         Self { id, reason, detail, since_ms, status: 0, answer: None, behind: None, unknown: Vec::new() }
     }

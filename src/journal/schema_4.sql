@@ -21,15 +21,19 @@ CREATE INDEX write_key ON write (grp, key) WHERE key IS NOT NULL;
 CREATE INDEX write_open ON write (grp) WHERE standing = 1;
 CREATE INDEX write_cancelled ON write (grp, clock) WHERE standing = 3;
 -- `at` is the place of the write's position; missing while it has none. `lane` may be missing while the
--- write's row is.
+-- write's row is. `first` is 1 for one entry of each lane, behind which its others stand, and for what has no lane; `waits` where
+-- it is tried once more when others are decided.
 CREATE TABLE quarantine (
     id INTEGER PRIMARY KEY, grp INTEGER NOT NULL, reason INTEGER NOT NULL, since INTEGER NOT NULL, at INTEGER, lane INTEGER,
-    body BLOB NOT NULL
+    first INTEGER NOT NULL, waits INTEGER NOT NULL, body BLOB NOT NULL
 ) STRICT;
 CREATE INDEX quarantine_since ON quarantine (grp, since);
 CREATE INDEX quarantine_reason ON quarantine (grp, reason, since);
 CREATE INDEX quarantine_place ON quarantine (grp, at);
 CREATE INDEX quarantine_lane ON quarantine (grp, lane, since);
+CREATE INDEX quarantine_first ON quarantine (grp, since) WHERE first = 1;
+CREATE INDEX quarantine_head ON quarantine (grp, lane) WHERE first = 1;
+CREATE INDEX quarantine_waits ON quarantine (grp, since) WHERE waits = 1;
 CREATE TABLE stopped (grp INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;
 CREATE TABLE named (name TEXT PRIMARY KEY, body BLOB NOT NULL) STRICT, WITHOUT ROWID;
 -- What tells a store that was put back to an older copy of itself.

@@ -181,6 +181,11 @@ impl Snapshot<'_> {
     }
 
     fn quarantine(&self, group: GroupName, report: &mut Report) -> rusqlite::Result<()> {
+        let lanes = "SELECT count(*) FROM (SELECT 1 FROM quarantine WHERE grp = ?1 AND lane IS NOT NULL \
+                     GROUP BY lane HAVING sum(first) <> 1)";
+        if self.transaction.query_row(lanes, [group.ix], |row| row.get::<_, i64>(0))? > 0 {
+            report.check(damage(RecordName::Database, "a lane in quarantine has no first entry, or several"));
+        }
         let mut read = self.transaction.prepare(
             "SELECT q.id, q.body, q.reason, q.since, q.at, q.lane, w.pos, w.lane, w.id FROM quarantine q \
              LEFT JOIN write w ON w.id = q.id WHERE q.grp = ?1",

@@ -4,7 +4,6 @@
 //! cut may keep away. Until then the outcome stays what it is, a hint about what the asked site has durably, and is said again.
 use std::collections::BTreeSet;
 
-use crate::journal::{QuarantineReason, Quarantined};
 use crate::mirror::{decision_of, is_decision};
 use crate::model::{After, LogId, Outcome, Verdict, WriteId};
 use crate::replay::Dependency;
@@ -112,16 +111,9 @@ impl Core {
         let is_told = |id| self.live.get(&id).is_some_and(|write| write.position.is_some() || write.is_decided_ahead());
         let itself = match self.live.get(&id) {
             Some(write) => is_told(id) && !write.awaits_decision(),
-            None if found(id) => true,
-            None => id.log == self.own && !is_decision(id) && !self.may_be_undecided(id),
+            None => found(id),
         };
         itself || self.is_decided(id) || (!is_decision(id) && (found(decision_of(id)) || is_told(decision_of(id))))
-    }
-
-    /// An own write that is not live and stands in quarantine: as undecided, or because this replica could not tell.
-    fn may_be_undecided(&self, id: WriteId) -> bool {
-        let unknown = |entry: &Quarantined| entry.reason == QuarantineReason::UnknownOutcome;
-        self.releasing.contains(&id) || self.quarantined.get(&id).is_some_and(unknown)
     }
 
     /// It may be stored and not taken up yet: the journal knows. Asked again only when more of its series has come.
@@ -145,6 +137,11 @@ impl Core {
                 self.ask_for_position(cx, decision_of(id));
             }
             Some(_) => {
+                self.named.insert(id, FOUND);
+                self.retry_pending(cx);
+            }
+            // An own one that is over and forgotten.
+            None if id.log == self.own && !is_decision(id) && !self.live.contains_key(&id) => {
                 self.named.insert(id, FOUND);
                 self.retry_pending(cx);
             }

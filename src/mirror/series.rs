@@ -205,6 +205,7 @@ mod tests {
             status: 200,
             answer: None,
             told_by_probe: false,
+            unknown: Vec::new(),
         };
         Arc::new(Item { position, chain: Chain::default(), id, facts, outcome, decides: None, request: None })
     }

@@ -226,6 +226,7 @@ impl Core {
             answer,
             // It may be: then there is nothing to compare with.
             told_by_probe: true,
+            unknown: Vec::new(),
         };
         let here = match &old.stage {
             Stage::Decided(Fate::Skipped | Fate::Void) => !applied,

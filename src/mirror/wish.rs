@@ -159,6 +159,7 @@ impl Core {
             status: 0,
             answer: None,
             told_by_probe: false,
+            unknown: Vec::new(),
         };
         self.quarantine(cx, id, reason, detail, 0);
         self.settle(cx, id, outcome, Some(Fate::Skipped));
@@ -291,7 +292,7 @@ impl Core {
         let undecided = found.row.outcome.as_ref().is_some_and(|o| o.verdict == Verdict::Undecided);
         // A copy of a write of which nobody knew has no entry here: that is to be decided where the first one is.
         let is_copy = found.row.outcome.as_ref().is_some_and(|outcome| outcome.repeats.is_some());
-        let asks = is_copy || self.quarantined.contains_key(&id);
+        let asks = is_copy || found.quarantined.is_some();
         if !undecided || found.row.origin != Origin::Settled || !asks {
             return;
         }

@@ -58,6 +58,8 @@ pub struct Outcome {
     pub answer: Option<Arc<Answer>>,
     /// The answer is a probe's (§6b), not the write's own: followers have nothing to compare theirs with.
     pub told_by_probe: bool,
+    /// Of what became of these its decider did not know when it sent the write, as far as it goes back.
+    pub unknown: Vec<WriteId>,
 }
 
 impl Outcome {

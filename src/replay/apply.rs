@@ -53,9 +53,12 @@ impl Core {
             }
             None => {
                 let lane = write.facts.lane;
+                let ready = self.lanes.get(&lane).map(|state| &state.ready);
+                let is_later = |other: &WriteId| self.goes_before(id, *other);
+                let at = ready.and_then(|ready| ready.iter().position(is_later));
                 let state = self.lanes.entry(lane).or_default();
                 if !state.ready.contains(&id) {
-                    state.ready.push_back(id);
+                    state.ready.insert(at.unwrap_or(state.ready.len()), id);
                 }
                 self.work.push_back(Work::Lane(lane));
             }
@@ -197,11 +200,21 @@ impl Core {
             self.work.push_back(Work::Shadows);
         }
         if in_turn {
-            self.shadows_waiting.push_front(id);
+            let before = |other: &WriteId| self.goes_before(*other, id);
+            let at = self.shadows_waiting.iter().rposition(before).map_or(0, |at| at + 1);
+            self.shadows_waiting.insert(at, id);
         } else {
             self.shadows_waiting.push_back(id);
         }
         false
+    }
+
+    /// Of one lane, what a person has ordered to be sent goes in order of the positions: one order may be about many.
+    fn goes_before(&self, first: WriteId, second: WriteId) -> bool {
+        let (Some(one), Some(other)) = (self.live.get(&first), self.live.get(&second)) else { return false };
+        let place = |write: &Write| (write.id.log, write.position.map_or(u64::MAX, |(position, _)| position), write.id);
+        let are_ordered = one.by_order.is_some() && other.by_order.is_some();
+        are_ordered && one.facts.lane == other.facts.lane && place(one) < place(other)
     }
 
     /// While clients write here, catching up leaves them a part of the replica (`replay.share`).
@@ -395,6 +408,7 @@ impl Core {
             status: known.as_ref().map_or(0, |o| o.status),
             answer: known.and_then(|o| o.answer),
             told_by_probe: false,
+            unknown: Vec::new(),
         };
         match write.role {
             Role::Own => self.settle(cx, id, outcome, Some(Fate::Duplicate(of))),
@@ -423,6 +437,8 @@ impl Core {
     /// transaction (§3.2).
     pub(crate) fn send(&mut self, cx: &mut Cx, id: WriteId) {
         let decided = self.decided_here();
+        let unknown = self.unknown_now(id);
+        let without = self.live.get(&id).map(|write| self.not_decided_yet(write)).unwrap_or_default();
         let at_accept = self.bug(Bug::AfterAtAccept);
         let Some(write) = self.live.get(&id) else { return };
         if let Some(other) = self.would_overwrite(write) {
@@ -470,7 +486,9 @@ impl Core {
         // it after one that another site decided after it (a wish that was given up): followers would wait for ever.
         if write.after.is_none() || !(write.doubtful || at_accept) {
             write.after = Some(decided);
+            write.unknown = unknown;
         }
+        write.without = without;
         write.stage = Stage::Sending;
         // Another replica's late outcome counts no longer.
         write.pending = None;

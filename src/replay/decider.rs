@@ -485,6 +485,7 @@ impl Core {
                     status: 0,
                     answer: None,
                     told_by_probe: true,
+                    unknown: Vec::new(),
                 });
                 self.applied_but(cx, id, theirs, ours);
             }

@@ -34,6 +34,7 @@ impl Core {
         });
         write.stage = Stage::Unknown(Doubt { fence_until_ms, worked_until_ms, pass_at_ms, next_ms, asked_ms: None });
         let (role, lane, clients) = (write.role, write.facts.lane, write.clients.clone());
+        self.unknown.is_unknown(id);
         self.lanes.entry(lane).or_default().take_place(id);
         self.stand_aside(cx, id);
         if first {
@@ -211,6 +212,7 @@ impl Core {
                     status: 0,
                     answer: None,
                     told_by_probe: false,
+                    unknown: Vec::new(),
                 };
                 self.settle(cx, id, outcome, Some(Fate::Quarantined(reason)));
             }

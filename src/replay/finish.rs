@@ -62,7 +62,9 @@ impl Core {
             }
             Class::NeverSent { .. } | Class::Unknown { .. } => return None,
         };
-        let after = self.live.get(&id).and_then(|w| w.after.clone()).unwrap_or_default();
+        let write = self.live.get(&id);
+        let after = write.and_then(|w| w.after.clone()).unwrap_or_default();
+        let unknown = write.map(|w| w.unknown.clone()).unwrap_or_default();
         Some((
             Outcome {
                 verdict,
@@ -71,6 +73,7 @@ impl Core {
                 status: answer.status,
                 answer: Some(answer),
                 told_by_probe: false,
+                unknown,
             },
             fate,
         ))
@@ -151,7 +154,10 @@ impl Core {
             Class::NotExecuted(answer) => self.try_again(cx, id, &answer),
             Class::MayHaveApplied(_) if self.bug(Bug::OtherClassIgnored) => self.decide_shadow(cx, id, Fate::Applied),
             Class::Refused(answer) if self.was_deleted_before(id, answer.status) => self.compare(cx, id, answer),
-            Class::Refused(answer) | Class::MayHaveApplied(answer) if self.may_be_repeated(id) => {
+            // Refused for what is not here yet, it would be refused as often as it is asked.
+            Class::Refused(answer) | Class::MayHaveApplied(answer)
+                if self.may_be_repeated(id) && self.live[&id].without.is_empty() =>
+            {
                 self.try_again(cx, id, &answer);
             }
             Class::Refused(answer) | Class::MayHaveApplied(answer) => {
@@ -206,8 +212,17 @@ impl Core {
     pub(crate) fn diverged(&mut self, cx: &mut Cx, id: WriteId, detail: String, answer: &Arc<Answer>) {
         cx.note(Note::Divergence { id });
         self.compared(cx, id, Some(&detail));
-        self.quarantine_with(cx, id, QuarantineReason::Divergence, detail, Some(answer));
+        // What may have been applied is not sent again by a rule (G2).
+        let is_refused = (400..500).contains(&answer.status) && !self.settings.replicate_all;
+        let write = self.live.get(&id).filter(|write| is_refused && !write.may_have_applied);
+        let without = write.map(|write| write.without.clone()).unwrap_or_default();
+        let mut entry = Quarantined::new(id, QuarantineReason::Divergence, detail, cx.now.wall_ms);
+        entry.status = answer.status;
+        entry.answer = Some(answer.clone()).filter(|answer| answer.weight() <= ANSWER_SHOWN_MAX);
+        entry.unknown = without.clone();
+        self.put_into_quarantine(cx, entry);
         self.decide_shadow(cx, id, Fate::Quarantined(QuarantineReason::Divergence));
+        self.await_decisions(cx, id, &without);
     }
 
     pub(crate) fn back_off(&mut self, cx: &mut Cx, id: WriteId) {
@@ -294,32 +309,39 @@ impl Core {
         self.put_into_quarantine(cx, entry);
     }
 
-    fn quarantine_with(
-        &mut self,
-        cx: &mut Cx,
-        id: WriteId,
-        reason: QuarantineReason,
-        detail: String,
-        answer: Option<&Arc<Answer>>,
-    ) {
-        let mut entry = Quarantined::new(id, reason, detail, cx.now.wall_ms);
-        entry.status = answer.map_or(0, |answer| answer.status);
-        entry.answer = answer.filter(|answer| answer.weight() <= ANSWER_SHOWN_MAX).cloned();
-        self.put_into_quarantine(cx, entry);
-    }
-
     fn put_into_quarantine(&mut self, cx: &mut Cx, entry: Quarantined) {
         let (id, reason) = (entry.id, entry.reason);
         cx.note(Note::Quarantined { id, reason });
-        cx.persist(Op::Quarantine(entry.clone()));
-        self.quarantined.insert(id, entry);
+        self.keep_entry(cx, entry);
         self.releasing.remove(&id);
+    }
+
+    /// In the journal, and in memory as long as its write is.
+    pub(crate) fn keep_entry(&mut self, cx: &mut Cx, entry: Quarantined) {
+        let id = entry.id;
+        cx.persist(Op::Quarantine(entry.clone()));
+        self.entry_changed(id);
+        if entry.reason == QuarantineReason::UnknownOutcome {
+            self.unknown.is_unknown(id);
+        }
+        if self.live.contains_key(&id) {
+            self.quarantined.insert(id, entry);
+        } else {
+            self.quarantined.remove(&id);
+        }
     }
 
     pub(crate) fn release_quarantine(&mut self, cx: &mut Cx, id: WriteId) {
         if self.quarantined.remove(&id).is_some() {
             cx.persist(Op::Release(id));
+            self.has_left_quarantine(id);
         }
+    }
+
+    fn has_left_quarantine(&mut self, id: WriteId) {
+        self.entry_changed(id);
+        self.unknown.is_known(id);
+        self.unknown.wait_no_more(id);
     }
 
     /// Sent by order at a position that is decided long since, and not taken: a crash must find it in quarantine (G1).
@@ -334,6 +356,7 @@ impl Core {
         cx.persist(Op::Row(Box::new(Row { here, ..write.row() })));
         let detail = "sent again by order; the service did not take it".to_owned();
         cx.persist(Op::Quarantine(Quarantined::new(id, reason, detail, cx.now.wall_ms)));
+        self.entry_changed(id);
         self.releasing.insert(id);
     }
 
@@ -347,6 +370,7 @@ impl Core {
     pub(crate) fn release_held(&mut self, cx: &mut Cx, id: WriteId) {
         if self.releasing.remove(&id) {
             cx.persist(Op::Release(id));
+            self.has_left_quarantine(id);
         }
     }
 
@@ -379,6 +403,9 @@ impl Core {
 
     /// A write is decided at this replica, whatever its position.
     pub(crate) fn decided_id(&mut self, id: WriteId) {
+        if self.unknown.is_awaited(decided_by(id)) {
+            self.work.push_back(Work::Unknown(decided_by(id)));
+        }
         let mut woken = self.blocked.decided_id(id);
         if is_decision(id) {
             woken.extend(self.blocked.decided_id(decided_by(id)));

@@ -46,7 +46,14 @@ impl Mending {
 
 impl Core {
     /// The journal met a broken record when it was asked for something.
-    pub(crate) fn met_broken(&mut self, cx: &mut Cx, log: LogId, position: u64, asked: Asked) {
+    pub(crate) fn met_broken(
+        &mut self,
+        cx: &mut Cx,
+        log: LogId,
+        position: u64,
+        entry: Option<Box<Quarantined>>,
+        asked: Asked,
+    ) {
         match &asked {
             Asked::ForFollower => {
                 if let Some(series) = self.series.get_mut(&log) {
@@ -62,6 +69,19 @@ impl Core {
             Asked::LookUp { .. } => {}
         }
         self.is_to_be_mended(cx, log, position);
+        if let Some(entry) =
+            entry.filter(|entry| !self.live.contains_key(&entry.id) && self.mending.is_broken(log, position))
+        {
+            // Until it is mended: what this replica had done with it says its entry alone.
+            self.quarantined.entry(entry.id).or_insert(*entry);
+        }
+        if let Asked::LookUp { token, .. } = asked
+            && let Some(Looking::Order { orders, id }) = self.looking.get(&token)
+        {
+            let (orders, id) = (*orders, *id);
+            self.looking.remove(&token);
+            return self.order_found(cx, orders, id, Vec::new());
+        }
         if let Asked::LookUp { token, .. } = asked
             && let Some((req, id)) = self.looking.get(&token).and_then(Looking::order)
         {
@@ -190,7 +210,7 @@ impl Core {
     pub(crate) fn stays_in_quarantine(&mut self, cx: &mut Cx, entry: Quarantined, position: u64) {
         let id = entry.id;
         cx.note(Note::Quarantined { id, reason: entry.reason });
-        cx.persist(Op::Quarantine(entry));
+        self.keep_entry(cx, entry);
         self.position_decided(cx, id.log, position);
         self.decided_id(id);
     }

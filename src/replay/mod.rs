@@ -16,8 +16,10 @@ mod lanes;
 mod mend;
 mod receive;
 mod stop;
+mod unknown;
 
 pub(crate) use again::Alone;
 pub use blocked::{Blocked, Dependency};
 pub use lanes::{CreatingLanes, LaneMemory, LaneState, LastApplied};
 pub(crate) use mend::Mending;
+pub(crate) use unknown::Unknown;

@@ -81,7 +81,7 @@ impl Core {
         if let Some(key) = item.facts.key {
             self.keys.stored(key);
         }
-        // Of its record here, which had no position yet, nothing but the name could be read (G2).
+        // Of its record here, which had no position yet, nothing but the name could be read (G2): that is in memory.
         let unclear = self.quarantined.get(&item.id).cloned();
         let here = unclear.as_ref().map_or(Here::Untouched, |entry| Here::Decided(Fate::Quarantined(entry.reason)));
         cx.persist(Op::Row(Box::new(Row {
@@ -331,6 +331,7 @@ impl Core {
             self.evict_if_final(id);
         } else if let Some(found) = row {
             cx.persist(Op::Row(Box::new(Row { here: Here::Decided(fate), ..found.row })));
+            self.entry_changed(id);
         }
     }
 

@@ -71,7 +71,8 @@ impl Core {
         let key = write.facts.key.expect("only writes with a key are judged by it");
         let reply = match self.key_state(cx, key, self.asker(&write), &rows) {
             KeyState::New => {
-                let expired = |f: &&Found| f.row.facts.key == Some(key) && self.has_expired(cx, &f.row);
+                let expired =
+                    |f: &&Found| f.row.facts.key == Some(key) && self.has_expired(cx, &f.row, f.quarantined.is_some());
                 let mut write = write;
                 write.facts.renews = rows.iter().filter(expired).map(|f| f.row.id).collect();
                 // The journal was asked because of a neighbour in the filter, or of an expired row: the ring comes next.
@@ -132,11 +133,12 @@ impl Core {
         seen
     }
 
-    pub(super) fn has_expired(&self, cx: &Cx, row: &Row) -> bool {
+    /// `is_open`: it stands in quarantine.
+    pub(super) fn has_expired(&self, cx: &Cx, row: &Row, is_open: bool) -> bool {
         let old = row.settled_clock_ms.saturating_add(self.settings.key_ttl_ms) < cx.now.clock_ms;
         let owed_ignored = self.bug(Bug::KeyExpiresWhileOwed);
         // With an open problem it is kept, however old (§9.7): a person may still say that it was applied.
-        let is_open = self.quarantined.contains_key(&row.id) && !self.bug(Bug::KeyExpiresWhileOpen);
+        let is_open = is_open && !self.bug(Bug::KeyExpiresWhileOpen);
         old && row.is_final()
             && !is_open
             && row.position.is_some_and(|(p, _)| p <= self.decided_by_all(row.id.log) || owed_ignored)

@@ -62,6 +62,10 @@ impl Core {
         Ok(Aside::Quarantined)
     }
 
+    pub(super) fn is_waiting_copy(&self, id: WriteId) -> bool {
+        self.copies_waiting.values().any(|copies| copies.iter().any(|copy| copy.id == id))
+    }
+
     /// The position of a copy waits for the write that it repeats.
     fn set_copy_aside(&mut self, cx: &mut Cx, id: WriteId, operation: Operation) -> Result<Aside, String> {
         let found = self.copies_waiting.iter().find_map(|(first, copies)| {

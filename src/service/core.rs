@@ -6,8 +6,9 @@ use super::accept::{Asking, Reader};
 use super::chooser::Chooser;
 use super::hanging::Hanging;
 use super::looking::Looking;
+use super::orders::Orders;
 use super::peer::Peer;
-use super::recent::{RECENT, Recent};
+use super::recent::{Changes, RECENT, Recent};
 use super::restored::Hold;
 use super::unheard::Arrival;
 use super::whose::Stranger;
@@ -18,7 +19,7 @@ use crate::idempotency::KeyTable;
 use crate::journal::{Age, Fate, Op, Quarantined, Stop};
 use crate::mirror::Series;
 use crate::model::{After, Item, KeyHash, Lane, LogId, SiteName, WriteId};
-use crate::replay::{Alone, Blocked, CreatingLanes, LaneMemory, LaneState, Mending};
+use crate::replay::{Alone, Blocked, CreatingLanes, LaneMemory, LaneState, Mending, Unknown};
 
 /// The time of an event and where its effects go.
 pub(crate) struct Cx<'a> {
@@ -71,6 +72,8 @@ pub(crate) enum Work {
     Place(WriteId),
     /// The follower may take up more of this series.
     Load(LogId),
+    /// What divergences here wait for may be decided.
+    Unknown(WriteId),
     /// The write that a late decision is about, or that copies repeat, may be decided here.
     Decision(WriteId),
     /// Own queued writes may find a decider.
@@ -156,7 +159,13 @@ pub struct Core {
     pub(crate) strangers: BTreeMap<WriteId, Vec<Stranger>>,
     pub(crate) mending: Mending,
     pub(crate) next_token: u64,
+    /// Entries of live writes, and of records that cannot be read. All others the journal alone has: they come with their rows when
+    /// somebody asks ([`Core::take_entries`]).
     pub(crate) quarantined: BTreeMap<WriteId, Quarantined>,
+    pub(crate) changes: Changes,
+    pub(crate) unknown: Unknown,
+    /// Orders about many writes whose rows the journal is asked for.
+    pub(crate) orders: BTreeMap<u64, Orders>,
     /// Out of quarantine by order and not done with: until then the journal holds the entry, and a crash brings it back (G1).
     pub(crate) releasing: BTreeSet<WriteId>,
     pub(crate) healthy: bool,
@@ -220,7 +229,7 @@ impl Core {
             Event::Probed { id, attempt, result } => self.probed(cx, id, attempt, result),
             Event::Found { token, rows } => self.found(cx, token, rows),
             Event::SeriesRead { log, from, items, for_peer } => self.series_read(cx, log, from, items, for_peer),
-            Event::Broken { log, position, asked } => self.met_broken(cx, log, position, asked),
+            Event::Broken { log, position, entry, asked } => self.met_broken(cx, log, position, entry, asked),
             Event::Forgotten { keys } => self.keys.forgotten(&keys),
             Event::Health { healthy } => self.health(cx, healthy),
             Event::LinkUp { peer } => self.link_up(cx, peer),
@@ -229,6 +238,7 @@ impl Core {
             Event::WishLeft { to, id, attempt, whole } => self.wish_left(cx, &to, id, attempt, whole),
             Event::Fingerprint(fingerprint) => self.hinted(fingerprint),
             Event::Operator { req, id, operation } => self.operate(cx, req, id, operation),
+            Event::Orders { req, ids, operation, keep_going } => self.order_many(cx, req, ids, operation, keep_going),
             Event::Tick => {}
         }
     }
@@ -253,6 +263,7 @@ impl Core {
                 Work::Look(id) => self.look(cx, id),
                 Work::Place(id) => self.place(cx, id),
                 Work::Load(log) => self.load(cx, log),
+                Work::Unknown(id) => self.ask_whether_decided(cx, id),
                 Work::Decision(old) => self.take_waiting_decision(cx, old),
                 Work::Drain => self.drain_queue(cx),
                 Work::Shadows => self.resume_shadows(cx),
@@ -357,6 +368,12 @@ impl Core {
         }
     }
 
+    /// What the journal was asked for before does not know it.
+    pub(crate) fn entry_changed(&mut self, id: WriteId) {
+        self.changes.push(self.next_token, id);
+        self.row_changed(id);
+    }
+
     /// What the journal was asked for by a person's order may be out of date.
     pub(crate) fn row_changed(&mut self, id: WriteId) {
         if let Some(changed) = self.ordered_rows.get_mut(&id) {
@@ -366,6 +383,8 @@ impl Core {
 
     pub(crate) fn evict(&mut self, id: WriteId) {
         let Some(write) = self.live.remove(&id) else { return };
+        self.quarantined.remove(&id);
+        self.left_memory(&write);
         self.row_changed(id);
         self.blocked.forget(id);
         self.live_bytes -= write.weight();

@@ -29,6 +29,8 @@ pub struct Attempt {
 pub enum Find {
     Key(KeyHash),
     Id(WriteId),
+    /// The write, and what was decided late about it: an order is about both.
+    Either(WriteId),
 }
 
 /// What a client, a reader or an operator gets.
@@ -62,6 +64,20 @@ pub enum Reply {
     Rejected {
         why: String,
     },
+    /// Of many orders.
+    Orders(Ordered),
+}
+
+/// What became of one order about many writes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Ordered {
+    pub done: u64,
+    /// Were not in quarantine any more.
+    pub gone: u64,
+    /// What was rejected, and why: with what stands behind the first of them nothing was done, unless it was to be gone on.
+    pub rejected: Vec<(WriteId, String)>,
+    /// Nothing is wrong, but too much is under way: from the rejected one on once more in a moment.
+    pub busy: bool,
 }
 
 /// Things that are counted, shown or logged, never acted upon.
@@ -103,6 +119,14 @@ pub enum Note {
     },
     Divergence {
         id: WriteId,
+    },
+    /// What its decider knew nothing of is decided here: it is tried once more.
+    TriedOnceMore {
+        id: WriteId,
+    },
+    /// This site refused so many writes in lanes of which an entry stands in quarantine.
+    RefusedBehind {
+        count: u64,
     },
     Stopped {
         why: String,

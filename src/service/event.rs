@@ -133,6 +133,8 @@ pub enum Event {
     Broken {
         log: LogId,
         position: u64,
+        /// Its entry in quarantine, if it has one that can be read.
+        entry: Option<Box<Quarantined>>,
         asked: Asked,
     },
     /// Answer to [`crate::journal::Op::Forget`]: keys ([`crate::model::KeyHash::short`]) that are gone with their rows.
@@ -167,6 +169,14 @@ pub enum Event {
         req: ReqId,
         id: Option<WriteId>,
         operation: Operation,
+    },
+    /// One order about many writes that stand in quarantine, at most [`super::ORDERS_MAX`]. They are carried out one after the other as
+    /// they stand here, up to the first that is rejected, or all that are not.
+    Orders {
+        req: ReqId,
+        ids: Vec<WriteId>,
+        operation: Operation,
+        keep_going: bool,
     },
     /// A deadline has passed, or simply some time.
     Tick,

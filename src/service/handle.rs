@@ -27,6 +27,13 @@ pub enum Command {
         operation: Operation,
         reply: oneshot::Sender<Reply>,
     },
+    Orders {
+        req: ReqId,
+        ids: Vec<WriteId>,
+        operation: Operation,
+        keep_going: bool,
+        reply: oneshot::Sender<Reply>,
+    },
     /// From links, control plane, health checks, finished attempts, journal readers.
     Event(Event),
     View(oneshot::Sender<View>),
@@ -86,6 +93,11 @@ impl Handle {
 
     pub async fn operate(&self, id: Option<WriteId>, operation: Operation) -> Reply {
         self.ask(|req, reply| Command::Operator { req, id, operation, reply }).await
+    }
+
+    /// At most [`super::ORDERS_MAX`] of them.
+    pub async fn order_many(&self, ids: Vec<WriteId>, operation: Operation, keep_going: bool) -> Reply {
+        self.ask(|req, reply| Command::Orders { req, ids, operation, keep_going, reply }).await
     }
 
     /// Hands over an event; waits while the task is busy. Pages wait by themselves: what clients wait for overtakes them.

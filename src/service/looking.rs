@@ -49,13 +49,18 @@ pub(crate) enum Looking {
         id: WriteId,
         operation: Operation,
     },
-    /// Whether an undecided write about which a person has given an order was decided since.
+    /// Whether an undecided write about which a person has given an order was decided just now.
     Undecided {
         req: Option<ReqId>,
         found: Box<Found>,
         operation: Operation,
-        /// The second time.
-        again: bool,
+    },
+    /// Whether what divergences wait for is decided here.
+    Unknown(WriteId),
+    /// One of many writes that a person decides about with one order.
+    Order {
+        orders: u64,
+        id: WriteId,
     },
     Late(Box<Late>),
     /// Whether its origin had made a decision before this site owed its word.
@@ -112,9 +117,9 @@ impl Core {
         } else if let Some(Looking::Ahead { item, .. }) = &looking {
             self.looked_for.remove(&item.id);
         }
-        if let Some(key) = looking.as_ref().and_then(|looking| self.stale_key(token, looking)) {
+        if let Some(find) = looking.as_ref().and_then(|looking| self.asked_too_early(token, looking, &rows)) {
             let looking = looking.expect("looked at above");
-            return self.find(cx, Find::Key(key), looking);
+            return self.find(cx, find, looking);
         }
         match looking {
             Some(Looking::Submit { req, id, write, asked }) if self.clients.contains_key(&req) => {
@@ -134,20 +139,35 @@ impl Core {
             Some(Looking::Operator { req, id, operation }) => self.operator_found(cx, req, id, operation, rows),
             Some(asked @ Looking::Undecided { .. }) => self.decision_found(cx, asked, &rows),
             Some(Looking::Heard(id)) => self.word_may_be_heard(cx, id, &rows),
-            Some(Looking::Late(late)) => self.decide_once(cx, *late, &rows),
+            Some(Looking::Late(late)) => self.decide_late_once(cx, *late, &rows),
+            Some(Looking::Unknown(id)) => self.unknown_found(cx, id, &rows),
+            Some(Looking::Order { orders, id }) => self.order_found(cx, orders, id, rows),
             Some(Looking::Ahead { site, item, looks_at_old }) => self.ahead_found(cx, site, item, looks_at_old, &rows),
             Some(Looking::LateWord { id, outcome }) => self.late_word(cx, id, outcome, rows),
         }
     }
 
-    /// A write of the same key left memory while the journal was asked: what was found may be older than that (G2).
-    fn stale_key(&self, token: u64, looking: &Looking) -> Option<KeyHash> {
+    /// A write of the same key left memory while the journal was asked: what was found may be older than that (G2). Or an entry of
+    /// the quarantine changed, which only the journal holds.
+    fn asked_too_early(&self, token: u64, looking: &Looking, rows: &[Found]) -> Option<Find> {
         let key = match looking {
             Looking::Submit { write, .. } => write.facts.key?,
             Looking::Copies(id) => self.live.get(id)?.facts.key?,
+            Looking::Question { .. } => rows.first()?.row.facts.key?,
+            Looking::LateWord { id, .. } => return self.has_changed(token, *id).then_some(Find::Id(*id)),
+            Looking::Decision(item) => {
+                let (old, _) = item.decides?;
+                return self.has_changed(token, old).then_some(Find::Id(old));
+            }
             _ => return None,
         };
         let left = |&(given, other): &(u64, KeyHash)| given >= token && other == key;
-        self.evicted_keys.iter().rev().take_while(|(given, _)| *given >= token).any(left).then_some(key)
+        let has_left = self.evicted_keys.iter().rev().take_while(|(given, _)| *given >= token).any(left);
+        let has_changed = rows.iter().any(|found| self.has_changed(token, found.row.id));
+        ((has_left && !matches!(looking, Looking::Question { .. })) || has_changed).then_some(Find::Key(key))
+    }
+
+    fn has_changed(&self, token: u64, id: WriteId) -> bool {
+        !self.live.contains_key(&id) && self.changes.since(token, id)
     }
 }

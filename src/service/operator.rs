@@ -11,6 +11,38 @@ use crate::journal::{Fate, Here, Op, Origin, QuarantineReason, Quarantined};
 use crate::mirror::{decided_by, decision_of};
 use crate::model::{After, Answer, Outcome, Verdict, WriteId};
 
+/// What the log of a site takes no more of at once.
+pub(super) const TOO_MANY: &str = "too many writes are under way here: once more in a moment";
+
+/// Who gave an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum By {
+    Person(ReqId),
+    /// A person, with one order about many writes.
+    Many,
+    /// Nobody: a copy of what was not applied after all, or what is tried once more.
+    Rule,
+}
+
+impl By {
+    fn req(self) -> Option<ReqId> {
+        match self {
+            By::Person(req) => Some(req),
+            By::Many | By::Rule => None,
+        }
+    }
+}
+
+/// What became of an order.
+pub(super) enum Carried {
+    Done,
+    /// No entry stands there (any more).
+    Gone,
+    Rejected(String),
+    /// The journal is asked once more, and whoever gave the order hears of it then.
+    GoesOn,
+}
+
 /// A decision about an own write that was settled without one, while the journal is asked whether there is one already.
 pub(crate) struct Late {
     found: Found,
@@ -40,25 +72,21 @@ impl Core {
             return cx
                 .reply(req, Reply::Rejected { why: format!("{id} is being decided, or sent by order: look again") });
         }
-        if !self.quarantined.contains_key(&id) {
+        let may_hold_up = self.live.contains_key(&id) || self.is_waiting_copy(id);
+        if may_hold_up && !self.quarantined.contains_key(&id) {
             match self.set_aside(cx, id, operation) {
                 Ok(Aside::Quarantined) => {}
                 Ok(Aside::Done) => return cx.reply(req, Reply::Done),
                 Err(why) => return cx.reply(req, Reply::Rejected { why }),
             }
         }
-        if matches!(operation, Operation::Resend | Operation::ResendOverLater)
-            && let Some(other) = self.other_entry(id)
-        {
-            let why = format!("{id} and {other} are one write: say of {other} first that it is applied, or discard it");
-            return cx.reply(req, Reply::Rejected { why });
-        }
         self.look_for_order(cx, Some(req), id, operation);
     }
 
-    fn look_for_order(&mut self, cx: &mut Cx, req: Option<ReqId>, id: WriteId, operation: Operation) {
+    /// Its entry comes with its row, and that of what was decided late about it.
+    pub(crate) fn look_for_order(&mut self, cx: &mut Cx, req: Option<ReqId>, id: WriteId, operation: Operation) {
         self.ordered_rows.insert(id, false);
-        self.find(cx, Find::Id(id), Looking::Operator { req, id, operation });
+        self.find(cx, Find::Either(id), Looking::Operator { req, id, operation });
     }
 
     pub(crate) fn operator_found(
@@ -72,6 +100,33 @@ impl Core {
         if self.is_outdated(id) {
             return self.look_for_order(cx, req, id, operation);
         }
+        match self.carry_out(cx, req.map_or(By::Rule, By::Person), id, operation, &rows) {
+            Carried::Done => cx.reply_to_order(req, Reply::Done),
+            Carried::Gone => {
+                let why = format!("{id} is not in quarantine at this site");
+                cx.reply_to_order(req, Reply::Rejected { why });
+            }
+            Carried::Rejected(why) => cx.reply_to_order(req, Reply::Rejected { why }),
+            Carried::GoesOn => {}
+        }
+    }
+
+    /// `rows`: of the write, and of what was decided late about it, as the journal has them now.
+    pub(super) fn carry_out(
+        &mut self,
+        cx: &mut Cx,
+        by: By,
+        id: WriteId,
+        operation: Operation,
+        rows: &[Found],
+    ) -> Carried {
+        let read = self.take_entries(rows);
+        let carried = self.carry_out_with(cx, by, id, operation, rows);
+        self.leave_entries(read);
+        carried
+    }
+
+    fn carry_out_with(&mut self, cx: &mut Cx, by: By, id: WriteId, operation: Operation, rows: &[Found]) -> Carried {
         let live = self.live.get(&id);
         let is_here =
             |stage: &Stage| matches!(stage, Stage::Checking | Stage::Sending | Stage::Judging | Stage::Unknown(_));
@@ -81,11 +136,19 @@ impl Core {
             request: w.request.clone(),
             quarantined: self.quarantined.get(&id).cloned(),
         });
-        let found = live.or_else(|| rows.into_iter().find(|f| f.row.id == id));
-        let (Some(found), true, false) = (found, self.quarantined.contains_key(&id), is_under_way) else {
-            let why = if is_under_way { "is on its way" } else { "is no longer in quarantine" };
-            return cx.reply_to_order(req, Reply::Rejected { why: format!("{id} {why}") });
-        };
+        let found = live.or_else(|| rows.iter().find(|f| f.row.id == id).cloned());
+        if is_under_way {
+            return Carried::Rejected(format!("{id} is on its way"));
+        }
+        let Some(found) = found.filter(|_| self.quarantined.contains_key(&id)) else { return Carried::Gone };
+        if matches!(operation, Operation::Resend | Operation::ResendOverLater)
+            && let Some(other) = self.other_entry(id)
+        {
+            let why = format!("{id} and {other} are one write: say of {other} first that it is applied, or discard it");
+            return Carried::Rejected(why);
+        }
+        let decision = decision_of(id);
+        let decision: Vec<Found> = rows.iter().filter(|found| found.row.id == decision).cloned().collect();
         let verdict = found.row.outcome.as_ref().map(|o| o.verdict);
         let own = found.row.origin == Origin::Settled;
         let open = own && matches!(verdict, Some(Verdict::Undecided | Verdict::MayHaveApplied));
@@ -95,12 +158,16 @@ impl Core {
             Operation::Applied if open => {
                 // Not after what the write itself was to come after: its client may have seen what a cut keeps away from here, and
                 // what it names may be decided after it. Others can follow what is decided here.
-                let after = self.decided_without_gaps();
-                self.decide_now(cx, found, Verdict::Applied, None, Some(after), true);
+                let after = Some(self.decided_without_gaps());
+                let late = Late { found, verdict: Verdict::Applied, answer: None, after, by_person: true };
+                self.decide_once(cx, late, &decision);
             }
-            Operation::Discard if open => self.decide_now(cx, found, Verdict::Void, None, None, true),
+            Operation::Discard if open => {
+                let late = Late { found, verdict: Verdict::Void, answer: None, after: None, by_person: true };
+                self.decide_once(cx, late, &decision);
+            }
             Operation::Applied if is_undecided_wish && !self.is_contrary(id) => {
-                return self.ask_for_decision(cx, req, found, operation, false);
+                return self.order_undecided(cx, by, found, operation, false, &decision);
             }
             Operation::Applied => self.applied_here(cx, found),
             Operation::Discard => {
@@ -109,17 +176,15 @@ impl Core {
                 self.reopen(cx, id);
             }
             Operation::Resend | Operation::ResendOverLater => {
-                return self.order_resend(cx, req, found, verdict, operation);
+                return self.order_resend(cx, by, found, verdict, operation, &decision);
             }
-            Operation::Resume => {
-                return cx.reply_to_order(req, Reply::Rejected { why: "resume takes no write id".into() });
-            }
+            Operation::Resume => return Carried::Rejected("resume takes no write id".into()),
         }
-        cx.reply_to_order(req, Reply::Done);
+        Carried::Done
     }
 
     /// What the journal was asked about a write for an order is older than what this replica has done with it since.
-    fn is_outdated(&mut self, id: WriteId) -> bool {
+    pub(super) fn is_outdated(&mut self, id: WriteId) -> bool {
         self.ordered_rows.remove(&id) == Some(true) && !self.live.contains_key(&id)
     }
 
@@ -127,13 +192,17 @@ impl Core {
     fn order_resend(
         &mut self,
         cx: &mut Cx,
-        req: Option<ReqId>,
+        by: By,
         found: Found,
         verdict: Option<Verdict>,
         operation: Operation,
-    ) {
+        decision: &[Found],
+    ) -> Carried {
         let id = found.row.id;
+        let limits = &self.settings.limits;
+        let is_busy = self.live.len() >= limits.open_writes / 2 || self.live_bytes >= limits.open_bytes / 2;
         let why = match verdict {
+            _ if is_busy && by != By::Rule && !self.live.contains_key(&id) => TOO_MANY.to_owned(),
             _ if found.request.is_none() => format!("the request of {id} is not kept at this site"),
             _ if found.row.origin == Origin::Cancelled => {
                 format!("{id} was decided void: its origin was told that it is not sent here; say discard")
@@ -148,14 +217,14 @@ impl Core {
             }
             None | Some(Verdict::Applied) => {
                 self.resend(cx, found, operation);
-                return cx.reply_to_order(req, Reply::Done);
+                return Carried::Done;
             }
             Some(Verdict::Undecided | Verdict::MayHaveApplied) => {
-                return self.ask_for_decision(cx, req, found, operation, false);
+                return self.order_undecided(cx, by, found, operation, false, decision);
             }
             Some(verdict) => format!("its origin has settled {id} as {verdict:?}, for all sites; say discard"),
         };
-        cx.reply_to_order(req, Reply::Rejected { why });
+        Carried::Rejected(why)
     }
 
     /// What of its lane was applied here after it, or beside it (§3.6).
@@ -166,19 +235,43 @@ impl Core {
         applied_over.filter(|_| write.overwrites() && !self.bug(Bug::ResendOverLater))
     }
 
-    fn ask_for_decision(&mut self, cx: &mut Cx, req: Option<ReqId>, found: Found, operation: Operation, again: bool) {
+    fn ask_for_decision(&mut self, cx: &mut Cx, req: Option<ReqId>, found: Found, operation: Operation) {
         let id = found.row.id;
         self.ordered_rows.insert(id, false);
-        let looking = Looking::Undecided { req, found: Box::new(found), operation, again };
+        let looking = Looking::Undecided { req, found: Box::new(found), operation };
         self.find(cx, Find::Id(decision_of(id)), looking);
+    }
+
+    /// The journal was asked again whether it was decided.
+    pub(crate) fn decision_found(&mut self, cx: &mut Cx, asked: Looking, rows: &[Found]) {
+        let Looking::Undecided { req, found, operation } = asked else { return };
+        let id = found.row.id;
+        if self.is_outdated(id) {
+            return self.look_for_order(cx, req, id, operation);
+        }
+        let read = self.take_entries(std::slice::from_ref(&*found));
+        let carried = self.order_undecided(cx, req.map_or(By::Rule, By::Person), *found, operation, true, rows);
+        self.leave_entries(read);
+        match carried {
+            Carried::Done => cx.reply_to_order(req, Reply::Done),
+            Carried::Rejected(why) => cx.reply_to_order(req, Reply::Rejected { why }),
+            Carried::Gone | Carried::GoesOn => {}
+        }
     }
 
     /// The write was settled as undecided: was it decided since? An entry outlives the decision, as what this replica did is for
     /// a person to say; and the entry of what was decided void is held until its copies are looked for, and a crash meanwhile
     /// brings it back.
-    pub(crate) fn decision_found(&mut self, cx: &mut Cx, asked: Looking, rows: &[Found]) {
-        let Looking::Undecided { req, found, operation, again } = asked else { return };
-        let (id, found) = (found.row.id, *found);
+    fn order_undecided(
+        &mut self,
+        cx: &mut Cx,
+        by: By,
+        found: Found,
+        operation: Operation,
+        again: bool,
+        rows: &[Found],
+    ) -> Carried {
+        let id = found.row.id;
         let decision = decision_of(id);
         let live = self.live.get(&decision);
         let is_under_way = live.is_some_and(|write| !matches!(write.stage, Stage::Decided(_)));
@@ -186,12 +279,10 @@ impl Core {
         let verdict = decided.and_then(|outcome| outcome.as_ref().map(|outcome| outcome.verdict));
         let here = live.map(Write::row).or_else(|| rows.first().map(|found| found.row.clone())).map(|row| row.here);
         let is_applied_so = here == Some(Here::Decided(Fate::Applied));
-        if self.is_outdated(id) {
-            return self.look_for_order(cx, req, id, operation);
-        }
         if verdict.is_none() && self.recently_final.contains(&decision) && !again {
             // Made and done with since the journal was read.
-            return self.ask_for_decision(cx, req, found, operation, true);
+            self.ask_for_decision(cx, by.req(), found, operation);
+            return Carried::GoesOn;
         }
         let own = found.row.origin == Origin::Settled;
         let is_unanswered = found.row.outcome.as_ref().is_some_and(|o| o.verdict == Verdict::MayHaveApplied);
@@ -200,15 +291,15 @@ impl Core {
                 self.release_quarantine(cx, id);
                 self.make_live(found, cx.ms());
                 self.applied_but_void(cx, id);
-                return cx.reply_to_order(req, Reply::Done);
+                return Carried::Done;
             }
             (Operation::Applied, Some(_)) => {
                 self.rewrite_fate(cx, id, Some(found), Fate::Applied);
-                return cx.reply_to_order(req, Reply::Done);
+                return Carried::Done;
             }
             (Operation::Applied, None) => {
                 self.applied_here(cx, found);
-                return cx.reply_to_order(req, Reply::Done);
+                return Carried::Done;
             }
             (_, Some(Verdict::Void)) => {
                 format!("{id} was decided void since, for all sites: say discard, and enter it anew if it is wanted")
@@ -220,14 +311,14 @@ impl Core {
             }
             _ => {
                 self.resend(cx, found, operation);
-                return cx.reply_to_order(req, Reply::Done);
+                return Carried::Done;
             }
         };
-        cx.reply_to_order(req, Reply::Rejected { why });
         let fate = if is_applied_so { Fate::Applied } else { Fate::Void };
-        if req.is_none() && (is_applied_so || verdict == Some(Verdict::Void)) {
+        if by == By::Rule && (is_applied_so || verdict == Some(Verdict::Void)) {
             self.rewrite_fate(cx, id, Some(found), fate);
         }
+        Carried::Rejected(why)
     }
 
     /// As it was when it was last live.
@@ -244,22 +335,43 @@ impl Core {
 
     /// An order is under way until it is carried out: a contrary one meanwhile, of the same write or of its decision, would be
     /// carried out too (G2, G5).
-    fn is_ordered(&self, id: WriteId) -> bool {
-        let held = self.releasing.iter().any(|&other| decided_by(other) == decided_by(id));
+    pub(crate) fn is_ordered(&self, id: WriteId) -> bool {
+        let held = [decided_by(id), decision_of(id)].iter().any(|other| self.releasing.contains(other));
         held || self.is_asked_for(id) && !self.bug(Bug::ContraryOrders)
     }
 
     /// The journal is asked about it, for an order or for the late word of another site.
     pub(crate) fn is_asked_for(&self, id: WriteId) -> bool {
-        self.looking.values().any(|looking| {
-            let other = match looking {
-                Looking::Operator { id, .. } => *id,
-                Looking::Undecided { found, .. } => found.row.id,
-                Looking::Late(late) => late.found.row.id,
-                _ => return false,
-            };
-            decided_by(other) == decided_by(id)
-        })
+        let is_it = |other: WriteId| decided_by(other) == decided_by(id);
+        let is_looked_for = self.looking.values().any(|looking| match looking {
+            Looking::Operator { id, .. } => is_it(*id),
+            Looking::Undecided { found, .. } => is_it(found.row.id),
+            Looking::Late(late) => is_it(late.found.row.id),
+            _ => false,
+        });
+        is_looked_for || self.orders.values().any(|orders| orders.ids().any(is_it))
+    }
+
+    /// Entries that are not in memory, for as long as their writes are looked at. Whoever makes a write live keeps its entry, and
+    /// whoever is done with it has taken it out.
+    pub(crate) fn take_entries(&mut self, rows: &[Found]) -> Vec<WriteId> {
+        let mut taken = Vec::new();
+        for found in rows {
+            let id = found.row.id;
+            let is_out =
+                self.live.contains_key(&id) || self.releasing.contains(&id) || self.quarantined.contains_key(&id);
+            if let Some(entry) = found.quarantined.as_ref().filter(|_| !is_out) {
+                self.quarantined.insert(id, entry.clone());
+                taken.push(id);
+            }
+        }
+        taken
+    }
+
+    pub(crate) fn leave_entries(&mut self, taken: Vec<WriteId>) {
+        for id in taken.into_iter().filter(|id| !self.live.contains_key(id)).collect::<Vec<_>>() {
+            self.quarantined.remove(&id);
+        }
     }
 
     /// A write can stand in quarantine twice, as itself and as what its origin decided late. Sent for both, it would be applied
@@ -288,6 +400,7 @@ impl Core {
             status: known.map_or(0, |outcome| outcome.status),
             answer: None,
             told_by_probe: false,
+            unknown: Vec::new(),
         };
         self.release_quarantine(cx, id);
         self.make_live(found, cx.ms());
@@ -311,7 +424,13 @@ impl Core {
         self.find(cx, Find::Id(decision), Looking::Late(Box::new(late)));
     }
 
-    pub(crate) fn decide_once(&mut self, cx: &mut Cx, late: Late, rows: &[Found]) {
+    pub(crate) fn decide_late_once(&mut self, cx: &mut Cx, late: Late, rows: &[Found]) {
+        let read = self.take_entries(std::slice::from_ref(&late.found));
+        self.decide_once(cx, late, rows);
+        self.leave_entries(read);
+    }
+
+    fn decide_once(&mut self, cx: &mut Cx, late: Late, rows: &[Found]) {
         let Late { mut found, verdict, answer, after, by_person } = late;
         let id = found.row.id;
         let decision = decision_of(id);
@@ -465,8 +584,7 @@ impl Core {
             let (copy, reason) = (found.row.id, QuarantineReason::UnknownOutcome);
             let detail = format!("a copy of {id}, which was not applied: to be sent");
             let entry = Quarantined::new(copy, reason, detail, cx.now.wall_ms);
-            cx.persist(Op::Quarantine(entry.clone()));
-            self.quarantined.insert(copy, entry);
+            self.keep_entry(cx, entry);
             self.look_for_order(cx, None, copy, Operation::Resend);
         }
         self.release_held(cx, id);

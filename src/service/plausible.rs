@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::core::Core;
 use super::{Cursor, Known, Message, Page, Status, Wish, WishWord};
-use crate::journal::{Here, NUMBER_MAX, Origin, Row, SeriesMeta};
+use crate::journal::{Here, NUMBER_MAX, Origin, Row, SeriesMeta, UNKNOWN_MAX};
 use crate::mirror::{decided_by, is_decision};
 use crate::model::{After, Answer, Facts, Header, Item, LogId, Outcome, Request, SiteName, Stretch, WriteId};
 
@@ -167,6 +167,8 @@ fn check_facts(facts: &Facts) -> Checked {
 fn check_outcome(outcome: &Outcome) -> Checked {
     check_status_code(outcome.status).and(check_after(&outcome.after))?;
     outcome.repeats.map_or(Ok(()), check_id)?;
+    count("writes that were unknown", outcome.unknown.len(), UNKNOWN_MAX)?;
+    outcome.unknown.iter().try_for_each(|id| check_id(*id))?;
     outcome.answer.as_deref().map_or(Ok(()), check_answer)
 }
 

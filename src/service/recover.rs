@@ -7,10 +7,10 @@ use super::write::{Role, Stage, Write};
 use super::{CursorView, Effect, Find, Looking, Now, PeerView, SeriesView, Settings, View};
 use crate::dedup::Ring;
 use crate::idempotency::KeyTable;
-use crate::journal::{Fate, Here, Origin, Recovered};
+use crate::journal::{Fate, Here, Origin, Quarantined, Recovered};
 use crate::mirror::{Series, decision_of};
 use crate::model::{LogId, WriteId};
-use crate::replay::{Alone, Blocked, CreatingLanes, LaneMemory, Mending};
+use crate::replay::{Alone, Blocked, CreatingLanes, LaneMemory, Mending, Unknown};
 
 /// More than these say nothing more to a person.
 const SHOWN_WAITS: usize = 64;
@@ -58,6 +58,9 @@ impl Core {
             mending: Mending::default(),
             next_token: 0,
             quarantined: recovered.quarantined.into_iter().map(|q| (q.id, q)).collect(),
+            unknown: Unknown::recover(recovered.unknown),
+            changes: super::recent::Changes::default(),
+            orders: BTreeMap::new(),
             releasing: BTreeSet::new(),
             healthy: false,
             hanging: super::hanging::Hanging::default(),
@@ -102,6 +105,7 @@ impl Core {
         for (log, position) in recovered.broken {
             core.is_to_be_mended(cx, log, position);
         }
+        core.await_decisions_again(recovered.waiting);
         let open = core.consider_age(cx, recovered.open);
         if !core.is_held() {
             core.begin(cx, open);
@@ -226,6 +230,10 @@ impl Core {
         }
     }
 
+    fn unreadable(&self) -> impl Iterator<Item = &Quarantined> {
+        self.quarantined.values().filter(|entry| !entry.is_written())
+    }
+
     pub fn view(&self, now: Now) -> View {
         let count = |f: fn(&Write) -> bool| self.live.values().filter(|w| f(w)).count();
         let peers = self.settings.replicas.iter().filter(|s| **s != self.settings.me).map(|site| {
@@ -276,8 +284,10 @@ impl Core {
                 .flat_map(|(site, peer)| peer.cursors.iter().map(move |(log, c)| (site, *log, c)))
                 .map(|(site, log, c)| CursorView { site: site.clone(), log, received: c.received, decided: c.decided })
                 .collect(),
-            quarantined: self.quarantined.values().cloned().collect(),
-            quarantine: self.quarantined.len(),
+            // The journal counts its own.
+            quarantine: self.unreadable().count() as u64,
+            unreadable: self.unreadable().cloned().collect(),
+            not_equal: 0,
             concurrent: self.concurrent,
             conflicts: self.conflicts,
             ring: self.ring.len(),

@@ -73,7 +73,7 @@ impl Core {
                 self.message(cx, from, Message::Status(status));
             }
             Event::Operator { req, id: None, operation: Operation::Resume } => self.resume_held(cx, req),
-            Event::Operator { req, .. } => {
+            Event::Operator { req, .. } | Event::Orders { req, .. } => {
                 let why = self.stopped.as_ref().map(|stop| stop.why.clone()).unwrap_or_default();
                 cx.reply(req, Reply::Rejected { why });
             }

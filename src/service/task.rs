@@ -76,6 +76,8 @@ pub struct Task<O> {
     core: Core,
     outbox: Outbox,
     journal: Journal,
+    /// So many entries stand in the journal's quarantine.
+    quarantine: u64,
     outside: Arc<O>,
     clock: Clock,
     commands: mpsc::Receiver<Command>,
@@ -115,7 +117,9 @@ impl<O: Outside> Task<O> {
         clock: Clock,
         outside: Arc<O>,
     ) -> Result<(Self, Handle), journal::Error> {
-        let recovered = journal.recover(&group, settings.limits.lanes, usize::MAX)?;
+        // All others are read when they are asked for.
+        let recovered = journal.recover(&group, settings.limits.lanes, 0)?;
+        let quarantine = recovered.quarantine.total;
         let (commands_in, commands) = mpsc::channel(COMMANDS_MAX);
         let (results_in, results) = mpsc::channel(RESULTS_MAX);
         let (pages_in, pages) = mpsc::channel(PAGES_MAX);
@@ -131,6 +135,7 @@ impl<O: Outside> Task<O> {
             core,
             outbox: Outbox::new(),
             journal,
+            quarantine,
             outside,
             clock,
             commands,
@@ -240,9 +245,15 @@ impl<O: Outside> Task<O> {
                 self.clients.insert(req, reply);
                 self.handle(Event::Operator { req, id, operation });
             }
+            Command::Orders { req, ids, operation, keep_going, reply } => {
+                self.clients.insert(req, reply);
+                self.handle(Event::Orders { req, ids, operation, keep_going });
+            }
             Command::Event(event) => self.handle(event),
             Command::View(reply) => {
-                let _ = reply.send(self.core.view(self.clock.now()));
+                let mut view = self.core.view(self.clock.now());
+                view.quarantine = view.quarantine.saturating_add(self.quarantine);
+                let _ = reply.send(view);
             }
         }
     }
@@ -387,6 +398,10 @@ impl<O: Outside> Task<O> {
 
     fn durable(&mut self, number: u64, done: Committed) {
         failpoint::hit("after-commit");
+        self.quarantine = self.quarantine.saturating_add_signed(done.quarantine);
+        if done.refused_behind > 0 {
+            self.outside.note(&self.group, &Note::RefusedBehind { count: done.refused_behind });
+        }
         if !done.forgotten_keys.is_empty() {
             self.handle(Event::Forgotten { keys: done.forgotten_keys });
         }
@@ -432,8 +447,8 @@ impl<O: Outside> Task<O> {
                 self.later(async move {
                     match journal.find(&group, find).await {
                         Ok(rows) => Some(Event::Found { token, rows }),
-                        Err(journal::Error::Broken { log, position, .. }) => {
-                            Some(Event::Broken { log, position, asked: Asked::LookUp { token, find } })
+                        Err(journal::Error::Broken { log, position, entry, .. }) => {
+                            Some(Event::Broken { log, position, entry, asked: Asked::LookUp { token, find } })
                         }
                         Err(error) => {
                             // Not to answer leaves the write undecided, which is safe; to guess is not (G2).
@@ -448,9 +463,9 @@ impl<O: Outside> Task<O> {
                 self.later(async move {
                     let items = match journal.read_series(&group, log, from, items_max, bytes_max).await {
                         Ok(items) => items,
-                        Err(journal::Error::Broken { log, position, .. }) => {
+                        Err(journal::Error::Broken { log, position, entry, .. }) => {
                             let asked = for_peer.map_or(Asked::ForFollower, Asked::ForPeer);
-                            return Some(Event::Broken { log, position, asked });
+                            return Some(Event::Broken { log, position, entry, asked });
                         }
                         Err(error) => {
                             tracing::error!(%group, %log, from, %error, "journal cannot read a series");

@@ -1,4 +1,5 @@
 //! Small builders for the tests of the state machines.
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -7,7 +8,7 @@ use super::{
     Asked, Attempt, AttemptResult, Core, Effect, Event, Find, Limits, Message, NewWrite, Now, OnConcurrent,
     OnDivergence, OnUnreachable, Page, Reply, ReqId, Settings, Status, WhenDown,
 };
-use crate::journal::{Memory, Op, Row};
+use crate::journal::{Memory, Op, Quarantined, Row};
 use crate::model::{
     After, Answer, Chain, Digest, Facts, Group, Item, KeyHash, Lane, LogId, Outcome, Problem, Request, SiteName,
     Verdict, WriteId,
@@ -79,6 +80,7 @@ pub fn item(log: LogId, position: u64, body_bytes: usize) -> Item {
         status: 201,
         answer: None,
         told_by_probe: false,
+        unknown: Vec::new(),
     };
     let request = Request { body: vec![b'x'; body_bytes].into(), ..Request::clone(&request("POST", "/sales")) };
     let (id, request) = (WriteId { log, n: position }, Some(Arc::new(request)));
@@ -142,7 +144,7 @@ impl Bench {
         let now = Now { mono_ms: 1_000, wall_ms: 1_000, clock_ms: 1_000 };
         let mut effects = Vec::new();
         let peers: Vec<SiteName> = settings.replicas.iter().filter(|site| **site != settings.me).cloned().collect();
-        let core = Core::recover(settings, log(1), journal.recover(&group, 64, usize::MAX), now, &mut effects);
+        let core = Core::recover(settings, log(1), journal.recover(&group, 64, 0), now, &mut effects);
         let mut bench = Self { core, now, journal, group, last: 0, statuses: 0 };
         bench.persist(&effects);
         bench.handle(Event::Health { healthy: true });
@@ -190,11 +192,13 @@ impl Bench {
             Effect::Find { token, find }
                 if let Some((log, position)) = self.journal.broken_among(&self.group, *find) =>
             {
-                Some(Event::Broken { log, position, asked: Asked::LookUp { token: *token, find: *find } })
+                let entry = self.journal.entry_at(&self.group, log, position).map(Box::new);
+                Some(Event::Broken { log, position, entry, asked: Asked::LookUp { token: *token, find: *find } })
             }
             Effect::ReadSeries { log, from, for_peer, .. } if self.journal.is_broken(&self.group, *log, *from) => {
                 let asked = for_peer.clone().map_or(Asked::ForFollower, Asked::ForPeer);
-                Some(Event::Broken { log: *log, position: *from, asked })
+                let entry = self.journal.entry_at(&self.group, *log, *from).map(Box::new);
+                Some(Event::Broken { log: *log, position: *from, entry, asked })
             }
             Effect::Find { token, find } => {
                 Some(Event::Found { token: *token, rows: self.journal.find(&self.group, *find) })
@@ -230,7 +234,20 @@ impl Bench {
 
     /// The journal has it in quarantine.
     pub fn is_listed(&self, id: WriteId) -> bool {
-        self.journal.recover(&self.group, 0, usize::MAX).quarantined.iter().any(|entry| entry.id == id)
+        self.listed().contains_key(&id)
+    }
+
+    /// What the journal has in quarantine.
+    pub fn listed(&self) -> BTreeMap<WriteId, Quarantined> {
+        self.journal.quarantined(&self.group).into_iter().map(|entry| (entry.id, entry)).collect()
+    }
+
+    /// Without what a person has ordered to be sent, and which stays listed until it is on its way.
+    pub fn quarantined(&self) -> BTreeMap<WriteId, Quarantined> {
+        let mut listed = self.listed();
+        listed.retain(|id, _| !self.core.releasing.contains(id));
+        listed.extend(self.core.view(self.now).unreadable.into_iter().map(|entry| (entry.id, entry)));
+        listed
     }
 
     /// Goes on by so much; whatever is due on the way happens when it is due.
@@ -254,8 +271,7 @@ impl Bench {
     pub fn restart(&mut self) -> Vec<Effect> {
         let mut effects = Vec::new();
         let settings = self.core.settings.clone();
-        self.core =
-            Core::recover(settings, log(1), self.journal.recover(&self.group, 64, usize::MAX), self.now, &mut effects);
+        self.core = Core::recover(settings, log(1), self.journal.recover(&self.group, 64, 0), self.now, &mut effects);
         self.persist(&effects);
         let asked = effects.iter().filter(|effect| matches!(effect, Effect::Find { .. }));
         let answers: Vec<Event> = asked.filter_map(|effect| self.journal_says(effect)).collect();

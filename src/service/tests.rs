@@ -21,6 +21,7 @@ mod receipts;
 mod silence;
 mod times;
 mod told;
+mod unknown;
 mod whose;
 mod wishes;
 mod wrong_numbers;

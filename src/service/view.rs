@@ -28,9 +28,12 @@ pub struct View {
     pub peers: Vec<PeerView>,
     /// How far each peer is with each series, as it said last.
     pub cursors: Vec<CursorView>,
+    pub quarantine: u64,
+    /// Of these, entries made of records that cannot be read: the journal does not have them.
     #[serde(skip)]
-    pub quarantined: Vec<Quarantined>,
-    pub quarantine: usize,
+    pub unreadable: Vec<Quarantined>,
+    /// So many lanes, of those in quarantine.
+    pub not_equal: u64,
     pub concurrent: u64,
     pub conflicts: super::Conflicts,
     pub ring: usize,

@@ -73,14 +73,16 @@ impl Core {
     /// What is known of a key here, for a client and its request: of several recorded answers success wins, then the lower log.
     pub(crate) fn key_state(&self, cx: &Cx, key: KeyHash, asker: Asker, rows: &[Found]) -> KeyState {
         let live = self.keys.live(&key).iter().filter_map(|id| self.live.get(id)).map(Write::row);
-        let stored = rows.iter().map(|f| &f.row).filter(|r| r.facts.key == Some(key));
-        let stored = stored.filter(|r| !self.live.contains_key(&r.id)).cloned();
+        let live = live.map(|row| (self.quarantined.contains_key(&row.id), row));
+        let stored = rows.iter().filter(|found| found.row.facts.key == Some(key));
+        let stored = stored.filter(|found| !self.live.contains_key(&found.row.id));
+        let stored = stored.map(|found| (found.quarantined.is_some(), found.row.clone()));
         let mut other = false;
         let mut of_another: Option<HeldState> = None;
         let mut ahead_of_it: Option<WriteId> = None;
         let mut best: Option<(Rank, Row)> = None;
-        for row in live.chain(stored) {
-            let Some(rank) = self.rank(cx, &row) else { continue };
+        for (is_open, row) in live.chain(stored) {
+            let Some(rank) = self.rank(cx, &row, is_open) else { continue };
             let is_same = asker.digest == row.facts.digest;
             match (rank, self.is_of(&row.facts, asker.who)) {
                 // Whatever it asks for: it may be refused, and then the key is free for others.
@@ -112,9 +114,9 @@ impl Core {
     }
 
     /// `None` when the key is free again.
-    fn rank(&self, cx: &Cx, row: &Row) -> Option<Rank> {
-        if row.origin == Origin::Cancelled || matches!(row.here, Here::Decided(Fate::Void)) || self.has_expired(cx, row)
-        {
+    fn rank(&self, cx: &Cx, row: &Row, is_open: bool) -> Option<Rank> {
+        let is_void = row.origin == Origin::Cancelled || matches!(row.here, Here::Decided(Fate::Void));
+        if is_void || self.has_expired(cx, row, is_open) {
             return None;
         }
         let Some(outcome) = row.told() else {

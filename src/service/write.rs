@@ -81,6 +81,10 @@ pub struct Write {
     pub must: After,
     /// Fixed when it was sent here.
     pub after: Option<After>,
+    /// Of what became of these this replica did not know when it was sent here to be decided.
+    pub unknown: Vec<WriteId>,
+    /// A shadow that was sent here without these: its decider may have had them.
+    pub without: Vec<WriteId>,
     pub attempts: u32,
     /// Answers, in this life, after which it was, or is, tried again.
     pub refusals: u32,
@@ -165,6 +169,8 @@ impl Write {
             stage: Stage::Idle,
             must: After::new(),
             after: None,
+            unknown: Vec::new(),
+            without: Vec::new(),
             attempts: 0,
             refusals: 0,
             refused_with: 0,

@@ -116,6 +116,8 @@ instruments! {
         answered_differently: Counter, "holdfast_copies_answered_differently_total", "Copies of one write to which two sites gave different answers.";
         quarantined: Counter, "holdfast_writes_quarantined_total", "Writes that no rule could decide.";
         divergences: Counter, "holdfast_divergences_total", "Shadows with another outcome than at the decider.";
+        tried_once_more: Counter, "holdfast_tried_once_more_total", "Divergences tried again because what their decider knew nothing of was decided.";
+        refused_behind: Counter, "holdfast_refused_behind_total", "Refusals decided here in a lane that has a write in quarantine.";
         stops: Counter, "holdfast_following_stopped_total", "Times that following stopped until a person looked.";
         failovers: Counter, "holdfast_failovers_total", "Changes of the deciding site.";
     }
@@ -197,6 +199,8 @@ impl ServiceMetrics {
             Note::AnsweredDifferently { .. } => self.answered_differently.one(),
             Note::Quarantined { .. } => self.quarantined.one(),
             Note::Divergence { .. } => self.divergences.one(),
+            Note::TriedOnceMore { .. } => self.tried_once_more.one(),
+            Note::RefusedBehind { count } => self.refused_behind.add(*count),
             Note::Stopped { .. } => self.stops.one(),
             Note::Failover { .. } => self.failovers.one(),
             Note::AskedOrigin => self.origin_questions.one(),

@@ -20,6 +20,7 @@ mod logs;
 #[cfg(feature = "failpoints")]
 mod panics;
 mod peers;
+mod quarantine;
 mod requests;
 mod second_process;
 mod storage;

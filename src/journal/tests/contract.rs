@@ -288,7 +288,7 @@ fn what_is_erased_leaves_nothing() {
         let entry = Quarantined::new(gone, reason, "?".into(), 1);
         let rows = [gone, kept].map(|id| [Op::Request(id, request("r")), put(same_key(id))]);
         store.apply(&g, rows.into_iter().flatten().chain([Op::Quarantine(entry)]).collect());
-        assert_eq!(store.apply(&g, vec![Op::Erase(gone)]), Committed::default());
+        assert_eq!(store.apply(&g, vec![Op::Erase(gone)]), Committed { quarantine: -1, ..Committed::default() });
         assert!(store.find(&g, Find::Id(gone)).is_empty());
         let recovered = store.recover(&g, 9);
         assert_eq!((recovered.open.len(), recovered.quarantine.total), (1, 0));
@@ -338,5 +338,49 @@ fn a_refusal_is_kept_without_its_request() {
         store.apply(&g, vec![Op::DropRequest(write), Op::DropRequest(id(log(3), 1))]);
         let committed = store.apply(&g, vec![Op::Forget { log: log(1), up_to: 1, older_than_ms: 0 }]);
         assert_eq!(committed.forgotten_keys, [key(1).short()]);
+    });
+}
+
+/// Of each lane one entry is the first; the others, as they come, name it, and the next takes its place when it is gone. Who refuses a
+/// write beside one of them may do so for its sake.
+#[test]
+fn an_entry_names_the_first_of_its_lane() {
+    on_both(|store| {
+        let g = group("s");
+        let of_lane = |n: u64, lane: u64| {
+            let row = sending(id(log(1), n));
+            Row { facts: Facts { lane: Lane(lane), ..row.facts.clone() }, ..row }
+        };
+        let rows = (1..=6).map(|n| put(of_lane(n, if n == 4 { 9 } else { 8 }))).collect();
+        store.apply(&g, rows);
+        let enter = |n: u64, since_ms: u64| {
+            Op::Quarantine(Quarantined::new(id(log(1), n), QuarantineReason::Divergence, "?".into(), since_ms))
+        };
+        let behind = |store: &dyn Store| -> Vec<(u64, Option<u64>)> {
+            let entries = store.recover(&g, 9).quarantined;
+            entries.iter().map(|entry| (entry.id.n, entry.behind.map(|id| id.n))).collect()
+        };
+        let more = |count| Committed { quarantine: count, ..Committed::default() };
+        assert_eq!(store.apply(&g, vec![enter(1, 5), enter(2, 6), enter(4, 6)]), more(3));
+        assert_eq!(behind(&*store), [(1, None), (2, Some(1)), (4, None)]);
+        // The same again is no other one; the first is the first still.
+        assert_eq!(store.apply(&g, vec![enter(1, 7), enter(3, 4)]), more(1));
+        assert_eq!(behind(&*store), [(1, None), (2, Some(1)), (3, Some(1)), (4, None)]);
+        // What is older comes next.
+        assert_eq!(store.apply(&g, vec![Op::Release(id(log(1), 1)), Op::Release(id(log(1), 1)), enter(5, 9)]), more(0));
+        assert_eq!(behind(&*store), [(2, Some(1)), (3, Some(1)), (4, None), (5, Some(3))]);
+        let refusal = |n: u64, lane: u64| {
+            let mut row = of_lane(n, lane);
+            row.here = Here::Decided(Fate::Refused);
+            row.wish = Some(WishHeld { from: SiteName::new("b"), attempt: 1, void: false, owed_word: None });
+            put(row)
+        };
+        let refused = store.apply(&g, vec![refusal(10, 8), refusal(11, 8), refusal(12, 7), put(of_lane(13, 8))]);
+        assert_eq!(refused, Committed { refused_behind: 2, ..Committed::default() });
+        let all = [2, 3, 5].map(|n| Op::Release(id(log(1), n)));
+        assert_eq!(store.apply(&g, all.to_vec()), more(-3));
+        assert_eq!(store.apply(&g, vec![refusal(14, 8)]), Committed::default());
+        assert_eq!(store.apply(&g, vec![enter(6, 1)]), more(1));
+        assert_eq!(behind(&*store), [(4, None), (6, None)]);
     });
 }

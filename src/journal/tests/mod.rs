@@ -152,6 +152,7 @@ pub(super) fn outcome(verdict: Verdict) -> Outcome {
         status: 201,
         answer: Some(Arc::new(answer)),
         told_by_probe: false,
+        unknown: Vec::new(),
     }
 }
 

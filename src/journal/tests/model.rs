@@ -107,7 +107,13 @@ fn op(action: &Action, group: usize, positions: &mut Positions) -> Op {
         }
         Action::Quarantine { write } => {
             let (id, reason) = (write_of(write, group), QuarantineReason::ALL[usize::from(write % 9)]);
-            Op::Quarantine(Quarantined { status: 409, ..Quarantined::new(id, reason, write.to_string(), 1) })
+            let unknown = if write % 4 == 0 { vec![write_of(write / 2, group)] } else { Vec::new() };
+            let since_ms = 1 + u64::from(write % 3);
+            Op::Quarantine(Quarantined {
+                status: 409,
+                unknown,
+                ..Quarantined::new(id, reason, write.to_string(), since_ms)
+            })
         }
         Action::Release { write } => Op::Release(write_of(write, group)),
         Action::DropRequest { write } => Op::DropRequest(write_of(write, group)),

@@ -57,6 +57,7 @@ fn page(n: u8, from: u64, items: usize) -> Message {
             status: 200,
             answer: None,
             told_by_probe: false,
+            unknown: Vec::new(),
         },
         decides: None,
         request: None,

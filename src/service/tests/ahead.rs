@@ -176,7 +176,7 @@ fn over_a_restart_it_is_applied_once_and_named() {
             0 => _ = bench.attempted(FAR, 1, answered(201)),
             1 => {
                 bench.wait(20_000);
-                assert_eq!(bench.core.quarantined[&FAR].reason, QuarantineReason::UnknownOutcome);
+                assert_eq!(bench.quarantined()[&FAR].reason, QuarantineReason::UnknownOutcome);
                 continue;
             }
             _ => {}
@@ -243,7 +243,7 @@ fn a_replica_that_answers_otherwise_diverges() {
     let mut bench = bench();
     bench.hear("b", ahead());
     assert_eq!(sent(&bench.attempted(FAR, 1, answered(404))), [NAMING], "it holds up nothing");
-    assert_eq!(bench.core.quarantined[&FAR].reason, QuarantineReason::Divergence);
+    assert_eq!(bench.quarantined()[&FAR].reason, QuarantineReason::Divergence);
     // Discarded, it holds up nothing either, and is named as its position would be.
     bench.handle(Event::Operator { req: ReqId(9), id: Some(FAR), operation: Operation::Discard });
     assert_eq!(bench.row(FAR).map(|row| row.here), Some(Here::Decided(Fate::Void)));
@@ -340,7 +340,7 @@ fn a_decision_about_what_stands_in_quarantine_here_holds_up_nothing() {
     bench.wait(20_000);
     bench.hear("c", position(Verdict::Undecided));
     bench.handle(Event::LinkDown { peer: SiteName::new("c") });
-    assert!(bench.core.quarantined.contains_key(&FAR) && !bench.core.live.contains_key(&FAR));
+    assert!(bench.quarantined().contains_key(&FAR) && !bench.core.live.contains_key(&FAR));
     let mut next = item(NAMING.log, 1, 0);
     next.facts.lane = Lane(30);
     next.outcome.after.add_id(decision_of(FAR));

@@ -130,7 +130,7 @@ fn a_late_word_waits_for_no_decision_about_what_was_decided() {
     assert_eq!(sent(&bench.hear("b", word(own(1), After::new()))), [own(1)]);
     bench.attempted(own(1), 1, broken());
     bench.wait(20_000);
-    assert!(bench.core.quarantined.contains_key(&own(1)));
+    assert!(bench.quarantined().contains_key(&own(1)));
     bench.restart();
     bench.handle(Event::LinkUp { peer: SiteName::new("b") });
     let (log, site, chain) = (log(1), SiteName::new("a"), bench.core.series[&log(1)].chain);

@@ -24,7 +24,7 @@ fn in_lane(mut item: Item, lane: u64) -> Item {
 }
 
 fn quarantined(bench: &Bench, id: WriteId) -> Option<QuarantineReason> {
-    bench.core.quarantined.get(&id).map(|entry| entry.reason)
+    bench.quarantined().get(&id).map(|entry| entry.reason)
 }
 
 fn with(status: u16, location: &str, body: &str) -> Answer {

@@ -96,7 +96,7 @@ fn what_was_begun_here_waits_for_a_person_with_its_request() {
     bench.attempted(B(3), 1, answered(201));
     // The first is under way, the third decided beyond it.
     begin_again(&mut bench, log(2), &[1, 3]);
-    let reason = |bench: &Bench, n| bench.core.quarantined.get(&B(n)).map(|entry| entry.reason);
+    let reason = |bench: &Bench, n| bench.quarantined().get(&B(n)).map(|entry| entry.reason);
     assert_eq!((reason(&bench, 1), reason(&bench, 3)), (Some(QuarantineReason::Damaged), None));
     let order = |req, operation| Event::Operator { req: ReqId(req), id: Some(B(1)), operation };
     let said = bench.handle(order(8, Operation::Resend));

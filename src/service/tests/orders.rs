@@ -1,7 +1,7 @@
 //! What a person orders about a write that no rule can decide, and what must not come of it twice.
 use super::super::testing::*;
 use super::super::*;
-use crate::journal::{Fate, Here, Quarantined};
+use crate::journal::{Fate, Here, Op, Quarantined, Row};
 use crate::model::{Verdict, WriteId};
 
 /// The first own write is unknown, and its lane has passed it.
@@ -10,7 +10,7 @@ fn with_an_undecided_write() -> Bench {
     bench.submit(new_write("POST", 1, 0));
     bench.attempted(own(1), 1, broken());
     bench.wait(15_000);
-    assert!(bench.core.quarantined.contains_key(&own(1)));
+    assert!(bench.quarantined().contains_key(&own(1)));
     bench
 }
 
@@ -84,7 +84,7 @@ fn a_write_is_no_copy_of_one_that_was_decided_void() {
     assert_eq!(attempts(&bench.hear("b", Message::Page(page_of(log(2), "b", items)))).len(), 1);
     bench.attempted(copy, 1, broken());
     bench.wait(20_000);
-    assert_eq!(bench.core.quarantined.keys().copied().collect::<Vec<_>>(), [own(1), copy]);
+    assert_eq!(bench.quarantined().into_keys().collect::<Vec<_>>(), [own(1), copy]);
     assert_eq!(attempts(&bench.handle(order(8, Operation::Resend))).len(), 0, "the other one may have been applied");
     assert_eq!(decisions(&bench), [(own(1), Verdict::Void)]);
     let said = bench.handle(Event::Operator { req: ReqId(9), id: Some(copy), operation: Operation::Resend });
@@ -97,13 +97,15 @@ fn a_write_that_stands_in_quarantine_twice_is_sent_once() {
     let decision = crate::mirror::decision_of(own(1));
     for (first, second) in [(own(1), decision), (decision, own(1))] {
         let mut bench = with_an_undecided_write();
-        let entry = bench.core.quarantined[&own(1)].clone();
-        bench.core.quarantined.insert(decision, Quarantined { id: decision, ..entry });
+        let entry = bench.quarantined()[&own(1)].clone();
+        let row = Row { id: decision, position: None, ..bench.row(own(1)).expect("it is there") };
+        let entry = Quarantined { id: decision, ..entry };
+        bench.record(&[Op::Row(Box::new(row)), Op::Quarantine(entry)]);
         let order = |req, id, operation| Event::Operator { req: ReqId(req), id: Some(id), operation };
         let said = bench.handle(order(9, first, Operation::Resend));
         assert!(matches!(reply_to(&said, 9), Some(Reply::Rejected { why }) if why.contains(&second.to_string())));
         assert_eq!(attempts(&said).len(), 0);
-        bench.core.quarantined.remove(&decision);
+        bench.record(&[Op::Release(decision)]);
         assert_eq!(attempts(&bench.handle(order(10, own(1), Operation::Resend))).len(), 1);
     }
 }
@@ -116,10 +118,10 @@ fn what_a_person_has_sent_again_stands_in_quarantine_until_it_is_sent() {
     let foreign = Message::Page(page(log(2), "b", 1, 1));
     bench.hear("b", foreign);
     assert_eq!(reply_to(&bench.handle(order(9, Operation::Resend)), 9), Some(&Reply::Done));
-    assert!(bench.core.quarantined.is_empty());
+    assert!(bench.quarantined().is_empty());
     assert!(is_rejected(&bench.handle(order(10, Operation::Resend)), 10), "once");
     bench.restart();
-    assert!(bench.core.quarantined.contains_key(&own(1)), "nobody sent it");
+    assert!(bench.quarantined().contains_key(&own(1)), "nobody sent it");
     assert_eq!(attempts(&bench.handle(order(11, Operation::Resend))).len(), 1);
     assert!(!bench.is_listed(own(1)));
 }
@@ -164,7 +166,7 @@ fn an_order_is_carried_out_once() {
         let said = bench.handle(order(9, operation));
         assert_eq!(reply_to(&said, 9), Some(&Reply::Done));
         assert_eq!(decisions(&bench), [(own(1), verdict)]);
-        assert!(bench.core.quarantined.is_empty());
+        assert!(bench.quarantined().is_empty());
         assert_eq!(
             bench.row(own(1)).expect("it stays").here,
             Here::Decided(fate),
@@ -186,11 +188,12 @@ fn of_two_orders_at_once_the_first_is_carried_out() {
         for _ in 0..answers {
             asked = bench.journal_answers(&asked);
         }
+        let sent_before = attempts(&asked).len();
         let said = bench.handle(order(10, second));
         assert!(is_rejected(&said, 10), "{first:?}, then {second:?} after {answers} answers");
         let answers: Vec<Event> = asked.iter().filter_map(|effect| bench.journal_says(effect)).collect();
         let said: Vec<Effect> = answers.into_iter().flat_map(|answer| bench.handle(answer)).collect();
-        let sent = attempts(&said).len();
+        let sent = sent_before + attempts(&said).len();
         assert_eq!(sent, usize::from(first == Operation::Resend));
         if sent == 1 {
             bench.attempted(own(1), 2, answered(201));
@@ -206,14 +209,14 @@ fn what_is_sent_again_by_order_is_decided_by_its_answer() {
     let mut bench = with_an_undecided_write();
     let said = bench.handle(order(9, Operation::Resend));
     assert_eq!(attempts(&said).iter().map(|a| (a.id, a.attempt)).collect::<Vec<_>>(), [(own(1), 2)]);
-    assert!(bench.core.quarantined.is_empty());
+    assert!(bench.quarantined().is_empty());
     bench.attempted(own(1), 2, answered(409));
-    assert!(bench.core.quarantined.contains_key(&own(1)), "nobody knows more than before");
+    assert!(bench.quarantined().contains_key(&own(1)), "nobody knows more than before");
     assert_eq!(decisions(&bench), []);
     let said = bench.handle(order(10, Operation::Resend));
     bench.attempted(own(1), attempts(&said)[0].attempt, answered(201));
     assert_eq!(decisions(&bench), [(own(1), Verdict::Applied)]);
-    assert!(bench.core.quarantined.is_empty());
+    assert!(bench.quarantined().is_empty());
 }
 
 #[test]
@@ -226,7 +229,7 @@ fn orders_that_make_no_sense_are_rejected() {
         let event = Event::Operator { req: ReqId(11), id: Some(own(2)), operation };
         assert!(is_rejected(&bench.handle(event), 11));
     }
-    assert!(bench.core.quarantined.contains_key(&own(1)));
+    assert!(bench.quarantined().contains_key(&own(1)));
 }
 
 /// The other site decided it after this one had given up on it.
@@ -237,7 +240,7 @@ fn a_late_word_and_an_order_make_one_decision() {
     let mut bench = Bench::new(settings);
     bench.submit(new_write("POST", 1, 0));
     bench.wait(20_000);
-    assert!(bench.core.quarantined.contains_key(&own(1)));
+    assert!(bench.quarantined().contains_key(&own(1)));
     let outcome = crate::model::Outcome { answer: Some(answer(201)), ..item(log(1), 1, 0).outcome };
     let word = || Message::Word {
         id: own(1),
@@ -295,7 +298,7 @@ fn what_names_an_undecided_write_waits_for_its_decision_whatever_this_replica_kn
         let said = bench.hear("b", Message::Word { id: own(1), attempt: 1, word });
         assert_eq!(decisions(&bench), [(own(1), Verdict::Applied)]);
         assert_eq!(attempts(&said).iter().map(|attempt| attempt.id).collect::<Vec<_>>(), [naming.id]);
-        assert!(bench.core.quarantined.contains_key(&own(1)), "what this replica did a person has to say");
+        assert!(bench.quarantined().contains_key(&own(1)), "what this replica did a person has to say");
     }
 }
 
@@ -356,7 +359,8 @@ fn a_late_word_does_not_take_a_write_from_the_order_that_sends_it() {
             asked = bench.journal_answers(&asked);
         }
         bench.handle(late_word(verdict));
-        let attempt = attempts(&answer_all(&mut bench, &asked))[0].attempt;
+        let said = [asked.clone(), answer_all(&mut bench, &asked)].concat();
+        let attempt = attempts(&said)[0].attempt;
         bench.handle(late_word(verdict));
         let said = bench.attempted(own(1), attempt, answered(201));
         assert_eq!(attempts(&said).len(), 0, "once");
@@ -386,7 +390,7 @@ fn what_a_late_word_made_void_is_not_sent_by_order() {
         assert_eq!(bench.core.series[&log(1)].decided, 2, "one decision");
         let decision = bench.row(crate::mirror::decision_of(own(1))).and_then(|row| row.outcome);
         assert_eq!(decision.map(|outcome| outcome.verdict), Some(Verdict::Void));
-        assert!(!bench.is_listed(own(1)) && bench.core.quarantined.is_empty());
+        assert!(!bench.is_listed(own(1)) && bench.quarantined().is_empty());
     }
 }
 
@@ -404,7 +408,7 @@ fn what_was_sent_by_order_and_a_probe_does_not_find_stands_in_quarantine_again()
         bench.handle(Event::Probed { id: own(1), attempt, result: ProbeResult::NotFound });
         bench.wait(500);
     }
-    assert!(bench.is_listed(own(1)) && bench.core.quarantined.contains_key(&own(1)));
+    assert!(bench.is_listed(own(1)) && bench.quarantined().contains_key(&own(1)));
     assert_eq!(decisions(&bench), []);
     assert_eq!(attempts(&bench.handle(order(10, Operation::Resend))).len(), 1);
 }
@@ -424,6 +428,84 @@ fn a_followed_write_that_is_sent_by_order_and_not_taken_is_tried_again_and_not_l
     assert_eq!(attempts(&bench.wait(1_000)).iter().map(|a| a.id).collect::<Vec<_>>(), [id]);
     bench.attempted(id, attempt + 1, answered(429));
     bench.restart();
-    assert!(bench.core.quarantined.contains_key(&id));
+    assert!(bench.quarantined().contains_key(&id));
     assert_eq!(attempts(&bench.handle(resend(10))).len(), 1);
+}
+
+/// Two hundred 500s of one lane, on a site of its own.
+fn with_many_in_quarantine(count: u64) -> Bench {
+    let mut bench = Bench::new(settings("a", &["a"]));
+    for n in 1..=count {
+        bench.submit(new_write("POST", n, 0));
+        bench.attempted(own(n), 1, answered(500));
+    }
+    assert_eq!(bench.quarantined().len() as u64, count);
+    assert!(bench.core.quarantined.is_empty() && bench.core.live.is_empty(), "memory holds none of them");
+    bench
+}
+
+fn decided_after(bench: &Bench, position: u64) -> Vec<(WriteId, Verdict)> {
+    let items = bench.core.series[&log(1)].tail_after(position, usize::MAX, usize::MAX);
+    items.iter().filter_map(|item| Some((item.decides?.0, item.outcome.verdict))).collect()
+}
+
+fn orders(req: u64, ids: &[u64], operation: Operation, keep_going: bool) -> Event {
+    let ids = ids.iter().map(|n| own(*n)).collect();
+    Event::Orders { req: ReqId(req), ids, operation, keep_going }
+}
+
+#[test]
+fn a_full_quarantine_stops_nobody_and_one_order_is_about_many() {
+    let mut bench = with_many_in_quarantine(200);
+    let said = bench.submit(new_write("POST", 900, 0));
+    assert_eq!(attempts(&said).len(), 1, "a client is served");
+    bench.attempted(own(201), 1, answered(201));
+    let all: Vec<u64> = (1..=200).collect();
+    // Whatever the journal's readers do: their answers come in any order, and nothing is done before all are there.
+    let mut answers: Vec<Event> =
+        bench.step(orders(900, &all, Operation::Applied, false)).iter().filter_map(|e| bench.journal_says(e)).collect();
+    answers.reverse();
+    assert!(decided_after(&bench, 201).is_empty());
+    let said: Vec<Effect> = answers.into_iter().flat_map(|answer| bench.handle(answer)).collect();
+    let done = Ordered { done: 200, ..Ordered::default() };
+    assert_eq!(reply_to(&said, 900), Some(&Reply::Orders(done)));
+    let decided: Vec<WriteId> = decided_after(&bench, 201).into_iter().map(|(id, _)| id).collect();
+    assert_eq!(decided, all.iter().map(|n| own(*n)).collect::<Vec<_>>(), "in the order in which they were named");
+    assert!(bench.quarantined().is_empty() && bench.core.orders.is_empty() && bench.core.ordered_rows.is_empty());
+}
+
+#[test]
+fn an_order_about_many_goes_up_to_the_first_that_is_rejected_or_on() {
+    for (keep_going, done) in [(false, 2), (true, 4)] {
+        let mut bench = with_many_in_quarantine(5);
+        // Of the third the request is gone: it cannot be sent.
+        bench.record(&[Op::DropRequest(own(3))]);
+        let said = bench.handle(orders(900, &[1, 2, 3, 4, 5, 4], Operation::Resend, keep_going));
+        let Some(Reply::Orders(ordered)) = reply_to(&said, 900) else { panic!("{said:?}") };
+        assert_eq!((ordered.done, ordered.gone, ordered.busy), (done, 0, false));
+        assert_eq!(ordered.rejected.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [own(3)]);
+        assert_eq!(attempts(&said).len() as u64, done, "lanes of their own");
+    }
+}
+
+/// Nobody's memory holds them: what an order does with one is durable, and the other is about nothing any more.
+#[test]
+fn of_two_orders_about_many_each_write_is_in_one() {
+    let mut bench = with_many_in_quarantine(6);
+    let asked = bench.step(orders(900, &[1, 2, 3, 4], Operation::Discard, false));
+    let said = bench.handle(orders(901, &[3, 4, 5, 6], Operation::Applied, false));
+    assert!(matches!(reply_to(&said, 901), Some(Reply::Orders(Ordered { done: 2, gone: 0, .. }))), "{said:?}");
+    let single = Event::Operator { req: ReqId(902), id: Some(own(1)), operation: Operation::Applied };
+    assert!(is_rejected(&bench.handle(single), 902));
+    let said = answer_all(&mut bench, &asked);
+    assert!(matches!(reply_to(&said, 900), Some(Reply::Orders(Ordered { done: 4, .. }))), "{said:?}");
+    let verdicts: Vec<_> = decided_after(&bench, 6).into_iter().map(|(id, verdict)| (id.n, verdict)).collect();
+    let (void, applied) = (Verdict::Void, Verdict::Applied);
+    assert_eq!(verdicts, [(5, applied), (6, applied), (1, void), (2, void), (3, void), (4, void)]);
+    assert!(bench.quarantined().is_empty());
+    for (ids, operation) in
+        [(0..300).collect::<Vec<_>>(), vec![1]].into_iter().zip([Operation::Discard, Operation::Resume])
+    {
+        assert!(is_rejected(&bench.handle(orders(903, &ids, operation, false)), 903), "{operation:?}");
+    }
 }

@@ -30,7 +30,7 @@ fn with_a_passed_wish() -> Bench {
     bench.hear("b", wish_of(0));
     bench.attempted(theirs(), 1, broken());
     bench.wait(20_000);
-    assert!(bench.core.quarantined.contains_key(&theirs()));
+    assert!(bench.quarantined().contains_key(&theirs()));
     bench
 }
 
@@ -103,7 +103,7 @@ fn the_origin_hears_what_came_of_a_wish_that_a_person_has_sent_again() {
     bench.handle(order(9, theirs(), Operation::Resend));
     assert_eq!(applied(&bench.attempted(theirs(), 2, answered(201))), 1);
     assert_eq!(bench.row(theirs()).map(|row| row.here), Some(Here::Decided(Fate::Applied)));
-    assert!(bench.core.quarantined.is_empty());
+    assert!(bench.quarantined().is_empty());
     assert_eq!(applied(&bench.hear("b", settled(Verdict::Undecided, None))), 1, "owed from now on");
     assert!(bench.core.words_owed.contains(&theirs()));
     bench.hear("b", settled(Verdict::Undecided, Some(Verdict::Applied)));
@@ -238,7 +238,7 @@ fn what_is_taken_up_again_after_a_crash_is_no_longer_in_quarantine() {
         bench.hear("b", settled(verdict, None));
         let tries = bench.restart();
         assert_eq!(bench.is_listed(theirs()), verdict == Verdict::Undecided);
-        assert_eq!(bench.core.quarantined.len(), usize::from(verdict == Verdict::Undecided));
+        assert_eq!(bench.quarantined().len(), usize::from(verdict == Verdict::Undecided));
         let tries = [tries, bench.handle(order(10, theirs(), Operation::Resend))].concat();
         assert_eq!(sent(&tries), [theirs()], "{verdict:?}");
     }
@@ -350,7 +350,7 @@ fn the_late_word_about_a_copy_makes_a_decision() {
     }
     assert_eq!(bench.core.series[&log(1)].received, 1, "nothing is decided");
     assert_eq!(bench.row(own(1)).and_then(|row| row.outcome).map(|o| o.verdict), Some(Verdict::Undecided));
-    assert!(bench.core.quarantined.is_empty());
+    assert!(bench.quarantined().is_empty());
     assert_eq!(sent(&bench.hear("b", word(Verdict::Applied, None, 201))).len(), 1, "this replica follows");
     let decision = bench.row(decision_of(own(1))).and_then(|row| row.outcome).map(|outcome| outcome.verdict);
     assert_eq!(decision, Some(Verdict::Applied));
@@ -366,13 +366,13 @@ fn a_copy_that_was_answered_as_its_first_is_not_sent_when_that_is_discarded() {
     bench.submit(new_write("POST", 2, 7));
     bench.hear("b", wish_of(7));
     bench.attempted(theirs(), 1, answered(500));
-    assert!(bench.core.quarantined.contains_key(&theirs()));
+    assert!(bench.quarantined().contains_key(&theirs()));
     bench.attempted(own(1), 1, answered(201));
     let copy = bench.row(own(2)).and_then(|row| row.outcome).map(|outcome| (outcome.verdict, outcome.repeats));
     assert_eq!(copy, Some((Verdict::Duplicate, None)), "nothing waits until a person has decided about the first");
     let said = bench.handle(order(9, theirs(), Operation::Discard));
     assert_eq!(sent(&said), []);
-    assert!(bench.core.quarantined.is_empty());
+    assert!(bench.quarantined().is_empty());
 }
 
 /// A person has it sent again, it is found to be a copy of another in quarantine and decided void; then that one is discarded.
@@ -394,7 +394,7 @@ fn a_copy_that_was_decided_void_is_not_sent_when_the_first_is_discarded() {
     let decision = bench.row(decision_of(own(1))).and_then(|row| row.outcome).map(|outcome| outcome.verdict);
     assert_eq!(decision, Some(Verdict::Void));
     assert_eq!(sent(&bench.handle(order(9, theirs(), Operation::Discard))), []);
-    assert!(bench.core.quarantined.is_empty() && !bench.is_listed(own(1)));
+    assert!(bench.quarantined().is_empty() && !bench.is_listed(own(1)));
 }
 
 /// Its origin took it for a copy, and its decider had applied it: the decision stands beside it, with the same key.
@@ -413,6 +413,6 @@ fn a_copy_that_was_decided_late_is_sent_once_when_the_first_is_discarded() {
     let said = bench.handle(order(9, theirs(), Operation::Discard));
     assert_eq!(sent(&said), [decision]);
     bench.attempted(decision, attempts(&said)[0].attempt, answered(201));
-    assert!(bench.core.quarantined.is_empty() && !bench.is_listed(own(1)));
+    assert!(bench.quarantined().is_empty() && !bench.is_listed(own(1)));
     assert_eq!(bench.row(decision).map(|row| row.here), Some(Here::Decided(Fate::Applied)));
 }

@@ -95,6 +95,6 @@ fn a_500_is_judged_by_the_probe() {
         let said = probed(&mut bench, own(1), result);
         assert!(matches!(reply_to(&said, 1), Some(Reply::Answer { answer, .. }) if answer.status == 500));
         assert_eq!(bench.row(own(1)).and_then(|row| row.outcome).map(|o| o.verdict), Some(verdict));
-        assert_eq!(bench.core.quarantined.len(), usize::from(verdict == Verdict::MayHaveApplied));
+        assert_eq!(bench.quarantined().len(), usize::from(verdict == Verdict::MayHaveApplied));
     }
 }

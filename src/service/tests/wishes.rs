@@ -46,9 +46,9 @@ fn a_site_that_does_not_know_is_asked_by_nobody_else() {
     word(&mut bench, WishWord::Unknown);
     let said = bench.wait(9_999);
     assert_eq!((revokes(&said), attempts(&said).len()), (0, 0));
-    assert!(bench.core.quarantined.is_empty());
+    assert!(bench.quarantined().is_empty());
     bench.wait(1);
-    assert!(bench.core.quarantined.contains_key(&own(1)), "its lane waits no longer than for its own unknown writes");
+    assert!(bench.quarantined().contains_key(&own(1)), "its lane waits no longer than for its own unknown writes");
 }
 
 #[test]
@@ -168,9 +168,9 @@ fn a_wish_given_up_that_nobody_tells_of_is_passed_when_its_time_is_up() {
     bench.handle(Event::Health { healthy: false });
     bench.submit(new_write("POST", 1, 0));
     bench.wait(800 + 14_999);
-    assert!(bench.core.quarantined.is_empty());
+    assert!(bench.quarantined().is_empty());
     bench.wait(1);
-    assert!(bench.core.quarantined.contains_key(&own(1)));
+    assert!(bench.quarantined().contains_key(&own(1)));
 }
 
 /// A new try of a wish that waits here.
@@ -292,9 +292,9 @@ fn a_lane_waits_no_longer_for_a_write_that_nobody_could_take() {
     bench.attempted(own(1), 1, never_sent());
     bench.wait(14_000);
     bench.submit(new_write("POST", 1, 0));
-    assert!(bench.core.quarantined.is_empty());
+    assert!(bench.quarantined().is_empty());
     let said = bench.wait(2_000);
-    assert!(bench.core.quarantined.contains_key(&own(1)), "who was given up on may have applied it");
+    assert!(bench.quarantined().contains_key(&own(1)), "who was given up on may have applied it");
     assert_eq!(attempts(&said).iter().map(|a| a.id).collect::<Vec<_>>(), [own(2)]);
 }
 
@@ -319,7 +319,7 @@ fn a_lane_waits_no_longer_for_a_write_that_waits_for_another_site() {
         let said = bench.wait(6_000);
         assert_eq!((revokes(&said), attempts(&said).len()), (1, usize::from(!answered_before)), "{answered_before}");
         bench.wait(20_000);
-        assert_eq!(bench.core.quarantined.contains_key(&id), answered_before);
+        assert_eq!(bench.quarantined().contains_key(&id), answered_before);
         assert_eq!(bench.core.lanes.get(&Lane(7)).is_some_and(|lane| lane.holder.is_some()), !answered_before);
     }
 }
@@ -335,13 +335,13 @@ fn a_lane_waits_no_longer_for_what_an_outcome_comes_after() {
     after.add_id(WriteId { log: log(3), n: 1 });
     assert!(!is_answered(&word(&mut bench, done(after.clone()))));
     bench.wait(20_000);
-    assert!(bench.core.quarantined.contains_key(&own(1)));
+    assert!(bench.quarantined().contains_key(&own(1)));
     // The other site comes back, and the word is repeated.
     bench.hear("c", Message::Page(page(log(3), "c", 1, 1)));
     bench.attempted(WriteId { log: log(3), n: 1 }, 1, answered(201));
     let said = word(&mut bench, done(after));
     assert_eq!(attempts(&said).len(), 1, "a decision of its own");
-    assert!(bench.core.quarantined.is_empty());
+    assert!(bench.quarantined().is_empty());
 }
 
 /// As after an answer that says so.
@@ -363,7 +363,7 @@ fn a_queued_write_that_never_got_to_the_service_is_queued_again() {
         let said = bench.wait(20_000);
         assert_eq!(attempts(&said).iter().map(|a| a.attempt).collect::<Vec<_>>(), [attempt + 1]);
     }
-    assert!(bench.core.quarantined.is_empty());
+    assert!(bench.quarantined().is_empty());
 }
 
 fn link_up(peer: &str) -> Event {

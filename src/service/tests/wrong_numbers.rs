@@ -57,6 +57,7 @@ fn outcome(after: After) -> Outcome {
         status: 201,
         answer: Some(answer(201)),
         told_by_probe: false,
+        unknown: Vec::new(),
     }
 }
 fn after() -> After {

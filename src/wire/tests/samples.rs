@@ -59,6 +59,7 @@ pub fn outcome() -> Outcome {
         status: 201,
         answer: Some(Arc::new(answer())),
         told_by_probe: true,
+        unknown: vec![id(3)],
     }
 }
 /// Positions from 11 on, requests with bodies of `body` bytes.

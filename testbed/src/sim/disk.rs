@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use holdfast::journal::{Committed, Durability, Memory, NotWritten, Op, OpenOptions, Recovered, Single};
+use holdfast::journal::{Committed, Durability, Memory, NotWritten, Op, OpenOptions, Quarantined, Recovered, Single};
 use holdfast::model::{Group, Item, LogId, WriteId};
 use holdfast::service::{Find, Found};
 use powerloss::{Fates, Vfs};
@@ -22,6 +22,21 @@ impl Disk {
     pub fn broken_among(&self, group: &Group, find: Find) -> Option<(LogId, u64)> {
         match self {
             Disk::Memory(memory) => memory.broken_among(group, find),
+            Disk::Sqlite(_) => None,
+        }
+    }
+
+    /// What stands in quarantine, durably.
+    pub fn quarantined(&self, group: &Group) -> Vec<Quarantined> {
+        match self {
+            Disk::Memory(memory) => memory.quarantined(group),
+            Disk::Sqlite(disk) => disk.durable.quarantined(group),
+        }
+    }
+
+    pub fn entry_at(&self, group: &Group, log: LogId, position: u64) -> Option<Box<Quarantined>> {
+        match self {
+            Disk::Memory(memory) => memory.entry_at(group, log, position).map(Box::new),
             Disk::Sqlite(_) => None,
         }
     }

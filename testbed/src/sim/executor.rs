@@ -220,6 +220,10 @@ impl<M: Machine> World<M> {
                     self.stats.hit("operator: told that it is void");
                     self.sites[site].told_void.extend(resent);
                 }
+                Reply::Orders(ordered) => {
+                    let void = ordered.rejected.into_iter().filter(|(_, why)| why.contains("say discard"));
+                    self.sites[site].told_void.extend(void.map(|(id, _)| id));
+                }
                 Reply::Done | Reply::Rejected { .. } | Reply::Go { .. } => {}
                 other => self.history.broken.push((0, format!("site {site} answered {req:?} twice: {other:?}"))),
             };
@@ -288,6 +292,8 @@ impl<M: Machine> World<M> {
             Note::AnsweredDifferently { .. } => "note: answered differently",
             Note::Quarantined { .. } => "note: quarantined",
             Note::Divergence { .. } => "note: divergence",
+            Note::TriedOnceMore { .. } => "note: tried once more",
+            Note::RefusedBehind { .. } => "note: refused behind",
             Note::Stopped { .. } => "note: stopped",
             Note::Failover { .. } => "note: failover",
             Note::AskedOrigin => "note: asked origin",

@@ -161,7 +161,7 @@ impl<M: Machine> World<M> {
         let view = core.view();
         self.stats.meets(fault, &view.stages);
         let unconfirmed = view.peers.iter().filter(|peer| peer.not_received > 0).count();
-        for (state, count) in [("unconfirmed", unconfirmed), ("quarantined", view.quarantine)] {
+        for (state, count) in [("unconfirmed", unconfirmed), ("quarantined", self.entries(site).len())] {
             if count > 0 {
                 self.stats.meets(fault, [(&state, &count)]);
             }

@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 
 use holdfast::journal::QuarantineReason;
 use holdfast::model::WriteId;
-use holdfast::service::{Event, Operation};
+use holdfast::service::{Event, ORDERS_MAX, Operation};
 
 use super::history::{Name, Said};
 use super::machine::Machine;
@@ -28,7 +28,9 @@ impl<M: Machine> World<M> {
             let stopped = view.stopped.is_some();
             // One order at a time: a write may stand there twice, as itself and as what its origin decided late.
             let mut ordered = BTreeSet::new();
-            let entries = if self.plan.operator { view.quarantined } else { Vec::new() };
+            let entries = if self.plan.operator { self.entries(site) } else { Vec::new() };
+            let mut at_once = Vec::new();
+            let many = self.rng.chance(300);
             let twice = |id: WriteId| {
                 let decision = WriteId { n: id.n | DECISION, ..id };
                 (decision != id && entries.iter().any(|entry| entry.id == decision)).then_some(decision)
@@ -53,6 +55,7 @@ impl<M: Machine> World<M> {
                     };
                     match (operation, twice(entry.id)) {
                         (Operation::Resend, Some(decision)) => self.order(site, Some(decision), Operation::Discard),
+                        (operation, None) if many => at_once.push((entry.id, operation)),
                         (operation, twice) => {
                             self.order(site, Some(entry.id), operation);
                             if twice.is_none() && self.rng.chance(200) {
@@ -62,6 +65,7 @@ impl<M: Machine> World<M> {
                     }
                 }
             }
+            self.order_many(site, &at_once);
             if stopped {
                 self.order(site, None, Operation::Resume);
             }
@@ -104,6 +108,23 @@ impl<M: Machine> World<M> {
         self.stats.hit("operator: contrary order at once");
         let second = if first == Operation::Resend { Operation::Discard } else { Operation::Resend };
         self.order(site, Some(id), second);
+    }
+
+    /// One order for each kind.
+    fn order_many(&mut self, site: usize, orders: &[(WriteId, Operation)]) {
+        for operation in [Operation::Applied, Operation::Discard, Operation::Resend] {
+            let ids: Vec<WriteId> = orders.iter().filter(|(_, of)| *of == operation).map(|(id, _)| *id).collect();
+            for ids in ids.chunks(ORDERS_MAX).map(<[WriteId]>::to_vec) {
+                if self.sites[site].core.is_none() {
+                    return;
+                }
+                self.stats.hit("operator: order about many");
+                let req = self.sites[site].fresh_req();
+                let orders = if self.ordered.0 == self.now_ms { self.ordered.1 } else { 0 };
+                self.ordered = (self.now_ms, orders + ids.len() as u64);
+                self.tell_core(site, Event::Orders { req, ids, operation, keep_going: true });
+            }
+        }
     }
 
     fn order(&mut self, site: usize, id: Option<WriteId>, operation: Operation) {

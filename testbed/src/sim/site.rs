@@ -5,7 +5,7 @@
 //! SQLite it dies in the middle of a transaction or of a start, with or without the power.
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use holdfast::journal::{Op, Recovered};
+use holdfast::journal::{Op, Quarantined, Recovered};
 use holdfast::model::WriteId;
 use holdfast::service::{Asked, Effect, Event, Now, Outbox, ReqId};
 
@@ -175,13 +175,13 @@ impl<M: Machine> World<M> {
         let may_die = self.has_faults();
         let node = &mut self.sites[site];
         let disk = match &mut node.disk {
-            Disk::Memory(memory) => return Some(memory.recover(&self.group, lanes, usize::MAX)),
+            Disk::Memory(memory) => return Some(memory.recover(&self.group, lanes, 0)),
             Disk::Sqlite(disk) => disk,
         };
         let dies = may_die && self.rng.chance(150);
         let dies_at = if dies { Some(self.rng.range(1, 60)) } else { None };
         let death = disk.draw_death(&mut self.rng);
-        let Some((recovered, met)) = disk.start(dies_at, death) else {
+        let Some((mut recovered, met)) = disk.start(dies_at, death) else {
             self.stats.hit("disk: died while starting");
             let again = self.rng.range(20, 2_000);
             self.after(again, Ev::Start { site });
@@ -194,7 +194,19 @@ impl<M: Machine> World<M> {
             Met::Survived => self.stats.hit("fault: batch survived unreported"),
             Met::Lost => self.stats.hit("fault: batch lost"),
         }
+        // Read whole to be compared; the product reads no more than this.
+        let open: BTreeSet<WriteId> = recovered.open.iter().map(|found| found.row.id).collect();
+        recovered.quarantined.retain(|entry| open.contains(&entry.id));
         Some(recovered)
+    }
+
+    /// What a person would see at a site: what the journal has, and what memory holds of broken records.
+    pub fn entries(&self, site: usize) -> Vec<Quarantined> {
+        let node = &self.sites[site];
+        let Some(core) = &node.core else { return Vec::new() };
+        let mut entries = node.disk.quarantined(&self.group);
+        entries.extend(core.view().unreadable);
+        entries
     }
 
     pub fn crash(&mut self, site: usize) {
@@ -426,10 +438,13 @@ impl<M: Machine> World<M> {
         let (disk, group) = (&mut self.sites[site].disk, &self.group);
         let event = match effect {
             Effect::Find { token, find } if let Some((log, position)) = disk.broken_among(group, find) => {
-                Event::Broken { log, position, asked: Asked::LookUp { token, find } }
+                let entry = disk.entry_at(group, log, position);
+                Event::Broken { log, position, entry, asked: Asked::LookUp { token, find } }
             }
             Effect::ReadSeries { log, from, for_peer, .. } if disk.is_broken(group, log, from) => {
-                Event::Broken { log, position: from, asked: for_peer.map_or(Asked::ForFollower, Asked::ForPeer) }
+                let entry = disk.entry_at(group, log, from);
+                let asked = for_peer.map_or(Asked::ForFollower, Asked::ForPeer);
+                Event::Broken { log, position: from, entry, asked }
             }
             Effect::Find { token, find } => {
                 let rows = match disk {

@@ -505,8 +505,8 @@ impl<M: Machine> World<M> {
 
     fn quarantined_now(&self) -> std::collections::BTreeSet<super::history::Report> {
         let mut reports = std::collections::BTreeSet::new();
-        for (n, site) in self.sites.iter().enumerate() {
-            for entry in site.core.iter().flat_map(|core| core.view().quarantined) {
+        for n in 0..self.sites.len() {
+            for entry in self.entries(n) {
                 if let Some(&name) = self.ids.get(&entry.id) {
                     reports.insert(super::history::Report { site: n, name, reason: entry.reason });
                 }

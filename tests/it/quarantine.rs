@@ -1,0 +1,103 @@
+//! A service that fails everything it is asked: what stands in quarantine is as much as the disk holds, and stops nobody.
+use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use crate::harness::process::holdfast;
+use crate::harness::upstream::Seen;
+use crate::harness::{Act, Call, SOON, Scene, wait_for};
+
+/// Far more than a list shows at once, and than one order is about.
+const FAILED: u64 = 10_000;
+const CLIENTS: u64 = 16;
+
+fn failed(n: u64) -> Call {
+    Call::post("/tx/fail").key(&format!("f{n}")).lane(&format!("till-{}", n % 50)).body("rope")
+}
+
+fn fail_all(scene: &Scene, count: u64) {
+    scene.service.at("/tx/fail", Act::answer(500));
+    let next = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..CLIENTS {
+            scope.spawn(|| {
+                loop {
+                    let n = next.fetch_add(1, Relaxed);
+                    if n >= count {
+                        return;
+                    }
+                    let told = failed(n).told(scene.store.at());
+                    assert_eq!(told.status, 500, "{}", told.text());
+                }
+            });
+        }
+    });
+}
+
+fn command(scene: &Scene, words: &[&str]) -> (String, Duration) {
+    let mut command: Command = holdfast();
+    command.arg("quarantine").args(words).args(["--admin", &format!("http://{}", scene.store.site.admin)]);
+    let began = Instant::now();
+    let output = command.output().expect("it runs");
+    let took = began.elapsed();
+    let (text, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{words:?}: {text}{error}");
+    (text.into_owned(), took)
+}
+
+fn sale(scene: &Scene, key: &str) {
+    scene.store.tell(&Call::post("/tx/sale").key(key).lane("till-1").body("rope")).expect(201);
+}
+
+#[test]
+fn ten_thousand_failures_stop_nobody_and_are_decided_at_once() {
+    let scene = Scene::one(|tx| tx);
+    fail_all(&scene, FAILED);
+    assert_eq!(scene.store.count("quarantine"), FAILED);
+    assert_eq!(scene.store.count("not_equal"), 50, "lanes");
+    sale(&scene, "after");
+    // Far from what a person waits for; the list took 51 s once.
+    let (shown, took) = command(&scene, &["ls"]);
+    assert!(shown.contains(&format!("{FAILED} in quarantine")) && took < Duration::from_secs(5), "{took:?}: {shown}");
+    assert_eq!(shown.lines().filter(|line| line.contains("may-have-applied")).count(), 50, "one line for each lane");
+    assert!(shown.lines().any(|line| line.contains(" 199 ")), "{shown}");
+    let listed = scene.store.api("/quarantine?limit=7");
+    assert_eq!(listed.as_array().map(Vec::len), Some(7));
+    let lane = listed[0]["lane"].as_str().unwrap();
+    assert_eq!(scene.store.api(&format!("/quarantine?lane={lane}")).as_array().map(Vec::len), Some(200));
+    // What is wanted is said first, and nothing is done.
+    let choice = ["--service", "tx", "--reason", "may-have-applied", "--since", "1h"];
+    let (preview, _) = command(&scene, &[&["discard"], &choice[..]].concat());
+    assert!(preview.contains(&format!("{FAILED} would be discarded")), "{preview}");
+    assert_eq!(scene.store.count("quarantine"), FAILED);
+    let (said, took) = command(&scene, &[&["discard", "--yes"], &choice[..]].concat());
+    assert!(said.contains(&format!("{FAILED} are discarded")), "{said}");
+    println!("{FAILED} discarded in {took:?}");
+    wait_for("nothing is left", SOON, || scene.store.count("quarantine") == 0);
+    assert!(took < Duration::from_secs(60), "{took:?}");
+    sale(&scene, "later");
+    assert_eq!(scene.service.applied_keys(), ["after", "later"], "none was sent again");
+}
+
+#[test]
+fn many_are_sent_again_in_order_and_a_restart_forgets_none() {
+    let mut scene = Scene::one(|tx| tx);
+    fail_all(&scene, 600);
+    scene.store.kill();
+    scene.store.restart();
+    wait_for("they stand there still", SOON, || scene.store.count("quarantine") == 600);
+    scene.service.as_usual();
+    let (said, _) = command(&scene, &["resend", "--service", "tx", "--yes"]);
+    assert!(said.contains("600 are sent again"), "{said}");
+    wait_for("all are applied", SOON, || scene.service.applied_keys().len() == 600);
+    wait_for("nothing is left", SOON, || scene.store.count("quarantine") == 0);
+    // Those of a lane go in the order of their positions, which is that in which the service failed them.
+    let of_lane = |seen: Vec<Seen>, lane: &str| -> Vec<String> {
+        let of_it = seen.into_iter().filter(|seen| seen.header("x-session-id") == Some(lane));
+        of_it.map(|seen| seen.key().to_owned()).collect()
+    };
+    for lane in ["till-0", "till-7", "till-49"] {
+        let failed = of_lane(scene.service.writes(), lane)[..12].to_vec();
+        assert_eq!(of_lane(scene.service.applied(), lane), failed, "{lane}");
+    }
+}
