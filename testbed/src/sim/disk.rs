@@ -427,7 +427,8 @@ mod tests {
                 nothing_changed += 1;
             }
         }
-        assert!(named > 200 && nothing_changed > 5, "named {named}, nothing changed {nothing_changed}");
+        // Of a small database many pages are empty.
+        assert!(named > 150 && nothing_changed > 5, "named {named}, nothing changed {nothing_changed}");
     }
 
     fn is_named(disk: &Sqlite) -> bool {
