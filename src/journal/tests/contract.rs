@@ -372,7 +372,7 @@ fn an_entry_names_the_first_of_its_lane() {
         let refusal = |n: u64, lane: u64| {
             let mut row = of_lane(n, lane);
             row.here = Here::Decided(Fate::Refused);
-            row.wish = Some(WishHeld { from: SiteName::new("b"), attempt: 1, void: false, owed_word: None });
+            row.wish = Some(WishHeld::new(SiteName::new("b"), 1));
             put(row)
         };
         let refused = store.apply(&g, vec![refusal(10, 8), refusal(11, 8), refusal(12, 7), put(of_lane(13, 8))]);
