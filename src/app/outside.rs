@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use super::groups::Lines;
 use crate::dedup::Fingerprint;
-use crate::gateway::Upstream;
+use crate::gateway::{Ready, Upstream};
 use crate::link::Sent;
 use crate::model::{Group, Request, SiteName};
 use crate::service::{Attempt, AttemptResult, Message, Note, Outside, ProbeResult};
@@ -23,8 +23,17 @@ impl SiteOutside {
 }
 
 impl Outside for SiteOutside {
-    async fn attempt(&self, attempt: Attempt) -> AttemptResult {
-        self.upstream.attempt(attempt).await
+    type Connection = Ready;
+
+    async fn connect(&self) -> Result<Ready, String> {
+        self.upstream.ready().await
+    }
+
+    async fn attempt(&self, attempt: Attempt, over: Option<Ready>) -> AttemptResult {
+        match over {
+            Some(ready) => self.upstream.attempt_on(ready, attempt).await,
+            None => self.upstream.attempt(attempt).await,
+        }
     }
 
     async fn probe(&self, request: &Request) -> ProbeResult {

@@ -83,6 +83,7 @@ pub struct Ready {
     pub(super) pool: Arc<Pool>,
     link: Option<Link>,
     permit: Option<OwnedSemaphorePermit>,
+    since: Instant,
 }
 
 enum Link {
@@ -109,6 +110,8 @@ impl Lease {
     }
 }
 
+/// A connection had longer ago than this is looked at before it is used.
+const STALE: Duration = Duration::from_micros(200);
 /// A connection silent for so long after an answer was not about to be closed with it.
 const SETTLED: Duration = Duration::from_millis(10);
 /// One found closed earlier than this was closed with its last answer, not for having been idle.
@@ -121,6 +124,16 @@ impl Ready {
         let pool = self.pool.clone();
         let Some(permit) = self.permit.take() else { return Err(never("this place was used", Some(request))) };
         let mut link = self.link.take();
+        // Had before its write was written down: looked at again, for it may have ended meanwhile.
+        if self.since.elapsed() > STALE
+            && let Some(Link::Http1 { conn, .. }) = &link
+            && !conn.is_silent()
+        {
+            link = match pool.link().await {
+                Ok(next) => Some(next),
+                Err(why) => return Err(never(&why, Some(request))),
+            };
+        }
         while let Some(now) = link {
             let sent = match now {
                 Link::Http1 { conn, is_fresh } => match pool.send_http1(conn, is_fresh, request, taken).await {
@@ -226,7 +239,7 @@ impl Pool {
     pub async fn ready(self: &Arc<Self>) -> Result<Ready, String> {
         let permit = self.permit().await?;
         let link = self.link().await?;
-        Ok(Ready { pool: self.clone(), link: Some(link), permit: Some(permit) })
+        Ok(Ready { pool: self.clone(), link: Some(link), permit: Some(permit), since: Instant::now() })
     }
 
     async fn link(self: &Arc<Self>) -> Result<Link, String> {

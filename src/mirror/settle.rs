@@ -1,7 +1,7 @@
 //! Settling: the outcome gets a position, durably, and then the client is told (§3.3).
 use std::sync::Arc;
 
-use crate::journal::{Fate, Origin, QuarantineReason};
+use crate::journal::{Fate, Op, Origin, QuarantineReason};
 use crate::model::{After, Answer, Chain, Item, LogId, Outcome, Problem, Verdict, WriteId};
 use crate::service::core::{Core, Cx, Work};
 use crate::service::write::{Role, Stage, Write};
@@ -67,6 +67,7 @@ impl Core {
         self.wishes_out.remove(&id);
         self.pending.remove(&id);
         self.append_own(cx, id);
+        self.drop_request_of_refusal(cx, id);
         self.after_settling(cx, id);
         self.tell_clients(cx, id, served_by);
         self.evict_if_final(id);
@@ -97,6 +98,17 @@ impl Core {
             item.outcome.answer = None;
         }
         item
+    }
+
+    /// Nobody applies a refusal, and no person can order one to be sent: its answer is kept, and not what was asked.
+    pub(crate) fn drop_request_of_refusal(&self, cx: &mut Cx, id: WriteId) {
+        let Some(write) = self.live.get(&id) else { return };
+        let is_refusal =
+            |outcome: &Outcome| matches!(outcome.verdict, Verdict::Refused | Verdict::NotExecuted | Verdict::Void);
+        let is_done = matches!(write.stage, Stage::Decided(Fate::Refused | Fate::Skipped | Fate::Void));
+        if is_done && write.outcome.as_ref().is_some_and(is_refusal) && !self.bug(Bug::RefusalFollowed) {
+            cx.persist(Op::DropRequest(id));
+        }
     }
 
     fn after_settling(&mut self, cx: &mut Cx, id: WriteId) {

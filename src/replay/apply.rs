@@ -180,7 +180,7 @@ impl Core {
     }
 
     /// An own write that another site may have decided, and that is named as decided there.
-    fn must_not_decide(&self, id: WriteId) -> bool {
+    pub(super) fn must_not_decide(&self, id: WriteId) -> bool {
         let Some(write) = self.live.get(&id) else { return false };
         write.role == Role::Own && !write.doubtful && !write.owed.is_empty() && self.is_named_as_decided(id)
     }
@@ -345,6 +345,10 @@ impl Core {
             }
             match &row.here {
                 Here::Sending { .. } if live.is_some() => return Copy::Wait(row.id),
+                // It is sent as soon as it has its connection, and asks nothing more.
+                Here::Untouched if live.is_some_and(|live| live.stage == Stage::Connecting) => {
+                    return Copy::Wait(row.id);
+                }
                 Here::Decided(fate) if !self.is_of(&row.facts, who) => {
                     of_another = match fate {
                         Fate::Applied if !is_refusal(row) => Copy::OfAnother(row.id, HeldState::Done),
@@ -433,9 +437,19 @@ impl Core {
         }
     }
 
+    /// The write may be sent: the first time a decider has a connection for it before it writes that down.
+    pub(crate) fn send(&mut self, cx: &mut Cx, id: WriteId) {
+        let Some(write) = self.live.get(&id) else { return };
+        if matches!(write.role, Role::Own | Role::Wish) && !write.doubtful {
+            self.connect(cx, id);
+        } else {
+            self.send_now(cx, id);
+        }
+    }
+
     /// Makes `sending` durable and lets the first byte leave after that. The first time, fixes `after` in the same
     /// transaction (§3.2).
-    pub(crate) fn send(&mut self, cx: &mut Cx, id: WriteId) {
+    pub(super) fn send_now(&mut self, cx: &mut Cx, id: WriteId) {
         let decided = self.decided_here();
         let unknown = self.unknown_now(id);
         let without = self.live.get(&id).map(|write| self.not_decided_yet(write)).unwrap_or_default();

@@ -1,5 +1,5 @@
 //! Deciding another site's wish (§3, "Where the decider is").
-use crate::journal::{Fate, Origin, QuarantineReason, Row, WishHeld};
+use crate::journal::{Fate, Op, Origin, QuarantineReason, Row, WishHeld};
 use crate::mirror::decision_of;
 use crate::model::{Digest, Facts, Item, Lane, Outcome, Problem, SiteName, Verdict, WriteId};
 use crate::service::core::{Core, Cx, Work};
@@ -146,7 +146,7 @@ impl Core {
         if write.position.is_some() || held.from != from || attempt < held.attempt {
             return;
         }
-        let waits = matches!(write.stage, Stage::Idle | Stage::Waiting | Stage::Checking);
+        let waits = matches!(write.stage, Stage::Idle | Stage::Waiting | Stage::Checking | Stage::Connecting);
         if waits && !write.doubtful && write.outcome.is_none() && write.role == Role::Wish {
             if self.bug(Bug::RevokedWishKept) {
                 return self.say_word(cx, id, WishWord::Void);
@@ -200,12 +200,16 @@ impl Core {
         write.origin = Origin::Cancelled;
         write.stage = Stage::Decided(Fate::Void);
         write.settled_clock_ms = cx.now.clock_ms;
-        let lane = write.facts.lane;
+        let (lane, has_request) = (write.facts.lane, write.request.is_some());
         if let Some(held) = &mut write.wish {
             held.void = true;
             held.attempt = held.attempt.max(attempt);
         }
         self.persist(cx, id);
+        if has_request {
+            // A copy of it that is under way must find that it is void, and nothing else of it.
+            cx.persist(Op::DropRequest(id));
+        }
         self.release_held(cx, id);
         self.say_word(cx, id, word);
         self.free_place(lane, id);
@@ -243,7 +247,8 @@ impl Core {
     pub(crate) fn held_wish_deadline(&mut self, cx: &mut Cx, id: WriteId) {
         let Some(write) = self.live.get(&id) else { return };
         let Some(held) = &write.wish else { return };
-        let waits = matches!(write.stage, Stage::Waiting | Stage::Checking) && write.role == Role::Wish;
+        let waits = matches!(write.stage, Stage::Waiting | Stage::Checking | Stage::Connecting);
+        let waits = waits && write.role == Role::Wish;
         if !waits || write.doubtful || write.position.is_some() || self.bug(Bug::RevokedWishKept) {
             return;
         }
@@ -504,10 +509,11 @@ impl Core {
                 if let (Verdict::Undecided, Some(ours)) = (theirs, ours) {
                     self.owe_word(cx, id, ours);
                 }
+                self.drop_request_of_refusal(cx, id);
                 self.decide_shadow(cx, id, fate);
             }
             Stage::Sending | Stage::Judging | Stage::Unknown(_) => self.persist(cx, id),
-            Stage::Idle | Stage::Waiting | Stage::Checking | Stage::Backoff { .. } => {
+            Stage::Idle | Stage::Waiting | Stage::Checking | Stage::Connecting | Stage::Backoff { .. } => {
                 if write.role == Role::Ordered && theirs == Verdict::Undecided {
                     // What a person ordered goes on, and its origin hears what came of it. Its entry is held over a crash.
                     return self.persist(cx, id);

@@ -25,7 +25,7 @@ impl Core {
         let pass_at_ms = *write.pass_at_ms.get_or_insert(worked_until_ms + hold_ms);
         let pass_at_ms = pass_at_ms.max(fence_until_ms);
         let first = !write.doubtful;
-        write.doubtful = true;
+        (write.doubtful, write.is_told_of) = (true, true);
         // A probe is asked during the fence too, and then ends it.
         let next_ms = if self.settings.has_probe { now } else { fence_until_ms }.max(if first {
             now

@@ -102,7 +102,7 @@ impl Core {
         if role == Role::Own { self.finish_own(cx, id, class) } else { self.finish_wish(cx, id, class) }
     }
 
-    fn finish_own(&mut self, cx: &mut Cx, id: WriteId, class: Class) {
+    pub(super) fn finish_own(&mut self, cx: &mut Cx, id: WriteId, class: Class) {
         if let Class::NotExecuted(answer) = &class
             && self.draining == Some(id)
             && !is_about_the_caller(answer.status)

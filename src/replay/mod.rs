@@ -9,6 +9,7 @@ mod again;
 mod ahead;
 mod apply;
 mod blocked;
+mod connect;
 mod decider;
 mod doubt;
 mod finish;

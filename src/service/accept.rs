@@ -320,11 +320,23 @@ impl Core {
     /// The one place where a client is answered; once.
     pub(crate) fn answer(&mut self, cx: &mut Cx, req: ReqId, reply: Reply) {
         if let Some(client) = self.clients.remove(&req) {
+            self.hands_out(&reply);
             if let Some(write) = client.write.and_then(|id| self.live.get_mut(&id)) {
                 write.clients.retain(|other| *other != req);
             }
             self.timers.remove(&(client.deadline_ms, Timer::Client(req)));
             cx.reply(req, reply);
+        }
+    }
+
+    /// Whoever gets this reply has an address of the write that it names.
+    pub(crate) fn hands_out(&mut self, reply: &Reply) {
+        let named = match reply {
+            Reply::Answer { id, .. } | Reply::Queued { id } | Reply::Problem { id: Some(id), .. } => Some(*id),
+            Reply::Problem { id: None, .. } | Reply::Go { .. } | Reply::Done | Reply::Rejected { .. } => None,
+        };
+        if let Some(write) = named.and_then(|id| self.live.get_mut(&id)) {
+            write.is_told_of = true;
         }
     }
 
@@ -408,14 +420,19 @@ impl Core {
         write.origin = Origin::Cancelled;
         write.stage = Stage::Decided(Fate::Void);
         write.settled_clock_ms = cx.now.clock_ms;
-        if write.stored {
+        let (is_stored, leaves_nothing) = (write.stored, write.leaves_nothing());
+        if is_stored && leaves_nothing {
+            cx.persist(Op::Erase(id));
+            self.changed = true;
+        } else if is_stored {
             self.persist(cx, id);
+            cx.persist(Op::DropRequest(id));
         }
         self.release_lane(id);
         let clients = self.live.get(&id).map(|w| w.clients.clone()).unwrap_or_default();
         // Of what the journal does not know nobody could be told later what became of it; of another's key nothing is told.
-        let has_address = |write: &&Write| write.stored && !matches!(problem, Problem::KeyOfAnother { .. });
-        let address = self.live.get(&id).filter(has_address).map(|write| write.id);
+        let has_address = is_stored && !leaves_nothing && !matches!(problem, Problem::KeyOfAnother { .. });
+        let address = has_address.then_some(id);
         for req in clients {
             self.answer(cx, req, Reply::Problem { id: address, problem: problem.clone() });
         }

@@ -22,7 +22,7 @@ impl Core {
             (Stage::Decided(_), _) => {
                 return Err(format!("{id} is not in quarantine at this site, and holds up nothing"));
             }
-            (Stage::Checking | Stage::Sending | Stage::Judging, _) | (_, Role::Ordered) => {
+            (Stage::Checking | Stage::Connecting | Stage::Sending | Stage::Judging, _) | (_, Role::Ordered) => {
                 return Err(format!("{id} is on its way to the service: look again"));
             }
             (Stage::Unknown(_), _) => self.pass(cx, id),

@@ -225,6 +225,7 @@ impl Core {
             Event::Submit { req, id, write } => self.submit(cx, req, id, write),
             Event::Left { req } => self.left(cx, req),
             Event::AwaitSeen { req, seen, deadline_ms } => self.await_seen(cx, req, seen, deadline_ms),
+            Event::Ready { id, attempt, result } => self.ready(cx, id, attempt, result),
             Event::Attempted { id, attempt, result } => self.attempted(cx, id, attempt, result),
             Event::Probed { id, attempt, result } => self.probed(cx, id, attempt, result),
             Event::Found { token, rows } => self.found(cx, token, rows),

@@ -160,6 +160,14 @@ pub enum Effect {
     /// Goes into the transaction of this event.
     Persist(Op),
 
+    /// Have a connection to an endpoint of this site's replica: what finds none leaves nothing in the journal. Nothing is sent, so it
+    /// waits for nothing; answered by [`super::Event::Ready`].
+    Connect {
+        id: WriteId,
+        /// The number that the attempt will have.
+        attempt: u32,
+    },
+
     // Visible outside, or reading what was persisted: only after all that was persisted before is durable.
     Attempt(Attempt),
     Probe {
@@ -199,6 +207,8 @@ impl Effect {
     /// Whether it has to wait until everything persisted before is durable.
     pub fn waits_for_disk(&self) -> bool {
         // Look-ups wait too, so that they see all that was persisted before.
-        !matches!(self, Effect::Persist(_) | Effect::Decider(_) | Effect::Publish(_) | Effect::Note(_))
+        let at_once =
+            matches!(self, Effect::Connect { .. } | Effect::Decider(_) | Effect::Publish(_) | Effect::Note(_));
+        !at_once && !matches!(self, Effect::Persist(_))
     }
 }

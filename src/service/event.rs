@@ -106,6 +106,12 @@ pub enum Event {
         seen: After,
         deadline_ms: u64,
     },
+    /// Answer to [`super::Effect::Connect`]; `Err`: why there is no connection.
+    Ready {
+        id: WriteId,
+        attempt: u32,
+        result: Result<(), String>,
+    },
     Attempted {
         id: WriteId,
         attempt: u32,

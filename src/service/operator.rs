@@ -128,8 +128,10 @@ impl Core {
 
     fn carry_out_with(&mut self, cx: &mut Cx, by: By, id: WriteId, operation: Operation, rows: &[Found]) -> Carried {
         let live = self.live.get(&id);
-        let is_here =
-            |stage: &Stage| matches!(stage, Stage::Checking | Stage::Sending | Stage::Judging | Stage::Unknown(_));
+        let is_here = |stage: &Stage| {
+            let asked = matches!(stage, Stage::Checking | Stage::Connecting | Stage::Sending);
+            asked || matches!(stage, Stage::Judging | Stage::Unknown(_))
+        };
         let is_under_way = live.is_some_and(|write| is_here(&write.stage));
         let live = live.map(|w| Found {
             row: w.row(),

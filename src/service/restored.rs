@@ -79,7 +79,8 @@ impl Core {
             }
             Event::Fingerprint(fingerprint) => self.hinted(fingerprint),
             Event::Forgotten { keys } => self.keys.forgotten(&keys),
-            Event::Attempted { .. }
+            Event::Ready { .. }
+            | Event::Attempted { .. }
             | Event::Probed { .. }
             | Event::Found { .. }
             | Event::SeriesRead { for_peer: None, .. }

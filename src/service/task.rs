@@ -1,7 +1,8 @@
 //! The task that owns a group: feeds its state machine, and executes what it wants. Decides nothing.
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -34,8 +35,12 @@ const TOLD_HELD_AGAIN: Duration = Duration::from_secs(1);
 
 /// Everything that is not the journal: this site's replica, the links, the control plane, people.
 pub trait Outside: Send + Sync + 'static {
+    /// A place and a connection at an endpoint; dropped unused, it serves others.
+    type Connection: Send + 'static;
+    /// `Err`: why there is none, at any endpoint. A connection that is kept is had at once.
+    fn connect(&self) -> impl Future<Output = Result<Self::Connection, String>> + Send;
     /// Sends the write to an endpoint of this site's replica, once. Tries all endpoints where it was never sent.
-    fn attempt(&self, attempt: Attempt) -> impl Future<Output = AttemptResult> + Send;
+    fn attempt(&self, attempt: Attempt, over: Option<Self::Connection>) -> impl Future<Output = AttemptResult> + Send;
     fn probe(&self, request: &Request) -> impl Future<Output = ProbeResult> + Send;
     /// May lose it. Never blocks.
     fn send(&self, to: &SiteName, group: &Group, message: Message);
@@ -70,8 +75,16 @@ impl Clock {
     }
 }
 
+/// By the write and the number of its try.
+type Connections<C> = Arc<Mutex<HashMap<(WriteId, u32), C>>>;
+
+fn lock<C>(connections: &Connections<C>) -> MutexGuard<'_, HashMap<(WriteId, u32), C>> {
+    // Nothing panics while it is held.
+    connections.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// A group that was recovered and not yet started.
-pub struct Task<O> {
+pub struct Task<O: Outside> {
     group: Arc<Group>,
     core: Core,
     outbox: Outbox,
@@ -92,6 +105,8 @@ pub struct Task<O> {
     decider: watch::Sender<Option<SiteName>>,
     decided: watch::Sender<After>,
     clients: HashMap<ReqId, oneshot::Sender<Reply>>,
+    /// Had before their writes were written down.
+    connections: Connections<O::Connection>,
     /// Sent to the service, and not answered yet.
     at_service: HashSet<(WriteId, u32)>,
     /// The own series is durable up to here; and what batches under way make of that.
@@ -148,6 +163,7 @@ impl<O: Outside> Task<O> {
             decider,
             decided,
             clients: HashMap::new(),
+            connections: Arc::default(),
             at_service: HashSet::new(),
             own_durable,
             own_under_way: VecDeque::new(),
@@ -283,6 +299,7 @@ impl<O: Outside> Task<O> {
                 }
                 (reply, _) => reply,
             };
+            self.core.hands_out(&reply);
             self.tell(req, reply);
         }
     }
@@ -291,13 +308,51 @@ impl<O: Outside> Task<O> {
         if let Event::Attempted { id, attempt, .. } = &event {
             self.at_service.remove(&(*id, *attempt));
         }
+        let ready = if let Event::Ready { id, attempt, .. } = &event { Some((*id, *attempt)) } else { None };
         self.core.handle(self.clock.now(), event, &mut self.effects);
+        if let Some((id, attempt)) = ready.filter(|(id, attempt)| !self.core.is_sending(*id, *attempt)) {
+            // Nobody wants it any more.
+            lock(&self.connections).remove(&(id, attempt));
+        }
+        self.absorb();
+    }
+
+    /// A connection that is there costs neither a turn of this task nor a transaction of its own.
+    fn absorb(&mut self) {
+        while let Some(at) = self.effects.iter().position(|effect| matches!(effect, Effect::Connect { .. })) {
+            if let Effect::Connect { id, attempt } = self.effects.remove(at) {
+                self.connect(id, attempt);
+            }
+        }
         self.outbox.absorb(self.effects.drain(..), &mut self.ready);
+    }
+
+    fn connect(&mut self, id: WriteId, attempt: u32) {
+        let (outside, connections) = (self.outside.clone(), self.connections.clone());
+        let mut had = Box::pin(async move {
+            let result = match outside.connect().await {
+                Ok(connection) => {
+                    lock(&connections).insert((id, attempt), connection);
+                    Ok(())
+                }
+                Err(why) => Err(why),
+            };
+            Event::Ready { id, attempt, result }
+        });
+        match had.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(event) => {
+                self.core.handle(self.clock.now(), event, &mut self.effects);
+                if !self.core.is_sending(id, attempt) {
+                    lock(&self.connections).remove(&(id, attempt));
+                }
+            }
+            Poll::Pending => self.later(async move { Some(had.await) }),
+        }
     }
 
     /// Hands the next batch to the journal and executes what may be seen.
     fn turn(&mut self) {
-        self.outbox.absorb(self.effects.drain(..), &mut self.ready);
+        self.absorb();
         while self.outbox.under_way() < BATCHES_UNDER_WAY || self.returned.is_some() {
             let Some((number, ops)) = self.returned.take().or_else(|| self.outbox.next_batch()) else { break };
             if !self.commit(number, ops) {
@@ -413,14 +468,17 @@ impl<O: Outside> Task<O> {
 
     fn execute(&mut self, effect: Effect) {
         match effect {
-            Effect::Persist(_) => unreachable!("the outbox keeps what is persisted"),
+            Effect::Persist(_) | Effect::Connect { .. } => {
+                unreachable!("these are seen to before anything is executed")
+            }
             Effect::Attempt(attempt) => {
                 let (outside, id, number) = (self.outside.clone(), attempt.id, attempt.attempt);
                 self.at_service.insert((id, number));
+                let connection = lock(&self.connections).remove(&(id, number));
                 let (before, after) = attempt_points(&attempt);
                 failpoint::hit(before);
                 self.later(async move {
-                    let result = outside.attempt(attempt).await;
+                    let result = outside.attempt(attempt, connection).await;
                     failpoint::hit(after);
                     Some(Event::Attempted { id, attempt: number, result })
                 });

@@ -134,6 +134,17 @@ pub struct Bench {
     /// Requests and writes have one number.
     last: u64,
     statuses: u64,
+    pub endpoint: Endpoint,
+}
+
+/// What becomes of who wants a connection to the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// There at once.
+    Connects,
+    Refuses,
+    /// The test says when.
+    IsSlow,
 }
 
 impl Bench {
@@ -145,7 +156,7 @@ impl Bench {
         let mut effects = Vec::new();
         let peers: Vec<SiteName> = settings.replicas.iter().filter(|site| **site != settings.me).cloned().collect();
         let core = Core::recover(settings, log(1), journal.recover(&group, 64, 0), now, &mut effects);
-        let mut bench = Self { core, now, journal, group, last: 0, statuses: 0 };
+        let mut bench = Self { core, now, journal, group, last: 0, statuses: 0, endpoint: Endpoint::Connects };
         bench.persist(&effects);
         bench.handle(Event::Health { healthy: true });
         for peer in peers {
@@ -182,6 +193,7 @@ impl Bench {
     pub fn step(&mut self, event: Event) -> Vec<Effect> {
         let mut effects = Vec::new();
         self.core.handle(self.now, event, &mut effects);
+        connect(&mut self.core, self.now, self.endpoint, &mut effects);
         self.persist(&effects);
         effects
     }
@@ -230,6 +242,11 @@ impl Bench {
     /// What the journal holds of a write.
     pub fn row(&self, id: WriteId) -> Option<Row> {
         self.journal.find(&self.group, Find::Id(id)).into_iter().next().map(|found| found.row)
+    }
+
+    /// Whether the journal holds what was asked.
+    pub fn has_request(&self, id: WriteId) -> bool {
+        self.journal.find(&self.group, Find::Id(id)).iter().any(|found| found.request.is_some())
     }
 
     /// The journal has it in quarantine.
@@ -335,6 +352,20 @@ impl Bench {
     /// The attempt of an own write, or of another's, ended so.
     pub fn attempted(&mut self, id: WriteId, attempt: u32, result: AttemptResult) -> Vec<Effect> {
         self.handle(Event::Attempted { id, attempt, result })
+    }
+}
+
+/// As the task does it, in the same transaction.
+pub fn connect(core: &mut Core, now: Now, endpoint: Endpoint, effects: &mut Vec<Effect>) {
+    let result = match endpoint {
+        Endpoint::Connects => Ok(()),
+        Endpoint::Refuses => Err("connection refused".to_owned()),
+        Endpoint::IsSlow => return,
+    };
+    while let Some(at) = effects.iter().position(|effect| matches!(effect, Effect::Connect { .. })) {
+        if let Effect::Connect { id, attempt } = effects.remove(at) {
+            core.handle(now, Event::Ready { id, attempt, result: result.clone() }, effects);
+        }
     }
 }
 

@@ -12,6 +12,7 @@ mod differences;
 mod following;
 mod limits;
 mod mending;
+mod nothing_kept;
 mod orders;
 mod orders_aside;
 mod orders_elsewhere;
@@ -35,6 +36,7 @@ fn log(n: u8) -> LogId {
 fn handle(core: &mut Core, event: Event) -> Vec<Effect> {
     let mut out = Vec::new();
     core.handle(NOW, event, &mut out);
+    super::testing::connect(core, NOW, super::testing::Endpoint::Connects, &mut out);
     out
 }
 

@@ -106,7 +106,7 @@ impl Core {
         let lane = self.lanes.get(&write.facts.lane);
         let taken = |by: Option<WriteId>| by.filter(|id| *id != write.id).map(|id| format!("its lane, which {id} has"));
         match &write.stage {
-            Stage::Decided(_) | Stage::Checking | Stage::Sending | Stage::Judging => None,
+            Stage::Decided(_) | Stage::Checking | Stage::Connecting | Stage::Sending | Stage::Judging => None,
             Stage::Backoff { .. } if write.refusals > 0 => {
                 let (status, tries) = (write.refused_with, write.refusals);
                 Some(format!("its service, which answered {status}: tried {tries} times, and soon again"))

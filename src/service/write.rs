@@ -51,6 +51,8 @@ pub enum Stage {
     Waiting,
     /// Has its lane; the journal is asked for copies of its key.
     Checking,
+    /// Has its lane, and waits for a connection. Nothing of this is durable.
+    Connecting,
     Sending,
     /// Answered 500; the probe is asked whether it was applied.
     Judging,
@@ -105,6 +107,8 @@ pub struct Write {
     pub pass_at_ms: Option<u64>,
     /// The row (and request) is in the journal.
     pub stored: bool,
+    /// Somebody has an address of it, or may have: what became of it stays known.
+    pub is_told_of: bool,
     pub clients: Vec<ReqId>,
     /// The one that brought it; others are copies.
     pub first_client: Option<ReqId>,
@@ -182,6 +186,7 @@ impl Write {
             judged: None,
             pass_at_ms: None,
             stored: false,
+            is_told_of: false,
             clients: Vec::new(),
             first_client: None,
             may_create: false,
@@ -238,7 +243,8 @@ impl Write {
         write.position = row.position;
         write.decides = row.decides;
         write.settled_clock_ms = row.settled_clock_ms;
-        write.stored = true;
+        // Who was told what before is not remembered.
+        (write.stored, write.is_told_of) = (true, true);
         write
     }
 
@@ -247,8 +253,12 @@ impl Write {
             Stage::Decided(fate) => Here::Decided(fate.clone()),
             Stage::Sending | Stage::Judging | Stage::Unknown(_) => self.here_sending(),
             // A doubtful write stays unknown over a crash, whatever it waits for now.
-            Stage::Backoff { .. } | Stage::Waiting | Stage::Checking if self.doubtful => self.here_sending(),
-            Stage::Idle | Stage::Waiting | Stage::Checking | Stage::Backoff { .. } => Here::Untouched,
+            Stage::Backoff { .. } | Stage::Waiting | Stage::Checking | Stage::Connecting if self.doubtful => {
+                self.here_sending()
+            }
+            Stage::Idle | Stage::Waiting | Stage::Checking | Stage::Connecting | Stage::Backoff { .. } => {
+                Here::Untouched
+            }
         };
         Row {
             id: self.id,
@@ -308,8 +318,13 @@ impl Write {
     /// Nothing was sent anywhere: it can be given up without anybody noticing.
     pub fn is_unsent(&self) -> bool {
         let nowhere = matches!(self.origin, Origin::Accepted | Origin::Here);
-        let waiting = matches!(self.stage, Stage::Idle | Stage::Waiting | Stage::Checking);
+        let waiting = matches!(self.stage, Stage::Idle | Stage::Waiting | Stage::Checking | Stage::Connecting);
         nowhere && waiting && !self.queued && !self.doubtful && self.owed.is_empty() && self.outcome.is_none()
+    }
+
+    /// Of a write that is given up, never sent anywhere, and of which nobody has an address, the journal keeps nothing.
+    pub fn leaves_nothing(&self) -> bool {
+        self.role == Role::Own && !self.is_told_of && !self.queued && self.wish_attempts == 0 && self.owed.is_empty()
     }
 
     /// Nobody was asked before, and this replica is about to be.

@@ -116,3 +116,34 @@ fn a_journal_that_fails_after_a_write_was_sent_costs_no_client_its_answer() {
         assert_eq!(scene.service.applied().len(), 2, "nothing was sent again");
     }
 }
+
+fn bytes_below(folder: &Path) -> u64 {
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().metadata().unwrap());
+    files.filter(|meta| meta.is_file()).map(|meta| meta.len()).sum()
+}
+
+/// Nobody looks at the health of the service: each write finds out for itself, or for a moment does not even try.
+#[test]
+fn a_service_that_is_down_does_not_fill_the_disk() {
+    const WRITES: usize = 10_000;
+    const CLIENTS: usize = 8;
+    let mut scene = Scene::one(|tx| tx.without("health"));
+    scene.store.tell(&Call::post("/tx/sale").key("before")).expect(201);
+    scene.service.stop();
+    let (before, at) = (bytes_below(&scene.store.site.data_dir()), scene.store.at());
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|client| {
+            std::thread::spawn(move || {
+                for n in 0..WRITES / CLIENTS {
+                    let call = Call::post("/tx/sale").key(&format!("c{client}-{n}")).lane(&format!("till-{client}"));
+                    call.body(vec![b'x'; 2_000]).told(at).expect(503);
+                }
+            })
+        })
+        .collect();
+    clients.into_iter().for_each(|client| client.join().unwrap());
+    let grown = bytes_below(&scene.store.site.data_dir()).saturating_sub(before);
+    assert!(grown < 1 << 20, "{grown} bytes more");
+    scene.service.resume();
+    wait_for("it is sent", SOON, || scene.store.tell(&Call::post("/tx/sale").key("c0-0")).status == 201);
+}

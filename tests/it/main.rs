@@ -23,6 +23,7 @@ mod peers;
 mod quarantine;
 mod requests;
 mod second_process;
+mod silence;
 mod storage;
 mod three_sites;
 mod tokens;

@@ -30,6 +30,7 @@ impl<M: Machine> World<M> {
         let life = self.sites[site].life;
         match effect {
             Effect::Persist(_) => unreachable!("the outbox keeps these"),
+            Effect::Connect { id, attempt } => self.connect(site, id, attempt),
             Effect::Attempt(attempt) => self.attempt(site, attempt),
             Effect::Probe { id, attempt, request } => self.probe(site, id, attempt, name_of(&request)),
             Effect::Reply { req, reply } => self.reply(site, req, reply),
@@ -45,6 +46,17 @@ impl<M: Machine> World<M> {
             }
             Effect::Note(note) => self.note(site, note),
         }
+    }
+
+    fn connect(&mut self, site: usize, id: WriteId, attempt: u32) {
+        let (life, down) = (self.sites[site].life, self.sites[site].upstream.down);
+        let result = if down { Err("connection refused".into()) } else { Ok(()) };
+        if down {
+            self.stats.hit("service: no connection");
+        }
+        // A kept one is there at once.
+        let delay = if self.rng.chance(700) { 0 } else { self.rng.range(1, 30) };
+        self.after(delay, Ev::Handle { site, life, event: Box::new(Event::Ready { id, attempt, result }) });
     }
 
     fn attempt(&mut self, site: usize, attempt: Attempt) {

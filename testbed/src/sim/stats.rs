@@ -164,6 +164,7 @@ pub const SOMETIMES: &[&str] = &[
     "client: has seen what nobody has",
     "fault: applied after the appliance died",
     "service: refused",
+    "service: no connection",
     "client: retried at the same site",
     "client: retried elsewhere",
     "client: retried when its key's time was over",
