@@ -333,7 +333,8 @@ impl Core {
     pub(crate) fn hands_out(&mut self, reply: &Reply) {
         let named = match reply {
             Reply::Answer { id, .. } | Reply::Queued { id } | Reply::Problem { id: Some(id), .. } => Some(*id),
-            Reply::Problem { id: None, .. } | Reply::Go { .. } | Reply::Done | Reply::Rejected { .. } => None,
+            Reply::Problem { id: None, .. } | Reply::Go { .. } | Reply::Done => None,
+            Reply::Orders(_) | Reply::Rejected { .. } => None,
         };
         if let Some(write) = named.and_then(|id| self.live.get_mut(&id)) {
             write.is_told_of = true;
