@@ -172,7 +172,7 @@ fn what_becomes_a_shadow_while_it_waits_for_its_connection_is_sent_as_one() {
     let said = ready(&mut bench, theirs());
     assert!(attempts(&said)[..].iter().all(|attempt| attempt.shadow.is_some()));
     assert_eq!(sent(&said), [(theirs(), 1)]);
-    assert!(bench.core.lanes.get(&crate::model::Lane(50)).is_some(), "it has its lane's place");
+    assert!(bench.core.lanes.contains_key(&crate::model::Lane(50)), "it has its lane's place");
     bench.attempted(theirs(), 1, answered(201));
     assert!(bench.core.live.is_empty() && bench.core.lanes.is_empty());
 }
