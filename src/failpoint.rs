@@ -60,3 +60,15 @@ pub fn lose_power_with_the_process() {
 #[cfg(not(feature = "failpoints"))]
 #[inline(always)]
 pub fn lose_power_with_the_process() {}
+
+/// The files are this process's own fiction: nothing stands by their names on the disk.
+#[cfg(feature = "failpoints")]
+pub fn loses_power() -> bool {
+    std::env::var_os("HOLDFAST_POWER_LOSS").is_some()
+}
+
+#[cfg(not(feature = "failpoints"))]
+#[inline(always)]
+pub fn loses_power() -> bool {
+    false
+}

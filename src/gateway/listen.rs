@@ -2,11 +2,11 @@
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Request;
+use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -67,6 +67,8 @@ struct Shared {
 const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Streams of one client connection at the same time: the least that RFC 9113 §6.5.2 advises.
 const H2_STREAMS_MAX: u32 = 100;
+type Answering = Pin<Box<dyn Future<Output = Result<Response<Served>, std::convert::Infallible>> + Send>>;
+
 /// What one connection may have sent that nobody has read yet, and one stream of it.
 const H2_CONNECTION_WINDOW: u32 = 256 << 10;
 const H2_STREAM_WINDOW: u32 = 64 << 10;
@@ -244,23 +246,26 @@ where
     let overrun = over.clone();
     let answers = is_preface.then(Arc::<Answers>::default);
     let offered = answers.clone();
-    let service = service_fn(move |mut request: Request<Incoming>| {
+    let service = service_fn(move |mut request: Request<Incoming>| -> Answering {
         count.next_head().map(|spelling| request.extensions_mut().insert(spelling));
         let place = client.share.request();
         let is_full = place.is_none();
         let place = place.or_else(|| client.share.refusal());
-        if place.is_none() {
-            // It takes not even its refusals.
+        if place.is_none() && offered.is_some() {
+            // It takes not even its refusals: its connection ends, and nothing more is made for it.
             overrun.notify_one();
+            return Box::pin(std::future::pending());
         }
-        let (app, client, busy, answers) = (app.clone(), client.clone(), Busy::new(&count, place), offered.clone());
-        let answering = async move {
-            let response = if is_full { app.busy(&request) } else { app.answer(&client, request).await };
-            let served = |body| Served::new(body, busy, answers.as_deref(), idle_timeout);
-            Ok::<_, std::convert::Infallible>(response.map(served))
-        };
-        // Of many KiB; an HTTP/2 stream would keep room for it to its last byte.
-        Box::pin(answering)
+        let busy = Busy::new(&count, place);
+        let serve =
+            move |body, answers: Option<Arc<Answers>>| Served::new(body, busy, answers.as_deref(), idle_timeout);
+        if is_full {
+            let response = app.busy(&request).map(|body| serve(body, offered.clone()));
+            return Box::pin(std::future::ready(Ok(response)));
+        }
+        let (app, client, answers) = (app.clone(), client.clone(), offered.clone());
+        // Of many KiB; an HTTP/2 stream would keep room for it to its last byte, and for one that is refused.
+        Box::pin(async move { Ok(app.answer(&client, request).await.map(|body| serve(body, answers))) })
     });
     // A connection that ends badly ended for its client too, which alone can do something about it.
     if let Some(answers) = answers {

@@ -37,7 +37,8 @@ pub(super) fn paths(database: &Path) -> [PathBuf; 3] {
 /// The files that SQLite has open, known by their numbers.
 pub(super) struct Files {
     paths: [PathBuf; 3],
-    known: [(u64, u64); 3],
+    /// `None` where they have no names that others could know.
+    known: Option<[(u64, u64); 3]>,
     page_bytes: u64,
     /// The database's length never falls but by somebody's `VACUUM`.
     length: u64,
@@ -48,14 +49,17 @@ impl Files {
     pub(super) fn known(database: &Path, page_bytes: u64) -> io::Result<Self> {
         let paths = paths(database);
         let number = |path: &Path| path.metadata().map(|metadata| (metadata.dev(), metadata.ino()));
-        let known = [number(&paths[0])?, number(&paths[1])?, number(&paths[2])?];
+        if crate::failpoint::loses_power() {
+            return Ok(Self { paths, known: None, page_bytes, length: 0 });
+        }
+        let known = Some([number(&paths[0])?, number(&paths[1])?, number(&paths[2])?]);
         let length = database.metadata()?.len();
         Ok(Self { paths, known, page_bytes, length })
     }
 
     /// What is at their places is not what SQLite has open.
     pub(super) fn changed(&self) -> Option<String> {
-        self.paths.iter().zip(self.known).find_map(|(path, known)| match path.metadata() {
+        self.paths.iter().zip(self.known?).find_map(|(path, known)| match path.metadata() {
             Ok(metadata) if (metadata.dev(), metadata.ino()) == known => None,
             Ok(_) => Some(format!("{} was replaced by another file while it was in use", path.display())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -67,7 +71,8 @@ impl Files {
 
     /// The write-ahead log alone is gone: what was committed into it is still to be had from the file that has no name any more.
     pub(super) fn log_is_gone(&self) -> bool {
-        let is_known = |n: usize| self.paths[n].metadata().is_ok_and(|m| (m.dev(), m.ino()) == self.known[n]);
+        let Some(known) = self.known else { return false };
+        let is_known = |n: usize| self.paths[n].metadata().is_ok_and(|m| (m.dev(), m.ino()) == known[n]);
         is_known(0) && is_known(2) && !self.paths[1].exists()
     }
 
@@ -78,6 +83,9 @@ impl Files {
     /// The write-ahead log is shorter than what was committed into it, of which `frames` is known. Somebody else may have moved it into
     /// the database and emptied it, as anybody may: SQLite is asked before it counts as damage.
     pub(super) fn look_for_cuts(&mut self, connection: &Connection, frames: u32) -> Result<(), WriteError> {
+        if self.known.is_none() {
+            return Ok(());
+        }
         let length = |path: &Path| path.metadata().map_or(0, |metadata| metadata.len());
         let cut = |path: &Path| {
             let why = format!("{} was cut short while it was in use", path.display());

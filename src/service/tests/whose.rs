@@ -195,7 +195,7 @@ fn of_two_clients_with_one_key_across_a_cut_the_second_at_a_replica_waits_for_a_
     assert_eq!(attempts(&said).len(), 0);
     let fate = Here::Decided(Fate::Quarantined(QuarantineReason::KeyOfAnother));
     assert_eq!(bench.row(first(3)).map(|row| row.here), Some(fate));
-    assert!(bench.is_listed(first(3)) && bench.core.quarantined[&first(3)].detail.contains(&first(2).to_string()));
+    assert!(bench.is_listed(first(3)) && bench.listed()[&first(3)].detail.contains(&first(2).to_string()));
     // Each has its own answer here, and nobody else has any.
     assert_eq!(told(&bench.submit(by("x")), 1), Some(Told::Again(201)));
     assert_eq!(told(&bench.submit(by("y")), 2), Some(Told::Again(201)));
@@ -305,7 +305,7 @@ fn an_origin_that_hears_that_the_key_is_anothers_tells_it_and_asks_nobody_else()
         assert_eq!(told(&said, 1), anothers(HeldState::Unknown));
         assert!(messages(&said).iter().all(|(_, message)| !matches!(message, Message::Wish(_))));
         assert_eq!(attempts(&said).len(), 0);
-        assert!(bench.core.live.is_empty() && bench.core.quarantined.is_empty());
+        assert!(bench.core.live.is_empty() && bench.listed().is_empty());
     }
 }
 
@@ -320,7 +320,7 @@ fn one_that_another_site_may_have_decided_waits_for_a_person_when_its_key_is_ano
     let word = WishWord::OfAnother(HeldState::Done);
     let said = bench.hear("c", Message::Word { id: own(1), attempt: 2, word });
     assert_eq!(told(&said, 1), Some(Told::Problem(Problem::OutcomeUnknown, true)), "its own address");
-    let entry = &bench.core.quarantined[&own(1)];
+    let entry = &bench.listed()[&own(1)];
     assert_eq!(entry.reason, QuarantineReason::KeyOfAnother);
     assert!(bench.row(own(1)).is_some_and(|row| row.position.is_some()), "others skip it");
 }
