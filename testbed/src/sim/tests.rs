@@ -84,8 +84,7 @@ fn every_planted_error_is_found() {
         // Seldom enough for none among the first.
         let seeds = match planted {
             Planted::InCore(Bug::ProbeBelievedEarly) => 9_001..=11_000,
-            Planted::InCore(Bug::KeyExpiresWhileOpen) => 9_001..=11_000,
-            Planted::InCore(Bug::GapsWaitedFor) => 2_001..=4_000,
+            Planted::InCore(Bug::KeyExpiresWhileOpen) => 4_001..=6_000,
             _ => 1..=2_000,
         };
         let found = first_to_find(planted, seeds, expected);
