@@ -437,6 +437,10 @@ impl Core {
         let id = found.row.id;
         let decision = decision_of(id);
         let before = !rows.is_empty() || self.live.contains_key(&decision) || self.recently_final.contains(&decision);
+        if before && !by_person {
+            // Decided already. What still stands in quarantine here waits for an order that a crash may have cut short.
+            return;
+        }
         let mut ordered = false;
         if let Some(write) = self.live.get(&id) {
             found.row = write.row();

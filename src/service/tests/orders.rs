@@ -371,6 +371,28 @@ fn a_late_word_does_not_take_a_write_from_the_order_that_sends_it() {
     }
 }
 
+/// Seed 4977: the decision leaves what this replica does to the order, and a crash forgets the order.
+#[test]
+fn an_order_that_a_crash_cut_short_leaves_its_write_in_quarantine_when_the_word_is_repeated() {
+    let mut bench = given_up_by_b(new_write("POST", 1, 0));
+    bench.handle(Event::Health { healthy: false });
+    let ordered = bench.step(order(9, Operation::Resend));
+    let told = bench.step(late_word(Verdict::Applied));
+    answer_all(&mut bench, &ordered);
+    answer_all(&mut bench, &told);
+    assert_eq!(decisions(&bench), [(own(1), Verdict::Applied)]);
+    bench.restart();
+    bench.handle(Event::LinkUp { peer: crate::model::SiteName::new("b") });
+    bench.handle(late_word(Verdict::Applied));
+    assert!(bench.quarantined().contains_key(&own(1)), "nobody has applied it here");
+    bench.handle(Event::Health { healthy: true });
+    let said = bench.handle(order(10, Operation::Resend));
+    assert_eq!(attempts(&said).len(), 1);
+    bench.attempted(own(1), attempts(&said)[0].attempt, answered(201));
+    assert_eq!(bench.row(own(1)).map(|row| row.here), Some(Here::Decided(Fate::Applied)));
+    assert!(bench.quarantined().is_empty());
+}
+
 /// Seed 312970: its entry is held until the copies of what turned out void are looked for; a crash before that brings it back.
 #[test]
 fn what_a_late_word_made_void_is_not_sent_by_order() {

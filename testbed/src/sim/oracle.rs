@@ -453,6 +453,8 @@ fn not_over_later(history: &History, found: &mut Vec<Violation>) {
             let by_rule = history.attempts[application.attempt].shadow && parked.contains(&(replica, name));
             if is_again
                 && by_rule
+                // Its key was free again: the client's last try is another write.
+                && !history.asked_after_expiry(name)
                 && write.method != Method::Post
                 && let Some(told) = told
                 && let Some(&(later, over)) = newest.get(&(write.lane, site)).filter(|(later, _)| *later > told.at)

@@ -194,6 +194,8 @@ pub(super) struct World<M> {
     pub ordered: (u64, u64),
     /// An instant, and its events so far.
     at_once: (u64, u64),
+    /// How many events wait for a frozen process to go on, by when it does.
+    piled_up: BTreeMap<u64, u64>,
 }
 
 impl<M: Machine> World<M> {
@@ -235,6 +237,7 @@ impl<M: Machine> World<M> {
             quiet_since_ms: None,
             ordered: (0, 0),
             at_once: (0, 0),
+            piled_up: BTreeMap::new(),
             plan,
         };
         world.begin();
@@ -292,7 +295,7 @@ impl<M: Machine> World<M> {
             if self.stats.events > EVENTS_MAX {
                 return self.break_off("a storm: more events than a seed may have".into());
             }
-            if at_once > EVENTS_AT_ONCE_MAX + self.orders_now() {
+            if at_once > EVENTS_AT_ONCE_MAX + self.orders_now() + self.piled_up_now() {
                 return self.break_off(format!("a storm: more than {EVENTS_AT_ONCE_MAX} events in one millisecond"));
             }
             let moved = self.history.applied.iter().map(Vec::len).sum();
@@ -318,6 +321,11 @@ impl<M: Machine> World<M> {
     /// A person who goes through a long list gives many orders at one instant; each is read from the journal, and answered.
     fn orders_now(&self) -> u64 {
         if self.ordered.0 == self.now_ms { 4 * self.ordered.1 } else { 0 }
+    }
+
+    /// What a process that went on has before it, and what that brings with it.
+    fn piled_up_now(&self) -> u64 {
+        4 * self.piled_up.get(&self.now_ms).copied().unwrap_or(0)
     }
 
     /// A seed has at least so many writes and faults.
@@ -378,6 +386,7 @@ impl<M: Machine> World<M> {
 
     fn step(&mut self, event: Ev) {
         if let Some(delay) = self.defer(&event) {
+            *self.piled_up.entry(self.now_ms + delay).or_default() += 1;
             return self.after(delay, event);
         }
         match event {
