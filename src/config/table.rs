@@ -91,7 +91,7 @@ static GATEWAY_LIMITS: Section = Section {
         Key::or(
             "client_requests",
             Kind::Int { min: 1, max: 1_000_000 },
-            "500",
+            "256",
             "Requests of one client address that are under way, to the last byte of their answers; more: 503.",
         ),
         Key::or(

@@ -48,7 +48,7 @@ impl GatewaySettings {
             listen,
             max_connections: 2_000,
             max_client_connections: 1_000,
-            max_client_requests: 500,
+            max_client_requests: 256,
             max_client_reads_elsewhere: 32,
             max_body_bytes: 64 << 20,
             max_head_bytes: 32 << 10,

@@ -116,7 +116,7 @@ impl Core {
         let is_remembered = self.is_remembered(&status);
         let Some(peer) = self.peers.get_mut(&from) else { return };
         (peer.healthy, peer.last, peer.hangs) = (status.healthy, status.last, status.hangs);
-        peer.lag_ms = status.lag_ms;
+        (peer.lag_ms, peer.retried_ms) = (status.lag_ms, status.retried_ms);
         let mut logs = Vec::new();
         for line in status.cursors {
             if self.settings.replicas.contains(&line.site) {
@@ -274,6 +274,7 @@ impl Core {
             last: self.stopped.is_some(),
             hangs: self.hangs(cx.ms()),
             lag_ms: self.lag_ms(cx.ms()),
+            retried_ms: self.alone.took_ms(cx.ms()),
             cursors: cursors.collect(),
             missing,
         };

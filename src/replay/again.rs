@@ -43,6 +43,13 @@ impl Alone {
         }
     }
 
+    /// How much of the last minute such tries took, the one that goes on included, milliseconds.
+    pub(crate) fn took_ms(&self, now_ms: u64) -> u64 {
+        let ended = self.in_vain.iter().filter(|(ended_ms, _)| ended_ms + MINUTE_MS > now_ms);
+        let goes_on = self.holder.map_or(0, |_| now_ms.saturating_sub(self.since_ms));
+        (ended.map(|(_, took_ms)| took_ms).sum::<u64>() + goes_on).min(MINUTE_MS)
+    }
+
     fn in_vain_ms(&mut self, now_ms: u64) -> u64 {
         while self.in_vain.front().is_some_and(|(ended_ms, _)| ended_ms + MINUTE_MS <= now_ms) {
             self.in_vain.pop_front();

@@ -236,7 +236,9 @@ impl Core {
         if *site == self.settings.me {
             let (available, last) = (self.healthy && !self.is_in_doubt(), self.stopped.is_some());
             let hangs = self.hangs(now_ms);
-            return Standing { available, hangs, lag_ms: self.lag_ms(now_ms), last, waits_here: true };
+            // What is refused again and again holds up who follows, and is nothing that another site would decide better.
+            let lag_ms = self.lag_ms(now_ms).saturating_sub(self.alone.took_ms(now_ms));
+            return Standing { available, hangs, lag_ms, last, waits_here: true };
         }
         let Some(peer) = self.peers.get(site) else {
             return Standing { available: false, hangs: false, lag_ms: 0, last: false, waits_here: false };
@@ -246,7 +248,7 @@ impl Core {
             .series
             .get(&self.own)
             .map_or(0, |own| own.lag_ms(peer.cursors.get(&self.own).map_or(0, |c| c.decided), now_ms));
-        let mut lag_ms = peer.lag_ms.max(ours);
+        let mut lag_ms = peer.lag_ms.max(ours).saturating_sub(peer.retried_ms);
         if self.misses_more_than_a_page_of(peer) {
             // Its outcomes would wait here for all that they come after: it is no better placed than this site.
             lag_ms = lag_ms.max(self.settings.lag_ms + 1);

@@ -43,6 +43,8 @@ pub struct Status {
     pub hangs: bool,
     /// Age of the oldest write that the sender's replica has received and not decided, milliseconds.
     pub lag_ms: u64,
+    /// How much of the last minute went into trying again what its service refuses, milliseconds: no reason for others to decide.
+    pub retried_ms: u64,
     pub cursors: Vec<Cursor>,
     /// Writes of sites that the sender cannot reach, named as decided: "tell me of them."
     pub missing: Vec<WriteId>,

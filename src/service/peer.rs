@@ -41,6 +41,7 @@ pub struct Peer {
     /// When it said anything last.
     pub heard_ms: u64,
     pub lag_ms: u64,
+    pub retried_ms: u64,
     /// Its own log, as it said.
     pub log: Option<LogId>,
     /// Of the latest status on this connection.

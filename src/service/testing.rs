@@ -336,6 +336,7 @@ impl Bench {
             last: false,
             hangs: false,
             lag_ms: 0,
+            retried_ms: 0,
             cursors,
             missing,
         };

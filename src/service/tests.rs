@@ -71,6 +71,7 @@ fn status(of: LogId, count: u64) -> Event {
         last: false,
         hangs: false,
         lag_ms: 0,
+        retried_ms: 0,
         cursors: vec![cursor],
         missing: Vec::new(),
     };
@@ -162,6 +163,7 @@ fn hears(from: &str, log: LogId, heard: Vec<(LogId, u64)>) -> Event {
         last: false,
         hangs: false,
         lag_ms: 0,
+        retried_ms: 0,
         cursors: Vec::new(),
         missing: Vec::new(),
     };

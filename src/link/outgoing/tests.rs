@@ -30,6 +30,7 @@ fn status(lag_ms: u64, wants: &[(u8, u64, bool)]) -> Message {
         last: false,
         hangs: false,
         lag_ms,
+        retried_ms: 0,
         cursors: wants.iter().map(cursor).collect(),
         missing: Vec::new(),
     })

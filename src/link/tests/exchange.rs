@@ -20,6 +20,7 @@ fn wanting(log: LogId, received: u64) -> Message {
         last: false,
         hangs: false,
         lag_ms: 0,
+        retried_ms: 0,
         cursors: vec![cursor],
         missing: vec![],
     })
@@ -87,6 +88,7 @@ async fn the_dialling_side_fetches_the_pages_that_it_wants() {
             last: false,
             hangs: false,
             lag_ms: 0,
+            retried_ms: 0,
             cursors: vec![],
             missing: vec![],
         }),

@@ -250,8 +250,19 @@ fn what_was_read_for_a_connection_that_is_gone_has_no_effect() {
         let cursors = vec![wants.clone()];
         let (heard, missing) = (Vec::new(), Vec::new());
         let (healthy, last, lag_ms) = (true, false, 0);
-        let status =
-            Status { count, log: log(2), state: 1, heard, healthy, last, hangs: false, lag_ms, cursors, missing };
+        let status = Status {
+            count,
+            log: log(2),
+            state: 1,
+            heard,
+            healthy,
+            last,
+            hangs: false,
+            lag_ms,
+            retried_ms: 0,
+            cursors,
+            missing,
+        };
         Event::Message { from: b.clone(), message: Message::Status(status) }
     };
     assert_eq!(read(&bench.step(status(100))), 1);

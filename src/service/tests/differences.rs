@@ -124,6 +124,47 @@ fn tries_in_vain_take_a_part_of_each_minute_and_then_each_write_is_tried_once() 
     assert_eq!((tries[&1], tries[&100]), (5, 1), "{tries:?}");
 }
 
+/// Where who is logged in at one site is a stranger at the other, a stranger's refusals must not send him there.
+#[test]
+fn tries_of_what_is_refused_are_no_reason_for_another_site_to_decide() {
+    let mut bench = bench(|_| ());
+    bench.handle(Event::LinkUp { peer: SiteName::new("b") });
+    bench.hear("b", Message::Status(status_of("b", 1_000)));
+    hear(&mut bench, (1..=20).map(|n| of("POST", n, n)).collect());
+    let began_ms = bench.now.mono_ms;
+    let mut retried_ms = 0;
+    for n in 1..=20 {
+        while reason(&bench, shadow(n)).is_none() {
+            let write = &bench.core.live[&shadow(n)];
+            if write.stage == crate::service::write::Stage::Sending {
+                let attempt = write.attempts;
+                bench.attempted(shadow(n), attempt, answered(401));
+            }
+            let said = bench.wait(10);
+            retried_ms = messages(&said).iter().fold(retried_ms, |most, (_, message)| match message {
+                Message::Status(status) => most.max(status.retried_ms),
+                _ => most,
+            });
+            assert_eq!(bench.core.view(bench.now).decider, Some(SiteName::new("a")), "while {n} is tried");
+        }
+    }
+    assert!(bench.now.mono_ms - began_ms > 2_000, "longer than `answer.lag`");
+    assert!(retried_ms > 2_000, "the other site hears of it: {retried_ms} ms");
+}
+
+#[test]
+fn what_another_site_tries_again_is_no_reason_to_decide_in_its_place() {
+    let mut bench = bench(|s| s.order = vec![SiteName::new("b"), SiteName::new("a")]);
+    bench.handle(Event::LinkUp { peer: SiteName::new("b") });
+    let behind = Status { lag_ms: 6_000, retried_ms: 5_500, ..status_of("b", 1_000) };
+    bench.hear("b", Message::Status(behind));
+    assert_eq!(bench.core.view(bench.now).decider, Some(SiteName::new("b")));
+    bench.hear("b", Message::Status(Status { lag_ms: 6_000, retried_ms: 500, ..status_of("b", 1_001) }));
+    assert_eq!(bench.core.view(bench.now).decider, Some(SiteName::new("a")), "it is behind for another reason");
+    bench.hear("b", Message::Status(Status { lag_ms: 6_000, retried_ms: u64::MAX, ..status_of("b", 1_002) }));
+    assert_eq!(bench.core.view(bench.now).decider, Some(SiteName::new("b")), "its own word on itself");
+}
+
 /// It may have met another shadow, so none is sent beside it.
 #[test]
 fn what_is_tried_again_is_tried_alone() {
@@ -246,7 +287,19 @@ fn a_stopped_replica_is_chosen_last_and_never_not_at_all() {
 fn status_of(site: &str, count: u64) -> Status {
     let log = log(site.as_bytes()[0] - b'a' + 1);
     let (heard, cursors, missing) = (Vec::new(), Vec::new(), Vec::new());
-    Status { count, log, state: 1, heard, healthy: true, last: false, hangs: false, lag_ms: 0, cursors, missing }
+    Status {
+        count,
+        log,
+        state: 1,
+        heard,
+        healthy: true,
+        last: false,
+        hangs: false,
+        lag_ms: 0,
+        retried_ms: 0,
+        cursors,
+        missing,
+    }
 }
 
 #[test]

@@ -220,6 +220,7 @@ fn a_site_that_says_that_its_service_does_not_answer_is_asked_where_nobody_else_
             last: false,
             hangs: true,
             lag_ms: 0,
+            retried_ms: 0,
             cursors: Vec::new(),
             missing: Vec::new(),
         };

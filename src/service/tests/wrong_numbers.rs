@@ -87,6 +87,7 @@ fn status(count: u64, heard: Vec<(LogId, u64)>, cursors: Vec<Cursor>) -> Message
         last: false,
         hangs: false,
         lag_ms: 4,
+        retried_ms: 0,
         cursors,
         missing,
     })

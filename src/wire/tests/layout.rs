@@ -58,7 +58,7 @@ enum Known {
 }
 #[derive(Encode, Decode)]
 enum Message {
-    Status(u64, Log, u64, Vec<(Log, u64)>, bool, bool, bool, u64, Vec<Cursor>, Vec<Id>),
+    Status(u64, Log, u64, Vec<(Log, u64)>, bool, bool, bool, u64, u64, Vec<Cursor>, Vec<Id>),
     Page(Page),
     Wish(Box<Wish>),
     Revoke(Id, u32),

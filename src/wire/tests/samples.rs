@@ -117,6 +117,7 @@ pub fn status() -> Message {
         last: false,
         hangs: true,
         lag_ms: 12,
+        retried_ms: 7,
         cursors: vec![cursor],
         missing: vec![id(8)],
     })
