@@ -1,4 +1,4 @@
-//! The admin listener: health, metrics, the API (§14).
+//! The admin listener: health, metrics, the API.
 //!
 //! Owns the addresses, their JSON and who may ask. Knows nothing of journals and state machines: all it shows comes from an
 //! [`AdminSource`]. May assume that the source answers within its own limits; promises to take at most [`IN_FLIGHT_MAX`]

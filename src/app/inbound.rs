@@ -14,7 +14,7 @@ use crate::model::{Group, LogId, SiteName, WriteId};
 use crate::service::{Event, Handle, Message};
 use crate::wire::Difference;
 
-/// Methods with which a site may ask another one to read (§4).
+/// Methods with which a site may ask another one to read.
 const READS: [&str; 6] = ["GET", "HEAD", "OPTIONS", "QUERY", "PROPFIND", "REPORT"];
 
 impl Registry {

@@ -1,4 +1,4 @@
-//! The token of a write: unguessable, so that a status address can be handed to a client (§14).
+//! The token of a write: unguessable, so that a status address can be handed to a client.
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};

@@ -1,4 +1,4 @@
-//! The commands a person types (§14).
+//! The commands a person types.
 //!
 //! Owns the arguments, the exit codes and the form of what is printed: results on standard output, everything else on
 //! standard error. Decides nothing about writes: `status`, `peers`, `services`, `writes` and `quarantine` ask a running

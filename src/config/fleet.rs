@@ -1,4 +1,4 @@
-//! What two sites must agree on for a service before they exchange a single write (§4).
+//! What two sites must agree on for a service before they exchange a single write.
 use std::collections::BTreeMap;
 
 use super::resolved::{Dialect, Service, StoreRule};

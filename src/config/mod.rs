@@ -1,4 +1,4 @@
-//! The configuration: TOML to resolved settings, every problem at once (§14, §15).
+//! The configuration: TOML to resolved settings, every problem at once.
 //!
 //! Owns the one table of keys ([`keys`], [`table`]): from it come the check of a file, the defaults, `docs/configuration.md`
 //! and the JSON schema, so none of them can disagree with another.

@@ -174,7 +174,7 @@ pub struct Endpoint {
     pub scheme: Scheme,
 }
 
-/// Which store a request of a service belongs to (§4).
+/// Which store a request of a service belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreRule {
     /// The service has no stores.

@@ -1,4 +1,4 @@
-//! Hints between nodes (§13): zenoh behind a small trait, and an in-memory twin.
+//! Hints between nodes: zenoh behind a small trait, and an in-memory twin.
 //!
 //! **Owns** the zenoh session of a node, the control thread, and what is said and heard there: fingerprints, heads, cursors,
 //! health, liveliness. **Assumes** that its events never block and that whoever hears a hint looks before acting (G7).

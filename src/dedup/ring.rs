@@ -13,7 +13,7 @@ pub struct Fingerprint {
     pub id: WriteId,
 }
 
-/// The paper's circular buffer (Toshiba §2.4), for one service on one node.
+/// The paper's circular buffer (Toshiba, par. 2.4), for one service on one node.
 pub struct Ring {
     slots: Vec<Fingerprint>,
     /// Where the next one goes once the ring is full.

@@ -49,7 +49,7 @@ impl App {
         }
     }
 
-    /// Only the first asker can have what is too large to keep, and only where it was received (§9.9).
+    /// Only the first asker can have what is too large to keep, and only where it was received.
     fn whole(&self, context: &Context<'_>, id: WriteId, answer: &Answer, replayed: bool) -> Option<Large> {
         match answer.omitted {
             None => Some(Large { body: answer.body.clone(), room: None }),
@@ -57,7 +57,7 @@ impl App {
         }
     }
 
-    /// §9.6: status, header lines and body as first sent, with what is ours.
+    /// Status, header lines and body as first sent, with what is ours.
     fn service_answer(
         &self,
         context: &Context<'_>,
@@ -82,7 +82,7 @@ impl App {
         response
     }
 
-    /// A receipt, not a success (§3).
+    /// A receipt, not a success.
     fn queued(&self, context: &Context<'_>, id: WriteId) -> Response<Body> {
         let token = self.neighbours.tokens.token(id);
         let address = format!("{STATUS_PATH}{token}");

@@ -31,7 +31,7 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const VIA_US: HeaderValue = HeaderValue::from_static("1.1 holdfast");
 
-/// Headers that only the appliance itself may send (§7): a client's are dropped.
+/// Headers that only the appliance itself may send: a client's are dropped.
 fn is_private(name: &str) -> bool {
     match name.as_bytes()[0] {
         b'h' => name.starts_with("holdfast-"),

@@ -65,7 +65,7 @@ fn check_target(head: &mut Head) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Crumbs become one line (§8.2.3): of several, an HTTP/1.1 service may read the first alone.
+/// Crumbs become one line (RFC 9113 §8.2.3): of several, an HTTP/1.1 service may read the first alone.
 fn join_cookies(headers: &mut HeaderMap) {
     if headers.get_all(COOKIE).iter().nth(1).is_none() {
         return;

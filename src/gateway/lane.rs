@@ -1,4 +1,4 @@
-//! Which writes may not overlap (§5): the lane that a service's rules find in a request.
+//! Which writes may not overlap: the lane that a service's rules find in a request.
 use http::header::CONTENT_TYPE;
 
 use super::parts::{self, Parts};

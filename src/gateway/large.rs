@@ -1,4 +1,4 @@
-//! Room for long answers to writes while they come in, and answers too large to keep (§9.9), held for a moment for the client that
+//! Room for long answers to writes while they come in, and answers too large to keep, held for a moment for the client that
 //! waits for them. Memory only: after a crash the retry gets 409 `replay-unavailable`, as every retry does.
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -3,7 +3,7 @@
 //! Owns client connections, connections to a service's endpoints, and the translation between HTTP and a group's events.
 //! Decides nothing about a write: it describes it (lane, key, digest), hands it to its group ([`crate::service::Handle`])
 //! and says what the group says. [`Upstream`] is the group's hand: one attempt, and exactly one of *never sent*, *answered*,
-//! *broken* (§6). It may assume that settings were checked. It promises that nothing a parser could read in two ways is
+//! *broken*. It may assume that settings were checked. It promises that nothing a parser could read in two ways is
 //! passed on ([`strict`]), that a body over the limit leaves no trace, and that a client that hangs up cancels no write.
 //! In a crash it loses connections only: what counts is in the journal before a byte leaves.
 //!

@@ -1,6 +1,6 @@
 //! Connections to one endpoint, bounded, kept alive, and exact about whether a request was sent.
 //!
-//! A request was *never sent* (§6) only if no byte of it left, or the endpoint said that it did not take it. A connection serves
+//! A request was *never sent* only if no byte of it left, or the endpoint said that it did not take it. A connection serves
 //! another request only when its last exchange ended exactly as HTTP says and nothing has come on it since.
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};

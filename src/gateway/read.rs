@@ -104,7 +104,7 @@ impl App {
     }
 }
 
-/// How a reader waits for what it has seen elsewhere (§5).
+/// How a reader waits for what it has seen elsewhere.
 #[derive(Clone, Copy, Debug)]
 pub struct Waits {
     pub timeout: Duration,
@@ -154,7 +154,7 @@ pub async fn read_for_peer(
     })
 }
 
-/// §6 for what is streamed: only what was never sent is safe to repeat, unless it changes nothing anyway (`read`). The
+/// Of what is streamed: only what was never sent is safe to repeat, unless it changes nothing anyway (`read`). The
 /// reason is for the operator; the client learns what it may do.
 fn of_send(error: SendError, service: &str, read: bool) -> Refusal {
     let service = service.to_owned();

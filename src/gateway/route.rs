@@ -1,4 +1,4 @@
-//! Which service a request is for, whether it is a write, and for which store (§4, §11). Pure.
+//! Which service a request is for, whether it is a write, and for which store. Pure.
 use http::Method;
 
 use super::parts::{self, Parts};

@@ -1,4 +1,4 @@
-//! `Holdfast-Seen`: what an answer rests on, as a token that a client may carry to another site (§5).
+//! `Holdfast-Seen`: what an answer rests on, as a token that a client may carry to another site.
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 

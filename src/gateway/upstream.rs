@@ -1,4 +1,4 @@
-//! The client side of one service at this site: its endpoints, and what became of a request sent there (§6).
+//! The client side of one service at this site: its endpoints, and what became of a request sent there.
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -159,7 +159,7 @@ impl Upstream {
         self.pools.iter().map(|pool| (pool.name(), pool.is_healthy()))
     }
 
-    /// The body of an answer too large to keep, once, for the client that waits for it (§9.9).
+    /// The body of an answer too large to keep, once, for the client that waits for it.
     pub(super) fn take_large_answer(&self, id: WriteId) -> Option<Large> {
         self.large.take(id)
     }
@@ -287,7 +287,7 @@ impl Upstream {
         }
     }
 
-    /// Asks the service whether a write was applied (§6 b). Says nothing without a probe, a key or a clear word.
+    /// Asks the service whether a write was applied. Says nothing without a probe, a key or a clear word.
     pub async fn probe(&self, write: &crate::model::Request) -> ProbeResult {
         let (Some(probe), Some(key)) = (&self.settings.probe, write.header("idempotency-key")) else {
             return ProbeResult::Nothing;
@@ -418,7 +418,7 @@ impl Upstream {
         Ok(request)
     }
 
-    /// What makes a shadow known as one (§4). Conditions were judged at the decider and would judge another state here.
+    /// What makes a shadow known as one. Conditions were judged at the decider and would judge another state here.
     fn shadow_headers(
         &self,
         map: &mut HeaderMap,

@@ -52,7 +52,7 @@ impl App {
             seen: seen.unwrap_or_default(),
             refuse_stale: settings.refuse_stale,
         };
-        // A client that hangs up drops this future; the group goes on with the write (§9.5).
+        // A client that hangs up drops this future; the group goes on with the write.
         let reply = target.handle.submit(write).await;
         Ok(self.reply(&context, reply).await)
     }

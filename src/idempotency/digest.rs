@@ -1,11 +1,11 @@
-//! The fingerprint of a request (§9.4): the same key with another digest is an error.
+//! The fingerprint of a request: the same key with another digest is an error.
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 
 use crate::model::Digest;
 
-/// SHA-256 over method, path and query, content type, body, and the store where a hub filled one in (§4).
+/// SHA-256 over method, path and query, content type, body, and the store where a hub filled one in.
 ///
 /// Every part but the last carries its length, so that parts do not run into each other.
 pub fn of_request(method: &str, target: &str, content_type: &[u8], store: &str, body: &[u8]) -> Digest {
@@ -18,7 +18,7 @@ pub fn of_request(method: &str, target: &str, content_type: &[u8], store: &str, 
     Digest(hash.finalize().into())
 }
 
-/// SHA-256 over a body alone: what is kept of an answer that is too large to keep (§9.9).
+/// SHA-256 over a body alone: what is kept of an answer that is too large to keep.
 pub fn of_body(body: &[u8]) -> Digest {
     Digest(Sha256::digest(body).into())
 }

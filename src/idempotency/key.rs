@@ -1,4 +1,4 @@
-//! Reading a client's key (§9.1, §9.2).
+//! Reading a client's key.
 use http::{HeaderMap, HeaderName, Method};
 
 /// Which header carries the key where `Idempotency-Key` is absent, and how answers speak of it.
@@ -17,7 +17,7 @@ pub struct KeyRules {
     pub require_key: bool,
 }
 
-/// Why a request's key cannot be used. The key itself is never shown (§9.3).
+/// Why a request's key cannot be used. The key itself is never shown.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     #[error("{header} is empty; send 1 to 255 visible ASCII characters, bare or as a quoted string")]

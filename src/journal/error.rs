@@ -126,7 +126,7 @@ pub enum CommitError {
     Closed,
 }
 
-/// The disk or the database failed: stop taking writes and end the process (exit code 74), never try again (§12).
+/// The disk or the database failed: stop taking writes and end the process (exit code 74), never try again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("cannot {action}: {why}")]
 pub struct Fatal {

@@ -1,4 +1,4 @@
-//! The store contract (§12): what is durable, and how it is asked for.
+//! The store contract: what is durable, and how it is asked for.
 //!
 //! Owns every durable byte of a node: [`Journal`] in SQLite, and [`Memory`], the same in plain maps, for simulation. Both pass
 //! one test suite (`contract.rs`). [`Single`] is the journal without its threads, for simulation on a disk that fails.

@@ -37,7 +37,7 @@ pub(super) fn exists(options: &OpenOptions) -> Result<(), Error> {
     if path.exists() || log.exists() { Ok(()) } else { Err(Error::NoJournal { path }) }
 }
 
-/// What must have happened before a recovered row may be acted upon (`notes/simulation.md` §3): the write-ahead log that an
+/// What must have happened before a recovered row may be acted upon: the write-ahead log that an
 /// earlier life left is made durable and moved into the database, and one commit is synced behind it.
 pub(super) fn open(options: &OpenOptions) -> Result<Opened, Error> {
     crate::failpoint::lose_power_with_the_process();

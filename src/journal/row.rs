@@ -239,7 +239,7 @@ pub enum StopKind {
     Doubt,
 }
 
-/// What tells whether this store was put back to an older copy of itself (§12): see `service/restored.rs`.
+/// What tells whether this store was put back to an older copy of itself: see `service/restored.rs`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, SchemaRead, SchemaWrite)]
 pub struct Age {
     /// Where the store lay when it was written ([`super::Recovered::place`]); 0 when that is not known.

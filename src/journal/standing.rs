@@ -31,7 +31,7 @@ impl Standing {
         if untouched && row.position.is_some() { Standing::Received } else { Standing::Open }
     }
 
-    /// Rows that somebody still needs are never forgotten, however old (§9.7).
+    /// Rows that somebody still needs are never forgotten, however old.
     pub(super) fn may_be_forgotten(self) -> bool {
         matches!(self, Standing::Final | Standing::Cancelled | Standing::Applied)
     }

@@ -1,7 +1,7 @@
 //! The one thread that writes: group commit, emptying the write-ahead log, room on the disk.
 //!
 //! Everything that waits goes into one transaction; what arrives meanwhile is the next one. An error other than a full disk is
-//! fatal: reported once, never tried again, because a failed commit means *unknown* (§12).
+//! fatal: reported once, never tried again, because a failed commit means *unknown*.
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

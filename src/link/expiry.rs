@@ -1,4 +1,4 @@
-//! A session lives no longer than the certificates with which it began (§13): one that was issued for a day is not good for a year
+//! A session lives no longer than the certificates with which it began: one that was issued for a day is not good for a year
 //! of an open connection. The handshake has looked at both; this is for the time after it.
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -1,4 +1,4 @@
-//! The HTTP/2 connection between two sites (§4): dial, serve, handshake.
+//! The HTTP/2 connection between two sites: dial, serve, handshake.
 //!
 //! Owns one connection per pair of sites, what waits to be sent over it, and what people are told about it. Assumes that every
 //! message may be lost: whoever sends it can say it again from the journal, and does so after *up*. Promises that `send` never

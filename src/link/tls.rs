@@ -1,4 +1,4 @@
-//! mTLS between sites: both show a certificate of the realm's CA, and its name must be the site that speaks (§13).
+//! mTLS between sites: both show a certificate of the realm's CA, and its name must be the site that speaks.
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

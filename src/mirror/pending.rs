@@ -1,4 +1,4 @@
-//! When the outcome of a wish may be settled, or a late one made a decision of: when this replica can go on behind it (§4).
+//! When the outcome of a wish may be settled, or a late one made a decision of: when this replica can go on behind it.
 //!
 //! All that this site does from then on comes after it, so what it comes after must be here, and must not wait for a word that a
 //! cut may keep away. Until then the outcome stays what it is, a hint about what the asked site has durably, and is said again.

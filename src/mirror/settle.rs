@@ -1,4 +1,4 @@
-//! Settling: the outcome gets a position, durably, and then the client is told (§3.3).
+//! Settling: the outcome gets a position, durably, and then the client is told.
 use std::sync::Arc;
 
 use crate::journal::{Fate, Op, Origin, QuarantineReason};

@@ -1,4 +1,4 @@
-//! Pages for peers, and the cursors that ask for them (§4).
+//! Pages for peers, and the cursors that ask for them.
 use std::sync::Arc;
 
 use crate::journal::StopKind;

@@ -1,4 +1,4 @@
-//! Wishes: own writes that another site decides (§3, "Where the decider is").
+//! Wishes: own writes that another site decides.
 use crate::journal::{Fate, Here, Origin, QuarantineReason};
 use crate::model::{HeldState, Outcome, Problem, SiteName, Verdict, WriteId};
 use crate::service::core::{Core, Cx, Work};

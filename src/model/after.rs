@@ -1,4 +1,4 @@
-//! `after`: what a write must come after (§3.2).
+//! `after`: what a write must come after (G3).
 use wincode::{SchemaRead, SchemaWrite};
 
 use super::{LogId, WriteId};

@@ -38,7 +38,7 @@ impl fmt::Display for Group {
 }
 
 /// What one store accepted: the UUID of the store and its incarnation. A store that lost its tail or was restored begins
-/// a new incarnation, so a number is never used twice (§12).
+/// a new incarnation, so a number is never used twice (G2).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, SchemaRead, SchemaWrite)]
 pub struct LogId {
     pub store: [u8; 16],
@@ -122,7 +122,7 @@ impl Lane {
     }
 }
 
-/// A client's key hashed with its scope (service, store, principal), §9.3. The key itself is never kept or logged.
+/// A client's key hashed with its scope (service, store, `idempotency.scope`). The key itself is never kept or logged.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, SchemaRead, SchemaWrite)]
 pub struct KeyHash(pub [u8; 16]);
 
@@ -150,7 +150,7 @@ impl fmt::Debug for KeyHash {
     }
 }
 
-/// SHA-256 over method, path and query, content type and body (§9.4).
+/// SHA-256 over method, path and query, content type and body.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, SchemaRead, SchemaWrite)]
 pub struct Digest(pub [u8; 32]);
 

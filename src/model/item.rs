@@ -17,7 +17,7 @@ pub struct Facts {
     /// Wall clock of the origin at acceptance, milliseconds since 1970. For display and `Holdfast-Original-Time` only.
     pub original_ms: u64,
     pub traceparent: Option<String>,
-    /// Earlier writes of the key whose time was over at the origin when this one came (§9.7): of these it is no copy (§7).
+    /// Earlier writes of the key whose time was over at the origin when this one came: of these it is no copy.
     pub renews: Vec<WriteId>,
     /// A POST that makes something new at its path, and shares nothing with others of that path: while nobody knows what became of
     /// it, other such POSTs do not wait.
@@ -32,7 +32,7 @@ pub enum Verdict {
     Applied,
     /// A recorded answer that changed nothing.
     Refused,
-    /// Answered without being executed; the key is released (§6).
+    /// Answered without being executed; the key is released.
     NotExecuted,
     /// 500: answered, may have applied; in quarantine at its origin.
     MayHaveApplied,
@@ -48,7 +48,7 @@ pub enum Verdict {
 #[derive(Clone, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
 pub struct Outcome {
     pub verdict: Verdict,
-    /// Fixed by the decider when it sent the write (§3.2).
+    /// Fixed by the decider when it sent the write.
     pub after: After,
     /// The write of which this one is a copy; none where that was answered and may have been applied, or not (500).
     pub repeats: Option<WriteId>,
@@ -56,7 +56,7 @@ pub struct Outcome {
     pub status: u16,
     /// What the client got; in pages up to `answer_max`.
     pub answer: Option<Arc<Answer>>,
-    /// The answer is a probe's (§6b), not the write's own: followers have nothing to compare theirs with.
+    /// The answer is a probe's, not the write's own: followers have nothing to compare theirs with.
     pub told_by_probe: bool,
     /// Of what became of these its decider did not know when it sent the write, as far as it goes back.
     pub unknown: Vec<WriteId>,

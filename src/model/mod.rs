@@ -1,4 +1,4 @@
-//! The words of the design (§1) as types. Plain data, no behaviour that decides anything.
+//! The words of the glossary as types. Plain data, no behaviour that decides anything.
 //!
 //! Everything here is serialised with bincode's layout (through `wincode`), in the journal and on links, so a change of a
 //! field is a change of format: raise [`crate::wire::FORMAT`] and keep the old reader.

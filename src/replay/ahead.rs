@@ -1,5 +1,5 @@
 //! Writes ahead of their position: what another site has decided as a wish, while its origin, which gives positions, is out of
-//! reach (§3, §4).
+//! reach.
 //!
 //! All that the decider does from then on names such a write by its id. Whoever cannot reach the origin would wait for its
 //! position as long as it is away, behind a decider that it can reach. So it asks for the write itself, with a status, and

@@ -83,7 +83,7 @@ impl Core {
         beyond.or_else(|| after.ids().iter().find(|id| !self.is_decided(**id)).map(|id| Dependency::Id(*id)))
     }
 
-    /// Whether this replica has decided all that a client says it has seen (§5).
+    /// Whether this replica has decided all that a client says it has seen.
     pub(crate) fn has_decided(&self, seen: &After) -> bool {
         self.first_missing(seen).is_none()
     }
@@ -317,7 +317,7 @@ impl Core {
     }
 
     /// Writes with the same key and digest from different logs are one write, if one of them is applied or unknown at this
-    /// replica (§7) and the other does not renew it.
+    /// replica and the other does not renew it.
     fn copy_of(&self, write: &Write, rows: &[Found]) -> Copy {
         let key = write.facts.key.expect("only writes with a key have copies");
         if self.bug(Bug::FingerprintProves)
@@ -448,7 +448,7 @@ impl Core {
     }
 
     /// Makes `sending` durable and lets the first byte leave after that. The first time, fixes `after` in the same
-    /// transaction (§3.2).
+    /// transaction.
     pub(super) fn send_now(&mut self, cx: &mut Cx, id: WriteId) {
         let decided = self.decided_here();
         let unknown = self.unknown_now(id);
@@ -527,7 +527,7 @@ impl Core {
         by_series.or_else(by_wish).unwrap_or_else(|| self.settings.me.clone())
     }
 
-    /// A decision that comes after later writes of its lane were applied here is concurrent with them (§3, "Settled late"): what
+    /// A decision that comes after later writes of its lane were applied here is concurrent with them: what
     /// may overwrite them waits for a person, at its origin as elsewhere. Looked at when it is sent: they may be applied while it
     /// waits for what it comes after.
     fn is_overtaken(&self, write: &Write) -> bool {
@@ -594,7 +594,7 @@ impl Core {
     }
 }
 
-/// The time of the other one was over when this one was accepted: the key was used again (§7). That its decider had decided the
+/// The time of the other one was over when this one was accepted: the key was used again. That its decider had decided the
 /// other one proves no such thing: it may have come while this one waited. Where copies were one write, of which this replica
 /// applied one and the origin knew the other, both are meant.
 fn renews<'r>(write: &Write, other: WriteId, mut rows: impl Iterator<Item = &'r Row>) -> bool {

@@ -1,4 +1,4 @@
-//! A connection to the service, had before anything is written down (§3, "Nowhere"): a service that is down must not fill a disk.
+//! A connection to the service, had before anything is written down: a service that is down must not fill a disk.
 //!
 //! A connection that is kept is there at once, in the same event: then nothing is different but the order.
 use crate::model::WriteId;

@@ -1,4 +1,4 @@
-//! Deciding another site's wish (§3, "Where the decider is").
+//! Deciding another site's wish.
 use crate::journal::{Fate, Op, Origin, QuarantineReason, Row, WishHeld};
 use crate::mirror::decision_of;
 use crate::model::{Digest, Facts, Item, Lane, Outcome, Problem, SiteName, Verdict, WriteId};

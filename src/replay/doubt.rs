@@ -1,4 +1,4 @@
-//! *Unknown* is a state of its own (§6): fence, then what the service itself can tell, then a person.
+//! *Unknown* is a state of its own: fence, then what the service itself can tell, then a person.
 use std::sync::Arc;
 
 use crate::journal::{Fate, QuarantineReason};

@@ -1,4 +1,4 @@
-//! What an attempt at this replica led to (§6), for the decider's own writes, for wishes and for shadows.
+//! What an attempt at this replica led to, for the decider's own writes, for wishes and for shadows.
 use std::sync::Arc;
 
 use crate::journal::{Fate, Here, Op, Origin, QuarantineReason, Quarantined, Row};
@@ -79,7 +79,7 @@ impl Core {
         ))
     }
 
-    /// 500, and the service can tell whether it applied the write (§6).
+    /// 500, and the service can tell whether it applied the write.
     fn judge_by_probe(&mut self, cx: &mut Cx, id: WriteId, answer: Arc<Answer>) {
         let Some(write) = self.live.get_mut(&id) else { return };
         let Some(request) = write.request.clone() else { return };
@@ -168,7 +168,7 @@ impl Core {
         }
     }
 
-    /// The shadow's outcome must be of the decider's class, with its `Location` (§3.6).
+    /// The shadow's outcome must be of the decider's class, with its `Location`.
     fn compare(&mut self, cx: &mut Cx, id: WriteId, answer: Arc<Answer>) {
         let Some(write) = self.live.get(&id) else { return };
         let Some(outcome) = &write.outcome else { return };

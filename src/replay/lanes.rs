@@ -1,4 +1,4 @@
-//! Lanes (§5): writes that touch the same state do not overlap at this replica.
+//! Lanes: writes that touch the same state do not overlap at this replica (G3).
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::model::{After, Lane, LogId, WriteId};
@@ -154,7 +154,7 @@ impl LaneMemory {
         }
     }
 
-    /// An applied write of the lane from another log that `after` does not cover: concurrent with `id` (§5).
+    /// An applied write of the lane from another log that `after` does not cover: concurrent with `id`.
     pub fn concurrent(&self, lane: Lane, id: WriteId, after: &After) -> Option<WriteId> {
         self.lanes.get(&lane)?.iter().find_map(|(log, last)| {
             let by_position = last.position.is_some_and(|position| after.covers(*log, position));

@@ -1,4 +1,4 @@
-//! Fetching a broken record again from a site that has it (§12).
+//! Fetching a broken record again from a site that has it.
 //!
 //! The journal names the position whose record it cannot read. All who have stored it are asked with a status, and send the page
 //! from there on once more; the journal takes from it what its own chain proves to be the one ([`Op::Mend`]). Whoever needed the

@@ -1,4 +1,4 @@
-//! Receiving pages, and taking up their items in order (§3.5).
+//! Receiving pages, and taking up their items in order.
 use std::sync::Arc;
 
 use crate::journal::{Fate, Here, Op, Origin, QuarantineReason, Row, StopKind};
@@ -278,7 +278,7 @@ impl Core {
         }
     }
 
-    /// A late decision about an earlier position (§3, "Settled late"). `row` is the old write's, where it is not live.
+    /// A late decision about an earlier position. `row` is the old write's, where it is not live.
     pub(crate) fn take_decision(&mut self, cx: &mut Cx, item: Arc<Item>, row: Option<Found>) {
         let Some((old, _)) = item.decides else { return };
         let decided = self.series.get(&item.id.log).is_some_and(|s| s.is_decided(item.position));

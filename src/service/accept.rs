@@ -1,4 +1,4 @@
-//! Accepting a client's write: its key first (§9), then a hint if there is one (§7), then a place among the open writes.
+//! Accepting a client's write: its key first, then a hint if there is one, then a place among the open writes.
 use super::core::{Core, Cx, Timer, Work};
 use super::whose::{Asker, KeyState};
 use super::write::{Role, Stage, Write};
@@ -137,7 +137,7 @@ impl Core {
     pub(super) fn has_expired(&self, cx: &Cx, row: &Row, is_open: bool) -> bool {
         let old = row.settled_clock_ms.saturating_add(self.settings.key_ttl_ms) < cx.now.clock_ms;
         let owed_ignored = self.bug(Bug::KeyExpiresWhileOwed);
-        // With an open problem it is kept, however old (§9.7): a person may still say that it was applied.
+        // With an open problem it is kept, however old: a person may still say that it was applied.
         let is_open = is_open && !self.bug(Bug::KeyExpiresWhileOpen);
         old && row.is_final()
             && !is_open
@@ -479,7 +479,7 @@ impl Core {
         }
     }
 
-    /// Deletes what is decided everywhere and old enough (§3.7).
+    /// Deletes what is decided everywhere and old enough.
     pub(crate) fn clean(&mut self, cx: &mut Cx) {
         const CLEAN_EVERY_MS: u64 = 60_000;
         self.at(cx.ms() + CLEAN_EVERY_MS, Timer::Clean);

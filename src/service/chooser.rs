@@ -1,4 +1,4 @@
-//! Which site decides (§3, "Where the decider is"). Pure: from what is known of the sites to one of them.
+//! Which site decides. Pure: from what is known of the sites to one of them.
 use crate::model::SiteName;
 
 /// A site takes its own writes back when it is so much less than `lag` behind: each of them waits for what is missing.

@@ -304,7 +304,7 @@ impl Core {
         self.settings.has_bug(bug)
     }
 
-    /// What this replica has decided: `after` of whatever it sends now, and what a client that reads here has seen (§3.2).
+    /// What this replica has decided: `after` of whatever it sends now, and what a client that reads here has seen.
     pub(crate) fn decided_here(&self) -> After {
         let mut after = After::new();
         let mut beyond = Vec::new();

@@ -1,4 +1,4 @@
-//! Where an own write is decided (§3): the lane's next write is placed here, wished elsewhere, queued or refused.
+//! Where an own write is decided: the lane's next write is placed here, wished elsewhere, queued or refused.
 use super::chooser::Standing;
 use super::core::{Core, Cx, Timer, Work};
 use super::write::{Role, Stage};

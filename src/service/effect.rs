@@ -6,7 +6,7 @@ use crate::dedup::Fingerprint;
 use crate::journal::Op;
 use crate::model::{After, Answer, KeyHash, LogId, Problem, Request, SiteName, WriteId};
 
-/// What a shadow carries beyond the original request (§4).
+/// What a shadow carries beyond the original request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shadow {
     pub original_ms: u64,

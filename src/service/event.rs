@@ -10,7 +10,7 @@ use crate::model::{After, Answer, Facts, Item, LogId, Request, SiteName, WriteId
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Now {
     pub mono_ms: u64,
-    /// Milliseconds since 1970. Written down, never compared for safety (§8).
+    /// Milliseconds since 1970. Written down, never compared for safety.
     pub wall_ms: u64,
     /// The retention clock: milliseconds this node has been running, over all its lives.
     pub clock_ms: u64,
@@ -35,7 +35,7 @@ pub struct NewWrite {
 /// What became of one attempt at an endpoint. All endpoints were tried when it says `NeverSent`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AttemptResult {
-    /// No byte of the request left this machine, or the endpoint proved that it did not take it (§6).
+    /// No byte of the request left this machine, or the endpoint proved that it did not take it.
     NeverSent {
         why: String,
     },

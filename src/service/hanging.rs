@@ -1,4 +1,4 @@
-//! Whether this replica's service answers at all (§3, "Where the decider is"): health checks may be green while it does not.
+//! Whether this replica's service answers at all: health checks may be green while it does not.
 use std::collections::BTreeMap;
 
 use super::AttemptResult;

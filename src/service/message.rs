@@ -31,7 +31,7 @@ pub struct Status {
     pub count: u64,
     /// The sender's own log.
     pub log: LogId,
-    /// The state of that log's store, by a number that none of its lives gives to a later state (§12). To be remembered, but for 0.
+    /// The state of that log's store, by a number that none of its lives gives to a later state. To be remembered, but for 0.
     pub state: u64,
     /// The highest `state` that the sender has heard of each store of the receiver.
     pub heard: Vec<(LogId, u64)>,

@@ -1,4 +1,4 @@
-//! One state machine per group (a service, and at a hub a store): the owner of everything that decides (§3–§7).
+//! One state machine per group (a service, and at a hub a store): the owner of everything that decides.
 //!
 //! [`Core`] is pure: no clock, no IO, no await, no hash order. It is fed [`Event`]s and emits [`Effect`]s; the task in
 //! `task.rs` and the simulator are two executors of the same effects. The only rule of execution: an effect becomes visible

@@ -1,4 +1,4 @@
-//! What a person decides about writes that no rule can decide (§6d).
+//! What a person decides about writes that no rule can decide.
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -229,7 +229,7 @@ impl Core {
         Carried::Rejected(why)
     }
 
-    /// What of its lane was applied here after it, or beside it (§3.6).
+    /// What of its lane was applied here after it, or beside it.
     fn overwrites_if_sent(&self, found: &Found) -> Option<WriteId> {
         let write = Write::recover(found.clone(), 0);
         let applied_over =
@@ -563,7 +563,7 @@ impl Core {
         self.evict_if_final(id);
     }
 
-    /// A write turned out not to be applied: copies that stood back for it have to be applied after all (§7).
+    /// A write turned out not to be applied: copies that stood back for it have to be applied after all.
     fn reopen(&mut self, cx: &mut Cx, id: WriteId) {
         self.find(cx, Find::Id(id), Looking::Reopen(id));
     }

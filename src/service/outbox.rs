@@ -62,7 +62,7 @@ impl Outbox {
     }
 
     /// The journal has failed: nothing that waits will be durable, as far as anybody can know. What may be said of it all the same
-    /// are a service's own answers: their writes were durably on their way, and a start finds them unknown (§6). That nobody knows
+    /// are a service's own answers: their writes were durably on their way, and a start finds them unknown. That nobody knows
     /// is true as well. All else is dropped.
     pub fn abandon(&mut self) -> Vec<(ReqId, Reply)> {
         self.gathering.clear();

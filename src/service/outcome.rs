@@ -1,4 +1,4 @@
-//! What failed, and may it be sent again? The table of §6, in one function.
+//! What failed, and may it be sent again? One table, in one function.
 use std::sync::Arc;
 
 use super::{AttemptResult, Settings};

@@ -1,4 +1,4 @@
-//! Whether this store was put back to an older copy of itself (§12).
+//! Whether this store was put back to an older copy of itself.
 //!
 //! A store cannot know what it has forgotten; two things tell it. Its file lies elsewhere than when it was written: it is a copy,
 //! perhaps of now, perhaps of last week. And others remember: every state that they are told of has a number that no life of this

@@ -42,7 +42,7 @@ pub struct Settings {
     pub lag_ms: u64,
     /// Bounds every wait of a client.
     pub total_ms: u64,
-    /// The longest time the service may still be working on a request: the fence of §6.
+    /// The longest time the service may still be working on a request: the fence of a write in doubt.
     pub longest_request_ms: u64,
     /// How long a lane waits for an unknown write after its fence.
     pub hold_ms: u64,

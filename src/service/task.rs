@@ -380,7 +380,7 @@ impl<O: Outside> Task<O> {
     }
 
     /// The journal has failed, or is closed. Nothing more is taken, sent or promised; but whoever waits for the service is told what
-    /// it says (§6): the process lives on for a moment.
+    /// it says: the process lives on for a moment.
     async fn end(mut self) {
         self.say_what_may_be_said();
         let (core, at_service) = (&self.core, &self.at_service);

@@ -1,4 +1,4 @@
-//! What a client has seen and nobody here can know (§5): a log that is no more, a position beyond all that any site says there is.
+//! What a client has seen and nobody here can know: a log that is no more, a position beyond all that any site says there is.
 //!
 //! It may be on its way, so it is waited for once, and briefly; outside of every lane, for a client names what it likes. After that
 //! it is waited for no more, and no answer carries it on.

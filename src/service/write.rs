@@ -27,7 +27,7 @@ pub enum Order {
     OverLater,
 }
 
-/// An unknown outcome, and what is still tried (§6).
+/// An unknown outcome, and what is still tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Doubt {
     /// Until then the service may still be working on an earlier try.

@@ -1,4 +1,4 @@
-//! Batches of fingerprints for the control plane (§13).
+//! Batches of fingerprints for the control plane.
 use bytes::Bytes;
 
 use super::envelope::{read_value, seal_into, write_value};

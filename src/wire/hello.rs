@@ -1,4 +1,4 @@
-//! The handshake of a link (§4). The layout of [`Hello`] never changes: an older site must be able to read who speaks and
+//! The handshake of a link. The layout of [`Hello`] never changes: an older site must be able to read who speaks and
 //! which protocol, and say clearly why it refuses.
 use std::collections::BTreeMap;
 

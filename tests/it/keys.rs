@@ -1,4 +1,4 @@
-//! §9: the same question gets the same answer (G4), and is asked once (G2).
+//! The same question gets the same answer (G4), and is asked once (G2).
 use std::time::Duration;
 
 use crate::harness::ledger::same_answer;

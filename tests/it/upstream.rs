@@ -1,4 +1,4 @@
-//! §6: what failed, and what is never sent again on a guess.
+//! What failed, and what is never sent again on a guess.
 use std::time::Duration;
 
 use crate::harness::ledger::same_answer;

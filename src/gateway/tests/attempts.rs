@@ -1,4 +1,4 @@
-//! The left column of §6: what became of one attempt.
+//! What became of one attempt: the events that decide whether a write may be sent again.
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What a second request with a key gets (§9), and which writes are one (§7).
+//! What a second request with a key gets, and which writes are one.
 use std::sync::Arc;
 
 use super::super::testing::*;

@@ -1,4 +1,4 @@
-//! What the journal holds of writes that nobody applied: of what was never sent nothing, of refusals the answer (§3, "Nowhere").
+//! What the journal holds of writes that nobody applied: of what was never sent nothing, of refusals the answer.
 use super::super::testing::*;
 use super::super::*;
 use crate::journal::{Op, Origin};

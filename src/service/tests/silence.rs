@@ -1,4 +1,4 @@
-//! When an asked site is silent, and when it, its service or the line only takes its time (§3, "Where the decider is").
+//! When an asked site is silent, and when it, its service or the line only takes its time.
 use super::super::testing::*;
 use super::super::*;
 use crate::model::{After, Answer, Outcome, Problem, SiteName, WriteId};

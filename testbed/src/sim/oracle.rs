@@ -126,7 +126,7 @@ fn parked(history: &History) -> BTreeSet<(usize, Name)> {
     history.quarantined_once.keys().map(|report| (report.site, report.name)).collect()
 }
 
-/// Moments at which a client's write was applied anew because its key's time was over and every replica had it (§9.7).
+/// Moments at which a client's write was applied anew because its key's time was over and every replica had it.
 fn renewals(history: &History) -> BTreeMap<Name, Vec<Moment>> {
     let mut all: BTreeMap<Name, Vec<(&Application, usize)>> = BTreeMap::new();
     for (site, log) in history.applied.iter().enumerate() {
@@ -172,7 +172,7 @@ fn renewals(history: &History) -> BTreeMap<Name, Vec<Moment>> {
 }
 
 /// An idempotent method is tried again here, because no try before it was answered and no probe told of it. A probe tells only
-/// of what was first under its key: by a key that is used again it asks for several (§9).
+/// of what was first under its key: by a key that is used again it asks for several.
 fn is_another_try(history: &History, write: &Write, site: usize, again: &Application) -> bool {
     let wanted = history.attempts[again.attempt].wanted;
     let before = history.applied[site].iter().rev().find(|a| a.name == again.name && a.at < again.at);
@@ -285,7 +285,7 @@ fn order_of_answers(history: &History, found: &mut Vec<Violation>) {
     }
 }
 
-/// Queued writes go before any newer one of their site (§3, "Nowhere").
+/// Queued writes go before any newer one of their site.
 fn order_of_receipts(history: &History, found: &mut Vec<Violation>) {
     let unordered = unordered(history);
     for site in 0..history.sites {
@@ -429,7 +429,7 @@ fn late_decisions(history: &History, found: &mut Vec<Violation>) {
     }
 }
 
-/// What is sent again, by a rule or by order of a person, is not applied over what came after it in its lane (§3.6).
+/// What is sent again, by a rule or by order of a person, is not applied over what came after it in its lane.
 fn not_over_later(history: &History, found: &mut Vec<Violation>) {
     let parked = parked(history);
     let mut first_tries: BTreeMap<(usize, Name), usize> = BTreeMap::new();
