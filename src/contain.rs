@@ -1,10 +1,12 @@
 //! Where a panic ends less than the process.
 //!
-//! A panic in a group or in the journal is a state nobody has thought of: the process ends, and recovery is the normal start path.
-//! A panic in what only reads and carries (a decoder, a client's connection, a session of a link, the control plane) says nothing
-//! about what is stored: it ends what it stood in, and is counted. One message must not end a store (G9).
+//! A panic in a group or in the journal is a state nobody has thought of: the process ends, and recovery is the normal
+//! start path. A panic in what only reads and carries (a decoder, a client's connection, a session of a link, the
+//! control plane) says nothing about what is stored: it ends what it stood in, and is counted. One message must not end
+//! a store (G9).
 //!
-//! Containing goes with polling, not with spawning: each task that handles what came from outside says [`contained_in`] itself.
+//! Containing goes with polling, not with spawning: each task that handles what came from outside says [`contained_in`]
+//! itself.
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
@@ -79,8 +81,8 @@ pub async fn contained_in<F: Future>(future: F) -> Result<F::Output, Panicked> {
     std::future::poll_fn(poll).await
 }
 
-/// Runs what belongs to one HTTP/2 connection beside it: its requests at a server, the bodies of requests at a client. Spawned
-/// plainly, a panic in one of them would end the process.
+/// Runs what belongs to one HTTP/2 connection beside it: its requests at a server, the bodies of requests at a client.
+/// Spawned plainly, a panic in one of them would end the process.
 #[derive(Clone, Debug, Default)]
 pub struct Beside(Arc<Notify>);
 

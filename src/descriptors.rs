@@ -1,11 +1,11 @@
 //! File descriptors of this process: how many it may have, and for what the last ones are kept.
 //!
-//! Connections of clients take descriptors; so do the journal, links, the log and connections to services. Whoever takes a
-//! connection asks [`kept`] with what it is for, and each use stops further below the limit than a more needful one: clients, however
-//! many come and to whichever listener, leave room for the work on what was accepted already.
+//! Connections of clients take descriptors; so do the journal, links, the log and connections to services. Whoever
+//! takes a connection asks [`kept`] with what it is for, and each use stops further below the limit than a more needful
+//! one: clients, however many come and to whichever listener, leave room for the work on what was accepted already.
 //!
-//! Nothing is counted for it. A new descriptor always gets the lowest number that is free, so one with a high number says that all
-//! below it are taken, by whomever.
+//! Nothing is counted for it. A new descriptor always gets the lowest number that is free, so one with a high number
+//! says that all below it are taken, by whomever.
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

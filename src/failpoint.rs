@@ -1,7 +1,7 @@
 //! Named points in a write's life at which a test lets the process die, as `kill -9` would at that instruction.
 //!
-//! `HOLDFAST_FAILPOINT=name` or `name:nth`: the process aborts when it comes to that point for the nth time; no destructor runs, nothing
-//! is flushed. Only with the feature `failpoints`; without it a point is an empty function.
+//! `HOLDFAST_FAILPOINT=name` or `name:nth`: the process aborts when it comes to that point for the nth time; no
+//! destructor runs, nothing is flushed. Only with the feature `failpoints`; without it a point is an empty function.
 //!
 //! `HOLDFAST_PANIC=name` or `name:nth`: there a bug is met instead, a panic.
 //!

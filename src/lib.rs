@@ -1,11 +1,11 @@
-//! Holdfast: an appliance in front of unmodified HTTP services at several sites. It journals each write, answers, ships it to
-//! the other sites and applies it there once and in order. The promises G1 to G9 are in `docs/guarantees.md`, how the rooms
-//! work together in `docs/architecture.md`, the words in `docs/glossary.md`.
+//! Holdfast: an appliance in front of unmodified HTTP services at several sites. It journals each write, answers, ships
+//! it to the other sites and applies it there once and in order. The promises G1 to G9 are in `docs/guarantees.md`, how
+//! the rooms work together in `docs/architecture.md`, the words in `docs/glossary.md`.
 //!
 //! # The map
 //!
-//! Each folder is a room with one purpose; its `mod.rs` says what it owns, assumes and promises. [`service`], [`mirror`] and
-//! [`replay`] are one state machine in three rooms.
+//! Each folder is a room with one purpose; its `mod.rs` says what it owns, assumes and promises. [`service`],
+//! [`mirror`] and [`replay`] are one state machine in three rooms.
 //!
 //! | room | purpose |
 //! |---|---|
@@ -35,20 +35,23 @@
 //!
 //! 1. [`gateway`] reads the request, finds service, store, lane, key and digest, and submits a [`service::NewWrite`].
 //! 2. `service::accept`: a key that is known gets its recorded answer, or waits for it, or is refused; a hint in the
-//!    [`dedup`] ring makes the group ask the origin first. A new write takes its place in its lane; its fingerprint goes out
-//!    over [`control`].
-//! 3. `service::decide`: the lane's next write is placed: at this replica, as a wish at another site (`mirror::wish`), in the
-//!    queue (202), or nowhere (503).
-//! 4. `replay::apply`: when all that it must come after is decided here and its lane is free, `sending`, with the `after`
-//!    fixed now, is made durable in the [`journal`]; then the first byte may leave through [`gateway::Upstream`].
-//! 5. `service::outcome`: what the attempt proves. `replay::finish` goes on with an answer, `replay::doubt` with an unknown outcome.
+//!    [`dedup`] ring makes the group ask the origin first. A new write takes its place in its lane; its fingerprint
+//!    goes out over [`control`].
+//! 3. `service::decide`: the lane's next write is placed: at this replica, as a wish at another site (`mirror::wish`),
+//!    in the queue (202), or nowhere (503).
+//! 4. `replay::apply`: when all that it must come after is decided here and its lane is free, `sending`, with the
+//!    `after` fixed now, is made durable in the [`journal`]; then the first byte may leave through
+//!    [`gateway::Upstream`].
+//! 5. `service::outcome`: what the attempt proves. `replay::finish` goes on with an answer, `replay::doubt` with an
+//!    unknown outcome.
 //! 6. `mirror::settle`: outcome and position in one transaction; then the client is answered.
-//! 7. `mirror::ship`: pages go over [`link`]; `replay::receive` at the other site stores them and confirms by its cursor.
+//! 7. `mirror::ship`: pages go over [`link`]; `replay::receive` at the other site stores them and confirms by its
+//!    cursor.
 //! 8. There the write is a *shadow* and goes the way of step 4, with the decider's `after`; `replay::finish` compares.
 //!
-//! Nothing is visible outside before what it rests on is durable: [`service::Outbox`] is the one place that sees to it, for
-//! the task here and for the simulator in `testbed/src/sim`. After a crash `service::recover` begins again from the journal;
-//! that is the normal start.
+//! Nothing is visible outside before what it rests on is durable: [`service::Outbox`] is the one place that sees to it,
+//! for the task here and for the simulator in `testbed/src/sim`. After a crash `service::recover` begins again from the
+//! journal; that is the normal start.
 #![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))] // They panic where nobody listens any more.
 pub mod admin;
 pub mod app;

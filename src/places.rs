@@ -1,5 +1,5 @@
-//! Places for connections of whoever comes: where all are taken, the one that has waited longest without work makes room for the
-//! newest. Who only holds a place can so keep out nobody else.
+//! Places for connections of whoever comes: where all are taken, the one that has waited longest without work makes
+//! room for the newest. Who only holds a place can so keep out nobody else.
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

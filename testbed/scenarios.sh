@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# testbed/scenarios.sh [--long] [--mode loopback] [FILE ...]: plays all scenarios and prints a table. As root across network namespaces,
-# else over the loopback, where what cannot be played is said to be skipped. HOLDFAST names another binary.
+# testbed/scenarios.sh [--long] [--mode loopback] [FILE ...]: plays all scenarios and prints a table. As root across
+# network namespaces, else over the loopback, where what cannot be played is said to be skipped. HOLDFAST names another
+# binary.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 cd "$here/.."

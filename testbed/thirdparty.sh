@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # A service that is not ours, through a cut: two json-servers (npm) behind two appliances, started from the two files in
-# docs/examples/third-party, with a line between them that is cut while clients write at both sites. Then full exports of
-# both services are compared with each other and with what clients were told. Exit code 0: nothing but times differs.
-# Options: --help. `testbed/thirdparty.sh line` is the line alone, for a start by hand. HOLDFAST=/path takes a binary that
-# exists; JSON_SERVER=/path/to/json-server an installed service. Needs Python 3.9, Node and npm; uses the ports in those files.
+# docs/examples/third-party, with a line between them that is cut while clients write at both sites. Then full exports
+# of both services are compared with each other and with what clients were told. Exit code 0: nothing but times differs.
+# Options: --help. `testbed/thirdparty.sh line` is the line alone, for a start by hand. HOLDFAST=/path takes a binary
+# that exists; JSON_SERVER=/path/to/json-server an installed service. Needs Python 3.9, Node and npm; uses the ports in
+# those files.
 set -euo pipefail
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 version=0.17.4

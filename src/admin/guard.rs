@@ -6,8 +6,8 @@ use sha2::{Digest, Sha256};
 
 use crate::problem::Cause;
 
-/// With a token: whoever has it. Without one the listener is loopback (the configuration sees to that), and the danger is a
-/// web page in a browser on this machine: it can post to 127.0.0.1 and can give its own name that address.
+/// With a token: whoever has it. Without one the listener is loopback (the configuration sees to that), and the danger
+/// is a web page in a browser on this machine: it can post to 127.0.0.1 and can give its own name that address.
 #[derive(Clone, Debug)]
 pub struct Guard {
     /// Hashed, so that comparing takes the same time whatever was sent.
@@ -32,8 +32,8 @@ impl Guard {
     }
 }
 
-/// RFC 9112 §3.2: one Host, which is an address; of a target in absolute form the same one. HTTP/1.0, which some probes speak, may
-/// have none: browsers, against whom names are checked, do not speak it.
+/// RFC 9112 §3.2: one Host, which is an address; of a target in absolute form the same one. HTTP/1.0, which some probes
+/// speak, may have none: browsers, against whom names are checked, do not speak it.
 pub(super) fn is_addressed<B>(request: &Request<B>) -> Result<(), Cause> {
     let refused = |what| Err(Cause::BadRequest { what });
     let mut hosts = request.headers().get_all(HOST).into_iter();

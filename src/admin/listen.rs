@@ -1,8 +1,9 @@
 //! Connections to the admin listener, bounded in number, bytes and time.
 //!
-//! Whoever reaches the address may connect, with a token or without; none of them must cost the gateway its descriptors, nor lock
-//! the operator out. So there are few places, a connection has to say something soon and to take what it is told, and where all
-//! places are taken the one that has waited longest without a request makes room for the newest.
+//! Whoever reaches the address may connect, with a token or without; none of them must cost the gateway its
+//! descriptors, nor lock the operator out. So there are few places, a connection has to say something soon and to take
+//! what it is told, and where all places are taken the one that has waited longest without a request makes room for the
+//! newest.
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;

@@ -1,9 +1,9 @@
 //! The admin listener: health, metrics, the API.
 //!
-//! Owns the addresses, their JSON and who may ask. Knows nothing of journals and state machines: all it shows comes from an
-//! [`AdminSource`]. May assume that the source answers within its own limits; promises to take at most [`IN_FLIGHT_MAX`]
-//! requests at a time (G6) over few connections ([`listen`]), and to change nothing but by a POST that no foreign web page can
-//! cause. Holds no state.
+//! Owns the addresses, their JSON and who may ask. Knows nothing of journals and state machines: all it shows comes
+//! from an [`AdminSource`]. May assume that the source answers within its own limits; promises to take at most
+//! [`IN_FLIGHT_MAX`] requests at a time (G6) over few connections ([`listen`]), and to change nothing but by a POST
+//! that no foreign web page can cause. Holds no state.
 mod guard;
 mod listen;
 mod routes;

@@ -72,7 +72,8 @@ async fn admit(State((guard, in_flight)): State<(Guard, Arc<Semaphore>)>, reques
     }
 }
 
-/// Nothing is worked on before it is here whole: a slow body holds its connection, and nobody's place among those in flight.
+/// Nothing is worked on before it is here whole: a slow body holds its connection, and nobody's place among those in
+/// flight.
 async fn with_body(request: Request) -> Result<Request, Cause> {
     let (head, body) = request.into_parts();
     let too_large = Cause::BodyTooLarge { limit_bytes: BODY_BYTES_MAX };

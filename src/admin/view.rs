@@ -215,7 +215,8 @@ pub struct ReplicaStatus {
     pub decided: bool,
 }
 
-/// `?service=&store=&reason=&since_ms=&lane=&firsts=true&after=&limit=`, for a page of the quarantine and for orders about many.
+/// `?service=&store=&reason=&since_ms=&lane=&firsts=true&after=&limit=`, for a page of the quarantine and for orders
+/// about many.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct QuarantineQuery {

@@ -1,5 +1,6 @@
-//! The addresses of this site. All are taken before anything else is done, and listened at before a word is said to another site:
-//! a start that cannot have its addresses must disturb nobody, least of all a healthy process of the same site.
+//! The addresses of this site. All are taken before anything else is done, and listened at before a word is said to
+//! another site: a start that cannot have its addresses must disturb nobody, least of all a healthy process of the same
+//! site.
 use std::io;
 use std::net::SocketAddr;
 
@@ -11,7 +12,8 @@ use crate::config::Config;
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 1_024;
 
-/// Taken: nobody else can listen there. Nobody can connect either, so no client waits for a recovery that may take minutes.
+/// Taken: nobody else can listen there. Nobody can connect either, so no client waits for a recovery that may take
+/// minutes.
 struct Held {
     /// The key that names it.
     key: &'static str,
@@ -54,7 +56,8 @@ impl Held {
     fn take(key: &'static str, address: SocketAddr) -> Result<Self, AppError> {
         let taken = || {
             let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-            // As any server: connections of the process before linger for minutes. Who listens there now is found all the same.
+            // As any server: connections of the process before linger for minutes. Who listens there now is found all
+            // the same.
             socket.set_reuseaddr(true)?;
             socket.bind(address)?;
             Ok(socket)

@@ -1,8 +1,9 @@
 //! The only place that wires modules together: from a configuration to a running appliance, and to its end.
 //!
-//! Start: addresses, journal (recovers), groups, gateway, admin, control plane, links; `READY` when all of it stands, whoever else
-//! is away (G8). Nothing is said to another site before all that can fail has not. End: the first signal stops listening and lets requests in flight finish within `drain`; a second one ends the
-//! process at once. A failed journal ends it with exit code 74: recovery is the normal start path.
+//! Start: addresses, journal (recovers), groups, gateway, admin, control plane, links; `READY` when all of it stands,
+//! whoever else is away (G8). Nothing is said to another site before all that can fail has not. End: the first signal
+//! stops listening and lets requests in flight finish within `drain`; a second one ends the process at once. A failed
+//! journal ends it with exit code 74: recovery is the normal start path.
 mod groups;
 mod inbound;
 mod listeners;

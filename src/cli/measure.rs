@@ -246,8 +246,8 @@ fn peer_answers(site: &str, host: &str, port: u16) -> Measured {
     Measured::new(what, Grade::Warn, format!("cannot be reached: {last}"))
 }
 
-/// Something that takes every connection and ends those that nobody wants (a load balancer, docker-proxy, kube-proxy) hides that
-/// the service is down: the first write that meets it was sent, as far as anybody can tell.
+/// Something that takes every connection and ends those that nobody wants (a load balancer, docker-proxy, kube-proxy)
+/// hides that the service is down: the first write that meets it was sent, as far as anybody can tell.
 fn endpoint_ends_connections(service: &str, host: &str, port: u16) -> Option<Measured> {
     let address = (host, port).to_socket_addrs().ok()?.next()?;
     let mut stream = TcpStream::connect_timeout(&address, CONNECT_TIMEOUT).ok()?;

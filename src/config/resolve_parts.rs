@@ -10,7 +10,8 @@ use crate::gateway::{LaneRule, ScopeRule, client_rule};
 use crate::model::ClientRule;
 use crate::service::{Limits, OnDivergence};
 
-/// Whether an endpoint is surely one of our own listeners. What a name or another address leads to shows at the first request.
+/// Whether an endpoint is surely one of our own listeners. What a name or another address leads to shows at the first
+/// request.
 fn is_own(endpoint: &Endpoint, listen: &SocketAddr) -> bool {
     let ip =
         if endpoint.host == "localhost" { Ok(IpAddr::from([127, 0, 0, 1])) } else { endpoint.host.parse::<IpAddr>() };

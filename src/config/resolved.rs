@@ -283,7 +283,8 @@ impl Service {
         self.replicas.is_empty()
     }
 
-    /// Every state machine this site needs for the service: one, or at a hub one for each store. Empty for a plain proxy.
+    /// Every state machine this site needs for the service: one, or at a hub one for each store. Empty for a plain
+    /// proxy.
     pub fn groups(&self) -> Vec<Group> {
         let group = |store: &str| Group { service: self.name.clone(), store: store.to_owned() };
         match (&self.store, self.is_plain()) {

@@ -1,4 +1,5 @@
-//! A start without a file: `holdfast run --site a --upstream http://127.0.0.1:9001 --listen 127.0.0.1:8080 --peer b=URL`.
+//! A start without a file:
+//! `holdfast run --site a --upstream http://127.0.0.1:9001 --listen 127.0.0.1:8080 --peer b=URL`.
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::path::Path;

@@ -26,7 +26,8 @@ pub trait ControlEvents: Send + Sync + 'static {
     fn cursor(&self, site: &SiteName, group: &Group, log: LogId, received: u64, decided: u64) {
         let _ = (site, group, log, received, decided);
     }
-    /// A node came or went. Down is known at once when its connection ends, within the lease (10 s) when it falls silent.
+    /// A node came or went. Down is known at once when its connection ends, within the lease (10 s) when it falls
+    /// silent.
     fn alive(&self, site: &SiteName, node: &str, boot: Uuid, up: bool);
     fn health(&self, site: &SiteName, group: &Group, healthy: bool, lag_ms: u64);
 }
@@ -44,8 +45,8 @@ pub(super) fn tell(events: &dyn ControlEvents, hint: Hint) {
     }
 }
 
-/// Cheap to clone. Nothing here blocks (but [`Control::stop`]), fails, or decides anything (G7): what does not fit is dropped and
-/// counted. The last clone to go stops the control plane.
+/// Cheap to clone. Nothing here blocks (but [`Control::stop`]), fails, or decides anything (G7): what does not fit is
+/// dropped and counted. The last clone to go stops the control plane.
 #[derive(Clone)]
 pub struct Control {
     inner: Arc<Inner>,
@@ -108,8 +109,8 @@ impl Control {
         (self.inner.inbox.clone(), self.inner.counters.clone(), self.inner.shown.clone())
     }
 
-    /// Tells the other sites of a write that this site accepted (`fingerprint.origin` is this site). It leaves at once after a
-    /// quiet time, else with the next batch within a millisecond.
+    /// Tells the other sites of a write that this site accepted (`fingerprint.origin` is this site). It leaves at once
+    /// after a quiet time, else with the next batch within a millisecond.
     pub fn publish_fingerprint(&self, group: &Group, fingerprint: Fingerprint) {
         if !self.inner.off {
             self.inner.inbox.print(group, fingerprint, &self.inner.counters);
@@ -140,7 +141,8 @@ impl Control {
         self.inner.shown.status(&self.inner.counters)
     }
 
-    /// Says farewell, so that the others see this node go at once; waits at most a second for it. Blocks: not for an async task.
+    /// Says farewell, so that the others see this node go at once; waits at most a second for it. Blocks: not for an
+    /// async task.
     pub fn stop(&self) {
         self.inner.inbox.stop();
         let farewell = self.inner.farewell.lock().expect("nothing panics while it is held").take();

@@ -8,20 +8,23 @@ use super::status::Counters;
 use crate::dedup::Fingerprint;
 use crate::model::Group;
 
-/// Fingerprints that wait for the control thread: eight seconds at 1,000/s. Beyond it they are dropped and counted (G6, G7).
+/// Fingerprints that wait for the control thread: eight seconds at 1,000/s. Beyond it they are dropped and counted (G6,
+/// G7).
 const PRINTS_MAX: usize = 8_192;
 /// Levels that wait; newer values of one take the place of older ones.
 const LEVELS_MAX: usize = 4_096;
 /// Messages, and their bytes, that wait to be read.
 const SAMPLES_MAX: usize = 8_192;
 const SAMPLE_BYTES_MAX: usize = 16 << 20;
-/// Liveliness and connection changes that wait: several for each of the nodes a hub can see. They are few and their loss would show.
+/// Liveliness and connection changes that wait: several for each of the nodes a hub can see. They are few and their
+/// loss would show.
 const CHANGES_MAX: usize = 65_536;
 /// Questions that wait to be answered; who gets no answer asks again.
 const QUESTIONS_MAX: usize = 64;
 /// So many fingerprints go out at once, without waiting for the pace.
 const FLUSH_AT: usize = 64;
-/// Between two flushes. The first after a quiet time goes at once; under load this bounds wake-ups and messages to 1,000/s.
+/// Between two flushes. The first after a quiet time goes at once; under load this bounds wake-ups and messages to
+/// 1,000/s.
 const PACE: Duration = Duration::from_millis(1);
 
 /// Takes the answers to a question.

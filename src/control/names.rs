@@ -1,4 +1,5 @@
-//! Keys of the control plane. A name never breaks out of its segment: everything but letters, digits, `.`, `-` and `_` is escaped.
+//! Keys of the control plane. A name never breaks out of its segment: everything but letters, digits, `.`, `-` and `_`
+//! is escaped.
 use std::fmt::Write as _;
 
 use uuid::Uuid;
@@ -8,8 +9,8 @@ use crate::model::{LogId, SiteName};
 /// Longest realm, site, node or service name. A key of two names then stays far below what zenoh takes.
 pub const NAME_BYTES_MAX: usize = 255;
 
-/// `~` and two hex digits for each byte outside `[A-Za-z0-9._-]`; a lone `~` for the empty name. So no name contains `/`, a
-/// wildcard (`*`, `$*`) or a leading `@`, and no two names share a segment.
+/// `~` and two hex digits for each byte outside `[A-Za-z0-9._-]`; a lone `~` for the empty name. So no name contains
+/// `/`, a wildcard (`*`, `$*`) or a leading `@`, and no two names share a segment.
 pub fn escape(name: &str) -> String {
     if name.is_empty() {
         return "~".to_owned();

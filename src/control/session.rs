@@ -1,5 +1,5 @@
-//! Zenoh. Everything that may block (open, close, declare, reply) runs on threads of its own; everything that zenoh calls
-//! only fills the bounded inbox.
+//! Zenoh. Everything that may block (open, close, declare, reply) runs on threads of its own; everything that zenoh
+//! calls only fills the bounded inbox.
 use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};

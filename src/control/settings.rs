@@ -78,7 +78,8 @@ pub enum Role {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Hear {
     Everyone,
-    /// An edge of a large fleet hears the sites that share its services, not a thousand other stores. Hubs hear everyone.
+    /// An edge of a large fleet hears the sites that share its services, not a thousand other stores. Hubs hear
+    /// everyone.
     Only(Vec<SiteName>),
 }
 

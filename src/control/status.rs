@@ -15,7 +15,8 @@ pub struct Counters {
     pub dropped_out: AtomicU64,
     /// Messages that found the inbound queue full.
     pub dropped_in: AtomicU64,
-    /// Messages under the key of another site or of a site that is not of the realm, and fingerprints of another site's writes.
+    /// Messages under the key of another site or of a site that is not of the realm, and fingerprints of another site's
+    /// writes.
     pub foreign: AtomicU64,
     /// Messages that are damaged or of another version.
     pub invalid: AtomicU64,

@@ -1,8 +1,9 @@
 //! How many threads zenoh reads and writes its connections with: one.
 //!
-//! zenoh-link-tls (1.10.2) hands one TLS stream to a reading and to a writing task, with nothing between them; rustls keeps state
-//! that both change. On two threads that is a data race, which ended an appliance now and then with an allocation of 127 TiB
-//! (eclipse-zenoh/zenoh#2557, open; met in a soak when many connections broke). On one thread the tasks take turns.
+//! zenoh-link-tls (1.10.2) hands one TLS stream to a reading and to a writing task, with nothing between them; rustls
+//! keeps state that both change. On two threads that is a data race, which ended an appliance now and then with an
+//! allocation of 127 TiB (eclipse-zenoh/zenoh#2557, open; met in a soak when many connections broke). On one thread the
+//! tasks take turns.
 
 /// What zenoh reads once, when its first session is opened.
 const NAME: &str = "ZENOH_RUNTIME";

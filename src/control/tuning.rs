@@ -22,7 +22,8 @@ pub struct Tuning {
     pub window: usize,
     /// Fingerprints in one message: 60 bytes each, far below a zenoh batch of 64 KiB.
     pub batch: usize,
-    /// Fingerprints in the answer to one question, so that repairs never fill a thin line; the next digest gets the rest.
+    /// Fingerprints in the answer to one question, so that repairs never fill a thin line; the next digest gets the
+    /// rest.
     pub answer: usize,
     /// Ranges in one question.
     pub question_ranges: usize,

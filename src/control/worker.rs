@@ -14,7 +14,8 @@ use super::status::{Counters, Shown};
 use super::tuning::{Identity, Tuning};
 use super::watch::Reopen;
 
-/// What carries messages between nodes: zenoh, or memory. May lose anything; must not block for longer than a few milliseconds.
+/// What carries messages between nodes: zenoh, or memory. May lose anything; must not block for longer than a few
+/// milliseconds.
 pub(super) trait Carrier {
     fn put(&mut self, key: String, payload: Vec<u8>);
     /// Asks the nodes that answer under `key`; their answers come back as samples.

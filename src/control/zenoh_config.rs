@@ -71,8 +71,8 @@ pub(super) fn config(settings: &ControlSettings, jitter: f64) -> Vec<(&'static s
     config
 }
 
-/// A site hears everything and speaks only under its own name, by the common name of its certificate; sites with hubs pass on
-/// what others say. The match is literal: one subject per site.
+/// A site hears everything and speaks only under its own name, by the common name of its certificate; sites with hubs
+/// pass on what others say. The match is literal: one subject per site.
 fn access_control(settings: &ControlSettings) -> Value {
     let keys = Keys::new(&settings.realm);
     let speaking = ["put", "reply", "declare_queryable", "liveliness_token"];

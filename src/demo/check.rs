@@ -3,8 +3,8 @@
 //! - *lost* (G1): a success that a till saw, missing in a replica's log.
 //! - *duplicate* (G2): a key that a replica applied more than once. An idempotent method (PUT, DELETE) may be repeated
 //!   at once, while its outcome is not known.
-//! - *out of order* (G3): a write that was sent after another one of its service and site had been answered stands before that one
-//!   in a replica's log; or two writes of a lane stand in different orders in two replicas.
+//! - *out of order* (G3): a write that was sent after another one of its service and site had been answered stands
+//!   before that one in a replica's log; or two writes of a lane stand in different orders in two replicas.
 //! - *altered*: applied with another method, path or body than its till sent, or sent by no till.
 //! - *one-sided* (G5): in the log of one replica only, although no till saw its success.
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -169,8 +169,8 @@ fn altered(told: &HashMap<&str, &Told>, replica: &Replica, findings: &mut Vec<Fi
     }
 }
 
-/// Real time (G3), per service and home site: walks a log from its end and remembers the earliest answer seen so far. A write that was sent
-/// after that answer, yet stands before it, was applied too early.
+/// Real time (G3), per service and home site: walks a log from its end and remembers the earliest answer seen so far. A
+/// write that was sent after that answer, yet stands before it, was applied too early.
 fn overtaken(told: &HashMap<&str, &Told>, replica: &Replica, findings: &mut Vec<Finding>) {
     let mut earliest: HashMap<(&str, &str), (Duration, &Told)> = HashMap::new();
     for line in first_applications(replica).into_iter().rev() {

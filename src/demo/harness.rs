@@ -271,7 +271,8 @@ fn names(verdict: &Verdict, write: &Tampered) -> bool {
     verdict.findings.iter().any(|found| found.key == write.key || found.detail.contains(&write.key))
 }
 
-/// How many writes were acknowledged during a cut, and the last one of each till and service: when those have arrived, all have.
+/// How many writes were acknowledged during a cut, and the last one of each till and service: when those have arrived,
+/// all have.
 fn to_catch_up(history: &[Told], cut: Duration, healed: Duration) -> (usize, Vec<(String, String)>) {
     let during = |told: &&Told| told.is_acknowledged() && told.answered.is_some_and(|at| at >= cut && at < healed);
     let mut last: HashMap<(&str, &str), &Told> = HashMap::new();

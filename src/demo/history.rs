@@ -25,7 +25,8 @@ pub struct Told {
     pub home: String,
     /// Sites that it was sent to: its own, sometimes another one with the same key.
     pub sites: Vec<String>,
-    /// What orders it within its service: writes of one lane are applied in one order everywhere. `None` where both sites write.
+    /// What orders it within its service: writes of one lane are applied in one order everywhere. `None` where both
+    /// sites write.
     pub lane: Option<String>,
     pub tries: u32,
     pub sent: Duration,

@@ -1,5 +1,6 @@
-//! The little HTTP that the demo's parts need of each other: a keep-alive client that tells apart what it was told, and an
-//! accept loop that ends with its owner. Nothing here is the gateway's: what judges the appliance must not share its code.
+//! The little HTTP that the demo's parts need of each other: a keep-alive client that tells apart what it was told, and
+//! an accept loop that ends with its owner. Nothing here is the gateway's: what judges the appliance must not share its
+//! code.
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;

@@ -1,12 +1,13 @@
 //! `holdfast demo`: two sites, a cut, a heal, a table that proves both replicas equal.
 //!
-//! Owns the child processes (two appliances, two point-of-sale services), the relay between the sites, the tills and a folder for
-//! all their files; everything ends with [`run`], also when it fails, panics or is interrupted. Assumes that this program has the
-//! subcommands `run --config FILE` and `demo-pos`. Promises that its verdict rests on what the services hold and what the tills were told,
-//! and on nothing that an appliance says about itself (it only asks them whether they are done).
+//! Owns the child processes (two appliances, two point-of-sale services), the relay between the sites, the tills and a
+//! folder for all their files; everything ends with [`run`], also when it fails, panics or is interrupted. Assumes that
+//! this program has the subcommands `run --config FILE` and `demo-pos`. Promises that its verdict rests on what the
+//! services hold and what the tills were told, and on nothing that an appliance says about itself (it only asks them
+//! whether they are done).
 //!
-//! The way through: [`harness`] plays the phases on two [`site`]s, [`till`]s sell and write the [`history`], [`check`] judges, [`report`]
-//! tells. [`sabotage`] proves that the judge can find what is wrong.
+//! The way through: [`harness`] plays the phases on two [`site`]s, [`till`]s sell and write the [`history`], [`check`]
+//! judges, [`report`] tells. [`sabotage`] proves that the judge can find what is wrong.
 mod catalogue;
 pub mod check;
 mod harness;
@@ -91,8 +92,8 @@ pub enum Error {
     Interrupted,
 }
 
-/// Plays the demo. Prints progress, and when something goes wrong the appliances' last log lines, on standard error; the report is
-/// the caller's to print.
+/// Plays the demo. Prints progress, and when something goes wrong the appliances' last log lines, on standard error;
+/// the report is the caller's to print.
 pub async fn run(options: DemoOptions) -> Result<DemoReport, Error> {
     let launcher = match &options.launcher {
         Some(launcher) => launcher.clone(),

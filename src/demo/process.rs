@@ -1,4 +1,5 @@
-//! Child processes and the folder they live in. Both end with their owner, also on a panic: nothing is left running or lying about.
+//! Child processes and the folder they live in. Both end with their owner, also on a panic: nothing is left running or
+//! lying about.
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;

@@ -1,4 +1,5 @@
-//! What a person sees while the demo runs: one line that moves on a terminal, plain lines elsewhere. On standard error only.
+//! What a person sees while the demo runs: one line that moves on a terminal, plain lines elsewhere. On standard error
+//! only.
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

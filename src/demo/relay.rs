@@ -1,7 +1,7 @@
 //! The line between the sites: a TCP relay that can be cut and healed.
 //!
-//! While cut it refuses new connections and has dropped the old ones, as a pulled cable and a router that says so. One relay carries one
-//! port; the demo has one for links and one for control, cut together.
+//! While cut it refuses new connections and has dropped the old ones, as a pulled cable and a router that says so. One
+//! relay carries one port; the demo has one for links and one for control, cut together.
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -106,7 +106,8 @@ async fn carry(listener: &TcpListener, target: SocketAddr, is_open: &mut watch::
     connections.shutdown().await;
 }
 
-/// Refuses connections from now on. Dropping it is not enough: a process that is just being started holds a copy for a moment.
+/// Refuses connections from now on. Dropping it is not enough: a process that is just being started holds a copy for a
+/// moment.
 fn close(listener: TcpListener) {
     if let Ok(listener) = listener.into_std() {
         // The same call for a listening socket, which the standard library has for connected ones only.

@@ -1,7 +1,8 @@
-//! A proxy between one appliance and its service that tampers with exactly one write, so that the demo's judge is seen to judge.
+//! A proxy between one appliance and its service that tampers with exactly one write, so that the demo's judge is seen
+//! to judge.
 //!
-//! It passes everything on unchanged until it is armed, then waits for a write that suits, tampers, and is honest again. It stands at
-//! the hub, whose service is never killed: the only thing wrong there is what it did.
+//! It passes everything on unchanged until it is armed, then waits for a write that suits, tampers, and is honest
+//! again. It stands at the hub, whose service is never killed: the only thing wrong there is what it did.
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -111,7 +111,8 @@ impl Site {
         super::process::last_lines(&self.folder.join("holdfast.log"), count)
     }
 
-    /// What is not done yet, by the appliance's own account, each with its place in the status. `None` when it does not say.
+    /// What is not done yet, by the appliance's own account, each with its place in the status. `None` when it does not
+    /// say.
     pub async fn pending(&self) -> Option<Vec<String>> {
         let status = Client::new(self.at.admin).get("/api/v1/status", CALL_PATIENCE).await.ok()?;
         if !status.status.is_success() {

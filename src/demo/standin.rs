@@ -1,7 +1,9 @@
-//! A stand-in for the appliance, for tests of the demo alone: forwards, mirrors in order, remembers keys, fails over. One lock per site makes
-//! every order trivial; a file with intents and answers makes `kill -9` survivable. Slow and simple on purpose.
+//! A stand-in for the appliance, for tests of the demo alone: forwards, mirrors in order, remembers keys, fails over.
+//! One lock per site makes every order trivial; a file with intents and answers makes `kill -9` survivable. Slow and
+//! simple on purpose.
 //!
-//! The demo's tests start this very test program again, with a role in its environment: [`child`] then is the whole program.
+//! The demo's tests start this very test program again, with a role in its environment: [`child`] then is the whole
+//! program.
 use std::collections::HashMap;
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -79,7 +81,8 @@ struct Log {
     /// Successes in order, for the other site.
     series: Vec<Write>,
     followed: usize,
-    /// What the other site had decided when it last decided for this one: this one decides again when it has followed so far.
+    /// What the other site had decided when it last decided for this one: this one decides again when it has followed
+    /// so far.
     must_follow: usize,
 }
 

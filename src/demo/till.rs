@@ -1,7 +1,7 @@
 //! One till: rings up baskets, retries as real tills do, and records what it was told.
 //!
-//! Everything it does follows from its seed and the answers it gets. A write keeps its key over all tries; the next one is sent only
-//! when the last one has ended, so a till's writes have an order that nobody may change.
+//! Everything it does follows from its seed and the answers it gets. A write keeps its key over all tries; the next one
+//! is sent only when the last one has ended, so a till's writes have an order that nobody may change.
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -269,7 +269,8 @@ fn ending(answer: &Answer) -> Option<Ending> {
     }
 }
 
-/// An error page that is the appliance's own and says that the same key may be tried again, such as 409 for a copy in flight.
+/// An error page that is the appliance's own and says that the same key may be tried again, such as 409 for a copy in
+/// flight.
 fn asks_for_another_try(answer: &Answer) -> bool {
     let kind = answer.headers.get(http::header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let Some(problem) = answer.json().filter(|_| kind.starts_with("application/problem+json")) else { return false };

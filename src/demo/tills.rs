@@ -91,7 +91,8 @@ mod tests {
         let replica = Replica { site: "here".to_owned(), export, log };
         shared.history.with(|history| {
             let verdict = check(history, std::slice::from_ref(&replica));
-            // Answers that were "lost" were applied again by a service that does not deduplicate: nothing else is wrong.
+            // Answers that were "lost" were applied again by a service that does not deduplicate: nothing else is
+            // wrong.
             let strays: Vec<_> = verdict
                 .findings
                 .iter()

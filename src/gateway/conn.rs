@@ -1,8 +1,9 @@
 //! A client's connection as the HTTP parser may see it: what the strict machine refuses never gets there.
 //!
-//! A head is handed on only when it is complete and sound. In the usual case it came with one read and is checked in place,
-//! without a copy; a head in pieces is held back. Where a head is refused the parser is given a request of our own instead
-//! ([`REFUSED_METHOD`]), so that the refusal is answered like any other request, in order, and ends the connection.
+//! A head is handed on only when it is complete and sound. In the usual case it came with one read and is checked in
+//! place, without a copy; a head in pieces is held back. Where a head is refused the parser is given a request of our
+//! own instead ([`REFUSED_METHOD`]), so that the refusal is answered like any other request, in order, and ends the
+//! connection.
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -44,8 +45,8 @@ enum State {
         chunks: Chunks,
         size: u64,
     },
-    /// A stand-in was put in place of what was refused: nothing more is read, and the parser closes after its answer. Not an
-    /// end of the stream, which the parser would take for a client that hung up.
+    /// A stand-in was put in place of what was refused: nothing more is read, and the parser closes after its answer.
+    /// Not an end of the stream, which the parser would take for a client that hung up.
     Refused,
     /// Over: idle for too long, or broken inside a body.
     Closed,
@@ -56,7 +57,8 @@ enum State {
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 1 << 20;
 
-/// Read from one client without a pause, then others have their turn: small frames and empty lines cost us more than their sender.
+/// Read from one client without a pause, then others have their turn: small frames and empty lines cost us more than
+/// their sender.
 const TURN_BYTES: usize = 64 << 10;
 
 /// Reads are checked, writes pass through.
@@ -205,7 +207,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         Some(skip + length)
     }
 
-    /// Releases from what is held all that is complete and sound. `fresh`: where bytes begin that were not looked at yet.
+    /// Releases from what is held all that is complete and sound. `fresh`: where bytes begin that were not looked at
+    /// yet.
     fn check_held(&mut self, mut fresh: usize) {
         loop {
             let unseen = &self.held[self.released..];
@@ -274,8 +277,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         }
     }
 
-    /// Percent-encodes what is beyond ASCII in the request line of the head that begins after what was released: the parser
-    /// takes UTF-8 alone, and old clients send what they like. The head's length after it.
+    /// Percent-encodes what is beyond ASCII in the request line of the head that begins after what was released: the
+    /// parser takes UTF-8 alone, and old clients send what they like. The head's length after it.
     fn spell_in_ascii(&mut self, length: usize) -> usize {
         let head = &self.held[self.released..self.released + length];
         let line = strict::first_line(head);
@@ -370,8 +373,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         }
     }
 
-    /// The client has shut its sending side. It may be waiting for an answer, or have gone; nobody can tell until we send
-    /// something. `Ready`: it is over.
+    /// The client has shut its sending side. It may be waiting for an answer, or have gone; nobody can tell until we
+    /// send something. `Ready`: it is over.
     fn poll_half_closed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let between = matches!(self.state, State::Head { begun: false }) && self.held.len() == self.released;
         if !between || self.load.open() == 0 {

@@ -1,8 +1,8 @@
 //! The HTTP/2 connection to an endpoint: shared by many requests, left as soon as it is in doubt.
 //!
-//! A stream is begun only where the endpoint allows one more, so that no request waits unsent inside a connection. A connection
-//! that has been without streams for a while, or on which an answer did not come in time, is given no new ones: making another
-//! proves that the endpoint is there, and costs less than a write whose outcome nobody knows.
+//! A stream is begun only where the endpoint allows one more, so that no request waits unsent inside a connection. A
+//! connection that has been without streams for a while, or on which an answer did not come in time, is given no new
+//! ones: making another proves that the endpoint is there, and costs less than a write whose outcome nobody knows.
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -193,7 +193,8 @@ impl Pool {
     }
 }
 
-/// Runs a connection to its end, and looks now and then how many streams the endpoint allows: nobody is woken when that changes.
+/// Runs a connection to its end, and looks now and then how many streams the endpoint allows: nobody is woken when that
+/// changes.
 async fn drive(conn: http2::Connection<TokioIo<Counted>, Body, Beside>, streams_max: Arc<AtomicUsize>) {
     let (mut conn, mut pause) = (std::pin::pin!(conn), LOOK);
     loop {
@@ -226,8 +227,8 @@ impl Drop for Doubt<'_> {
     }
 }
 
-/// The endpoint said that it did nothing with the stream: REFUSED_STREAM, or a GOAWAY that names an earlier one as the last that
-/// it worked on (RFC 9113 §8.7).
+/// The endpoint said that it did nothing with the stream: REFUSED_STREAM, or a GOAWAY that names an earlier one as the
+/// last that it worked on (RFC 9113 §8.7).
 fn was_not_processed(error: &hyper::Error) -> bool {
     of_http2(error).is_some_and(|e| {
         let refused = e.is_reset() && e.reason() == Some(h2::Reason::REFUSED_STREAM);

@@ -1,5 +1,5 @@
-//! What a proxy does to headers (RFC 9110 §7.6): takes out what is meant for one hop, says who it is, and lets nobody speak
-//! in our name.
+//! What a proxy does to headers (RFC 9110 §7.6): takes out what is meant for one hop, says who it is, and lets nobody
+//! speak in our name.
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -40,8 +40,8 @@ fn is_private(name: &str) -> bool {
     }
 }
 
-/// Headers that mean something from end to end, or that somebody on the way decides by: no client may have them taken away
-/// by naming them in `Connection`, or say them again in another spelling.
+/// Headers that mean something from end to end, or that somebody on the way decides by: no client may have them taken
+/// away by naming them in `Connection`, or say them again in another spelling.
 fn is_relied_on(name: &str) -> bool {
     const RELIED_ON: [&str; 30] = [
         "accept",
@@ -120,8 +120,8 @@ pub fn strip_request_hops(headers: &mut HeaderMap, means: impl Fn(&HeaderName) -
     }
 }
 
-/// The name that a service behind CGI, WSGI or FastCGI cannot tell from this one: all that is neither letter nor digit is one
-/// sign there. `None`: it is spelled as it should be.
+/// The name that a service behind CGI, WSGI or FastCGI cannot tell from this one: all that is neither letter nor digit
+/// is one sign there. `None`: it is spelled as it should be.
 fn plain_name(name: &HeaderName) -> Option<HeaderName> {
     let is_odd = |b: u8| !b.is_ascii_alphanumeric() && b != b'-';
     if !name.as_str().bytes().any(is_odd) {
@@ -131,8 +131,9 @@ fn plain_name(name: &HeaderName) -> Option<HeaderName> {
     HeaderName::from_bytes(&plain).ok()
 }
 
-/// Takes out headers that only we may send, and twins (`Holdfast_Replay`) of those, of what is relied on (`means`: by this
-/// service), and of others that are there in their right spelling. They are rare: one pass finds out that there are none.
+/// Takes out headers that only we may send, and twins (`Holdfast_Replay`) of those, of what is relied on (`means`: by
+/// this service), and of others that are there in their right spelling. They are rare: one pass finds out that there
+/// are none.
 pub fn strip_private(headers: &mut HeaderMap, means: impl Fn(&HeaderName) -> bool) {
     let is_bad = |name: &&HeaderName| {
         is_private(name.as_str())
@@ -149,8 +150,8 @@ pub fn append_via(headers: &mut HeaderMap) {
     headers.append(VIA, VIA_US);
 }
 
-/// A new name for what stands in `Via` of what is sent to a service, borne by nobody else. A request that brings it back to the
-/// same service has gone in a circle; one that a service sends on to another service has not.
+/// A new name for what stands in `Via` of what is sent to a service, borne by nobody else. A request that brings it
+/// back to the same service has gone in a circle; one that a service sends on to another service has not.
 pub fn via_service(service: &str) -> HeaderValue {
     let name = format!("1.1 holdfast-{:016x}.{service}", fastrand::u64(..));
     HeaderValue::try_from(name).unwrap_or(VIA_US)
@@ -215,7 +216,8 @@ pub fn keep(headers: &HeaderMap, extensions: &Extensions, without: &[HeaderName]
     kept
 }
 
-/// Where a kept answer has the reason phrase that its service gave, if that was not the usual one. No header is named so.
+/// Where a kept answer has the reason phrase that its service gave, if that was not the usual one. No header is named
+/// so.
 const REASON: &str = ":reason";
 
 pub fn keep_reason(extensions: &Extensions, kept: &mut Vec<Header>) {

@@ -26,8 +26,8 @@ impl Streak {
         Self { healthy: true, against: 0, is_first: true }
     }
 
-    /// Takes one result; whether the endpoint is healthy now. The very first one counts at once: a dead service must not be
-    /// taken for a healthy one while failures are counted.
+    /// Takes one result; whether the endpoint is healthy now. The very first one counts at once: a dead service must
+    /// not be taken for a healthy one while failures are counted.
     fn take(&mut self, success: bool, settings: &HealthSettings) -> bool {
         if std::mem::take(&mut self.is_first) {
             self.healthy = success;

@@ -1,7 +1,8 @@
 //! What RFC 9113 §8.2 and §8.3 ask of a request that is passed on as HTTP/1.1. Pure.
 //!
-//! The protocol's own parser resets streams whose names have capitals, whose pseudo-headers are unknown, repeated, missing or
-//! late, which name a connection's own headers, or whose body has another length than announced. Here is what it lets pass.
+//! The protocol's own parser resets streams whose names have capitals, whose pseudo-headers are unknown, repeated,
+//! missing or late, which name a connection's own headers, or whose body has another length than announced. Here is
+//! what it lets pass.
 use http::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
 };

@@ -1,5 +1,5 @@
-//! Room for long answers to writes while they come in, and answers too large to keep, held for a moment for the client that
-//! waits for them. Memory only: after a crash the retry gets 409 `replay-unavailable`, as every retry does.
+//! Room for long answers to writes while they come in, and answers too large to keep, held for a moment for the client
+//! that waits for them. Memory only: after a crash the retry gets 409 `replay-unavailable`, as every retry does.
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,8 +8,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::model::WriteId;
 
-/// Bounded in bytes, over all that comes in, waits, and goes out. The oldest that waits goes first. Few at a time, so a list is
-/// enough.
+/// Bounded in bytes, over all that comes in, waits, and goes out. The oldest that waits goes first. Few at a time, so a
+/// list is enough.
 pub struct LargeAnswers {
     room: Arc<Semaphore>,
     held: Mutex<VecDeque<(WriteId, Large)>>,

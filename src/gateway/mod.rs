@@ -1,11 +1,12 @@
 //! HTTP in and out: listen, route, accept writes, stream reads, forward, answer.
 //!
-//! Owns client connections, connections to a service's endpoints, and the translation between HTTP and a group's events.
-//! Decides nothing about a write: it describes it (lane, key, digest), hands it to its group ([`crate::service::Handle`])
-//! and says what the group says. [`Upstream`] is the group's hand: one attempt, and exactly one of *never sent*, *answered*,
-//! *broken*. It may assume that settings were checked. It promises that nothing a parser could read in two ways is
-//! passed on ([`strict`]), that a body over the limit leaves no trace, and that a client that hangs up cancels no write.
-//! In a crash it loses connections only: what counts is in the journal before a byte leaves.
+//! Owns client connections, connections to a service's endpoints, and the translation between HTTP and a group's
+//! events. Decides nothing about a write: it describes it (lane, key, digest), hands it to its group
+//! ([`crate::service::Handle`]) and says what the group says. [`Upstream`] is the group's hand: one attempt, and
+//! exactly one of *never sent*, *answered*, *broken*. It may assume that settings were checked. It promises that
+//! nothing a parser could read in two ways is passed on ([`strict`]), that a body over the limit leaves no trace, and
+//! that a client that hangs up cancels no write. In a crash it loses connections only: what counts is in the journal
+//! before a byte leaves.
 //!
 //! The way of a request: `listen` → `conn` (strict) → hyper → `app` (route, store) → `write` → group → `answer`,
 //! or → `read` → `upstream` or a peer. A group's attempt: `upstream` → `pool` → `h1` or `h2`.

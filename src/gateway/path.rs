@@ -1,8 +1,9 @@
 //! One spelling of a path (RFC 3986 §6.2.2), and what a careless service might read in it. Pure.
 use std::borrow::Cow;
 
-/// The spelling by which routes, stores, lanes and digests compare paths: unreserved bytes as they are, all others that are
-/// encoded with capital digits, raw bytes beyond ASCII encoded, no dot segments, no empty segments but one at the end.
+/// The spelling by which routes, stores, lanes and digests compare paths: unreserved bytes as they are, all others that
+/// are encoded with capital digits, raw bytes beyond ASCII encoded, no dot segments, no empty segments but one at the
+/// end.
 pub fn canonical(path: &str) -> Cow<'_, str> {
     let plain = path.starts_with('/') && path.is_ascii() && !path.contains('%');
     if !path.starts_with('/') || (plain && !path.contains("//") && !path.contains("/.")) {
@@ -30,8 +31,8 @@ pub fn canonical(path: &str) -> Cow<'_, str> {
     Cow::Owned(without_dots(&spelled))
 }
 
-/// What the most careless of services makes of a path: everything decoded, a backslash for a slash, no parameters, all in
-/// small letters, and nothing after what ends a path or a C string.
+/// What the most careless of services makes of a path: everything decoded, a backslash for a slash, no parameters, all
+/// in small letters, and nothing after what ends a path or a C string.
 pub fn careless(path: &str) -> String {
     let bytes = path.as_bytes();
     let mut decoded = Vec::with_capacity(bytes.len());

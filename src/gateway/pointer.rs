@@ -1,4 +1,5 @@
-//! JSON Pointer (RFC 6901) without building the document: a body of many small values costs no more memory than its bytes. Pure.
+//! JSON Pointer (RFC 6901) without building the document: a body of many small values costs no more memory than its
+//! bytes. Pure.
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};

@@ -1,7 +1,7 @@
 //! Connections to one endpoint, bounded, kept alive, and exact about whether a request was sent.
 //!
-//! A request was *never sent* only if no byte of it left, or the endpoint said that it did not take it. A connection serves
-//! another request only when its last exchange ended exactly as HTTP says and nothing has come on it since.
+//! A request was *never sent* only if no byte of it left, or the endpoint said that it did not take it. A connection
+//! serves another request only when its last exchange ended exactly as HTTP says and nothing has come on it since.
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -67,8 +67,8 @@ pub struct Pool {
     endpoint: EndpointSettings,
     settings: PoolSettings,
     idle: Mutex<Vec<Idle>>,
-    /// An endpoint may close after each answer without a word. Until a connection was seen to stay, none is used again in a hurry:
-    /// its end may be on its way.
+    /// An endpoint may close after each answer without a word. Until a connection was seen to stay, none is used again
+    /// in a hurry: its end may be on its way.
     stays: AtomicBool,
     pub(super) multiplexed: Multiplexed,
     in_flight: Arc<Semaphore>,
@@ -78,7 +78,8 @@ pub struct Pool {
     pub(super) owner: Weak<Upstream>,
 }
 
-/// A place at an endpoint and a connection to it, had before a request is sent. Dropped, an unused connection goes back.
+/// A place at an endpoint and a connection to it, had before a request is sent. Dropped, an unused connection goes
+/// back.
 pub struct Ready {
     pub(super) pool: Arc<Pool>,
     link: Option<Link>,
@@ -118,8 +119,9 @@ const SETTLED: Duration = Duration::from_millis(10);
 const CLOSED_EARLY: Duration = Duration::from_secs(1);
 
 impl Ready {
-    /// Sends one request once, on another connection where this one turns out closed before a byte left. `taken` is true from
-    /// the moment at which a byte may have left: whoever stops waiting before that knows that it was never sent.
+    /// Sends one request once, on another connection where this one turns out closed before a byte left. `taken` is
+    /// true from the moment at which a byte may have left: whoever stops waiting before that knows that it was never
+    /// sent.
     pub async fn send(mut self, mut request: Request<Body>, taken: &AtomicBool) -> Result<Response<Body>, SendError> {
         let pool = self.pool.clone();
         let Some(permit) = self.permit.take() else { return Err(never("this place was used", Some(request))) };
@@ -372,8 +374,8 @@ impl Pool {
         connected
     }
 
-    /// `looks`: whether it is looked at for a moment first, since something may stand in front of the endpoint that takes every
-    /// connection and ends those that nobody wants.
+    /// `looks`: whether it is looked at for a moment first, since something may stand in front of the endpoint that
+    /// takes every connection and ends those that nobody wants.
     pub(super) async fn try_connect(&self, looks: bool) -> Result<TcpStream, String> {
         let to = (self.endpoint.host.as_str(), self.endpoint.port);
         let timeout = self.settings.connect_timeout;

@@ -112,8 +112,8 @@ pub struct Waits {
     pub refuse_stale: bool,
 }
 
-/// Waits until this replica has decided what the reader has seen; then says what the answer will rest on: that, and what is
-/// decided here before the service is asked.
+/// Waits until this replica has decided what the reader has seen; then says what the answer will rest on: that, and
+/// what is decided here before the service is asked.
 async fn rests_on(handle: &Handle, seen: Option<After>, waits: Waits) -> Result<HeaderValue, Cause> {
     let mut known = After::new();
     if let Some(seen) = seen {

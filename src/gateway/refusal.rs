@@ -1,4 +1,5 @@
-//! A request that the gateway answers itself: the cause, which `problem/` turns into bytes, and what the gateway adds to it.
+//! A request that the gateway answers itself: the cause, which `problem/` turns into bytes, and what the gateway adds
+//! to it.
 use http::Response;
 use http::header::{CONNECTION, HeaderValue, LINK};
 use http_body_util::BodyExt;

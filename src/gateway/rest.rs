@@ -1,5 +1,5 @@
-//! An endpoint that gives no connection is left alone for a moment, a growing one, and asked again by us, not by a client's
-//! request: while a service is down its writes cost nothing and leave nothing behind.
+//! An endpoint that gives no connection is left alone for a moment, a growing one, and asked again by us, not by a
+//! client's request: while a service is down its writes cost nothing and leave nothing behind.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -15,7 +15,8 @@ pub const LOOK: Duration = Duration::from_millis(50);
 #[derive(Default)]
 pub struct Rest {
     resting: AtomicBool,
-    /// The last new connection ended without a byte of an answer. A proxy before a dead service does that with each of them.
+    /// The last new connection ended without a byte of an answer. A proxy before a dead service does that with each of
+    /// them.
     suspect: AtomicBool,
 }
 

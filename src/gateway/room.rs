@@ -1,5 +1,5 @@
-//! What clients may hold at the same time (G6, G9): bytes of bodies and of answers, connections, requests and reads that other
-//! sites answer; all of them together, and one address alone.
+//! What clients may hold at the same time (G6, G9): bytes of bodies and of answers, connections, requests and reads
+//! that other sites answer; all of them together, and one address alone.
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,7 +17,8 @@ const SWEEP: usize = 1024;
 
 pub struct Room {
     bytes: Arc<Semaphore>,
-    /// Bytes of answers that are held whole until their clients have taken them, and of those that wait for room among them.
+    /// Bytes of answers that are held whole until their clients have taken them, and of those that wait for room among
+    /// them.
     answers: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
     share_bytes: usize,
@@ -150,8 +151,8 @@ impl Room {
         take(&share.bytes, &self.bytes, held, count).await
     }
 
-    /// Room for an answer that is there whole, until its client has taken it. `None`: it needs none. One that is longer than a
-    /// client may have takes all of that.
+    /// Room for an answer that is there whole, until its client has taken it. `None`: it needs none. One that is longer
+    /// than a client may have takes all of that.
     pub async fn take_answer(&self, share: &Share, count: usize) -> Result<Option<Bytes>, Full> {
         if count <= SMALL_ANSWER {
             return Ok(None);

@@ -73,8 +73,9 @@ impl Router {
         Ok(Self { entries, any_host })
     }
 
-    /// The index of the service for this host (without port) and path, as it was sent. Its one spelling decides. Where a less
-    /// careful reading would lead to a more specific door of another service, nobody can say whose request it is.
+    /// The index of the service for this host (without port) and path, as it was sent. Its one spelling decides. Where
+    /// a less careful reading would lead to a more specific door of another service, nobody can say whose request it
+    /// is.
     pub fn route(&self, host: &str, sent: &str) -> Result<Option<usize>, RouteError> {
         let found = self.find(host, &path::canonical(sent), false);
         let others =

@@ -21,8 +21,8 @@ const ENTRIES_MAX: usize = 512;
 const ENTRY_BYTES: usize = LOG_BYTES + 8;
 const HEAD_BYTES: usize = 5;
 
-/// Version, counts of positions and of stretches, positions (log, position), stretches (two entries: log, first; log, last), then
-/// ids (log, n). Little-endian, fixed width: nothing to trust.
+/// Version, counts of positions and of stretches, positions (log, position), stretches (two entries: log, first; log,
+/// last), then ids (log, n). Little-endian, fixed width: nothing to trust.
 pub fn encode(after: &After) -> String {
     let positions = &after.positions()[..after.positions().len().min(ENTRIES_MAX)];
     let room = ENTRIES_MAX - positions.len();

@@ -1,5 +1,5 @@
-//! An answer on its way to a client: as long as it lives, its connection is busy. A service that falls silent in the middle of it,
-//! and a client that does not take it, cost no more than a pause.
+//! An answer on its way to a client: as long as it lives, its connection is busy. A service that falls silent in the
+//! middle of it, and a client that does not take it, cost no more than a pause.
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
@@ -77,8 +77,8 @@ struct Held {
     is_offered: bool,
 }
 
-/// The answers of one HTTP/2 connection. There a client that closes its window holds up one stream, and nobody would look at it
-/// again; in HTTP/1 the connection itself notices.
+/// The answers of one HTTP/2 connection. There a client that closes its window holds up one stream, and nobody would
+/// look at it again; in HTTP/1 the connection itself notices.
 #[derive(Default)]
 pub struct Answers(Mutex<Vec<Weak<Mutex<Held>>>>);
 
@@ -110,7 +110,8 @@ pub struct Served {
 }
 
 impl Served {
-    /// `answers`: of the connection, where it is HTTP/2. `pause`: the longest silence of the service, or of the client there.
+    /// `answers`: of the connection, where it is HTTP/2. `pause`: the longest silence of the service, or of the client
+    /// there.
     pub fn new(body: Body, busy: Busy, answers: Option<&Answers>, pause: Duration) -> Self {
         let place = match answers {
             None => Place::Own(body, busy),

@@ -31,7 +31,8 @@ pub struct GatewaySettings {
     pub idle_timeout: Duration,
     /// Bytes of bodies on their way in, over all clients; one address may have half of them.
     pub max_body_bytes: usize,
-    /// Connections of one client address, its requests that are under way, and of them the reads that another site answers.
+    /// Connections of one client address, its requests that are under way, and of them the reads that another site
+    /// answers.
     pub max_client_connections: usize,
     pub max_client_requests: usize,
     pub max_client_reads_elsewhere: usize,
@@ -164,8 +165,8 @@ pub enum PeerError {
     Broken { site: SiteName, why: String },
 }
 
-/// Takes a read to the site that decides; streaming both ways. The request is in origin-form, with `Host`, the group named
-/// by [`Target`], and `Holdfast-Seen` still in it.
+/// Takes a read to the site that decides; streaming both ways. The request is in origin-form, with `Host`, the group
+/// named by [`Target`], and `Holdfast-Seen` still in it.
 pub trait PeerProxy: Send + Sync {
     fn proxy<'a>(
         &'a self,

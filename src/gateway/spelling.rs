@@ -1,5 +1,6 @@
-//! The spelling of header names, kept where HTTP/1 meets HTTP/1: names are the same in any case, and old tills and services compare
-//! them all the same. What is kept of a write has its names as they were spelled; nothing else depends on the spelling.
+//! The spelling of header names, kept where HTTP/1 meets HTTP/1: names are the same in any case, and old tills and
+//! services compare them all the same. What is kept of a write has its names as they were spelled; nothing else depends
+//! on the spelling.
 use std::collections::HashMap;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};

@@ -1,8 +1,8 @@
-//! What may reach the HTTP/1.1 parser: a byte machine that follows the framing of a connection and refuses every head or
-//! chunk that two parsers could read differently (RFC 9112 §2.2, §5, §6, §7.1, §11.2).
+//! What may reach the HTTP/1.1 parser: a byte machine that follows the framing of a connection and refuses every head
+//! or chunk that two parsers could read differently (RFC 9112 §2.2, §5, §6, §7.1, §11.2).
 //!
-//! hyper alone accepts some of these silently: it drops `Content-Length` beside `Transfer-Encoding`, folds equal repeated
-//! lengths into one, takes a bare LF for a line end and `gzip, chunked` for chunked. Pure: no IO.
+//! hyper alone accepts some of these silently: it drops `Content-Length` beside `Transfer-Encoding`, folds equal
+//! repeated lengths into one, takes a bare LF for a line end and `gzip, chunked` for chunked. Pure: no IO.
 
 /// Why a message is refused. All but the last three are smuggling-shaped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -141,7 +141,8 @@ impl Upstream {
         self.is_circle.load(Ordering::Relaxed)
     }
 
-    /// Takes note of where an answer came from. `Some`: from an appliance that refused to go in a circle, so that nothing was done.
+    /// Takes note of where an answer came from. `Some`: from an appliance that refused to go in a circle, so that
+    /// nothing was done.
     fn circle(&self, pool: &Pool, head: &http::response::Parts) -> Option<SendError> {
         let is_circle = head.status == http::StatusCode::LOOP_DETECTED && head.headers.contains_key(HOLDFAST_LOOP);
         if is_circle != self.is_circle() {
@@ -328,7 +329,8 @@ impl Upstream {
         ProbeResult::Nothing
     }
 
-    /// One request and its whole answer. A panic over what a service answers ends its connection: what the service did is not known.
+    /// One request and its whole answer. A panic over what a service answers ends its connection: what the service did
+    /// is not known.
     async fn exchange(
         &self,
         ready: Ready,
@@ -386,7 +388,8 @@ impl Upstream {
     /// What an answer says of which only the status can be passed on. The outcome of a write is known by it.
     fn unusable(&self, status: u16, why: &str) -> Answer {
         tracing::warn!(service = self.settings.service, why, "an answer cannot be passed on, but for its status");
-        // A success may have said what the client must know: it is told that the answer is not there, not that it was empty.
+        // A success may have said what the client must know: it is told that the answer is not there, not that it was
+        // empty.
         let omitted = (status < 400).then(|| crate::idempotency::of_body(b""));
         Answer { status, headers: Vec::new(), body: Bytes::new(), omitted }
     }
@@ -471,8 +474,8 @@ enum Collected {
 /// Of each answer so much comes in without asking for room.
 const ROOM_FOR_EACH: usize = 64 << 10;
 
-/// Reads a body to its end: up to `small` it is kept, beyond it is kept for the one who waits, and where `large` has no room it is
-/// only digested: waiting for room could be waiting for each other. An error means truncation.
+/// Reads a body to its end: up to `small` it is kept, beyond it is kept for the one who waits, and where `large` has no
+/// room it is only digested: waiting for room could be waiting for each other. An error means truncation.
 async fn collect(mut body: Body, small: usize, large: &LargeAnswers) -> Result<Collected, BoxError> {
     use sha2::Digest as _;
     let mut first = Bytes::new();

@@ -1,5 +1,5 @@
-//! What an entry of the quarantine stands behind: of each lane one is the first, and the others name it. Kept in the transaction that
-//! puts an entry in or takes it out, so nobody has to remember which lanes have one.
+//! What an entry of the quarantine stands behind: of each lane one is the first, and the others name it. Kept in the
+//! transaction that puts an entry in or takes it out, so nobody has to remember which lanes have one.
 use rusqlite::{OptionalExtension, Params};
 
 use super::apply::{Applier, WriteError};

@@ -1,7 +1,8 @@
 //! Moves the write-ahead log into the database beside the commits, on a thread and a connection of its own.
 //!
-//! A checkpoint of some MiB writes all over the database and syncs it: tens of milliseconds that no commit should wait for. It
-//! cannot empty the log while commits follow each other; the writer does that with the little that is left (`writer`).
+//! A checkpoint of some MiB writes all over the database and syncs it: tens of milliseconds that no commit should wait
+//! for. It cannot empty the log while commits follow each other; the writer does that with the little that is left
+//! (`writer`).
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,8 +1,8 @@
 //! The files of the database, and what other hands do to them while this process runs.
 //!
-//! SQLite's locks are POSIX locks: they belong to the process and the file, and go with the first descriptor of that file that the
-//! process closes, whoever opened it. So once SQLite has opened them, nothing here opens one of these files again: they are looked at by
-//! their names alone.
+//! SQLite's locks are POSIX locks: they belong to the process and the file, and go with the first descriptor of that
+//! file that the process closes, whoever opened it. So once SQLite has opened them, nothing here opens one of these
+//! files again: they are looked at by their names alone.
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -69,7 +69,8 @@ impl Files {
         })
     }
 
-    /// The write-ahead log alone is gone: what was committed into it is still to be had from the file that has no name any more.
+    /// The write-ahead log alone is gone: what was committed into it is still to be had from the file that has no name
+    /// any more.
     pub(super) fn log_is_gone(&self) -> bool {
         let Some(known) = self.known else { return false };
         let is_known = |n: usize| self.paths[n].metadata().is_ok_and(|m| (m.dev(), m.ino()) == known[n]);
@@ -80,8 +81,8 @@ impl Files {
         if frames == 0 { 0 } else { LOG_HEADER_BYTES + u64::from(frames) * (FRAME_HEADER_BYTES + self.page_bytes) }
     }
 
-    /// The write-ahead log is shorter than what was committed into it, of which `frames` is known. Somebody else may have moved it into
-    /// the database and emptied it, as anybody may: SQLite is asked before it counts as damage.
+    /// The write-ahead log is shorter than what was committed into it, of which `frames` is known. Somebody else may
+    /// have moved it into the database and emptied it, as anybody may: SQLite is asked before it counts as damage.
     pub(super) fn look_for_cuts(&mut self, connection: &Connection, frames: u32) -> Result<(), WriteError> {
         if self.known.is_none() {
             return Ok(());
@@ -93,7 +94,8 @@ impl Files {
         };
         let log = || length(&self.paths[1]);
         if log() < self.log_bytes(frames) {
-            // Looked at between two equal answers: others may write and empty it meanwhile, and the frames come before their number.
+            // Looked at between two equal answers: others may write and empty it meanwhile, and the frames come before
+            // their number.
             let mut before = frames_there(connection)?;
             loop {
                 let is_short = log() < self.log_bytes(before);

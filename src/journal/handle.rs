@@ -30,7 +30,8 @@ struct Inner {
     writer: std::sync::Mutex<Option<std::thread::JoinHandle<()>>>,
 }
 
-/// The writer waits for a lock that another program holds on the database: nothing becomes durable meanwhile, and nothing is lost.
+/// The writer waits for a lock that another program holds on the database: nothing becomes durable meanwhile, and
+/// nothing is lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
     pub since: std::time::Instant,
@@ -52,8 +53,8 @@ impl std::fmt::Debug for Returned {
 }
 
 impl Journal {
-    /// Opens or makes the journal of a data directory and does what must be done after any restart before a recovered row
-    /// may be acted upon. Blocks; call it once at start.
+    /// Opens or makes the journal of a data directory and does what must be done after any restart before a recovered
+    /// row may be acted upon. Blocks; call it once at start.
     pub fn open(options: &OpenOptions) -> Result<Self, Error> {
         Self::start(open::open(options)?, options, true)
     }
@@ -68,7 +69,8 @@ impl Journal {
         Ok(Self { inner: Arc::new(Inner { shared, log, readers, writer }) })
     }
 
-    /// As [`Journal::open`], for somebody who only wants to look: nothing is made where there is none, and more damage is looked over.
+    /// As [`Journal::open`], for somebody who only wants to look: nothing is made where there is none, and more damage
+    /// is looked over.
     pub fn open_existing(options: &OpenOptions) -> Result<Self, Error> {
         open::exists(options)?;
         Self::start(open::open(options)?, options, false)
@@ -84,14 +86,14 @@ impl Journal {
         WriteId { log: self.inner.log, n: self.inner.shared.ids.next(&self.inner.shared.queue) }
     }
 
-    /// The retention clock: milliseconds this node has been running, over all its lives. Falls back a little in a crash,
-    /// never runs ahead of monotonic time.
+    /// The retention clock: milliseconds this node has been running, over all its lives. Falls back a little in a
+    /// crash, never runs ahead of monotonic time.
     pub fn clock_ms(&self) -> u64 {
         self.inner.shared.clock.now_ms()
     }
 
-    /// Makes `ops` durable as one transaction (which may hold other batches too). Never blocks. Batches become durable in the
-    /// order of the calls; `done` is called on the writer's thread in that order.
+    /// Makes `ops` durable as one transaction (which may hold other batches too). Never blocks. Batches become durable
+    /// in the order of the calls; `done` is called on the writer's thread in that order.
     ///
     /// A batch is refused, and given back, when the queue is at its limit: [`Journal::room`] tells when to come again.
     pub fn commit(&self, group: &Arc<Group>, ops: Vec<Op>, done: Done) -> Result<(), Box<Returned>> {
@@ -143,26 +145,28 @@ impl Journal {
 
     /// Everything a group's state machine needs to begin again. Blocks: call it at start.
     ///
-    /// A broken row that something was left to be done with comes back as quarantined with the reason `Damaged`. It is in
-    /// [`Journal::damages`] too, as are broken requests and, of each series, the first position that is missing. A broken
-    /// record of how far a series is, is an error.
+    /// A broken row that something was left to be done with comes back as quarantined with the reason `Damaged`. It is
+    /// in [`Journal::damages`] too, as are broken requests and, of each series, the first position that is missing. A
+    /// broken record of how far a series is, is an error.
     ///
-    /// `lanes_max` bounds [`Recovered::lanes`], `quarantined_max` those of [`Recovered::quarantined`] that nothing else asks for.
+    /// `lanes_max` bounds [`Recovered::lanes`], `quarantined_max` those of [`Recovered::quarantined`] that nothing else
+    /// asks for.
     pub fn recover(&self, group: &Group, lanes_max: usize, quarantined_max: usize) -> Result<Recovered, Error> {
         let group = group.clone();
         self.inner.readers.ask_blocking(move |reader| reader.recover(&group, lanes_max, quarantined_max))?
     }
 
-    /// All rows that match, in order of their ids, with requests. A broken row that may match is an error ([`Error::Broken`] where
-    /// it has a position): not to find a write that is there would let it be applied twice (G2).
+    /// All rows that match, in order of their ids, with requests. A broken row that may match is an error
+    /// ([`Error::Broken`] where it has a position): not to find a write that is there would let it be applied twice
+    /// (G2).
     pub async fn find(&self, group: &Group, find: Find) -> Result<Vec<Found>, Error> {
         let group = group.clone();
         self.read(move |reader| reader.find(&group, find)).await
     }
 
-    /// Dense from `from` on: the first item's position is `from`, and nothing is returned where that one was forgotten or is still
-    /// to come. [`Error::Broken`] where it should be there and cannot be read. Requests are attached where followers need
-    /// them. The first item is returned however large it is.
+    /// Dense from `from` on: the first item's position is `from`, and nothing is returned where that one was forgotten
+    /// or is still to come. [`Error::Broken`] where it should be there and cannot be read. Requests are attached where
+    /// followers need them. The first item is returned however large it is.
     pub async fn read_series(
         &self,
         group: &Group,
@@ -190,8 +194,8 @@ impl Journal {
         self.read(move |reader| reader.show_key(key)).await
     }
 
-    /// Entries of the quarantine for people, oldest first, from behind `after` (the last one of the page before, whether or not it is
-    /// still there), and how many there are in all.
+    /// Entries of the quarantine for people, oldest first, from behind `after` (the last one of the page before,
+    /// whether or not it is still there), and how many there are in all.
     pub async fn quarantine_page(
         &self,
         filter: QuarantineFilter,
@@ -220,8 +224,9 @@ impl Journal {
         self.read(move |reader| reader.quarantine_group(id)).await
     }
 
-    /// Entries in the order in which orders of people about many go: series by series in order of position, then what has none in order
-    /// of acceptance. From behind `after`, the last one of the answer before, which need not be there any more.
+    /// Entries in the order in which orders of people about many go: series by series in order of position, then what
+    /// has none in order of acceptance. From behind `after`, the last one of the answer before, which need not be there
+    /// any more.
     pub async fn quarantine_in_order(
         &self,
         filter: QuarantineFilter,

@@ -1,5 +1,5 @@
-//! The store contract in plain maps: deterministic, no threads, no clock. The disk of the simulation, and the model against
-//! which the SQLite journal is tested.
+//! The store contract in plain maps: deterministic, no threads, no clock. The disk of the simulation, and the model
+//! against which the SQLite journal is tested.
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -82,7 +82,8 @@ impl Memory {
         places.map(|(&(log, position), &id)| (log, position, id)).collect()
     }
 
-    /// Whether the record of a write says nothing that only this site knows: a word that it owes, sites that owe it theirs.
+    /// Whether the record of a write says nothing that only this site knows: a word that it owes, sites that owe it
+    /// theirs.
     pub fn is_copied_elsewhere(&self, group: &Group, id: WriteId) -> bool {
         let row = self.groups.get(group).and_then(|shelf| shelf.rows.get(&id));
         let owes_word = |row: &Row| row.wish.as_ref().is_some_and(|wish| wish.owed_word.is_some());
@@ -108,8 +109,8 @@ impl Memory {
         self.unsynced.clear();
     }
 
-    /// Everything a group's state machine needs to begin again. `lanes_max` bounds [`Recovered::lanes`], `quarantined_max` those of
-    /// [`Recovered::quarantined`] that nothing else asks for.
+    /// Everything a group's state machine needs to begin again. `lanes_max` bounds [`Recovered::lanes`],
+    /// `quarantined_max` those of [`Recovered::quarantined`] that nothing else asks for.
     pub fn recover(&self, group: &Group, lanes_max: usize, quarantined_max: usize) -> Recovered {
         let recovered =
             self.groups.get(group).map(|shelf| shelf.recover(lanes_max, quarantined_max)).unwrap_or_default();
@@ -414,7 +415,8 @@ impl Shelf {
         unknown.into_iter().rev().take(UNKNOWN_MAX).map(|(_, id)| id).collect()
     }
 
-    /// Broken rows that something was left to be done with, or may have been, and where those of them stand that have positions.
+    /// Broken rows that something was left to be done with, or may have been, and where those of them stand that have
+    /// positions.
     fn unclear(&self) -> (BTreeMap<WriteId, Quarantined>, Vec<(LogId, u64)>) {
         let (mut quarantined, mut places) = (BTreeMap::new(), Vec::new());
         for row in self.broken.iter().map(|id| &self.rows[id]) {

@@ -35,8 +35,8 @@ impl Applier<'_> {
         }
     }
 
-    /// Where the broken row stood, as far as the columns beside it tell: `row` knows only whether it was decided. `None` where it
-    /// counts as untouched and nothing confirms that (G2).
+    /// Where the broken row stood, as far as the columns beside it tell: `row` knows only whether it was decided.
+    /// `None` where it counts as untouched and nothing confirms that (G2).
     fn as_it_stood(&self, row: &Row) -> Result<Option<Here>, WriteError> {
         let Some(row_id) = self.names().row_id(row.id) else { return Ok(None) };
         let failed = WriteError::sqlite("read the columns of a broken row");

@@ -1,22 +1,23 @@
 //! The store contract: what is durable, and how it is asked for.
 //!
-//! Owns every durable byte of a node: [`Journal`] in SQLite, and [`Memory`], the same in plain maps, for simulation. Both pass
-//! one test suite (`contract.rs`). [`Single`] is the journal without its threads, for simulation on a disk that fails.
+//! Owns every durable byte of a node: [`Journal`] in SQLite, and [`Memory`], the same in plain maps, for simulation.
+//! Both pass one test suite (`contract.rs`). [`Single`] is the journal without its threads, for simulation on a disk
+//! that fails.
 //!
-//! Promises that one batch of [`Op`]s is one transaction, that batches become durable in the order in which they were handed
-//! over, and that a batch reported durable survives what [`Durability`] says. A crash loses a suffix of the batches that were
-//! not reported yet, never a part of one. After a failure other than a full disk nothing more is written by this process, and
-//! what became of the last batches is unknown until a restart.
+//! Promises that one batch of [`Op`]s is one transaction, that batches become durable in the order in which they were
+//! handed over, and that a batch reported durable survives what [`Durability`] says. A crash loses a suffix of the
+//! batches that were not reported yet, never a part of one. After a failure other than a full disk nothing more is
+//! written by this process, and what became of the last batches is unknown until a restart.
 //!
-//! Assumes that the facts of a write and a position once given never change, that an id belongs to one group, and that one
-//! process at a time uses the directory (it takes a lock).
+//! Assumes that the facts of a write and a position once given never change, that an id belongs to one group, and that
+//! one process at a time uses the directory (it takes a lock).
 //!
-//! The way of a batch: [`Journal::commit`] → `queue` (bounded) → `writer` (one thread, one transaction for all that waits) →
-//! `apply` (ops to rows) → `record` (bytes and CRC32) → commit, fsync → `done`. Look-ups go through `pool` to `reader`s with
-//! connections of their own, and `checkpoint` moves the write-ahead log into the database beside the commits. `open` does what
-//! must be done after any restart before a recovered row may be acted upon; `wal` finds damage that SQLite would not tell. `files` looks
-//! at what other hands do to the files meanwhile, and who they are: a stranger's lock is waited for ([`Held`]), a file that was taken away
-//! ends the process.
+//! The way of a batch: [`Journal::commit`] → `queue` (bounded) → `writer` (one thread, one transaction for all that
+//! waits) → `apply` (ops to rows) → `record` (bytes and CRC32) → commit, fsync → `done`. Look-ups go through `pool` to
+//! `reader`s with connections of their own, and `checkpoint` moves the write-ahead log into the database beside the
+//! commits. `open` does what must be done after any restart before a recovered row may be acted upon; `wal` finds
+//! damage that SQLite would not tell. `files` looks at what other hands do to the files meanwhile, and who they are: a
+//! stranger's lock is waited for ([`Held`]), a file that was taken away ends the process.
 mod apply;
 mod behind;
 mod checkpoint;
@@ -63,17 +64,19 @@ pub use verify::Report;
 
 use crate::model::{Lane, LogId, WriteId};
 
-/// Entries of a group that wait for others ([`Quarantined::unknown`]); who comes when there are more waits for a person alone.
+/// Entries of a group that wait for others ([`Quarantined::unknown`]); who comes when there are more waits for a person
+/// alone.
 pub const WAITING_MAX: usize = 1_024;
 /// Of the writes that are unknown at a decider each item names so many, the latest.
 pub const UNKNOWN_MAX: usize = 16;
 
-/// What a group's state machine needs to begin again (all of it bounded by what is not final yet, but `keys` and `lanes`).
+/// What a group's state machine needs to begin again (all of it bounded by what is not final yet, but `keys` and
+/// `lanes`).
 #[derive(Clone, Debug, Default)]
 pub struct Recovered {
     pub series: Vec<SeriesMeta>,
-    /// Rows that are not final ([`Row::is_final`]), but without foreign rows that were received and not touched: those are
-    /// read again in order of their positions. With requests.
+    /// Rows that are not final ([`Row::is_final`]), but without foreign rows that were received and not touched: those
+    /// are read again in order of their positions. With requests.
     pub open: Vec<crate::service::Found>,
     /// Positions above a series' `decided` that are decided at this replica.
     pub decided_beyond: Vec<(LogId, u64)>,
@@ -93,7 +96,8 @@ pub struct Recovered {
     pub broken: Vec<(LogId, u64)>,
     pub stopped: Option<Stop>,
     pub age: Age,
-    /// Where the store lies now: another number than in [`Age::place`] means that its file was copied there. 0: cannot be told.
+    /// Where the store lies now: another number than in [`Age::place`] means that its file was copied there. 0: cannot
+    /// be told.
     pub place: u64,
 }
 
@@ -104,8 +108,8 @@ pub struct Committed {
     pub quarantine: i64,
     /// Refusals that this site decided in lanes that have an entry in quarantine: that may be their cause.
     pub refused_behind: u64,
-    /// [`crate::model::KeyHash::short`] of keys that [`Op::Forget`], [`Op::ForgetCancelled`] and [`Op::Erase`] made vanish: no row of
-    /// the group has them any more. Sorted within each op.
+    /// [`crate::model::KeyHash::short`] of keys that [`Op::Forget`], [`Op::ForgetCancelled`] and [`Op::Erase`] made
+    /// vanish: no row of the group has them any more. Sorted within each op.
     pub forgotten_keys: Vec<u64>,
     /// One op forgets at most [`FORGET_ROWS_MAX`] rows, lowest positions first: say it again.
     pub more_to_forget: bool,

@@ -101,9 +101,10 @@ fn check_site(connection: &Connection, database: &Path, site: Option<&str>) -> R
 
 /// Makes durable what is read of the write-ahead log.
 ///
-/// After an fsync that failed the kernel takes its pages for written, shows them to the next process, and loses them with the
-/// power; another fsync does nothing for them. Moved into the database as they are, a loss of power during the move would leave
-/// a part of the last transaction there, and no log to complete it from. Written again, byte by byte the same, they are.
+/// After an fsync that failed the kernel takes its pages for written, shows them to the next process, and loses them
+/// with the power; another fsync does nothing for them. Moved into the database as they are, a loss of power during the
+/// move would leave a part of the last transaction there, and no log to complete it from. Written again, byte by byte
+/// the same, they are.
 fn rewrite_log(database: &Path) -> io::Result<()> {
     let log = match File::options().read(true).write(true).open(database.with_extension("db-wal")) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -135,7 +136,8 @@ pub(super) fn begin(
     new_store: impl FnOnce() -> [u8; 16],
 ) -> Result<Life, Error> {
     match checkpoint_whole(connection) {
-        // Of what somebody still reads nothing is lost: it was written anew where it stands, and what is committed here follows it.
+        // Of what somebody still reads nothing is lost: it was written anew where it stands, and what is committed here
+        // follows it.
         Err(Error::BeingRead { path }) => {
             let by = files::holders(&path, Hold::Reads).unwrap_or_else(files::unnamed);
             tracing::warn!(
@@ -166,8 +168,8 @@ pub(super) struct Lock(File);
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Closing alone is not enough: a child process that was being started just now holds the file open for a moment. If it
-        // fails, closing it follows.
+        // Closing alone is not enough: a child process that was being started just now holds the file open for a
+        // moment. If it fails, closing it follows.
         let _ = self.0.unlock();
     }
 }
@@ -188,7 +190,8 @@ fn sync(path: &Path) -> io::Result<()> {
 
 pub(super) const MOVE: &str = "move the write-ahead log into the database";
 
-/// Moves what nobody still reads into the database; waits for nobody. Returns how many pages of the write-ahead log are there now.
+/// Moves what nobody still reads into the database; waits for nobody. Returns how many pages of the write-ahead log are
+/// there now.
 pub(super) fn checkpoint(connection: &Connection) -> rusqlite::Result<u32> {
     // -1 where there is no write-ahead log.
     let moved = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get::<_, i64>(2))?;
@@ -274,8 +277,8 @@ fn is_empty(connection: &Connection) -> Result<bool, Error> {
         .map_err(Error::sqlite("look for writes"))
 }
 
-/// A number in use is never below the reservation, unless that was lost. Decisions are not counted: theirs are made of the
-/// numbers of what they decide, and a write that began above them would be taken for one.
+/// A number in use is never below the reservation, unless that was lost. Decisions are not counted: theirs are made of
+/// the numbers of what they decide, and a write that began above them would be taken for one.
 fn highest_own(connection: &Connection, log: LogId) -> Result<u64, Error> {
     let ix: Option<i64> = connection
         .query_row("SELECT ix FROM log WHERE store = ?1 AND incarnation = ?2", (log.store, log.incarnation), |r| {

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 pub enum Durability {
     /// Loss of power: one fsync per transaction (`synchronous = FULL`).
     PowerLoss,
-    /// `kill -9` of the process. `synchronous = NORMAL`, not `OFF`: both survive a dead process, but after a loss of power
-    /// `NORMAL` has lost only the last commits, `OFF` the whole database; it costs two fsyncs per checkpoint, none per
-    /// transaction. Numbers of writes are reserved with an fsync all the same.
+    /// `kill -9` of the process. `synchronous = NORMAL`, not `OFF`: both survive a dead process, but after a loss of
+    /// power `NORMAL` has lost only the last commits, `OFF` the whole database; it costs two fsyncs per checkpoint,
+    /// none per transaction. Numbers of writes are reserved with an fsync all the same.
     ProcessCrash,
 }
 
@@ -16,7 +16,8 @@ pub enum Durability {
 pub struct OpenOptions {
     /// Made when it does not exist. One process at a time may use it.
     pub data_dir: PathBuf,
-    /// Whose journal it is. The first one named is written down, and no other site takes the directory. `None`: whoever's.
+    /// Whose journal it is. The first one named is written down, and no other site takes the directory. `None`:
+    /// whoever's.
     pub site: Option<String>,
     pub durability: Durability,
     /// With less free space than this [`super::Journal::space`] says [`Space::Reserve`]; the journal itself writes on.

@@ -1,5 +1,5 @@
-//! The quarantine as people see it: pages, counts, and the order in which orders about many go. No list here is as long as the
-//! quarantine is.
+//! The quarantine as people see it: pages, counts, and the order in which orders about many go. No list here is as long
+//! as the quarantine is.
 use std::collections::BTreeMap;
 
 use rusqlite::{OptionalExtension, named_params};

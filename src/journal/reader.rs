@@ -401,9 +401,9 @@ impl Snapshot<'_> {
         Ok(())
     }
 
-    /// Returns the broken rows of which this replica may have begun something. Those that were only received are met again when
-    /// their turn comes; those that were decided hold up nothing. Read from the rows themselves: a wrong bit in an index must not make a write count as
-    /// applied, or as not.
+    /// Returns the broken rows of which this replica may have begun something. Those that were only received are met
+    /// again when their turn comes; those that were decided hold up nothing. Read from the rows themselves: a wrong bit
+    /// in an index must not make a write count as applied, or as not.
     fn decided_beyond(
         &self,
         group: GroupName,

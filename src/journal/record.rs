@@ -1,4 +1,5 @@
-//! The bytes of a record: format byte, key-id byte, body in bincode's layout, CRC32 over the record's key and all of it.
+//! The bytes of a record: format byte, key-id byte, body in bincode's layout, CRC32 over the record's key and all of
+//! it.
 //!
 //! The CRC covers table, group and write id, so a record that is found in another one's place is damaged too.
 use sha2::{Digest as _, Sha256};

@@ -48,8 +48,8 @@ impl WishHeld {
 pub enum Here {
     /// Nothing was sent.
     Untouched,
-    /// May have been sent: durable before the first byte leaves. Found after a crash it means *unknown*. `after` was fixed in
-    /// the same transaction.
+    /// May have been sent: durable before the first byte leaves. Found after a crash it means *unknown*. `after` was
+    /// fixed in the same transaction.
     Sending { attempt: u32, after: After },
     /// Holds up nothing any more.
     Decided(Fate),
@@ -154,13 +154,14 @@ impl Row {
         let outcome = self.outcome.clone()?;
         Some(Item { position, chain, id: self.id, facts: self.facts.clone(), outcome, decides: self.decides, request })
     }
-    /// This site's replica was the decider, and refused it. Of a wish that was decided here the origin's position says nothing new.
+    /// This site's replica was the decider, and refused it. Of a wish that was decided here the origin's position says
+    /// nothing new.
     pub(super) fn is_refusal_of_decider(&self) -> bool {
         let decided_here = self.origin == Origin::Settled || (self.wish.is_some() && self.position.is_none());
         decided_here && self.here == Here::Decided(Fate::Refused)
     }
-    /// Settled as undecided: a decision will follow at a later position. Who names such a write by id has seen it applied, so it
-    /// does, whatever this replica knows of it.
+    /// Settled as undecided: a decision will follow at a later position. Who names such a write by id has seen it
+    /// applied, so it does, whatever this replica knows of it.
     pub fn awaits_decision(&self) -> bool {
         let open = matches!(self.here, Here::Untouched | Here::Decided(Fate::Skipped | Fate::Quarantined(_)));
         open && self.outcome.as_ref().is_some_and(|outcome| outcome.verdict == Verdict::Undecided)
@@ -186,8 +187,8 @@ pub struct SeriesMeta {
     pub decided: u64,
     /// Rows up to here were forgotten.
     pub forgotten: u64,
-    /// Numbers, with positions (0: not known), of writes whose recorded success was told here before this replica decided them:
-    /// what its clients send next comes after them (G3). Some may be decided by now.
+    /// Numbers, with positions (0: not known), of writes whose recorded success was told here before this replica
+    /// decided them: what its clients send next comes after them (G3). Some may be decided by now.
     pub told: Vec<(u64, u64)>,
 }
 
@@ -198,7 +199,8 @@ pub struct Quarantined {
     pub reason: QuarantineReason,
     /// What was seen, for the person who decides.
     pub detail: String,
-    /// Wall clock, milliseconds since 1970; 0 where the journal holds no entry: its record is broken, and this one was made at a start.
+    /// Wall clock, milliseconds since 1970; 0 where the journal holds no entry: its record is broken, and this one was
+    /// made at a start.
     pub since_ms: u64,
     /// Status that this replica answered; 0 where it did not.
     pub status: u16,
@@ -206,8 +208,8 @@ pub struct Quarantined {
     pub answer: Option<Arc<Answer>>,
     /// The first of its lane that stood in quarantine when this one came: it may be its cause. The journal writes it.
     pub behind: Option<WriteId>,
-    /// Writes of which its decider did not know what had become of them when it sent this one, and that were not decided here when it
-    /// was tried: when they are, it is tried once more.
+    /// Writes of which its decider did not know what had become of them when it sent this one, and that were not
+    /// decided here when it was tried: when they are, it is tried once more.
     pub unknown: Vec<WriteId>,
 }
 
@@ -232,8 +234,8 @@ pub struct Stop {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, SchemaRead, SchemaWrite, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StopKind {
-    /// Too many outcomes differed (`on_divergence`). The replica is chosen last as a decider; when it is chosen, it follows what
-    /// the write must come after.
+    /// Too many outcomes differed (`on_divergence`). The replica is chosen last as a decider; when it is chosen, it
+    /// follows what the write must come after.
     Divergences,
     /// What its service holds nobody knows: it neither decides nor takes wishes.
     Doubt,
@@ -251,7 +253,8 @@ pub struct Age {
 }
 
 impl Age {
-    /// No file lies there: written when a peer has told that this store is stale, so that no later start takes it for current.
+    /// No file lies there: written when a peer has told that this store is stale, so that no later start takes it for
+    /// current.
     pub const NOWHERE: u64 = 1;
     pub const PLACES_FROM: u64 = 2;
 }
@@ -267,11 +270,11 @@ pub enum Op {
     Series(SeriesMeta),
     Quarantine(Quarantined),
     Release(WriteId),
-    /// Delete the request of a write and keep its row: for what no follower needs and no person can order to be sent again, as a
-    /// refusal. Nothing happens where it is not there.
+    /// Delete the request of a write and keep its row: for what no follower needs and no person can order to be sent
+    /// again, as a refusal. Nothing happens where it is not there.
     DropRequest(WriteId),
-    /// Delete the row, the request and the quarantine entry of a write without a position, as if it had never come: for what was never
-    /// sent anywhere. Nothing happens where it is not there.
+    /// Delete the row, the request and the quarantine entry of a write without a position, as if it had never come: for
+    /// what was never sent anywhere. Nothing happens where it is not there.
     Erase(WriteId),
     /// Delete rows and requests of this series up to this position whose `settled_clock_ms` is at most `older_than_ms`.
     Forget {
@@ -286,9 +289,9 @@ pub enum Op {
     /// Stops or resumes following at this replica.
     Stopped(Option<Stop>),
     Age(Age),
-    /// Write the row and the request of a position anew, as another site has them, where the record is broken and its neighbours'
-    /// chain proves that this was the one; else change nothing. `witnesses`: chains of this position and of those after it,
-    /// each of which follows from the one before.
+    /// Write the row and the request of a position anew, as another site has them, where the record is broken and its
+    /// neighbours' chain proves that this was the one; else change nothing. `witnesses`: chains of this position and of
+    /// those after it, each of which follows from the one before.
     Mend {
         row: Box<Row>,
         request: Option<Arc<Request>>,

@@ -61,8 +61,8 @@ fn set_common(connection: &Connection) -> Result<(), Error> {
     set(connection, "mmap_size", 0, "0")?;
     // Nobody else writes; somebody may look at the file with another program for a moment.
     connection.busy_timeout(BUSY_TIMEOUT).map_err(Error::sqlite("set the busy timeout"))?;
-    // Closing the last connection would move the write-ahead log and fsync again, even after an fsync has failed. The writer
-    // does it itself when all is well.
+    // Closing the last connection would move the write-ahead log and fsync again, even after an fsync has failed. The
+    // writer does it itself when all is well.
     connection
         .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
         .map_err(Error::sqlite("keep the write-ahead log at closing"))?;
@@ -136,8 +136,8 @@ fn migrate(connection: &Connection) -> Result<(), Error> {
     Ok(())
 }
 
-/// The text of each table and index is as it was made: with another one rows are still found, but not all of them, or not by what they
-/// should be.
+/// The text of each table and index is as it was made: with another one rows are still found, but not all of them, or
+/// not by what they should be.
 fn check_tables(connection: &Connection) -> Result<(), Error> {
     let failed = || Error::sqlite("compare the schema");
     let right = Connection::open_in_memory().map_err(failed())?;
@@ -160,8 +160,8 @@ fn check_tables(connection: &Connection) -> Result<(), Error> {
 /// Of a larger database it would hold up the start for seconds.
 const CHECKED_BYTES_MAX: i64 = 256 << 20;
 
-/// By these indexes keys and open writes are found, and what they have lost is not there for anybody: a key would be taken for a new one.
-/// Sums of both sides tell; which entry it is, `verify` says.
+/// By these indexes keys and open writes are found, and what they have lost is not there for anybody: a key would be
+/// taken for a new one. Sums of both sides tell; which entry it is, `verify` says.
 pub(super) fn check_indexes(connection: &Connection) -> Result<(), Error> {
     let failed = || Error::sqlite("compare indexes with their tables");
     let bytes: i64 = connection

@@ -88,8 +88,8 @@ impl Shared {
     }
 }
 
-/// The file's own number and the moment at which it was made: both stay as long as it is only moved within a disk, and no copy
-/// has them. 0 where the file system does not tell.
+/// The file's own number and the moment at which it was made: both stay as long as it is only moved within a disk, and
+/// no copy has them. 0 where the file system does not tell.
 fn place_of(file: &Path) -> u64 {
     let Ok(metadata) = file.metadata() else { return 0 };
     let made = metadata.created().ok().and_then(|made| made.duration_since(UNIX_EPOCH).ok());

@@ -1,8 +1,8 @@
-//! The journal without its threads, one call after the other: the same schema, start, transactions and look-ups. For simulation,
-//! over a disk that fails on order.
+//! The journal without its threads, one call after the other: the same schema, start, transactions and look-ups. For
+//! simulation, over a disk that fails on order.
 //!
-//! What [`super::Journal`] decides by time and threads is decided here by whoever calls: what makes one transaction, when a full
-//! disk is tried again. Checkpoints follow a commit at once.
+//! What [`super::Journal`] decides by time and threads is decided here by whoever calls: what makes one transaction,
+//! when a full disk is tried again. Checkpoints follow a commit at once.
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -52,9 +52,9 @@ impl From<WriteError> for NotWritten {
 }
 
 impl Single {
-    /// `database` is what SQLite opens: a path, or a URI that names a VFS. A new one gets the name `store`. Of the options
-    /// `data_dir`, threads and queues mean nothing here. What a journal does to its files besides SQLite, making the write-ahead
-    /// log durable before anything else, is up to whoever owns the disk.
+    /// `database` is what SQLite opens: a path, or a URI that names a VFS. A new one gets the name `store`. Of the
+    /// options `data_dir`, threads and queues mean nothing here. What a journal does to its files besides SQLite,
+    /// making the write-ahead log durable before anything else, is up to whoever owns the disk.
     pub fn open(database: &str, options: &OpenOptions, store: [u8; 16]) -> Result<Self, Error> {
         let database = PathBuf::from(database);
         let mut connection = schema::open_writer(&database, options.page_bytes)?;
@@ -88,15 +88,15 @@ impl Single {
         self.shared.clock.base_ms()
     }
 
-    /// A number that no life of this log has used or will use. More are reserved with the next commit: between two commits not
-    /// more than half of `id_block` may be taken.
+    /// A number that no life of this log has used or will use. More are reserved with the next commit: between two
+    /// commits not more than half of `id_block` may be taken.
     pub fn next_id(&self) -> WriteId {
         let n = self.shared.ids.next_of_block().expect("numbers last until the next commit");
         WriteId { log: self.log, n }
     }
 
-    /// All batches as one transaction, durable when it returns, as far as [`super::Durability`] says. `clock_ms`: the retention
-    /// clock now.
+    /// All batches as one transaction, durable when it returns, as far as [`super::Durability`] says. `clock_ms`: the
+    /// retention clock now.
     pub fn commit(&mut self, batches: Vec<(Arc<Group>, Vec<Op>)>, clock_ms: u64) -> Result<Vec<Committed>, NotWritten> {
         let mut applier = Applier::with(&self.connection, std::mem::take(&mut self.remembered))?;
         let works = batches.into_iter().map(|(group, ops)| Work::Batch { group, ops, done: Box::new(|_| ()) });

@@ -1,8 +1,8 @@
 //! Where a row stands as the store sees it: what recovery must list, and what may be forgotten.
 use super::{Fate, Here, Origin, Row};
 
-/// Kept as a number beside each row, so that recovery finds rows without reading all of them. The row itself is the truth:
-/// `verify` compares the two.
+/// Kept as a number beside each row, so that recovery finds rows without reading all of them. The row itself is the
+/// truth: `verify` compares the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i64)]
 pub(super) enum Standing {

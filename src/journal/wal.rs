@@ -1,13 +1,14 @@
 //! Damage of the write-ahead log that SQLite would not tell.
 //!
-//! SQLite reads its frames up to the first whose checksum is wrong and takes all behind it for what a crash tore; a log that is missing is
-//! an empty one. Both without a word, and what was applied or acknowledged would be forgotten. What tells damage from a crash, where each
-//! commit is synced:
+//! SQLite reads its frames up to the first whose checksum is wrong and takes all behind it for what a crash tore; a log
+//! that is missing is an empty one. Both without a word, and what was applied or acknowledged would be forgotten. What
+//! tells damage from a crash, where each commit is synced:
 //!
-//! - A crash tears the last transaction only. A commit that more frames follow was synced. They are told from older frames by the salts of
-//!   the log, and from what a failed commit left by their checksums, each of which rests on the one before.
-//! - The index beside the log (`-shm`) says how many frames it has, and is told so after their sync. It need not be there, or be of this
-//!   log; where it is, the frames must be too.
+//! - A crash tears the last transaction only. A commit that more frames follow was synced. They are told from older
+//!   frames by the salts of the log, and from what a failed commit left by their checksums, each of which rests on the
+//!   one before.
+//! - The index beside the log (`-shm`) says how many frames it has, and is told so after their sync. It need not be
+//!   there, or be of this log; where it is, the frames must be too.
 use std::io;
 use std::path::Path;
 
@@ -259,8 +260,8 @@ mod tests {
     fn what_failed_commits_left_is_not_broken() {
         let mut log = log();
         let frame_bytes = Log::new(&log).unwrap().frame_bytes;
-        // A later, shorter transaction was written over the beginning of a failed one: its last frame stands before frames of the same
-        // log that do not rest on it.
+        // A later, shorter transaction was written over the beginning of a failed one: its last frame stands before
+        // frames of the same log that do not rest on it.
         let count = (log.len() - HEADER_BYTES) / frame_bytes;
         let parsed = Log::new(&log).unwrap();
         let last = (0..count - 1).rev().find(|n| parsed.is_commit(*n)).unwrap();

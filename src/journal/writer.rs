@@ -1,7 +1,7 @@
 //! The one thread that writes: group commit, emptying the write-ahead log, room on the disk.
 //!
-//! Everything that waits goes into one transaction; what arrives meanwhile is the next one. An error other than a full disk is
-//! fatal: reported once, never tried again, because a failed commit means *unknown*.
+//! Everything that waits goes into one transaction; what arrives meanwhile is the next one. An error other than a full
+//! disk is fatal: reported once, never tried again, because a failed commit means *unknown*.
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -23,16 +23,16 @@ const TRANSACTION_BYTES_MAX: usize = 8 << 20;
 const IDLE_INTERVAL: Duration = Duration::from_secs(1);
 /// In the write-ahead log when there is nothing else to do: then a checkpoint disturbs nobody.
 const IDLE_CHECKPOINT_PAGES: u32 = 256;
-/// The write-ahead log is emptied between two commits when it holds as much as so many checkpoints, and of the last one so
-/// little is left to move: commits that follow each other would let it grow for ever.
+/// The write-ahead log is emptied between two commits when it holds as much as so many checkpoints, and of the last one
+/// so little is left to move: commits that follow each other would let it grow for ever.
 const EMPTY_AT_CHECKPOINTS: u32 = 4;
 /// Then it is emptied whatever is left.
 const EMPTY_AT_LAST_CHECKPOINTS: u32 = 8;
 const LITTLE_LEFT: u32 = 8;
 /// How often a full disk is tried again.
 const FULL_INTERVAL: Duration = Duration::from_millis(500);
-/// How often another program's lock is tried again, beside the time that SQLite itself waits; it is named, and writes are refused, when
-/// it was not let go for so long; and looked at again, whose it is, and said again.
+/// How often another program's lock is tried again, beside the time that SQLite itself waits; it is named, and writes
+/// are refused, when it was not let go for so long; and looked at again, whose it is, and said again.
 const HELD_INTERVAL: Duration = Duration::from_millis(50);
 const HELD_NAMED_AFTER: Duration = Duration::from_millis(500);
 const HELD_SAID_INTERVAL: Duration = Duration::from_secs(60);
@@ -166,8 +166,8 @@ pub(super) fn transact(
     Ok(committed)
 }
 
-/// With an fsync whatever the durability: a number that was handed out may be known elsewhere. A checkpoint must follow before
-/// the first of them is: as at opening, they must not be in the write-ahead log alone.
+/// With an fsync whatever the durability: a number that was handed out may be known elsewhere. A checkpoint must follow
+/// before the first of them is: as at opening, they must not be in the write-ahead log alone.
 pub(super) fn reserve(connection: &Connection, applier: &mut Applier<'_>, end: u64) -> Result<(), WriteError> {
     schema::set_level(connection, Durability::PowerLoss).map_err(unset)?;
     applier.begin()?;
@@ -276,7 +276,8 @@ impl Writer<'_> {
         Ok(committed)
     }
 
-    /// What other hands did to the files since the last commit. What is written behind a cut would be lost with what was cut off.
+    /// What other hands did to the files since the last commit. What is written behind a cut would be lost with what
+    /// was cut off.
     fn look_for_cuts(&mut self) -> Result<(), WriteError> {
         // Of one that has only lost its name, what is in it can still be had.
         self.look_for_changes().map_err(WriteError::Fatal)?;
@@ -457,7 +458,8 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// A checkpoint that cannot be completed is no error: the write-ahead log grows, until `reserve` is reached, and people are told why.
+    /// A checkpoint that cannot be completed is no error: the write-ahead log grows, until `reserve` is reached, and
+    /// people are told why.
     fn look_who_reads(&self) {
         let mut known = self.shared.read_by.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let left = self.wal_pages.load(Ordering::Relaxed).saturating_sub(self.checkpointer.moved_pages());
@@ -489,8 +491,9 @@ impl Writer<'_> {
         Some(disk + free_pages * self.page_bytes >= self.shared.reserve_bytes)
     }
 
-    /// The file of the write-ahead log keeps the length that it once had. On a small disk nothing new would be taken for want of
-    /// the room that it holds, and nothing would be written that begins it again. Where somebody still reads it, the next look does it.
+    /// The file of the write-ahead log keeps the length that it once had. On a small disk nothing new would be taken
+    /// for want of the room that it holds, and nothing would be written that begins it again. Where somebody still
+    /// reads it, the next look does it.
     fn give_room_back(&mut self) -> Result<(), Fatal> {
         let _turn = self.checkpointer.turn();
         match open::checkpoint_unread(self.connection).map_err(WriteError::sqlite(open::MOVE)) {

@@ -22,8 +22,8 @@ pub(super) fn empty() -> LinkBody {
     Empty::new().map_err(|never| match never {}).boxed_unsync()
 }
 
-/// A page is handed over in pieces, each only when the stream's window has room: so what is on the line stays bounded by the
-/// window, and messages get between.
+/// A page is handed over in pieces, each only when the stream's window has room: so what is on the line stays bounded
+/// by the window, and messages get between.
 pub(super) struct Pieces {
     left: Bytes,
     /// Kept until the last piece was handed over.

@@ -1,5 +1,5 @@
-//! A session lives no longer than the certificates with which it began: one that was issued for a day is not good for a year
-//! of an open connection. The handshake has looked at both; this is for the time after it.
+//! A session lives no longer than the certificates with which it began: one that was issued for a day is not good for a
+//! year of an open connection. The handshake has looked at both; this is for the time after it.
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls_pki_types::CertificateDer;

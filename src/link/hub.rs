@@ -205,7 +205,8 @@ impl Hub {
         ))
     }
 
-    /// The newest session of a peer's store wins: an older one may be dead without knowing it yet. On an error it is closed.
+    /// The newest session of a peer's store wins: an older one may be dead without knowing it yet. On an error it is
+    /// closed.
     pub fn begin(&self, peer: &Peer, session: &Arc<Session>) -> Result<(), String> {
         if let Some(why) = self.other_store(peer, session.store) {
             tracing::error!(peer = %peer.site, %why, "link refused");
@@ -361,7 +362,8 @@ impl Links {
         sent
     }
 
-    /// A group found that a peer says what it cannot know, or must not say: the connection is over, and the peer is named.
+    /// A group found that a peer says what it cannot know, or must not say: the connection is over, and the peer is
+    /// named.
     pub fn refuse(&self, site: &SiteName, why: &str) {
         let Some(peer) = self.hub.peer(site) else { return };
         peer.refused.fetch_add(1, Relaxed);

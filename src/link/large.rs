@@ -1,8 +1,10 @@
-//! Messages that are longer than a window, each on a stream of its own: a wish with the body of a photo takes seconds on a thin
-//! line, and what stands behind it (other wishes, and the revocations that must not be late) would count as silence.
+//! Messages that are longer than a window, each on a stream of its own: a wish with the body of a photo takes seconds
+//! on a thin line, and what stands behind it (other wishes, and the revocations that must not be late) would count as
+//! silence.
 //!
-//! Like pages, the dialling side posts its own and fetches the other side's; nothing here keeps an order with other messages, nor
-//! need it: what overtakes whom is the state machine's business (a revocation before its wish makes it void).
+//! Like pages, the dialling side posts its own and fetches the other side's; nothing here keeps an order with other
+//! messages, nor need it: what overtakes whom is the state machine's business (a revocation before its wish makes it
+//! void).
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -93,7 +95,8 @@ async fn post_one(hub: Arc<Hub>, session: Arc<Session>, group: Group, message: M
     left(&hub, &session.peer, &group, wish, posted.is_ok());
 }
 
-/// Dialling side: keeps one fetch parked, and another one as soon as that is answered, up to as many as may be under way.
+/// Dialling side: keeps one fetch parked, and another one as soon as that is answered, up to as many as may be under
+/// way.
 pub(super) async fn fetch(hub: &Arc<Hub>, session: &Arc<Session>) -> String {
     if session.requests.is_none() {
         return std::future::pending().await;

@@ -1,4 +1,5 @@
-//! The message stream: both bodies of one `POST /link/v1/messages` are sequences of length (4, little endian) | envelope.
+//! The message stream: both bodies of one `POST /link/v1/messages` are sequences of length (4, little endian) |
+//! envelope.
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;

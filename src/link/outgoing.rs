@@ -1,5 +1,6 @@
-//! What waits to be sent to one peer. Bounded in count and bytes (G6); at a limit the newest is dropped and counted: it can be
-//! said again. Urgent messages leave in order, of several statuses of a group only the newest, pages apart from both.
+//! What waits to be sent to one peer. Bounded in count and bytes (G6); at a limit the newest is dropped and counted: it
+//! can be said again. Urgent messages leave in order, of several statuses of a group only the newest, pages apart from
+//! both.
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};

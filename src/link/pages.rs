@@ -1,5 +1,5 @@
-//! Pages have streams of their own, so that bulk never delays a wish. The dialling side posts its pages one at a time and keeps
-//! one fetch parked per series that it wants; a page that is lost on the way is repaired by the cursors.
+//! Pages have streams of their own, so that bulk never delays a wish. The dialling side posts its pages one at a time
+//! and keeps one fetch parked per series that it wants; a page that is lost on the way is repaired by the cursors.
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;

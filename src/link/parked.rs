@@ -1,5 +1,6 @@
-//! Reads from the accepting side to the dialling one, which alone can make requests. It keeps a few `GET /link/v1/reads`
-//! parked; the answer to one is the read (its body the read's body), and the read's answer comes as `POST /link/v1/reads`.
+//! Reads from the accepting side to the dialling one, which alone can make requests. It keeps a few
+//! `GET /link/v1/reads` parked; the answer to one is the read (its body the read's body), and the read's answer comes
+//! as `POST /link/v1/reads`.
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError};

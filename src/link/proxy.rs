@@ -1,5 +1,5 @@
-//! Reads that another site decides, streamed both ways over the link. The side that dialled asks directly; what the other side
-//! asks is handed to a request that was parked there (`parked.rs`).
+//! Reads that another site decides, streamed both ways over the link. The side that dialled asks directly; what the
+//! other side asks is handed to a request that was parked there (`parked.rs`).
 use http::header::{HeaderName, HeaderValue};
 use http::{HeaderMap, Request, Response, StatusCode, Uri};
 use http_body::Body;
@@ -45,7 +45,8 @@ pub enum ReadError {
 
 impl Links {
     /// Passes a read on to the site that decides it. `request` has its target in origin-form or absolute-form and no
-    /// hop-by-hop headers; the caller bounds the wait. A place of the caller's among its extensions is given back with the link's.
+    /// hop-by-hop headers; the caller bounds the wait. A place of the caller's among its extensions is given back with
+    /// the link's.
     pub async fn read<B>(
         &self,
         to: &SiteName,
@@ -96,16 +97,16 @@ pub(super) fn refused_by(site: &SiteName, code: &HeaderValue) -> ReadError {
     }
 }
 
-/// Headers that only the appliance itself says to a service; a site passes on reads of its clients, and speaks to our service in
-/// nobody's name. What a reader has seen is the reader's.
+/// Headers that only the appliance itself says to a service; a site passes on reads of its clients, and speaks to our
+/// service in nobody's name. What a reader has seen is the reader's.
 fn is_ours(name: &HeaderName) -> bool {
     let name = name.as_str().replace('_', "-");
     let private = ["x-wso2-cluster-header", "x-envoy-internal", "x-trace-key"];
     name != "holdfast-seen" && (name.starts_with("holdfast-") || private.contains(&name.as_str()))
 }
 
-/// The answering side of a read: of the asker's own groups, with a method that reads, and as a client would say it. The whole table
-/// of who may ask what for whom is in `docs/who-may-ask.md`, and a test has each of its cells.
+/// The answering side of a read: of the asker's own groups, with a method that reads, and as a client would say it. The
+/// whole table of who may ask what for whom is in `docs/who-may-ask.md`, and a test has each of its cells.
 pub(super) async fn serve(
     hub: &Hub,
     session: &Session,

@@ -271,8 +271,8 @@ impl Connection {
         }
     }
 
-    /// A store that is not the one whose connection lives is of a second process under this name: to listen to it would set
-    /// both sites in doubt of what the first one holds.
+    /// A store that is not the one whose connection lives is of a second process under this name: to listen to it would
+    /// set both sites in doubt of what the first one holds.
     fn one_store<T>(&self, hello: &Result<wire::Hello, wire::Error>, differs: T) -> Result<T, Refusal> {
         let Ok(hello) = hello else { return Ok(differs) };
         let other = self.hub.peer(&hello.site).and_then(|peer| self.hub.other_store(peer, hello.store));

@@ -120,7 +120,8 @@ pub(super) async fn run(hub: Arc<Hub>, session: Arc<Session>, incoming: Incoming
         hub.announced(peer, &session).await;
         messages::read(&hub, peer, &session, incoming).await
     };
-    // All that is done for a session is polled here, or in [`Session::guard`]: a panic in it is the session's end, and no more.
+    // All that is done for a session is polled here, or in [`Session::guard`]: a panic in it is the session's end, and
+    // no more.
     let reason = contained_in(async {
         tokio::select! {
             reason = read => reason,

@@ -20,7 +20,8 @@ pub struct SharedService {
     pub name: String,
     /// The other sites that have to do with it.
     pub sites: Vec<SiteName>,
-    /// The keys of its definition with their values, as text that is equal where the meaning is. Only hashes leave this site.
+    /// The keys of its definition with their values, as text that is equal where the meaning is. Only hashes leave this
+    /// site.
     pub keys: BTreeMap<String, String>,
 }
 
@@ -62,7 +63,8 @@ pub struct Limits {
     pub page_wait: Duration,
     /// A stream of which nothing was taken for so long gives its place back. Silence counts, not length.
     pub stalled: Duration,
-    /// The same for the answer to a read, whose reader is a client somewhere. A reader that waits for more is not silent.
+    /// The same for the answer to a read, whose reader is a client somewhere. A reader that waits for more is not
+    /// silent.
     pub read_pause: Duration,
     /// Messages that wait for one peer.
     pub queue_messages: usize,
@@ -76,8 +78,9 @@ pub struct Limits {
     /// Largest message (a wish carries a request) and largest page, decompressed.
     pub message_bytes: usize,
     pub page_bytes: usize,
-    /// Window of each stream: how much of a page can be on the line before anything else. It bounds a page's throughput to one
-    /// window per round trip, and what a wish may have to wait for: 64 KiB are 0.25 s at 2 Mbit/s, and 1.3 MB/s at 50 ms.
+    /// Window of each stream: how much of a page can be on the line before anything else. It bounds a page's throughput
+    /// to one window per round trip, and what a wish may have to wait for: 64 KiB are 0.25 s at 2 Mbit/s, and 1.3 MB/s
+    /// at 50 ms.
     pub stream_window_bytes: u32,
     /// Series fetched from one peer.
     pub series: usize,

@@ -1,4 +1,5 @@
-//! A body that gives its place back when nobody takes it: who stops reading holds nothing for longer than a pause may take.
+//! A body that gives its place back when nobody takes it: who stops reading holds nothing for longer than a pause may
+//! take.
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,9 +1,10 @@
 //! The source side: settling, series, pages, wishes.
 //!
-//! Owns what this site owes others: the positions of its own series (never used twice), pages of any series for peers that
-//! want them, and the wishes it has out. Promises that a position is durable before anyone is told of it (G1), and that a wish
-//! given up is owed a revocation until its target has answered. An outcome that comes back is settled when this replica can go
-//! on behind it (`pending`). After a crash, wishes that were out are revoked; the word that comes back decides.
+//! Owns what this site owes others: the positions of its own series (never used twice), pages of any series for peers
+//! that want them, and the wishes it has out. Promises that a position is durable before anyone is told of it (G1), and
+//! that a wish given up is owed a revocation until its target has answered. An outcome that comes back is settled when
+//! this replica can go on behind it (`pending`). After a crash, wishes that were out are revoked; the word that comes
+//! back decides.
 mod pending;
 mod series;
 mod settle;

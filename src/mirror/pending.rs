@@ -1,7 +1,8 @@
 //! When the outcome of a wish may be settled, or a late one made a decision of: when this replica can go on behind it.
 //!
-//! All that this site does from then on comes after it, so what it comes after must be here, and must not wait for a word that a
-//! cut may keep away. Until then the outcome stays what it is, a hint about what the asked site has durably, and is said again.
+//! All that this site does from then on comes after it, so what it comes after must be here, and must not wait for a
+//! word that a cut may keep away. Until then the outcome stays what it is, a hint about what the asked site has
+//! durably, and is said again.
 use std::collections::BTreeSet;
 
 use crate::mirror::{decision_of, is_decision};
@@ -33,7 +34,8 @@ impl Core {
         if !self.has_stored_positions_of(after) || stuck.iter().any(|&(log, position)| after.covers(log, position)) {
             return false;
         }
-        // The write that a copy repeats too: what comes next at this site waits for it, and a cut must not hold that up.
+        // The write that a copy repeats too: what comes next at this site waits for it, and a cut must not hold that
+        // up.
         let repeated = outcome.repeats.filter(|_| outcome.verdict == Verdict::Duplicate);
         let named = after.ids().iter().copied().chain(repeated);
         let missing: Vec<WriteId> = named.filter(|id| !self.has_position(*id)).collect();

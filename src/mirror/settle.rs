@@ -7,7 +7,8 @@ use crate::service::core::{Core, Cx, Work};
 use crate::service::write::{Role, Stage, Write};
 use crate::service::{Bug, Note, Reply, ReqId};
 
-/// A decision about an earlier write is an item of its own; its id is the write's with this bit. Numbers never come near it.
+/// A decision about an earlier write is an item of its own; its id is the write's with this bit. Numbers never come
+/// near it.
 pub(crate) const DECISION: u64 = 1 << 40;
 
 pub(crate) fn decision_of(id: WriteId) -> WriteId {
@@ -215,7 +216,8 @@ impl Core {
         Some(reply)
     }
 
-    /// An own write that was settled without being decided is decided now: an item of its own, at the end of the series.
+    /// An own write that was settled without being decided is decided now: an item of its own, at the end of the
+    /// series.
     pub(crate) fn decide_late(
         &mut self,
         cx: &mut Cx,

@@ -191,7 +191,8 @@ impl Core {
         }
     }
 
-    /// Who brings a log first may be mistaken about its site: as long as nothing of it is stored, the site itself knows better.
+    /// Who brings a log first may be mistaken about its site: as long as nothing of it is stored, the site itself knows
+    /// better.
     fn claim_series(&mut self, from: &SiteName, line: &Cursor) {
         if let Some(series) = self.series.get_mut(&line.log)
             && series.received == 0
@@ -202,8 +203,8 @@ impl Core {
         }
     }
 
-    /// This store is new, and a peer has writes of this site's earlier one: what the service here holds of them nobody knows.
-    /// To follow from the start would apply them again (G2), so a person decides.
+    /// This store is new, and a peer has writes of this site's earlier one: what the service here holds of them nobody
+    /// knows. To follow from the start would apply them again (G2), so a person decides.
     fn stop_for_past(&mut self, cx: &mut Cx, peer: &SiteName, log: LogId) {
         if self.past.len() < SERIES_MAX && self.past.insert(log) {
             let why = format!(
@@ -215,7 +216,8 @@ impl Core {
         }
     }
 
-    /// A person says that this replica is as empty as its store: what this site made before is followed like any series.
+    /// A person says that this replica is as empty as its store: what this site made before is followed like any
+    /// series.
     pub(crate) fn take_up_past(&mut self, cx: &mut Cx) {
         for log in std::mem::take(&mut self.past) {
             self.series.insert(log, Series::new(log, self.settings.me.clone()));
@@ -287,8 +289,8 @@ impl Core {
         self.mending.first_of(log).filter(|&position| position <= stored).unwrap_or(0)
     }
 
-    /// Where a series is fetched: from the connected peer that has most of it; from its origin, unless that was put back to an
-    /// older copy.
+    /// Where a series is fetched: from the connected peer that has most of it; from its origin, unless that was put
+    /// back to an older copy.
     fn source_of(&self, series: &Series) -> Option<&SiteName> {
         let rank = |site: &SiteName, peer: &crate::service::peer::Peer| {
             (peer.cursors.get(&series.log).map_or(0, |c| c.received), *site == series.site)

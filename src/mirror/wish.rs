@@ -58,8 +58,8 @@ impl Core {
         cx.out.push(Effect::Send { to: site.clone(), message: Message::Wish(Box::new(wish)) });
     }
 
-    /// Silence counts from when all of it has left: a long body on a thin line is no silence. One that was given up on its way may
-    /// have come all the same.
+    /// Silence counts from when all of it has left: a long body on a thin line is no silence. One that was given up on
+    /// its way may have come all the same.
     pub(crate) fn wish_left(&mut self, cx: &mut Cx, to: &SiteName, id: WriteId, attempt: u32, whole: bool) {
         let Some(write) = self.live.get_mut(&id) else { return };
         let is_current = matches!(
@@ -89,8 +89,8 @@ impl Core {
         (self.settings.answer_after_ms / 3).max(ASK_EVERY_MIN_MS)
     }
 
-    /// Not a word for `answer.after`, though its site was asked: the wish is revoked, durably, and the next in order decides. No
-    /// word at all: its lane waits no longer.
+    /// Not a word for `answer.after`, though its site was asked: the wish is revoked, durably, and the next in order
+    /// decides. No word at all: its lane waits no longer.
     pub(crate) fn wish_deadline(&mut self, cx: &mut Cx, id: WriteId) {
         let now = cx.ms();
         let (after, give_up) = (self.settings.answer_after_ms, self.settings.give_up_ms());
@@ -271,7 +271,8 @@ impl Core {
         }
     }
 
-    /// This replica did not get the write after all. A word that came meanwhile from a site that was given up on counts.
+    /// This replica did not get the write after all. A word that came meanwhile from a site that was given up on
+    /// counts.
     pub(crate) fn take_late_word(&mut self, cx: &mut Cx, id: WriteId) -> bool {
         let Some(write) = self.live.get_mut(&id) else { return false };
         let Some((from, outcome)) = write.pending.take() else { return false };

@@ -3,11 +3,12 @@ use wincode::{SchemaRead, SchemaWrite};
 
 use super::{LogId, WriteId};
 
-/// For each series the position up to which all was decided, the stretches beyond it that were decided too, and by id the writes
-/// that were decided without a known position. What stands between is left out: who waits for it must not hold up others.
+/// For each series the position up to which all was decided, the stretches beyond it that were decided too, and by id
+/// the writes that were decided without a known position. What stands between is left out: who waits for it must not
+/// hold up others.
 ///
-/// Short sorted vectors: there are as many logs as sites, and a few old incarnations; stretches there are only while a follower
-/// is at work on what stands before them.
+/// Short sorted vectors: there are as many logs as sites, and a few old incarnations; stretches there are only while a
+/// follower is at work on what stands before them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, SchemaRead, SchemaWrite)]
 pub struct After {
     positions: Vec<(LogId, u64)>,

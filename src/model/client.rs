@@ -45,7 +45,8 @@ pub enum ClientRule {
     Cookie(String),
 }
 
-/// `idempotency.client`: the first that a request has counts. A request that has none is of *nobody in particular*, as all such.
+/// `idempotency.client`: the first that a request has counts. A request that has none is of *nobody in particular*, as
+/// all such.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientRules(Vec<ClientRule>);
 

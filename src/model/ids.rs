@@ -37,8 +37,8 @@ impl fmt::Display for Group {
     }
 }
 
-/// What one store accepted: the UUID of the store and its incarnation. A store that lost its tail or was restored begins
-/// a new incarnation, so a number is never used twice (G2).
+/// What one store accepted: the UUID of the store and its incarnation. A store that lost its tail or was restored
+/// begins a new incarnation, so a number is never used twice (G2).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, SchemaRead, SchemaWrite)]
 pub struct LogId {
     pub store: [u8; 16],

@@ -19,8 +19,8 @@ pub struct Facts {
     pub traceparent: Option<String>,
     /// Earlier writes of the key whose time was over at the origin when this one came: of these it is no copy.
     pub renews: Vec<WriteId>,
-    /// A POST that makes something new at its path, and shares nothing with others of that path: while nobody knows what became of
-    /// it, other such POSTs do not wait.
+    /// A POST that makes something new at its path, and shares nothing with others of that path: while nobody knows
+    /// what became of it, other such POSTs do not wait.
     pub creates: bool,
 }
 
@@ -103,7 +103,8 @@ pub struct Item {
 }
 
 impl Item {
-    /// The chain over this position, given the one before. Taken over the facts that decide; contents have their own CRC.
+    /// The chain over this position, given the one before. Taken over the facts that decide; contents have their own
+    /// CRC.
     pub fn chain_over(previous: Chain, position: u64, id: WriteId, facts: &Facts, outcome: &Outcome) -> Chain {
         let decisive = (
             (position, id, facts.lane, facts.digest, facts.client),

@@ -1,7 +1,7 @@
 //! The words of the glossary as types. Plain data, no behaviour that decides anything.
 //!
-//! Everything here is serialised with bincode's layout (through `wincode`), in the journal and on links, so a change of a
-//! field is a change of format: raise [`crate::wire::FORMAT`] and keep the old reader.
+//! Everything here is serialised with bincode's layout (through `wincode`), in the journal and on links, so a change of
+//! a field is a change of format: raise [`crate::wire::FORMAT`] and keep the old reader.
 mod after;
 mod answer;
 mod client;

@@ -1,8 +1,8 @@
 //! The one place where causes become problem+json (RFC 9457).
 //!
 //! Owns the codes, their status, what a client may do next, and the words. A code never changes its meaning; each has a
-//! page in `docs/errors/`, and `type` is [`DOCS`] followed by the code. Pure: it only builds answers. Promises that `retry`
-//! never says more than is known: `safe` only where nothing was sent and nothing is kept.
+//! page in `docs/errors/`, and `type` is [`DOCS`] followed by the code. Pure: it only builds answers. Promises that
+//! `retry` never says more than is known: `safe` only where nothing was sent and nothing is kept.
 mod cause;
 mod code;
 #[cfg(test)]

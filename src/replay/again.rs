@@ -1,7 +1,7 @@
 //! Trying a shadow again that its service did not execute, or answered otherwise than at its decider.
 //!
-//! Whatever comes after it waits so long: so it is tried a few times and no more, alone, for what it met may have been another
-//! shadow; and where that is in vain too often, once. What still differs then is a divergence.
+//! Whatever comes after it waits so long: so it is tried a few times and no more, alone, for what it met may have been
+//! another shadow; and where that is in vain too often, once. What still differs then is a divergence.
 use std::collections::VecDeque;
 use std::sync::Arc;
 

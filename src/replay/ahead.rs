@@ -1,11 +1,11 @@
-//! Writes ahead of their position: what another site has decided as a wish, while its origin, which gives positions, is out of
-//! reach.
+//! Writes ahead of their position: what another site has decided as a wish, while its origin, which gives positions, is
+//! out of reach.
 //!
-//! All that the decider does from then on names such a write by its id. Whoever cannot reach the origin would wait for its
-//! position as long as it is away, behind a decider that it can reach. So it asks for the write itself, with a status, and
-//! applies it as the decider told of it; what it sends from then on names it by id too. The position comes with the origin's
-//! series and finds it done. Where the origin has settled it as undecided before it went out of reach, what is told of is the
-//! decision that it will make of the decider's word.
+//! All that the decider does from then on names such a write by its id. Whoever cannot reach the origin would wait for
+//! its position as long as it is away, behind a decider that it can reach. So it asks for the write itself, with a
+//! status, and applies it as the decider told of it; what it sends from then on names it by id too. The position comes
+//! with the origin's series and finds it done. Where the origin has settled it as undecided before it went out of
+//! reach, what is told of is the decision that it will make of the decider's word.
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -32,8 +32,8 @@ impl Core {
         missing
     }
 
-    /// What other sites' writes, and outcomes of own ones, are known to come after, by id, and that this site does not know and
-    /// cannot get from its origin. What a client names counts for nothing.
+    /// What other sites' writes, and outcomes of own ones, are known to come after, by id, and that this site does not
+    /// know and cannot get from its origin. What a client names counts for nothing.
     fn missing_ahead(&self) -> Vec<WriteId> {
         let shadows = self.blocked.iter().filter_map(|(id, _)| self.live.get(&id));
         let shadows = shadows.filter(|write| write.role == Role::Shadow && write.stage == Stage::Waiting);

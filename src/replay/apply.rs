@@ -1,4 +1,5 @@
-//! Sending a write to this replica: when all that it must come after is decided, when its lane is free, and once (G2, G3).
+//! Sending a write to this replica: when all that it must come after is decided, when its lane is free, and once (G2,
+//! G3).
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -88,8 +89,8 @@ impl Core {
         self.first_missing(seen).is_none()
     }
 
-    /// Who names a write by id has seen it applied at another site. Where its origin settled it as undecided, its place is that
-    /// of the decision.
+    /// Who names a write by id has seen it applied at another site. Where its origin settled it as undecided, its place
+    /// is that of the decision.
     pub(crate) fn is_decided(&self, id: WriteId) -> bool {
         let decided = match self.live.get(&id) {
             Some(write) if write.awaits_decision() => false,
@@ -185,8 +186,8 @@ impl Core {
         write.role == Role::Own && !write.doubtful && !write.owed.is_empty() && self.is_named_as_decided(id)
     }
 
-    /// Who finds no place stands in line, and nobody who comes later overtakes: a low position that waits holds up all that
-    /// comes after it, live writes too.
+    /// Who finds no place stands in line, and nobody who comes later overtakes: a low position that waits holds up all
+    /// that comes after it, live writes too.
     fn may_start_shadow(&mut self, cx: &Cx, id: WriteId) -> bool {
         let is_held_back = self.stopped.is_some() && self.is_held_back(id, self.demand().as_ref());
         let has_place = self.free_shadow_places(cx) > 0 && !is_held_back && self.is_its_turn(id, cx.ms());
@@ -316,8 +317,8 @@ impl Core {
         }
     }
 
-    /// Writes with the same key and digest from different logs are one write, if one of them is applied or unknown at this
-    /// replica and the other does not renew it.
+    /// Writes with the same key and digest from different logs are one write, if one of them is applied or unknown at
+    /// this replica and the other does not renew it.
     fn copy_of(&self, write: &Write, rows: &[Found]) -> Copy {
         let key = write.facts.key.expect("only writes with a key have copies");
         if self.bug(Bug::FingerprintProves)
@@ -335,7 +336,8 @@ impl Core {
         for (row, live) in &rows {
             let same_request = row.facts.digest == write.facts.digest || self.bug(Bug::CopiesDespiteDigest);
             let same = row.facts.key == Some(key) && same_request;
-            // Applied here although its origin settled it otherwise and released the key: what came next of that key is it.
+            // Applied here although its origin settled it otherwise and released the key: what came next of that key is
+            // it.
             let contrary = row.here == Here::Decided(Fate::Quarantined(QuarantineReason::Contrary));
             if (row.id.log == write.id.log && !contrary && !is_released(row)) || row.id == write.id || !same {
                 continue;
@@ -371,8 +373,8 @@ impl Core {
         if matches!(found, Copy::None) { of_another } else { found }
     }
 
-    /// Another request under the same key that this replica has applied, or may have: two sites took the key while they did not
-    /// know of each other.
+    /// Another request under the same key that this replica has applied, or may have: two sites took the key while they
+    /// did not know of each other.
     fn conflicting(&self, write: &Write, rows: &[Found]) -> Option<WriteId> {
         if write.attempts > 0 || !matches!(write.role, Role::Shadow | Role::Wish) {
             return None;
@@ -388,8 +390,9 @@ impl Core {
         live.chain(stored).find(is_other).map(|row| row.id)
     }
 
-    /// The write is a copy of one that this replica has, or may have, applied. What comes after this one comes after that one (G3);
-    /// but where there is only an answer that does not tell whether it was applied, that stands in quarantine and holds up nothing.
+    /// The write is a copy of one that this replica has, or may have, applied. What comes after this one comes after
+    /// that one (G3); but where there is only an answer that does not tell whether it was applied, that stands in
+    /// quarantine and holds up nothing.
     fn is_copy(&mut self, cx: &mut Cx, id: WriteId, of: WriteId, is_applied: bool, outcome: Option<Outcome>) {
         let Some(write) = self.live.get(&id) else { return };
         if write.role == Role::Shadow {
@@ -496,8 +499,9 @@ impl Core {
             // Should nobody learn what becomes of it, its time begins now.
             write.pass_at_ms = None;
         }
-        // A later try of a write in doubt overlaps with all that was decided since the first. To raise its `after` could put
-        // it after one that another site decided after it (a wish that was given up): followers would wait for ever.
+        // A later try of a write in doubt overlaps with all that was decided since the first. To raise its `after`
+        // could put it after one that another site decided after it (a wish that was given up): followers would wait
+        // for ever.
         if write.after.is_none() || !(write.doubtful || at_accept) {
             write.after = Some(decided);
             write.unknown = unknown;
@@ -528,8 +532,8 @@ impl Core {
     }
 
     /// A decision that comes after later writes of its lane were applied here is concurrent with them: what
-    /// may overwrite them waits for a person, at its origin as elsewhere. Looked at when it is sent: they may be applied while it
-    /// waits for what it comes after.
+    /// may overwrite them waits for a person, at its origin as elsewhere. Looked at when it is sent: they may be
+    /// applied while it waits for what it comes after.
     fn is_overtaken(&self, write: &Write) -> bool {
         let (Role::Shadow, 0, Some((old, position))) = (write.role, write.attempts, write.decides) else {
             return false;
@@ -540,7 +544,8 @@ impl Core {
             && !self.bug(Bug::LatePutApplied)
     }
 
-    /// Tried before, or sent by order of a person: what was applied of its lane since, or beside it, it would overwrite.
+    /// Tried before, or sent by order of a person: what was applied of its lane since, or beside it, it would
+    /// overwrite.
     pub(crate) fn would_overwrite(&self, write: &Write) -> Option<WriteId> {
         let is_again = matches!(write.role, Role::Shadow | Role::Ordered)
             && (write.refusals > 0 || write.by_order == Some(Order::Resend))
@@ -594,9 +599,9 @@ impl Core {
     }
 }
 
-/// The time of the other one was over when this one was accepted: the key was used again. That its decider had decided the
-/// other one proves no such thing: it may have come while this one waited. Where copies were one write, of which this replica
-/// applied one and the origin knew the other, both are meant.
+/// The time of the other one was over when this one was accepted: the key was used again. That its decider had decided
+/// the other one proves no such thing: it may have come while this one waited. Where copies were one write, of which
+/// this replica applied one and the origin knew the other, both are meant.
 fn renews<'r>(write: &Write, other: WriteId, mut rows: impl Iterator<Item = &'r Row>) -> bool {
     let renewed = &write.facts.renews;
     let is_copy = |row: &Row| row.here == Here::Decided(Fate::Duplicate(other)) && renewed.contains(&row.id);

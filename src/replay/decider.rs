@@ -31,8 +31,8 @@ fn is_long(word: &WishWord) -> bool {
 }
 
 impl Core {
-    /// Another site wishes that this one decides a write. Known wishes get the word they have; a late copy of one that is
-    /// settled is found in the journal (G2).
+    /// Another site wishes that this one decides a write. Known wishes get the word they have; a late copy of one that
+    /// is settled is found in the journal (G2).
     pub(crate) fn wished(&mut self, cx: &mut Cx, from: SiteName, mut wish: Wish) {
         for page in std::mem::take(&mut wish.pages) {
             self.receive_page(cx, &from, page);
@@ -175,8 +175,8 @@ impl Core {
         }
     }
 
-    /// Says that it will not be sent here, durably: a late copy of the wish must find that it is void, for its origin may have
-    /// told a client so.
+    /// Says that it will not be sent here, durably: a late copy of the wish must find that it is void, for its origin
+    /// may have told a client so.
     fn refuse_wish(&mut self, cx: &mut Cx, from: SiteName, id: WriteId, attempt: u32, word: WishWord) {
         let facts = Facts {
             lane: Lane::WHOLE_SERVICE,
@@ -218,8 +218,8 @@ impl Core {
         self.evict(id);
     }
 
-    /// Its origin waits for a word, and is there: while the wish waits for its lane, or the service is at it, that is said. Where it
-    /// waits for what does not come here, another site may be better placed, and silence tells so.
+    /// Its origin waits for a word, and is there: while the wish waits for its lane, or the service is at it, that is
+    /// said. Where it waits for what does not come here, another site may be better placed, and silence tells so.
     pub(crate) fn asked(&mut self, cx: &mut Cx, from: &SiteName, id: WriteId, attempt: u32) {
         let Some(write) = self.live.get_mut(&id) else { return };
         let is_asked = write.wish.as_ref().is_some_and(|held| held.from == *from && held.attempt == attempt);
@@ -242,8 +242,8 @@ impl Core {
         self.live.get(&id).filter(waits).is_some_and(|write| self.missing_for(write).is_some())
     }
 
-    /// Nothing was heard of its origin for its `answer.after`: what was not sent is void, for the origin has asked elsewhere, or
-    /// will. So is what waited so long for something that does not come.
+    /// Nothing was heard of its origin for its `answer.after`: what was not sent is void, for the origin has asked
+    /// elsewhere, or will. So is what waited so long for something that does not come.
     pub(crate) fn held_wish_deadline(&mut self, cx: &mut Cx, id: WriteId) {
         let Some(write) = self.live.get(&id) else { return };
         let Some(held) = &write.wish else { return };
@@ -388,8 +388,8 @@ impl Core {
         }
     }
 
-    /// The origin has not heard our word: it makes a decision of it, with a position of its own. Owed until that comes, and
-    /// until then what is sent here names the write by id.
+    /// The origin has not heard our word: it makes a decision of it, with a position of its own. Owed until that comes,
+    /// and until then what is sent here names the write by id.
     fn owe_word(&mut self, cx: &mut Cx, id: WriteId, outcome: Outcome) {
         let Some(write) = self.live.get_mut(&id) else { return };
         let Some(held) = &mut write.wish else { return };
@@ -515,7 +515,8 @@ impl Core {
             Stage::Sending | Stage::Judging | Stage::Unknown(_) => self.persist(cx, id),
             Stage::Idle | Stage::Waiting | Stage::Checking | Stage::Connecting | Stage::Backoff { .. } => {
                 if write.role == Role::Ordered && theirs == Verdict::Undecided {
-                    // What a person ordered goes on, and its origin hears what came of it. Its entry is held over a crash.
+                    // What a person ordered goes on, and its origin hears what came of it. Its entry is held over a
+                    // crash.
                     return self.persist(cx, id);
                 }
                 // What was ordered is superseded.
@@ -531,8 +532,8 @@ impl Core {
         }
     }
 
-    /// Its origin settled it without this site's word, or otherwise. What was recorded here stays the answer of its key: a client
-    /// may have been told it, and a cut may keep the origin's decision away (G4).
+    /// Its origin settled it without this site's word, or otherwise. What was recorded here stays the answer of its
+    /// key: a client may have been told it, and a cut may keep the origin's decision away (G4).
     fn keep_own_answer(&mut self, id: WriteId, ours: &Outcome) {
         if let Some(write) = self.live.get_mut(&id)
             && write.outcome.as_ref().is_some_and(|theirs| theirs.verdict != ours.verdict)

@@ -58,8 +58,9 @@ impl Core {
         self.doubt_deadline(cx, id);
     }
 
-    /// Nobody knows what became of a POST that makes something new. No other such POST of its path depends on it, here or where it
-    /// was wished: they go on. It is no less fenced, asked for and settled than if its lane waited; only the others overlap with it.
+    /// Nobody knows what became of a POST that makes something new. No other such POST of its path depends on it, here
+    /// or where it was wished: they go on. It is no less fenced, asked for and settled than if its lane waited; only
+    /// the others overlap with it.
     pub(crate) fn stand_aside(&mut self, cx: &mut Cx, id: WriteId) {
         let Some(write) = self.live.get(&id).filter(|write| write.facts.creates) else { return };
         let lane = write.facts.lane;
@@ -128,14 +129,16 @@ impl Core {
         let worked_until_ms = doubt.worked_until_ms;
         let believed_early = has_early_bug && cx.ms() >= doubt.fence_until_ms;
         match result {
-            // An earlier try was applied, and a later one may still be about to do it again, over what came next of its lane.
+            // An earlier try was applied, and a later one may still be about to do it again, over what came next of its
+            // lane.
             ProbeResult::Applied(_) if write.attempts > 1 && cx.ms() < doubt.fence_until_ms => {}
             ProbeResult::Applied(answer) => self.turned_out_applied(cx, id, answer),
             // Looked at before the fence ended, the service may have done it since.
             ProbeResult::NotFound if asked_ms.is_some_and(|at| at >= doubt.fence_until_ms) || believed_early => {
                 let lane = write.facts.lane;
                 if write.is_unfollowed() {
-                    // A service that honours keys has no fence for trying again, but it may still be working on this try.
+                    // A service that honours keys has no fence for trying again, but it may still be working on this
+                    // try.
                     let is_ordered = write.role == Role::Ordered;
                     if asked_ms.is_some_and(|at| at >= worked_until_ms) && is_ordered {
                         self.free_place(lane, id);

@@ -14,8 +14,8 @@ pub struct LaneState {
     pub here: Option<WriteId>,
     /// Writes of every kind whose `after` is fulfilled and that wait for `here`.
     pub ready: VecDeque<WriteId>,
-    /// POSTs that make something new and of which nobody knows what became of them: other such POSTs go on beside them, all else
-    /// of the lane waits.
+    /// POSTs that make something new and of which nobody knows what became of them: other such POSTs go on beside them,
+    /// all else of the lane waits.
     pub beside: BTreeSet<WriteId>,
 }
 
@@ -75,8 +75,8 @@ fn next(
     queue.remove(at)
 }
 
-/// Lanes whose POSTs were answered 201: paths at which each POST makes something new. Bounded; what falls out is learned again.
-/// Not kept over a restart, but by the writes themselves ([`crate::model::Facts::creates`]).
+/// Lanes whose POSTs were answered 201: paths at which each POST makes something new. Bounded; what falls out is
+/// learned again. Not kept over a restart, but by the writes themselves ([`crate::model::Facts::creates`]).
 pub struct CreatingLanes {
     known: BTreeSet<Lane>,
     /// In order of first use: the oldest falls out.
@@ -113,7 +113,8 @@ pub struct LastApplied {
     pub position: Option<u64>,
 }
 
-/// Remembers for each lane what was applied last of each log, to find concurrent writes. Bounded; what falls out is not found.
+/// Remembers for each lane what was applied last of each log, to find concurrent writes. Bounded; what falls out is not
+/// found.
 pub struct LaneMemory {
     lanes: BTreeMap<Lane, BTreeMap<LogId, LastApplied>>,
     /// In order of first use: the oldest falls out.
@@ -163,8 +164,8 @@ impl LaneMemory {
         })
     }
 
-    /// An applied write of the lane that stands after position `place` of the same log, or of another log and uncovered by
-    /// `after`: applied now, `id` would overwrite what it wrote.
+    /// An applied write of the lane that stands after position `place` of the same log, or of another log and uncovered
+    /// by `after`: applied now, `id` would overwrite what it wrote.
     pub fn later_or_concurrent(&self, lane: Lane, id: WriteId, place: Option<u64>, after: &After) -> Option<WriteId> {
         let later = |last: &LastApplied| match (last.position, place) {
             (Some(last), Some(place)) => last > place,
@@ -174,7 +175,8 @@ impl LaneMemory {
         own.map(|last| last.id).or_else(|| self.concurrent(lane, id, after))
     }
 
-    /// Whether any write of the lane was applied after position `position` of `log`, or from another log uncovered by `after`.
+    /// Whether any write of the lane was applied after position `position` of `log`, or from another log uncovered by
+    /// `after`.
     pub fn passed(&self, lane: Lane, log: LogId, position: u64) -> bool {
         self.lanes
             .get(&lane)

@@ -1,8 +1,8 @@
 //! Fetching a broken record again from a site that has it.
 //!
-//! The journal names the position whose record it cannot read. All who have stored it are asked with a status, and send the page
-//! from there on once more; the journal takes from it what its own chain proves to be the one ([`Op::Mend`]). Whoever needed the
-//! record waits so long: it is neither taken for decided nor for new (G2, G3).
+//! The journal names the position whose record it cannot read. All who have stored it are asked with a status, and send
+//! the page from there on once more; the journal takes from it what its own chain proves to be the one ([`Op::Mend`]).
+//! Whoever needed the record waits so long: it is neither taken for decided nor for new (G2, G3).
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -111,7 +111,8 @@ impl Core {
         }
     }
 
-    /// What is named alone, beyond a gap, is taken up whatever the window holds: that may come after the one that waits for it (G5).
+    /// What is named alone, beyond a gap, is taken up whatever the window holds: that may come after the one that waits
+    /// for it (G5).
     fn load_alone(&mut self, cx: &mut Cx, log: LogId) {
         let Some(series) = self.series.get_mut(&log) else { return };
         series.loaded_alone = series.loaded_alone.split_off(&(series.loaded + 1));
@@ -203,8 +204,8 @@ impl Core {
         }
     }
 
-    /// A position that is not followed. A copy counts as decided when the write that it repeats is: copies are one write, and what
-    /// comes after the one comes after the other (G3).
+    /// A position that is not followed. A copy counts as decided when the write that it repeats is: copies are one
+    /// write, and what comes after the one comes after the other (G3).
     pub(crate) fn decide_skipped(&mut self, cx: &mut Cx, item: Arc<Item>) {
         if let Some(first) = self.first_of_copy(&item.outcome) {
             let waiting = self.copies_waiting.entry(first).or_default();

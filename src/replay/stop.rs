@@ -1,8 +1,8 @@
 //! Stopping, and what a stopped replica does all the same.
 //!
-//! A stop is of one of two kinds. In doubt about its state a replica neither follows nor decides. After too many divergences it
-//! is chosen last; when it is chosen, it follows what the write must come after: a stop is a preference, never a wall, and two
-//! sites that stopped each other still serve their clients.
+//! A stop is of one of two kinds. In doubt about its state a replica neither follows nor decides. After too many
+//! divergences it is chosen last; when it is chosen, it follows what the write must come after: a stop is a preference,
+//! never a wall, and two sites that stopped each other still serve their clients.
 use crate::journal::{Op, Stop, StopKind};
 use crate::model::{After, WriteId};
 use crate::service::core::{Core, Cx, Work};
@@ -51,8 +51,8 @@ impl Core {
         }
     }
 
-    /// What a stopped replica follows all the same: what own writes and wishes that wait here must come after, and what that must
-    /// come after. None where nothing is held back.
+    /// What a stopped replica follows all the same: what own writes and wishes that wait here must come after, and what
+    /// that must come after. None where nothing is held back.
     pub(crate) fn demand(&self) -> Option<After> {
         self.stopped.as_ref()?;
         let mut demand = After::new();

@@ -1,8 +1,9 @@
 //! Divergences that may come of what nobody knew.
 //!
-//! With each write its decider names those of which it did not know what had become of them when it sent it. What it had applied
-//! without knowing, a follower has not got yet: a write that builds on it is refused there. Such a divergence stands in quarantine and
-//! holds up nobody. When they are decided here it is tried once more, as if a person had ordered it.
+//! With each write its decider names those of which it did not know what had become of them when it sent it. What it
+//! had applied without knowing, a follower has not got yet: a write that builds on it is refused there. Such a
+//! divergence stands in quarantine and holds up nobody. When they are decided here it is tried once more, as if a
+//! person had ordered it.
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::journal::{Fate, QuarantineReason, UNKNOWN_MAX, WAITING_MAX};

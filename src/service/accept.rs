@@ -75,7 +75,8 @@ impl Core {
                     |f: &&Found| f.row.facts.key == Some(key) && self.has_expired(cx, &f.row, f.quarantined.is_some());
                 let mut write = write;
                 write.facts.renews = rows.iter().filter(expired).map(|f| f.row.id).collect();
-                // The journal was asked because of a neighbour in the filter, or of an expired row: the ring comes next.
+                // The journal was asked because of a neighbour in the filter, or of an expired row: the ring comes
+                // next.
                 return match self.ring.get(&key) {
                     Some(p) if !asked && p.origin != self.settings.me && !self.is_known(p.id, &rows) => {
                         let site = p.origin.clone();
@@ -114,9 +115,9 @@ impl Core {
         }
     }
 
-    /// What a recorded answer rests on: what this replica has decided, what its clients were told, and the write itself,
-    /// which another site may have decided and this replica not yet (G3). Only what was applied is waited for: of anything else
-    /// no site owes its word.
+    /// What a recorded answer rests on: what this replica has decided, what its clients were told, and the write
+    /// itself, which another site may have decided and this replica not yet (G3). Only what was applied is waited for:
+    /// of anything else no site owes its word.
     fn seen_with(&self, first: WriteId, outcome: &Outcome, position: Option<u64>) -> After {
         let mut seen = self.decided_here();
         seen.raise(self.own, self.own_settled());
@@ -341,7 +342,8 @@ impl Core {
         }
     }
 
-    /// A copy, or a read, gives its place to others. The write goes on, and so does who brought it: it may have been the only one.
+    /// A copy, or a read, gives its place to others. The write goes on, and so does who brought it: it may have been
+    /// the only one.
     pub(crate) fn left(&mut self, cx: &mut Cx, req: ReqId) {
         if let Some(reader) = self.readers.remove(&req) {
             self.timers.remove(&(reader.due_ms(), Timer::Client(req)));
@@ -372,8 +374,8 @@ impl Core {
     pub(crate) fn last_words(&self, req: ReqId) -> Reply {
         let write = self.clients.get(&req).and_then(|client| client.write).and_then(|id| self.live.get(&id));
         match write {
-            // It may have been applied, here or where it was wished: the same as after the restart. A first try that had not begun
-            // never will.
+            // It may have been applied, here or where it was wished: the same as after the restart. A first try that
+            // had not begun never will.
             Some(write) if !write.is_unsent() && !write.queued && !write.is_at_first_try() => {
                 Reply::Problem { id: Some(write.id), problem: Problem::OutcomeUnknown }
             }
@@ -431,7 +433,8 @@ impl Core {
         }
         self.release_lane(id);
         let clients = self.live.get(&id).map(|w| w.clients.clone()).unwrap_or_default();
-        // Of what the journal does not know nobody could be told later what became of it; of another's key nothing is told.
+        // Of what the journal does not know nobody could be told later what became of it; of another's key nothing is
+        // told.
         let has_address = is_stored && !leaves_nothing && !matches!(problem, Problem::KeyOfAnother { .. });
         let address = has_address.then_some(id);
         for req in clients {

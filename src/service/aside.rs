@@ -1,5 +1,6 @@
 //! Orders about writes that hold something up and do not stand in quarantine: whatever they wait for, a person may take
-//! them out of the way. They go into quarantine first, durably, as if their lane had passed them, and the order goes on from there.
+//! them out of the way. They go into quarantine first, durably, as if their lane had passed them, and the order goes on
+//! from there.
 use super::core::{Core, Cx};
 use super::write::{Role, Stage};
 use super::{Operation, WishWord};

@@ -19,7 +19,8 @@ pub struct Standing {
     pub waits_here: bool,
 }
 
-/// Sticky: a site that decides keeps deciding until it cannot, and a preferred one takes over again only when it has caught up.
+/// Sticky: a site that decides keeps deciding until it cannot, and a preferred one takes over again only when it has
+/// caught up.
 #[derive(Debug)]
 pub struct Chooser {
     order: Vec<SiteName>,
@@ -39,8 +40,9 @@ impl Chooser {
     /// Looks at all sites again; returns whether the choice changed.
     pub fn update(&mut self, standing: impl Fn(&SiteName) -> Standing) -> bool {
         let standing = &standing;
-        // A site that is more than `lag` behind is not healthy as a decider, preferred or not. But lag only orders: where all are
-        // behind, who decides now goes on, for each write waits for what it must come after wherever it is sent (G3).
+        // A site that is more than `lag` behind is not healthy as a decider, preferred or not. But lag only orders:
+        // where all are behind, who decides now goes on, for each write waits for what it must come after wherever it
+        // is sent (G3).
         let can = |site: &SiteName| {
             let s = standing(site);
             let stays = self.current.as_ref().is_none_or(|current| current == site);

@@ -125,12 +125,13 @@ pub struct Core {
     pub(crate) pending_due: bool,
     /// What is missing ahead is not asked for again before.
     pub(crate) missing_asked_ms: u64,
-    /// Writes that outcomes of wishes name by id and that are not live: how much of their series was stored when the journal
-    /// was asked for their position.
+    /// Writes that outcomes of wishes name by id and that are not live: how much of their series was stored when the
+    /// journal was asked for their position.
     pub(crate) named: BTreeMap<WriteId, u64>,
     /// Decided lately and no longer live: a look-up under way may still ask for them.
     pub(crate) recently_final: Recent,
-    /// Keys of writes that left memory lately, with the last token given before: what a look-up of them found since is stale.
+    /// Keys of writes that left memory lately, with the last token given before: what a look-up of them found since is
+    /// stale.
     pub(crate) evicted_keys: VecDeque<(u64, KeyHash)>,
     /// Own writes answered 202, in order of acceptance.
     pub(crate) queue: VecDeque<WriteId>,
@@ -152,21 +153,23 @@ pub struct Core {
     pub(crate) looking: BTreeMap<u64, Looking>,
     /// Foreign writes that the journal is asked for by their wish, its revocation, or what was told of them ahead.
     pub(crate) looked_for: BTreeMap<WriteId, u64>,
-    /// Writes that the journal is asked for by order of a person, and whether their rows changed since: then it is asked again.
+    /// Writes that the journal is asked for by order of a person, and whether their rows changed since: then it is
+    /// asked again.
     pub(crate) ordered_rows: BTreeMap<WriteId, bool>,
     pub(crate) asking: BTreeMap<u64, Asking>,
     /// Copies of other clients' writes in flight, by the write.
     pub(crate) strangers: BTreeMap<WriteId, Vec<Stranger>>,
     pub(crate) mending: Mending,
     pub(crate) next_token: u64,
-    /// Entries of live writes, and of records that cannot be read. All others the journal alone has: they come with their rows when
-    /// somebody asks ([`Core::take_entries`]).
+    /// Entries of live writes, and of records that cannot be read. All others the journal alone has: they come with
+    /// their rows when somebody asks ([`Core::take_entries`]).
     pub(crate) quarantined: BTreeMap<WriteId, Quarantined>,
     pub(crate) changes: Changes,
     pub(crate) unknown: Unknown,
     /// Orders about many writes whose rows the journal is asked for.
     pub(crate) orders: BTreeMap<u64, Orders>,
-    /// Out of quarantine by order and not done with: until then the journal holds the entry, and a crash brings it back (G1).
+    /// Out of quarantine by order and not done with: until then the journal holds the entry, and a crash brings it back
+    /// (G1).
     pub(crate) releasing: BTreeSet<WriteId>,
     pub(crate) healthy: bool,
     pub(crate) hanging: Hanging,

@@ -47,7 +47,8 @@ impl Core {
         self.work.push_back(Work::Lane(lane));
     }
 
-    /// Finds a decider for an own write that holds its lane and was sent nowhere, or could not be taken where it was sent.
+    /// Finds a decider for an own write that holds its lane and was sent nowhere, or could not be taken where it was
+    /// sent.
     pub(crate) fn place(&mut self, cx: &mut Cx, id: WriteId) {
         let settled = self.own_settled();
         let decided = self.decided_here();
@@ -85,8 +86,8 @@ impl Core {
         }
     }
 
-    /// Another site has decided it, and something after it that is known here, or may be. To decide it here all the same would put
-    /// it after what comes after it, and followers of both would wait for ever.
+    /// Another site has decided it, and something after it that is known here, or may be. To decide it here all the
+    /// same would put it after what comes after it, and followers of both would wait for ever.
     pub(crate) fn is_named_as_decided(&self, id: WriteId) -> bool {
         let Some(write) = self.live.get(&id).filter(|write| write.wish_attempts > 0) else { return false };
         // A wish that this replica has decided since may have been decided by the asked site too, after this one.
@@ -129,13 +130,15 @@ impl Core {
         self.series.get(&self.own).map_or(0, |s| s.received)
     }
 
-    /// No replica can be asked. What was shipped as a wish may be given up only when its target has said that it is void.
+    /// No replica can be asked. What was shipped as a wish may be given up only when its target has said that it is
+    /// void.
     fn nowhere(&mut self, cx: &mut Cx, id: WriteId) {
         let give_up_at_ms = cx.ms() + self.settings.give_up_ms();
         let Some(write) = self.live.get_mut(&id) else { return };
         // A queued one has its answer, and stands at the head of the queue until somebody can take it.
         if !write.owed.is_empty() && !write.queued {
-            // Its time may have passed while it was on its way to this replica: its lane waits no longer, whoever is cut off.
+            // Its time may have passed while it was on its way to this replica: its lane waits no longer, whoever is
+            // cut off.
             let pass_at_ms = *write.pass_at_ms.get_or_insert(give_up_at_ms);
             // Its clients wait as long as they may: the word may come yet.
             return self.wake_write_at(pass_at_ms.max(cx.ms()), id);
@@ -202,7 +205,8 @@ impl Core {
         }
     }
 
-    /// Nobody can be asked: who waits for its lane, which another site's silence may hold for long, has its place in the queue.
+    /// Nobody can be asked: who waits for its lane, which another site's silence may hold for long, has its place in
+    /// the queue.
     fn queue_those_in_line(&mut self, cx: &mut Cx) {
         if self.settings.when_down != WhenDown::Queue || self.chooser.current().is_some() {
             return;
@@ -236,7 +240,8 @@ impl Core {
         if *site == self.settings.me {
             let (available, last) = (self.healthy && !self.is_in_doubt(), self.stopped.is_some());
             let hangs = self.hangs(now_ms);
-            // What is refused again and again holds up who follows, and is nothing that another site would decide better.
+            // What is refused again and again holds up who follows, and is nothing that another site would decide
+            // better.
             let lag_ms = self.lag_ms(now_ms).saturating_sub(self.alone.took_ms(now_ms));
             return Standing { available, hangs, lag_ms, last, waits_here: true };
         }

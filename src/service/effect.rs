@@ -74,7 +74,8 @@ pub struct Ordered {
     pub done: u64,
     /// Were not in quarantine any more.
     pub gone: u64,
-    /// What was rejected, and why: with what stands behind the first of them nothing was done, unless it was to be gone on.
+    /// What was rejected, and why: with what stands behind the first of them nothing was done, unless it was to be gone
+    /// on.
     pub rejected: Vec<(WriteId, String)>,
     /// Nothing is wrong, but too much is under way: from the rejected one on once more in a moment.
     pub busy: bool,
@@ -160,8 +161,8 @@ pub enum Effect {
     /// Goes into the transaction of this event.
     Persist(Op),
 
-    /// Have a connection to an endpoint of this site's replica: what finds none leaves nothing in the journal. Nothing is sent, so it
-    /// waits for nothing; answered by [`super::Event::Ready`].
+    /// Have a connection to an endpoint of this site's replica: what finds none leaves nothing in the journal. Nothing
+    /// is sent, so it waits for nothing; answered by [`super::Event::Ready`].
     Connect {
         id: WriteId,
         /// The number that the attempt will have.

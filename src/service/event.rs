@@ -161,8 +161,9 @@ pub enum Event {
         from: SiteName,
         message: Message,
     },
-    /// What became of a wish on its way out: all of it has left but for what the line itself holds, or it was given up (a limit, a
-    /// stream that stood still): then it may have come all the same. [`Event::LinkDown`] says it of all that was under way.
+    /// What became of a wish on its way out: all of it has left but for what the line itself holds, or it was given up
+    /// (a limit, a stream that stood still): then it may have come all the same. [`Event::LinkDown`] says it of all
+    /// that was under way.
     WishLeft {
         to: SiteName,
         id: WriteId,
@@ -176,8 +177,8 @@ pub enum Event {
         id: Option<WriteId>,
         operation: Operation,
     },
-    /// One order about many writes that stand in quarantine, at most [`super::ORDERS_MAX`]. They are carried out one after the other as
-    /// they stand here, up to the first that is rejected, or all that are not.
+    /// One order about many writes that stand in quarantine, at most [`super::ORDERS_MAX`]. They are carried out one
+    /// after the other as they stand here, up to the first that is rejected, or all that are not.
     Orders {
         req: ReqId,
         ids: Vec<WriteId>,

@@ -80,8 +80,8 @@ impl Handle {
         Self { commands, pages, decider, decided, last_req: Arc::default() }
     }
 
-    /// Takes a client's write through its whole life; answers when the client may be answered. Dropping the future does not
-    /// cancel the write.
+    /// Takes a client's write through its whole life; answers when the client may be answered. Dropping the future does
+    /// not cancel the write.
     pub async fn submit(&self, write: NewWrite) -> Reply {
         self.ask(|req, reply| Command::Submit { req, write, reply }).await
     }
@@ -100,7 +100,8 @@ impl Handle {
         self.ask(|req, reply| Command::Orders { req, ids, operation, keep_going, reply }).await
     }
 
-    /// Hands over an event; waits while the task is busy. Pages wait by themselves: what clients wait for overtakes them.
+    /// Hands over an event; waits while the task is busy. Pages wait by themselves: what clients wait for overtakes
+    /// them.
     pub async fn event(&self, event: Event) {
         // A closed channel means the appliance is shutting down: recovery will find everything that counts.
         match event {

@@ -1,5 +1,6 @@
-//! Pages of other sites stand apart from what clients wait for, and are taken in by slices: the backlog of a cut arrives as fast
-//! as the line carries it, and a live write waits for the transaction of a slice, not for those of whole pages.
+//! Pages of other sites stand apart from what clients wait for, and are taken in by slices: the backlog of a cut
+//! arrives as fast as the line carries it, and a live write waits for the transaction of a slice, not for those of
+//! whole pages.
 use tokio::sync::mpsc;
 
 use super::Page;
@@ -7,7 +8,8 @@ use crate::model::SiteName;
 
 /// Pages that may wait for the task; the streams that bring them wait too.
 pub(super) const PAGES_MAX: usize = 64;
-/// What is taken in while the transaction of the last slice is not durable. A client's write waits for three transactions.
+/// What is taken in while the transaction of the last slice is not durable. A client's write waits for three
+/// transactions.
 const SLICE_BESIDE_WRITES: Slice = Slice { items: 16, bytes: 64 << 10 };
 const SLICE: Slice = Slice { items: 1_024, bytes: 4 << 20 };
 

@@ -39,7 +39,8 @@ impl Core {
             return;
         };
         peer.heard_ms = cx.ms();
-        // Links have looked at what can be looked at without knowing anything; who feeds this machine otherwise has not.
+        // Links have looked at what can be looked at without knowing anything; who feeds this machine otherwise has
+        // not.
         let wrong = message.check().err().map(|why| why.to_string());
         if let Some(why) = wrong.or_else(|| self.contradiction(&from, &message)) {
             return cx.note(Note::Invalid { peer: from, why });

@@ -147,8 +147,8 @@ impl Core {
         }
     }
 
-    /// A write of the same key left memory while the journal was asked: what was found may be older than that (G2). Or an entry of
-    /// the quarantine changed, which only the journal holds.
+    /// A write of the same key left memory while the journal was asked: what was found may be older than that (G2). Or
+    /// an entry of the quarantine changed, which only the journal holds.
     fn asked_too_early(&self, token: u64, looking: &Looking, rows: &[Found]) -> Option<Find> {
         let key = match looking {
             Looking::Submit { write, .. } => write.facts.key?,

@@ -1,5 +1,5 @@
-//! What sites say to each other over a link about one group. Losing any of it costs time only: every sender can say it again
-//! from what it has stored.
+//! What sites say to each other over a link about one group. Losing any of it costs time only: every sender can say it
+//! again from what it has stored.
 use std::sync::Arc;
 
 use wincode::{SchemaRead, SchemaWrite};
@@ -31,7 +31,8 @@ pub struct Status {
     pub count: u64,
     /// The sender's own log.
     pub log: LogId,
-    /// The state of that log's store, by a number that none of its lives gives to a later state. To be remembered, but for 0.
+    /// The state of that log's store, by a number that none of its lives gives to a later state. To be remembered, but
+    /// for 0.
     pub state: u64,
     /// The highest `state` that the sender has heard of each store of the receiver.
     pub heard: Vec<(LogId, u64)>,
@@ -43,7 +44,8 @@ pub struct Status {
     pub hangs: bool,
     /// Age of the oldest write that the sender's replica has received and not decided, milliseconds.
     pub lag_ms: u64,
-    /// How much of the last minute went into trying again what its service refuses, milliseconds: no reason for others to decide.
+    /// How much of the last minute went into trying again what its service refuses, milliseconds: no reason for others
+    /// to decide.
     pub retried_ms: u64,
     pub cursors: Vec<Cursor>,
     /// Writes of sites that the sender cannot reach, named as decided: "tell me of them."

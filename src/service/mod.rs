@@ -1,8 +1,8 @@
 //! One state machine per group (a service, and at a hub a store): the owner of everything that decides.
 //!
 //! [`Core`] is pure: no clock, no IO, no await, no hash order. It is fed [`Event`]s and emits [`Effect`]s; the task in
-//! `task.rs` and the simulator are two executors of the same effects. The only rule of execution: an effect becomes visible
-//! only after everything persisted before it is durable ([`Outbox`]).
+//! `task.rs` and the simulator are two executors of the same effects. The only rule of execution: an effect becomes
+//! visible only after everything persisted before it is durable ([`Outbox`]).
 mod accept;
 mod aside;
 mod chooser;

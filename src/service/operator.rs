@@ -158,8 +158,8 @@ impl Core {
             found.row.wish.is_some() && found.row.position.is_some() && verdict == Some(Verdict::Undecided);
         match operation {
             Operation::Applied if open => {
-                // Not after what the write itself was to come after: its client may have seen what a cut keeps away from here, and
-                // what it names may be decided after it. Others can follow what is decided here.
+                // Not after what the write itself was to come after: its client may have seen what a cut keeps away
+                // from here, and what it names may be decided after it. Others can follow what is decided here.
                 let after = Some(self.decided_without_gaps());
                 let late = Late { found, verdict: Verdict::Applied, answer: None, after, by_person: true };
                 self.decide_once(cx, late, &decision);
@@ -261,9 +261,9 @@ impl Core {
         }
     }
 
-    /// The write was settled as undecided: was it decided since? An entry outlives the decision, as what this replica did is for
-    /// a person to say; and the entry of what was decided void is held until its copies are looked for, and a crash meanwhile
-    /// brings it back.
+    /// The write was settled as undecided: was it decided since? An entry outlives the decision, as what this replica
+    /// did is for a person to say; and the entry of what was decided void is held until its copies are looked for, and
+    /// a crash meanwhile brings it back.
     fn order_undecided(
         &mut self,
         cx: &mut Cx,
@@ -335,8 +335,8 @@ impl Core {
         self.quarantined.get(&id).is_some_and(|entry| entry.reason == QuarantineReason::Contrary)
     }
 
-    /// An order is under way until it is carried out: a contrary one meanwhile, of the same write or of its decision, would be
-    /// carried out too (G2, G5).
+    /// An order is under way until it is carried out: a contrary one meanwhile, of the same write or of its decision,
+    /// would be carried out too (G2, G5).
     pub(crate) fn is_ordered(&self, id: WriteId) -> bool {
         let held = [decided_by(id), decision_of(id)].iter().any(|other| self.releasing.contains(other));
         held || self.is_asked_for(id) && !self.bug(Bug::ContraryOrders)
@@ -354,8 +354,8 @@ impl Core {
         is_looked_for || self.orders.values().any(|orders| orders.ids().any(is_it))
     }
 
-    /// Entries that are not in memory, for as long as their writes are looked at. Whoever makes a write live keeps its entry, and
-    /// whoever is done with it has taken it out.
+    /// Entries that are not in memory, for as long as their writes are looked at. Whoever makes a write live keeps its
+    /// entry, and whoever is done with it has taken it out.
     pub(crate) fn take_entries(&mut self, rows: &[Found]) -> Vec<WriteId> {
         let mut taken = Vec::new();
         for found in rows {
@@ -376,15 +376,16 @@ impl Core {
         }
     }
 
-    /// A write can stand in quarantine twice, as itself and as what its origin decided late. Sent for both, it would be applied
-    /// twice (G2).
+    /// A write can stand in quarantine twice, as itself and as what its origin decided late. Sent for both, it would be
+    /// applied twice (G2).
     fn other_entry(&self, id: WriteId) -> Option<WriteId> {
         let other = if id == decided_by(id) { decision_of(id) } else { decided_by(id) };
         self.quarantined.contains_key(&other).then_some(other)
     }
 
-    /// The origin hears of a wish about which this replica could not tell, and makes a decision of it where it has settled it as
-    /// undecided. Where it has settled it otherwise, this replica differs, and that stays listed until a person has put it right.
+    /// The origin hears of a wish about which this replica could not tell, and makes a decision of it where it has
+    /// settled it as undecided. Where it has settled it otherwise, this replica differs, and that stays listed until a
+    /// person has put it right.
     fn applied_here(&mut self, cx: &mut Cx, found: Found) {
         let id = found.row.id;
         let known = found.row.outcome.as_ref();
@@ -410,8 +411,9 @@ impl Core {
         self.evict_if_final(id);
     }
 
-    /// An own write that was settled as undecided is decided: by a person, who speaks of this replica too where it was sent
-    /// here, or by the late word of another site, which speaks of its own. Once: the journal is asked whether it was before.
+    /// An own write that was settled as undecided is decided: by a person, who speaks of this replica too where it was
+    /// sent here, or by the late word of another site, which speaks of its own. Once: the journal is asked whether it
+    /// was before.
     pub(crate) fn decide_now(
         &mut self,
         cx: &mut Cx,

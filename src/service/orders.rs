@@ -1,7 +1,8 @@
 //! One order of a person about many writes in quarantine.
 //!
-//! Their rows are all asked for at once, and nothing is done before all are there: then one after the other is carried out, as if they
-//! had been ordered singly, in one transaction. So they go in the order in which they were named, whatever the journal's readers do.
+//! Their rows are all asked for at once, and nothing is done before all are there: then one after the other is carried
+//! out, as if they had been ordered singly, in one transaction. So they go in the order in which they were named,
+//! whatever the journal's readers do.
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::core::{Core, Cx};

@@ -61,13 +61,14 @@ impl Outbox {
         }
     }
 
-    /// The journal has failed: nothing that waits will be durable, as far as anybody can know. What may be said of it all the same
-    /// are a service's own answers: their writes were durably on their way, and a start finds them unknown. That nobody knows
-    /// is true as well. All else is dropped.
+    /// The journal has failed: nothing that waits will be durable, as far as anybody can know. What may be said of it
+    /// all the same are a service's own answers: their writes were durably on their way, and a start finds them
+    /// unknown. That nobody knows is true as well. All else is dropped.
     pub fn abandon(&mut self) -> Vec<(ReqId, Reply)> {
         self.gathering.clear();
         let said = self.waiting.drain(..).filter_map(|(_, effect)| match effect {
-            // Where it stands in the log is as little durable as the rest: another write will stand there after the restart.
+            // Where it stands in the log is as little durable as the rest: another write will stand there after the
+            // restart.
             Effect::Reply { req, reply: Reply::Answer { id, answer, replayed, served_by, seen: _ } } => {
                 Some((req, Reply::Answer { id, answer, replayed, served_by, seen: After::new() }))
             }

@@ -21,8 +21,8 @@ pub enum Class {
     Unknown { why: String },
 }
 
-/// `doubtful`: an earlier attempt of this write may have been applied, so a refusal of this one proves nothing, but for a
-/// repeated DELETE that finds nothing to delete.
+/// `doubtful`: an earlier attempt of this write may have been applied, so a refusal of this one proves nothing, but for
+/// a repeated DELETE that finds nothing to delete.
 pub fn classify(result: AttemptResult, request: &Request, settings: &Settings, doubtful: bool) -> Class {
     let answer = match result {
         AttemptResult::NeverSent { why } => {
@@ -87,7 +87,8 @@ fn of_grpc(status: u32, answer: Arc<Answer>) -> Class {
     }
 }
 
-/// Refusals that a shadow meets because of who asks, not because of what it asks: tried a few times, then a person is needed.
+/// Refusals that a shadow meets because of who asks, not because of what it asks: tried a few times, then a person is
+/// needed.
 pub fn is_about_the_caller(status: u16) -> bool {
     matches!(status, 401 | 403 | 407 | 421)
 }

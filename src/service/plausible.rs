@@ -1,9 +1,10 @@
 //! What another site says, before the state machine sees it: whether it can be at all (G9).
 //!
-//! Numbers come from a decoder that reads any 64 bits. Here they are held against what a store can give: no number and no position
-//! above [`NUMBER_MAX`], nothing decided that was not received, pages without gaps, lists of a length that a site has use for. What
-//! passes may still be false; what does not pass was never true, so its sender is disconnected and named, and nothing of it is
-//! believed. Whether what passes fits to what this site knows, the state machine looks at itself ([`Core::contradiction`]).
+//! Numbers come from a decoder that reads any 64 bits. Here they are held against what a store can give: no number and
+//! no position above [`NUMBER_MAX`], nothing decided that was not received, pages without gaps, lists of a length that
+//! a site has use for. What passes may still be false; what does not pass was never true, so its sender is disconnected
+//! and named, and nothing of it is believed. Whether what passes fits to what this site knows, the state machine looks
+//! at itself ([`Core::contradiction`]).
 use std::sync::Arc;
 
 use super::core::Core;

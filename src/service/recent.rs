@@ -30,7 +30,8 @@ impl Recent {
     }
 }
 
-/// Entries of the quarantine that changed lately, each with the last token given before: what a look-up asked earlier is out of date.
+/// Entries of the quarantine that changed lately, each with the last token given before: what a look-up asked earlier
+/// is out of date.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
     latest: VecDeque<(u64, WriteId)>,

@@ -1,13 +1,13 @@
 //! Whether this store was put back to an older copy of itself.
 //!
-//! A store cannot know what it has forgotten; two things tell it. Its file lies elsewhere than when it was written: it is a copy,
-//! perhaps of now, perhaps of last week. And others remember: every state that they are told of has a number that no life of this
-//! store gives again (reserved durably, in blocks), and peers say the highest that they have heard. One that was never reserved
-//! here was said by a later store of this site: this one is *stale*.
+//! A store cannot know what it has forgotten; two things tell it. Its file lies elsewhere than when it was written: it
+//! is a copy, perhaps of now, perhaps of last week. And others remember: every state that they are told of has a number
+//! that no life of this store gives again (reserved durably, in blocks), and peers say the highest that they have
+//! heard. One that was never reserved here was said by a later store of this site: this one is *stale*.
 //!
-//! A copy does nothing with what it holds before every other replica has spoken, or a person. A stale store accepts, applies and
-//! answers nothing, and gives no number (G2): all of it may have been done before. It goes on handing out the pages that it has,
-//! which may be the only ones (G1).
+//! A copy does nothing with what it holds before every other replica has spoken, or a person. A stale store accepts,
+//! applies and answers nothing, and gives no number (G2): all of it may have been done before. It goes on handing out
+//! the pages that it has, which may be the only ones (G1).
 use std::collections::BTreeSet;
 
 use super::core::{Core, Cx};
@@ -32,7 +32,8 @@ pub(crate) enum Hold {
 }
 
 impl Core {
-    /// What the journal says of the store's age, before anything else is looked at. Returns what may be begun with at once.
+    /// What the journal says of the store's age, before anything else is looked at. Returns what may be begun with at
+    /// once.
     pub(crate) fn consider_age(&mut self, cx: &mut Cx, open: Vec<Found>) -> Vec<Found> {
         let others = self.settings.replicas.iter().filter(|site| **site != self.settings.me);
         let silent: BTreeSet<SiteName> = others.cloned().collect();
@@ -117,8 +118,8 @@ impl Core {
         self.choose(cx);
     }
 
-    /// The number of the state that a status tells of. While nothing is done here there is none: its original is not to be
-    /// measured by what a copy says.
+    /// The number of the state that a status tells of. While nothing is done here there is none: its original is not to
+    /// be measured by what a copy says.
     pub(crate) fn state_to_say(&mut self, cx: &mut Cx) -> u64 {
         if self.is_held() {
             return 0;
@@ -191,8 +192,9 @@ impl Core {
         }
     }
 
-    /// This store was restored from a copy, or its directory copied: numbers and positions that it would give now were given
-    /// before, and what it accepts would never arrive (G1). It takes no more; after the next start it does nothing else either.
+    /// This store was restored from a copy, or its directory copied: numbers and positions that it would give now were
+    /// given before, and what it accepts would never arrive (G1). It takes no more; after the next start it does
+    /// nothing else either.
     pub(crate) fn stop_for_fork(&mut self, cx: &mut Cx, peer: &SiteName) {
         if self.bug(Bug::NumberReusedAfterRestore) {
             return;

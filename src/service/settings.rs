@@ -126,7 +126,8 @@ pub enum Bug {
     LateWordAtOnce,
     /// What comes after a write that was applied ahead of its position does not name it.
     AheadNotNamed,
-    /// A write that its follower refuses stops following there: two sites that do so to each other decide nothing any more.
+    /// A write that its follower refuses stops following there: two sites that do so to each other decide nothing any
+    /// more.
     DivergenceStops,
     /// What is sent again after later writes of its lane is applied over them.
     ResendOverLater,

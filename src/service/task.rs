@@ -281,8 +281,9 @@ impl<O: Outside> Task<O> {
         (!self.writers.is_empty()).then(|| again.max(since + TOLD_HELD_AFTER))
     }
 
-    /// Their writes go on when the lock is let go, as those of clients that hung up: which of them is applied then, a retry with the same
-    /// key is told. Without a key a retry would be another write, so nothing is told that asks for one.
+    /// Their writes go on when the lock is let go, as those of clients that hung up: which of them is applied then, a
+    /// retry with the same key is told. Without a key a retry would be another write, so nothing is told that asks for
+    /// one.
     fn tell_held(&mut self) {
         self.told_held = Some(Instant::now());
         for (req, keyless) in std::mem::take(&mut self.writers) {
@@ -379,8 +380,8 @@ impl<O: Outside> Task<O> {
         });
     }
 
-    /// The journal has failed, or is closed. Nothing more is taken, sent or promised; but whoever waits for the service is told what
-    /// it says: the process lives on for a moment.
+    /// The journal has failed, or is closed. Nothing more is taken, sent or promised; but whoever waits for the service
+    /// is told what it says: the process lives on for a moment.
     async fn end(mut self) {
         self.say_what_may_be_said();
         let (core, at_service) = (&self.core, &self.at_service);

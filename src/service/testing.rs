@@ -125,7 +125,8 @@ pub fn page_of(log: LogId, site: &str, items: Vec<Item>) -> Page {
     Page { log, site: SiteName::new(site), from: 0, items: items.collect() }
 }
 
-/// A machine over a journal in maps, where all is durable and found at once. Its own log is [`log`]`(1)`, its clock the test's.
+/// A machine over a journal in maps, where all is durable and found at once. Its own log is [`log`]`(1)`, its clock the
+/// test's.
 pub struct Bench {
     pub core: Core,
     pub now: Now,

@@ -271,7 +271,8 @@ fn what_peers_remember_of_this_site_is_below_what_it_has_reserved_and_rest_costs
     assert_eq!(state, 33 + 66);
 }
 
-/// A write of site `b`, and a copy of it that site `b` answered for this one: both have their positions, neither is decided here.
+/// A write of site `b`, and a copy of it that site `b` answered for this one: both have their positions, neither is
+/// decided here.
 fn a_copy_and_its_first() -> (Core, Vec<Effect>) {
     let group = Group { service: "pos".into(), store: String::new() };
     let (first, copy) = (item(log(2), 1, 0), item(log(1), 1, 0));
@@ -316,7 +317,8 @@ fn a_copy_and_its_first() -> (Core, Vec<Effect>) {
     (core, said)
 }
 
-/// Who has read the copy's answer has read that of the first (G3): found by seed 1114, where the site had restarted in between.
+/// Who has read the copy's answer has read that of the first (G3): found by seed 1114, where the site had restarted in
+/// between.
 #[test]
 fn a_copy_waits_for_its_first_over_a_restart() {
     let (mut core, mut said) = a_copy_and_its_first();

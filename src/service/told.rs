@@ -1,8 +1,9 @@
 //! What this site has told of other sites' writes, and has not decided itself (G3).
 //!
-//! A client that repeats its write at another site, and gets the answer recorded elsewhere, sends its next write there. To this
-//! replica the first may not have come yet. A told answer therefore binds as a decided one does: what is placed from then on must
-//! come after its write. Durable before the answer leaves, with the series it belongs to, for a restart forgets no promise.
+//! A client that repeats its write at another site, and gets the answer recorded elsewhere, sends its next write there.
+//! To this replica the first may not have come yet. A told answer therefore binds as a decided one does: what is placed
+//! from then on must come after its write. Durable before the answer leaves, with the series it belongs to, for a
+//! restart forgets no promise.
 use super::core::{Core, Cx};
 use crate::mirror::{Series, decided_by};
 use crate::model::{After, LogId, Outcome, Stretch, Verdict, WriteId};
@@ -14,8 +15,9 @@ pub(super) type Binding = (Verdict, Option<WriteId>);
 const TOLD_MAX: usize = 1_024;
 
 impl Core {
-    /// Before a recorded answer of another site's write is told here, which rests on what is given. False: not now. What comes next
-    /// here will wait for it, so all that it must come after is stored first: a cut must not hold that up (G8).
+    /// Before a recorded answer of another site's write is told here, which rests on what is given. False: not now.
+    /// What comes next here will wait for it, so all that it must come after is stored first: a cut must not hold that
+    /// up (G8).
     pub(super) fn bind_to(
         &mut self,
         cx: &mut Cx,
@@ -59,13 +61,15 @@ impl Core {
         !binds || id.log == self.own || self.series.get(&id.log).is_some_and(is_stored) || is_known()
     }
 
-    /// What was told here and is not decided: by position where that is stored, so that a decider elsewhere can be given it.
+    /// What was told here and is not decided: by position where that is stored, so that a decider elsewhere can be
+    /// given it.
     pub(super) fn told_here(&self) -> After {
         let mut after = After::new();
         for series in self.series.values() {
             for (&n, &position) in &series.told {
                 let id = WriteId { log: series.log, n };
-                // What is decided at its position and told all the same was settled undecided, or is about to be found decided.
+                // What is decided at its position and told all the same was settled undecided, or is about to be found
+                // decided.
                 if (1..=series.received).contains(&position) && !series.is_decided(position) {
                     after.add_stretch(Stretch { log: series.log, first: position, last: position });
                 } else {

@@ -1,7 +1,8 @@
-//! What a client has seen and nobody here can know: a log that is no more, a position beyond all that any site says there is.
+//! What a client has seen and nobody here can know: a log that is no more, a position beyond all that any site says
+//! there is.
 //!
-//! It may be on its way, so it is waited for once, and briefly; outside of every lane, for a client names what it likes. After that
-//! it is waited for no more, and no answer carries it on.
+//! It may be on its way, so it is waited for once, and briefly; outside of every lane, for a client names what it
+//! likes. After that it is waited for no more, and no answer carries it on.
 use super::accept::Reader;
 use super::core::{Client, Core, Cx, Timer};
 use super::{NewWrite, Reply, ReqId};
@@ -44,8 +45,8 @@ impl Core {
         seen.knowable(|log| self.known_of(log), |id| self.is_heard_of(id))
     }
 
-    /// The site that makes it is there: what it has not told of yet may come at any moment, and one client that names too much of it
-    /// takes that from nobody else.
+    /// The site that makes it is there: what it has not told of yet may come at any moment, and one client that names
+    /// too much of it takes that from nobody else.
     fn is_being_made(&self, log: LogId) -> bool {
         self.peers.values().any(|peer| peer.linked && peer.log == Some(log))
     }

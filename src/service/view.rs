@@ -132,7 +132,8 @@ impl Core {
         }
     }
 
-    /// Copies first: each holds up its whole series. Then what misses something, then what waits for a service or a site.
+    /// Copies first: each holds up its whole series. Then what misses something, then what waits for a service or a
+    /// site.
     pub(super) fn waits(&self) -> impl Iterator<Item = WaitView> + '_ {
         let copies =
             self.copies_waiting.iter().flat_map(|(first, copies)| copies.iter().map(move |copy| (copy.id, first)));

@@ -1,5 +1,6 @@
-//! Whose key it is: what the records of a key say to the client that brings it. A recorded answer is for the client that brought
-//! the same; a refusal holds its key against nobody else; what was, or may have been, executed is not executed for another.
+//! Whose key it is: what the records of a key say to the client that brings it. A recorded answer is for the client
+//! that brought the same; a refusal holds its key against nobody else; what was, or may have been, executed is not
+//! executed for another.
 use super::accept::RETRY_AFTER_S;
 use super::core::{Core, Cx, Work};
 use super::write::{Stage, Write};
@@ -60,7 +61,8 @@ impl Core {
         named.map(|request| self.settings.clients.who(request))
     }
 
-    /// Whether a write with these facts was brought by this client. Where the scope names the client already, nothing is compared.
+    /// Whether a write with these facts was brought by this client. Where the scope names the client already, nothing
+    /// is compared.
     pub(crate) fn is_of(&self, facts: &Facts, who: Option<Who>) -> bool {
         let same = match (&facts.client, who) {
             (Some(mark), Some(who)) => mark.is(&who),
@@ -70,7 +72,8 @@ impl Core {
         same || self.bug(Bug::AnswerToAStranger)
     }
 
-    /// What is known of a key here, for a client and its request: of several recorded answers success wins, then the lower log.
+    /// What is known of a key here, for a client and its request: of several recorded answers success wins, then the
+    /// lower log.
     pub(crate) fn key_state(&self, cx: &Cx, key: KeyHash, asker: Asker, rows: &[Found]) -> KeyState {
         let live = self.keys.live(&key).iter().filter_map(|id| self.live.get(id)).map(Write::row);
         let live = live.map(|row| (self.quarantined.contains_key(&row.id), row));
@@ -133,7 +136,8 @@ impl Core {
         }
     }
 
-    /// A second copy of a write in flight waits; there are not too many of them. Another client's learns nothing meanwhile.
+    /// A second copy of a write in flight waits; there are not too many of them. Another client's learns nothing
+    /// meanwhile.
     pub(super) fn wait_for_copy(&mut self, cx: &mut Cx, req: ReqId, id: WriteId, copy: NewWrite, first: WriteId) {
         let limits = &self.settings.limits;
         let who = self.asker(&copy).who;

@@ -32,7 +32,8 @@ pub enum Order {
 pub struct Doubt {
     /// Until then the service may still be working on an earlier try.
     pub fence_until_ms: u64,
-    /// Until then it may be working on the last try. Later than the fence where a service may see a write again while it works.
+    /// Until then it may be working on the last try. Later than the fence where a service may see a write again while
+    /// it works.
     pub worked_until_ms: u64,
     /// From then on it is not tried again, and the lane waits only for what is being worked on.
     pub pass_at_ms: u64,
@@ -126,7 +127,8 @@ pub struct Write {
     pub wish_attempts: u32,
     /// Its client has a 202: it must be sent, whatever becomes of those who ask again.
     pub queued: bool,
-    /// Its client was lost in a restart while another site was asked: what it had seen is forgotten, so nobody else may decide.
+    /// Its client was lost in a restart while another site was asked: what it had seen is forgotten, so nobody else may
+    /// decide.
     pub orphan: bool,
     /// Another site's write names it as decided before it.
     pub is_named: bool,
@@ -296,8 +298,8 @@ impl Write {
         self.position.is_some() && self.outcome.as_ref().is_some_and(|outcome| outcome.verdict != Verdict::Applied)
     }
 
-    /// As [`Row::awaits_decision`]; also while a person's order is carried out, which may make the decision: what names the write
-    /// must not be applied before it (G3).
+    /// As [`Row::awaits_decision`]; also while a person's order is carried out, which may make the decision: what names
+    /// the write must not be applied before it (G3).
     pub fn awaits_decision(&self) -> bool {
         let decided =
             matches!(&self.stage, Stage::Decided(fate) if !matches!(fate, Fate::Skipped | Fate::Quarantined(_)));

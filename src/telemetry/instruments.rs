@@ -60,7 +60,8 @@ impl Instrument for Gauge {
     }
 }
 
-/// Upper bounds in microseconds: a quarter of a millisecond resolves an fsync, ten seconds is more than any client waits.
+/// Upper bounds in microseconds: a quarter of a millisecond resolves an fsync, ten seconds is more than any client
+/// waits.
 const BOUNDS_US: [u64; 16] = [
     100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
     5_000_000, 10_000_000,

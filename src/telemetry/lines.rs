@@ -1,9 +1,10 @@
 //! The way of a line of log out of the process.
 //!
-//! A line of log is never worth a sale. Whoever logs hands its line over and goes on: it is never told of an error and never
-//! waits, whatever is wrong with the place where lines go (a full disk, a pipe that nobody reads or that is closed, a terminal
-//! that was stopped). One thread writes. What waits for it is bounded in count and bytes; what does not fit, or cannot be
-//! written, is counted, and said when lines can be written again. Where the place lets a line wait for ever, that thread does.
+//! A line of log is never worth a sale. Whoever logs hands its line over and goes on: it is never told of an error and
+//! never waits, whatever is wrong with the place where lines go (a full disk, a pipe that nobody reads or that is
+//! closed, a terminal that was stopped). One thread writes. What waits for it is bounded in count and bytes; what does
+//! not fit, or cannot be written, is counted, and said when lines can be written again. Where the place lets a line
+//! wait for ever, that thread does.
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsFd;
@@ -186,7 +187,8 @@ fn write_whole(out: &mut impl Write, bytes: &[u8]) -> Result<(), (io::Error, usi
     Ok(())
 }
 
-/// A file that may not grow further (`RLIMIT_FSIZE`) is an error of the write, like a full disk; by default it ends the process.
+/// A file that may not grow further (`RLIMIT_FSIZE`) is an error of the write, like a full disk; by default it ends the
+/// process.
 #[allow(unsafe_code)]
 fn no_signal_at_a_file_limit() {
     // SAFETY: no code of ours runs in it; what a signal does by default is replaced by nothing.

@@ -1,6 +1,7 @@
 //! The names of all metrics: `holdfast_<noun>_<unit>[_total]`.
 //!
-//! Only what happens is counted here. What *is* (backlog, lag, peers) is read from the state machines when somebody asks.
+//! Only what happens is counted here. What *is* (backlog, lag, peers) is read from the state machines when somebody
+//! asks.
 use std::sync::Arc;
 
 use super::instruments::{By, Counter, Gauge, Histogram, Label, instruments};

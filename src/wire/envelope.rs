@@ -13,8 +13,8 @@ const CRC_BYTES: usize = 4;
 /// What an envelope adds to its payload.
 pub const OVERHEAD_BYTES: usize = HEADER_BYTES + CRC_BYTES;
 
-/// The largest sequence that is read or written; `wincode`'s own default of 4 MiB is less than a request body may have. What
-/// a reader really accepts is bounded by the limit that it passes to [`open`].
+/// The largest sequence that is read or written; `wincode`'s own default of 4 MiB is less than a request body may have.
+/// What a reader really accepts is bounded by the limit that it passes to [`open`].
 pub(super) const SEQUENCE_BYTES_MAX: usize = 128 << 20;
 
 type Layout =

@@ -1,4 +1,5 @@
-//! A message of one group. Pages have an envelope of their own, but those that a wish or an outcome brings along are inside.
+//! A message of one group. Pages have an envelope of their own, but those that a wish or an outcome brings along are
+//! inside.
 use bytes::Bytes;
 
 use super::envelope::{read_value, seal_into, write_value};

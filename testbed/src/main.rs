@@ -1,5 +1,5 @@
-//! `testbed sim`: the fleet under a seed. `run`, `soak`, `net`: the real binary under faults. And the measurements of the appliance,
-//! and sample services.
+//! `testbed sim`: the fleet under a seed. `run`, `soak`, `net`: the real binary under faults. And the measurements of
+//! the appliance, and sample services.
 use std::process::ExitCode;
 use std::time::Instant;
 

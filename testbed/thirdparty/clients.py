@@ -11,8 +11,9 @@ import time
 
 PENDING = (202, 504)  # kept for later; the status address or the same key will tell
 AGAIN_FOR_S = 20
-# When both replicas have the same state, any record may be written at either site. Otherwise a client that changes sites
-# writes concurrently with itself, unless one site decides (orders, lines) or it is the record's first write in the cut (`roam`).
+# When both replicas have the same state, any record may be written at either site. Otherwise a client that changes
+# sites writes concurrently with itself, unless one site decides (orders, lines) or it is the record's first write in
+# the cut (`roam`).
 AVOIDED = 12
 TOGETHER = ("together", "again")
 
@@ -79,7 +80,8 @@ class Client(threading.Thread):
         headers = {"Idempotency-Key": key}
         if body is not None:
             headers["Content-Type"] = "application/json"
-        # Both sites are asked under one name: json-server puts it into `Location`, and a retry must be the same request.
+        # Both sites are asked under one name: json-server puts it into `Location`, and a retry must be the same
+        # request.
         headers["Host"] = "shop.example"
         connection.request(method, path, None if body is None else json.dumps(body), headers)
         answer = connection.getresponse()

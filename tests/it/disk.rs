@@ -77,7 +77,8 @@ fn fail_writes(of: &Appliance) -> bool {
     limited.is_ok_and(|status| status.success())
 }
 
-/// The service has the write, and the journal fails before the outcome is in it: the client is told what the service said.
+/// The service has the write, and the journal fails before the outcome is in it: the client is told what the service
+/// said.
 #[test]
 fn a_journal_that_fails_after_a_write_was_sent_costs_no_client_its_answer() {
     for probe in [true, false] {

@@ -1,7 +1,8 @@
-//! `kill -9` and loss of power at each step of a write's life, and G1 to G4 judged from outside afterwards: nothing that was
-//! acknowledged is lost, nothing is applied twice at a replica, the same key gets the same answer.
+//! `kill -9` and loss of power at each step of a write's life, and G1 to G4 judged from outside afterwards: nothing
+//! that was acknowledged is lost, nothing is applied twice at a replica, the same key gets the same answer.
 //!
-//! Loss of power: the database is on a disk of the crate `powerloss`, in every life, and what was not synced ends with the process.
+//! Loss of power: the database is on a disk of the crate `powerloss`, in every life, and what was not synced ends with
+//! the process.
 //!
 //! `cargo test --features failpoints --test it kill -- --test-threads 6`
 use std::collections::BTreeMap;
@@ -215,7 +216,8 @@ fn around_a_wish_at_its_origin(by: By) {
     }
 }
 
-// Of a decider each point apart: its clients wait for a site that is dead, so they take their time, and may take it together.
+// Of a decider each point apart: its clients wait for a site that is dead, so they take their time, and may take it
+// together.
 
 fn a_decider_before_it_sends_a_wish(by: By) {
     dies_at(by, "before-attempt", 1, Dies::Cloud, true);

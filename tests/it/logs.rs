@@ -1,5 +1,5 @@
-//! A line of log is never worth a sale: whatever is wrong with the place where lines go, the appliance starts, serves, counts what it
-//! could not say, and ends when it is asked to.
+//! A line of log is never worth a sale: whatever is wrong with the place where lines go, the appliance starts, serves,
+//! counts what it could not say, and ends when it is asked to.
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;

@@ -1,9 +1,10 @@
 //! Black box: real binaries, real sockets, real databases. One program, so that it links once.
 //!
-//! `cargo test --test it`; with `--features failpoints` also what dies at each step of a write's life. The tests wait more than they work:
-//! `-- --test-threads 6` is about twice as quick on two cores.
+//! `cargo test --test it`; with `--features failpoints` also what dies at each step of a write's life. The tests wait
+//! more than they work: `-- --test-threads 6` is about twice as quick on two cores.
 //!
-//! What is checked is what a client, a service or an operator can see; G1 to G9 are cited where a test is about one of them.
+//! What is checked is what a client, a service or an operator can see; G1 to G9 are cited where a test is about one of
+//! them.
 mod harness;
 
 mod admin;

@@ -1,5 +1,5 @@
-//! A bug that is met, a panic: where only something was read or carried it ends what it stood in; in a group or the journal it
-//! ends the process, and the restart is the recovery (G9).
+//! A bug that is met, a panic: where only something was read or carried it ends what it stood in; in a group or the
+//! journal it ends the process, and the restart is the recovery (G9).
 //!
 //! `cargo test --features failpoints --test it panics`
 use std::io::Read;

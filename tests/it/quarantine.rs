@@ -1,4 +1,5 @@
-//! A service that fails everything it is asked: what stands in quarantine is as much as the disk holds, and stops nobody.
+//! A service that fails everything it is asked: what stands in quarantine is as much as the disk holds, and stops
+//! nobody.
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};

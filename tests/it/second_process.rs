@@ -1,4 +1,5 @@
-//! A second process under a site's name, with a data folder of its own: it must not set the first one, or its peers, in doubt.
+//! A second process under a site's name, with a data folder of its own: it must not set the first one, or its peers, in
+//! doubt.
 use std::time::Duration;
 
 use crate::harness::process::{Process, holdfast, run};

@@ -19,7 +19,8 @@ fn token() -> String {
     format!("{:016x}", RandomState::new().build_hasher().finish())
 }
 
-/// Logins give a token, a refresh gives another one for it; whoever brings one that was not given out here is not known.
+/// Logins give a token, a refresh gives another one for it; whoever brings one that was not given out here is not
+/// known.
 fn gives_tokens(service: &Upstream) {
     let tokens = Tokens::default();
     service.rule(move |seen: &Seen| {
@@ -69,7 +70,8 @@ fn tokens_that_only_one_replica_knows_stop_neither_site() {
     let two = Two::start();
     let _shown = Shown(&two);
     two.services().into_iter().for_each(gives_tokens);
-    // One after the other is done with: whose replica is behind has its clients' writes decided elsewhere, by whom their tokens are not.
+    // One after the other is done with: whose replica is behind has its clients' writes decided elsewhere, by whom
+    // their tokens are not.
     session_at(&two.store);
     two.wait_settled();
     two.cloud.wait_decider("cloud");

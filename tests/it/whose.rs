@@ -214,7 +214,8 @@ fn a_wish_whose_key_is_anothers_at_its_decider_is_executed_by_nobody() {
     two.at_cloud.once_at("/tx/sale", Act::answer(201).behind(&gate));
     let first = bearer(sale("k1"), "one").spawn(two.cloud.at());
     two.at_cloud.wait_arrived("k1");
-    // Without a hint it would go there as a wish; with one it is asked for. Either way it learns nothing and is not executed.
+    // Without a hint it would go there as a wish; with one it is asked for. Either way it learns nothing and is not
+    // executed.
     two.control.cut();
     let second = bearer(sale("k1"), "two").spawn(two.store.at());
     gate.open();

@@ -1,4 +1,5 @@
-//! G9 on the control plane: messages of every kind with numbers that no node says, through the decoder into a node's decisions.
+//! G9 on the control plane: messages of every kind with numbers that no node says, through the decoder into a node's
+//! decisions.
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::decisions::{give, node, said};

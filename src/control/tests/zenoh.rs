@@ -12,8 +12,9 @@ use crate::control::tuning::Tuning;
 use crate::control::{Control, ControlError, ControlSettings, ControlTls, Endpoint, Role};
 use crate::model::SiteName;
 
-/// An address for a hub that comes late or restarts: bound and not listening for as long as it is held, so that connections are
-/// refused, no other test is given the port, and a listener that allows reuse of its address, as all of ours do, can have it.
+/// An address for a hub that comes late or restarts: bound and not listening for as long as it is held, so that
+/// connections are refused, no other test is given the port, and a listener that allows reuse of its address, as all of
+/// ours do, can have it.
 fn held(tls: bool) -> (TcpSocket, Endpoint) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(([127, 0, 0, 1], 0).into()).unwrap();

@@ -1,7 +1,8 @@
 //! What each operation does to the state. Runs inside a savepoint: a refusal leaves nothing behind.
 //!
-//! Everything here depends on the state that the write itself names and on nothing else: no clock, no random number, no price that
-//! another write could change. Ledger entries do not commute (each is sealed with all before it), stock moves do.
+//! Everything here depends on the state that the write itself names and on nothing else: no clock, no random number, no
+//! price that another write could change. Ledger entries do not commute (each is sealed with all before it), stock
+//! moves do.
 use http::StatusCode;
 use rusqlite::{Connection, OptionalExtension as _};
 use serde_json::json;
@@ -183,7 +184,8 @@ fn change_transaction(db: &Connection, id: &str, change: &TransactionChange) -> 
     applied(200, None, &json!({ "id": id, "open_cents": sums.open_cents() }))
 }
 
-/// The seal chains each entry of a site to all before it, as fiscal journals do: no swap and no copy leaves it as it was.
+/// The seal chains each entry of a site to all before it, as fiscal journals do: no swap and no copy leaves it as it
+/// was.
 fn count(db: &Connection, site: &str, sku: &str, entry: &LedgerEntry, body_sha256: &str) -> Done {
     if catalogue::find(sku).is_none() {
         return refuse(StatusCode::NOT_FOUND, format!("there is no article {sku}"));

@@ -1,12 +1,14 @@
-//! The point-of-sale service of the demo: an ordinary HTTP service over its own SQLite file that has never heard of Holdfast.
+//! The point-of-sale service of the demo: an ordinary HTTP service over its own SQLite file that has never heard of
+//! Holdfast.
 //!
-//! Owns one database. Assumes that clients name their transactions and send an `Idempotency-Key`, which it writes into its own
-//! log and otherwise ignores: a write that arrives twice is applied twice, so that whoever stands in front of it is
-//! tested and not helped. Promises that a success it answered is durable, and that its log has the order in which writes
-//! changed the state. After `kill -9` it begins again from the file; a write in flight was applied and logged, or neither.
+//! Owns one database. Assumes that clients name their transactions and send an `Idempotency-Key`, which it writes into
+//! its own log and otherwise ignores: a write that arrives twice is applied twice, so that whoever stands in front of
+//! it is tested and not helped. Promises that a success it answered is durable, and that its log has the order in which
+//! writes changed the state. After `kill -9` it begins again from the file; a write in flight was applied and logged,
+//! or neither.
 //!
-//! One thread owns the writing connection and commits everything that has queued up in one transaction (one fsync), another
-//! one reads; requests only parse and wait.
+//! One thread owns the writing connection and commits everything that has queued up in one transaction (one fsync),
+//! another one reads; requests only parse and wait.
 mod apply;
 mod database;
 mod operation;

@@ -163,7 +163,8 @@ async fn bad_requests_are_refused_with_a_reason() {
     assert_eq!(get(&mut shop.client, "/log").await.1, json!([]));
 }
 
-/// Many connections share commits: far more writes than the disk could sync one by one. The bound is loose, the machine is busy.
+/// Many connections share commits: far more writes than the disk could sync one by one. The bound is loose, the machine
+/// is busy.
 #[tokio::test]
 async fn concurrent_writes_share_a_commit() {
     let dir = tempfile::tempdir().unwrap();

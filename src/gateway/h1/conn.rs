@@ -18,7 +18,8 @@ use super::head::{self, HEAD_MAX, Head, HeadError};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Read at once while a head is awaited, and while a body comes: a reader that does not read holds no more than one such piece.
+/// Read at once while a head is awaited, and while a body comes: a reader that does not read holds no more than one
+/// such piece.
 const READ_HEAD: usize = 8 << 10;
 const READ_BODY: usize = 16 << 10;
 /// A small body leaves together with its head, in one call.
@@ -54,8 +55,8 @@ impl Conn {
         self.stream
     }
 
-    /// Whether the other side has neither ended the connection nor said anything unasked. Asks the kernel: what it knows may not
-    /// have reached the runtime yet.
+    /// Whether the other side has neither ended the connection nor said anything unasked. Asks the kernel: what it
+    /// knows may not have reached the runtime yet.
     pub fn is_silent(&self) -> bool {
         let mut byte = [MaybeUninit::uninit()];
         let peeked = socket2::SockRef::from(&self.stream).peek(&mut byte);
@@ -402,7 +403,8 @@ where
         }
     }
 
-    /// The connection, where another request may go over it: the exchange ended exactly as HTTP says, and nothing more came.
+    /// The connection, where another request may go over it: the exchange ended exactly as HTTP says, and nothing more
+    /// came.
     pub fn take_conn(&mut self) -> Option<Conn> {
         let is_exact = self.keeps && self.decoder == Decoder::Done && self.upload.is_none();
         let mut conn = self.conn.take().filter(|conn| is_exact && conn.read.is_empty())?;
@@ -420,7 +422,8 @@ where
             match upload.poll(cx, &mut conn.stream, &AtomicBool::new(true)) {
                 Poll::Pending => {}
                 Poll::Ready(_) => {
-                    // An answer came before the request was through: what the service still reads of it is its own affair.
+                    // An answer came before the request was through: what the service still reads of it is its own
+                    // affair.
                     self.upload = None;
                     self.keeps = false;
                 }

@@ -1,7 +1,7 @@
 //! The head of an answer, read as the clients of the field read it: what curl takes is an answer. Pure.
 //!
-//! A service has done its work before it writes a head, so a head that is only ugly must not make an outcome unknown. What
-//! cannot be passed on is left out line by line; where nothing can be passed on, the status was read all the same.
+//! A service has done its work before it writes a head, so a head that is only ugly must not make an outcome unknown.
+//! What cannot be passed on is left out line by line; where nothing can be passed on, the status was read all the same.
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
 
@@ -38,8 +38,8 @@ pub struct Head {
     pub headers: HeaderMap,
     pub spelling: Spelling,
     pub framing: Framing,
-    /// Whether the connection may serve another request when this answer has ended. Never after anything that two readers could
-    /// understand differently.
+    /// Whether the connection may serve another request when this answer has ended. Never after anything that two
+    /// readers could understand differently.
     pub keeps: bool,
 }
 
@@ -52,8 +52,8 @@ pub enum HeadError {
     Unusable { status: u16, why: &'static str },
 }
 
-/// Length of the head at the start of `bytes`, its empty line included; `None` while that has not come. Bytes before `from`
-/// were looked at already.
+/// Length of the head at the start of `bytes`, its empty line included; `None` while that has not come. Bytes before
+/// `from` were looked at already.
 pub fn head_length(bytes: &[u8], from: usize) -> Option<usize> {
     let start = from.saturating_sub(3);
     let mut at = start;
@@ -87,7 +87,8 @@ struct StatusLine<'a> {
     is_exact: bool,
 }
 
-/// `HTTP/1.1 200 OK`; also without a reason, with more blanks, in small letters, of other minor versions, and `ICY 200 OK`.
+/// `HTTP/1.1 200 OK`; also without a reason, with more blanks, in small letters, of other minor versions, and
+/// `ICY 200 OK`.
 fn status_line(line: &[u8]) -> Option<StatusLine<'_>> {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let blank = line.iter().position(|b| matches!(b, b' ' | b'\t'))?;

@@ -69,8 +69,8 @@ async fn said(conn: Conn, method: &str) -> (String, bool) {
     tokio::time::timeout(Duration::from_secs(60), exchange).await.expect("an end in time")
 }
 
-/// name, the head after which `\r\nContent-Length: 2\r\n\r\nok` or the like is written out, what curl 8 says of it (0: an error),
-/// what is read here, and whether the connection may be used again.
+/// name, the head after which `\r\nContent-Length: 2\r\n\r\nok` or the like is written out, what curl 8 says of it (0:
+/// an error), what is read here, and whether the connection may be used again.
 fn table() -> Vec<(&'static str, Vec<u8>, u16, &'static str, bool)> {
     let ok = |head: &str| format!("{head}\r\nContent-Length: 2\r\n\r\nok").into_bytes();
     let line = |line: &str| ok(&format!("HTTP/1.1 201 Created\r\n{line}"));

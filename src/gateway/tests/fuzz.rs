@@ -1,4 +1,5 @@
-//! G9 by volume: heads of requests and tokens of clients that nobody sends, however they are cut. A failure prints its seed.
+//! G9 by volume: heads of requests and tokens of clients that nobody sends, however they are cut. A failure prints its
+//! seed.
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
@@ -123,8 +124,8 @@ fn passes(pieces: Vec<Vec<u8>>) -> (Vec<u8>, usize, bool) {
     (all, heads, failed)
 }
 
-/// Without the empty lines that go on with a head which comes whole, and up to a refusal: a head with two faults is refused for the
-/// one that is met first.
+/// Without the empty lines that go on with a head which comes whole, and up to a refusal: a head with two faults is
+/// refused for the one that is met first.
 fn canonical(passed: &[u8]) -> Vec<u8> {
     const REFUSED: &[u8] = b"HOLDFAST-REFUSED";
     let at = passed.windows(REFUSED.len()).position(|bytes| bytes == REFUSED);

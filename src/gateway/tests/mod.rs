@@ -1,4 +1,5 @@
-//! The gateway over real sockets, with a small group task behind the real handle and small services behind the real pools.
+//! The gateway over real sockets, with a small group task behind the real handle and small services behind the real
+//! pools.
 mod attempts;
 pub(in crate::gateway) mod fuzz;
 mod http2;

@@ -1,5 +1,6 @@
-//! G9: a panic that one client or one answer brings about ends its own connection, and nothing else. That nothing beyond it is
-//! caught by chance is seen by what was contained: the hook of the appliance ends the process for all other panics.
+//! G9: a panic that one client or one answer brings about ends its own connection, and nothing else. That nothing
+//! beyond it is caught by chance is seen by what was contained: the hook of the appliance ends the process for all
+//! other panics.
 use std::sync::Arc;
 
 use super::http2::Http2;

@@ -47,7 +47,8 @@ async fn whole(response: Response<Body>) -> String {
     }
 }
 
-/// Answers each request of each connection with what `answer` says for its number on that connection; `true`: and closes.
+/// Answers each request of each connection with what `answer` says for its number on that connection; `true`: and
+/// closes.
 async fn serve(
     listener: Arc<TcpListener>,
     connections: Arc<AtomicUsize>,

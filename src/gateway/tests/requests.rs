@@ -383,7 +383,8 @@ async fn a_method_that_is_neither_read_nor_write_does_not_pass_by_the_journal() 
 async fn a_long_upload_has_its_time_while_it_moves() {
     let service = service(|_, _| ok("done")).await;
     let mut settings = upstream_settings(&[service.address]);
-    // The upload takes longer than either allows, and no piece of it comes late even where the machine stands still for a second.
+    // The upload takes longer than either allows, and no piece of it comes late even where the machine stands still for
+    // a second.
     let limit = 2 * SECOND;
     settings.try_timeout = limit;
     let gateway = gateway_with(settings, site().as_str(), |_| {}, |g| g.idle_timeout = limit).await;

@@ -195,7 +195,8 @@ pub async fn gateway_with(
     Fixture { address, seen, stop: Some(stop), running }
 }
 
-/// A service made of bytes: reads one request, then does what `script` says. The request numbers count over connections.
+/// A service made of bytes: reads one request, then does what `script` says. The request numbers count over
+/// connections.
 pub struct Service {
     pub address: SocketAddr,
     pub requests: Arc<Mutex<Vec<String>>>,
@@ -215,7 +216,8 @@ pub enum Step {
     Close,
 }
 
-/// An address that refuses connections for as long as the socket lives: bound, so that nobody else gets it, and not listening.
+/// An address that refuses connections for as long as the socket lives: bound, so that nobody else gets it, and not
+/// listening.
 pub fn dead() -> (TcpSocket, SocketAddr) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
@@ -251,7 +253,8 @@ pub async fn service(script: impl Fn(usize, &str) -> Vec<Step> + Send + Sync + '
                             Step::Wait(time) => tokio::time::sleep(time).await,
                             Step::Pass(gate) => gate.acquire().await.expect("no gate is ever closed").forget(),
                             Step::Close => {
-                                // Said, not only dropped: a child that is being started somewhere holds a copy for a moment.
+                                // Said, not only dropped: a child that is being started somewhere holds a copy for a
+                                // moment.
                                 let _ = stream.shutdown().await;
                                 drop(stream);
                                 ended.fetch_add(1, Ordering::SeqCst);

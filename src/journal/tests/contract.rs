@@ -341,8 +341,8 @@ fn a_refusal_is_kept_without_its_request() {
     });
 }
 
-/// Of each lane one entry is the first; the others, as they come, name it, and the next takes its place when it is gone. Who refuses a
-/// write beside one of them may do so for its sake.
+/// Of each lane one entry is the first; the others, as they come, name it, and the next takes its place when it is
+/// gone. Who refuses a write beside one of them may do so for its sake.
 #[test]
 fn an_entry_names_the_first_of_its_lane() {
     on_both(|store| {

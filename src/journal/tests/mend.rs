@@ -115,7 +115,8 @@ fn a_broken_request_is_replaced_and_its_whole_row_stays_as_it_is() {
     }
 }
 
-/// The row of a position that is only stored says nothing more than what is fetched again; any other may have been begun here.
+/// The row of a position that is only stored says nothing more than what is fetched again; any other may have been
+/// begun here.
 #[test]
 fn recovery_tells_broken_rows_that_may_have_been_begun_from_those_that_were_only_received() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! Other programs at the database of a journal in service: they look, read for long, hold its lock, or take its files away. Another
-//! program is another process, because locks belong to processes: `python3` where it is there.
+//! Other programs at the database of a journal in service: they look, read for long, hold its lock, or take its files
+//! away. Another program is another process, because locks belong to processes: `python3` where it is there.
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::{Child, ChildStdin, Command, Stdio};

@@ -1,5 +1,5 @@
-//! Who may ask what for whom (`docs/who-may-ask.md`), cell by cell, with the certificate of another site; and that a place which
-//! nobody uses, and a session whose certificate is over, do not stay.
+//! Who may ask what for whom (`docs/who-may-ask.md`), cell by cell, with the certificate of another site; and that a
+//! place which nobody uses, and a session whose certificate is over, do not stay.
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;

@@ -52,8 +52,8 @@ async fn a_line_that_swallows_everything_or_one_direction_is_noticed_in_time() {
         cloud.down("store-042").await;
         store.down("cloud").await;
         let noticed = began.elapsed();
-        // One direction: who hears nothing closes, then the other one hears nothing either, or that it was closed. A machine
-        // that stands still adds to it; without beats nobody would notice for a quarter of an hour.
+        // One direction: who hears nothing closes, then the other one hears nothing either, or that it was closed. A
+        // machine that stands still adds to it; without beats nobody would notice for a quarter of an hour.
         assert!(noticed < dead_after * periods + SOON / 4, "noticed after {noticed:?}");
         let errors = [cloud.state("store-042").last_error, store.state("cloud").last_error];
         let silence_s =
@@ -101,8 +101,8 @@ async fn a_burst_of_pages_on_a_slow_line_does_not_hold_up_a_wish() {
             }
             most = most.max(carried() - before);
         }
-        // The burst is 4 MiB; ahead of a wish goes a window of 64 KiB, a quarter of a second on this line. Counted in bytes, because
-        // a loaded machine makes the line slower.
+        // The burst is 4 MiB; ahead of a wish goes a window of 64 KiB, a quarter of a second on this line. Counted in
+        // bytes, because a loaded machine makes the line slower.
         assert!(most < 4 * (64 << 10), "a wish waited for {most} bytes");
         assert_eq!(relay.connections.load(Relaxed), 1, "the busy line was taken for a dead one");
     }

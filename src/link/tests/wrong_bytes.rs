@@ -1,5 +1,5 @@
-//! G9 by volume: hellos and pages as bytes, with numbers and bytes written over them and their checksums right again, through the
-//! decoders and checks to whoever decides by them. A failure prints its seed.
+//! G9 by volume: hellos and pages as bytes, with numbers and bytes written over them and their checksums right again,
+//! through the decoders and checks to whoever decides by them. A failure prints its seed.
 use super::kit::{edge, hub};
 use crate::journal::NUMBER_MAX;
 use crate::link::hello::{hello_to, judge};
@@ -59,7 +59,8 @@ fn no_hello_ends_a_site_and_an_honest_one_is_taken_afterwards() {
         let judged = judge(&me, &hello, Some(&names).filter(|_| rng.bool()).map(|names| &names[..]));
         read += usize::from(hello.is_ok());
         if judged.is_ok() {
-            // Whatever else it says, it is of a listed site, of this realm, meant for this one, and short enough for people.
+            // Whatever else it says, it is of a listed site, of this realm, meant for this one, and short enough for
+            // people.
             let hello = hello.expect("what cannot be read is refused");
             assert!(
                 hello.site == other.me && hello.to == me.me && hello.realm == me.realm && hello.software.len() < 256

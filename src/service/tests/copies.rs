@@ -237,7 +237,8 @@ fn copies_of_one_that_a_person_says_was_not_applied_are_applied_after_all() {
     assert_eq!(attempts(&said).iter().map(|a| a.id).collect::<Vec<_>>(), [first(3)]);
 }
 
-/// The journal is asked for copies of another site's wish, and meanwhile it comes with its position and more to come after (G3).
+/// The journal is asked for copies of another site's wish, and meanwhile it comes with its position and more to come
+/// after (G3).
 #[test]
 fn what_became_a_shadow_while_the_journal_was_asked_waits_for_what_it_comes_after() {
     let mut bench = Bench::new(settings("a", &["a", "b", "c"]));

@@ -96,7 +96,8 @@ fn a_late_word_is_a_decision_when_what_it_comes_after_is_here() {
     assert_eq!(decision(&bench), Some(Verdict::Applied));
 }
 
-/// Seeds 30028 and 34212: what its client had seen, or what it names, came here much later, or after it: nobody could follow.
+/// Seeds 30028 and 34212: what its client had seen, or what it names, came here much later, or after it: nobody could
+/// follow.
 #[test]
 fn what_a_person_decides_comes_after_what_is_decided_here() {
     let mut settings = settings("a", &["a", "b", "c"]);
@@ -120,7 +121,8 @@ fn what_a_person_decides_comes_after_what_is_decided_here() {
     assert_eq!((decided.position(log(2)), decided.ids()), (2, &[][..]));
 }
 
-/// Seed 64037: the other site applied the first, and this replica could not tell whether it did. That is no decision to wait for.
+/// Seed 64037: the other site applied the first, and this replica could not tell whether it did. That is no decision to
+/// wait for.
 #[test]
 fn a_late_word_waits_for_no_decision_about_what_was_decided() {
     let mut settings = settings("a", &["a", "b"]);
@@ -220,8 +222,8 @@ fn no_outcome_is_settled_behind_what_waits_for_a_word() {
     assert!(matches!(reply_to(&said, 2), Some(Reply::Answer { .. })), "now it is");
 }
 
-/// After a restart a backlog is read from the journal. What was read for a connection that is gone leads to nothing: asked for
-/// on, it would be read again and again until the line is back.
+/// After a restart a backlog is read from the journal. What was read for a connection that is gone leads to nothing:
+/// asked for on, it would be read again and again until the line is back.
 #[test]
 fn what_was_read_for_a_connection_that_is_gone_has_no_effect() {
     let (b, of) = (SiteName::new("b"), log(1));

@@ -1,5 +1,5 @@
-//! A write that its follower answers otherwise than its decider: tried again where that may help, then in quarantine, and nothing
-//! else waits for it.
+//! A write that its follower answers otherwise than its decider: tried again where that may help, then in quarantine,
+//! and nothing else waits for it.
 use super::super::testing::*;
 use super::super::*;
 use crate::journal::{Fate, Here, QuarantineReason, StopKind};
@@ -200,7 +200,8 @@ fn a_delete_that_finds_nothing_after_a_500_was_carried_out() {
     assert_eq!(bench.row(shadow(1)).map(|row| row.here), Some(Here::Decided(Fate::Applied)));
 }
 
-/// The first was refused for a moment, and this site's own write of the lane came in between: at the decider it comes after.
+/// The first was refused for a moment, and this site's own write of the lane came in between: at the decider it comes
+/// after.
 #[test]
 fn a_try_again_does_not_overwrite_what_was_applied_meanwhile() {
     for (method, stays) in [("PUT", true), ("PATCH", true), ("DELETE", true), ("POST", false)] {

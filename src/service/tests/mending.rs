@@ -110,7 +110,8 @@ fn what_was_begun_here_waits_for_a_person_with_its_request() {
     assert_eq!(attempts(&said).iter().map(|attempt| attempt.id).collect::<Vec<_>>(), [B(1)]);
 }
 
-/// Seed 40353: sent again by order, its position decided long since, it broke on its way. Mended, it was nowhere after the next start.
+/// Seed 40353: sent again by order, its position decided long since, it broke on its way. Mended, it was nowhere after
+/// the next start.
 #[test]
 fn what_was_on_its_way_by_order_stays_in_quarantine_when_it_is_mended() {
     let mut bench = Bench::new(Settings { on_divergence: OnDivergence::Quarantine, ..settings("a", &["a", "b", "c"]) });

@@ -28,7 +28,8 @@ fn is_rejected(effects: &[Effect], req: u64) -> bool {
     matches!(reply_to(effects, req), Some(Reply::Rejected { .. }))
 }
 
-/// Seed 75370: its position came while the journal was asked, and what the journal said was older. Written back, it had none.
+/// Seed 75370: its position came while the journal was asked, and what the journal said was older. Written back, it had
+/// none.
 #[test]
 fn an_order_does_not_put_back_what_was_known_before_its_position_came() {
     let id = WriteId { log: log(2), n: 1 };
@@ -279,8 +280,8 @@ fn what_was_sent_by_order_and_a_probe_found_is_decided_by_that() {
     }
 }
 
-/// Seed 62207: sent for nothing by order it counted as decided, what names it was applied here, and the decision of the next
-/// order came after that: no other site could follow.
+/// Seed 62207: sent for nothing by order it counted as decided, what names it was applied here, and the decision of the
+/// next order came after that: no other site could follow.
 #[test]
 fn what_names_an_undecided_write_waits_for_its_decision_whatever_this_replica_knows() {
     for restarts in [false, true] {
@@ -332,8 +333,8 @@ fn answer_all(bench: &mut Bench, asked: &[Effect]) -> Vec<Effect> {
     answers.into_iter().flat_map(|answer| bench.handle(answer)).collect()
 }
 
-/// Seed 12479: the late word of another site asked the journal for a decision, and meanwhile a person had the write sent. What
-/// was read for the one was out of date for the other.
+/// Seed 12479: the late word of another site asked the journal for a decision, and meanwhile a person had the write
+/// sent. What was read for the one was out of date for the other.
 #[test]
 fn while_a_late_word_asks_the_journal_an_order_is_rejected() {
     for verdict in [Verdict::Applied, Verdict::Void] {
@@ -393,7 +394,8 @@ fn an_order_that_a_crash_cut_short_leaves_its_write_in_quarantine_when_the_word_
     assert!(bench.quarantined().is_empty());
 }
 
-/// Seed 312970: its entry is held until the copies of what turned out void are looked for; a crash before that brings it back.
+/// Seed 312970: its entry is held until the copies of what turned out void are looked for; a crash before that brings
+/// it back.
 #[test]
 fn what_a_late_word_made_void_is_not_sent_by_order() {
     for key in [0, 7] {

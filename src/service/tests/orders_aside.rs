@@ -37,7 +37,8 @@ fn tried(effects: &[Effect]) -> Vec<WriteId> {
 /// Its name, and how a site comes into it.
 type HeldUp = (&'static str, fn(&mut Bench));
 
-/// What the first of two shadows may be in: refused for a moment, not taken, nobody knows, or waiting for what does not come.
+/// What the first of two shadows may be in: refused for a moment, not taken, nobody knows, or waiting for what does not
+/// come.
 fn held_up() -> [HeldUp; 4] {
     fn begin(bench: &mut Bench, after: After) {
         bench.hear("b", Message::Page(page_of(log(2), "b", two(after))));

@@ -157,8 +157,8 @@ fn what_a_person_says_was_applied_here_is_owed_to_its_origin_or_stays_listed() {
     }
 }
 
-/// An entry outlives what its origin has decided. Owed after that, the word would never be heard, and all that is sent from here
-/// would name the write for good.
+/// An entry outlives what its origin has decided. Owed after that, the word would never be heard, and all that is sent
+/// from here would name the write for good.
 #[test]
 fn what_a_person_says_was_applied_after_it_was_decided_is_owed_to_nobody() {
     for (decision, is_contrary) in [(Verdict::Applied, false), (Verdict::Void, true)] {
@@ -375,7 +375,8 @@ fn a_copy_that_was_answered_as_its_first_is_not_sent_when_that_is_discarded() {
     assert!(bench.quarantined().is_empty());
 }
 
-/// A person has it sent again, it is found to be a copy of another in quarantine and decided void; then that one is discarded.
+/// A person has it sent again, it is found to be a copy of another in quarantine and decided void; then that one is
+/// discarded.
 #[test]
 fn a_copy_that_was_decided_void_is_not_sent_when_the_first_is_discarded() {
     let mut settings = settings("a", &["a", "b"]);

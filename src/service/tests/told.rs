@@ -43,7 +43,8 @@ fn told(effects: &[Effect], req: u64) -> Option<u16> {
     }
 }
 
-/// Site `b` wished it, this site decided it, `b` heard nothing and settled it: (ours, theirs, what the key is told here).
+/// Site `b` wished it, this site decided it, `b` heard nothing and settled it: (ours, theirs, what the key is told
+/// here).
 const SETTLED_OTHERWISE: [(u16, Verdict, u16, u16); 8] = [
     (201, Verdict::Undecided, 0, 201),
     (404, Verdict::Undecided, 0, 404),

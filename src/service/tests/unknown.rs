@@ -56,7 +56,8 @@ fn no_write_names_more_than_the_latest() {
     assert_eq!(named(&bench, 1), (25..=40).map(own).collect::<Vec<_>>());
 }
 
-/// Of b: a PUT on what a POST has made, of which b did not know it when it sent the PUT; and then what became of the POST.
+/// Of b: a PUT on what a POST has made, of which b did not know it when it sent the PUT; and then what became of the
+/// POST.
 struct Story {
     put: Item,
     settled: Item,

@@ -240,8 +240,8 @@ fn a_queued_write_that_was_not_executed_stays_first() {
     assert!(bench.row(own(1)).is_some_and(|row| row.position.is_some()), "who asks may not: to ask again is in vain");
 }
 
-/// Seed 93158, where it stood at the head of the queue for ever: the service was busy, and the site that had been given up on
-/// was too far behind to be asked again.
+/// Seed 93158, where it stood at the head of the queue for ever: the service was busy, and the site that had been given
+/// up on was too far behind to be asked again.
 #[test]
 fn a_queued_write_that_another_site_was_asked_for_goes_when_somebody_can_decide() {
     for restarts in [false, true] {
@@ -298,8 +298,8 @@ fn a_lane_waits_no_longer_for_a_write_that_nobody_could_take() {
     assert_eq!(attempts(&said).iter().map(|a| a.id).collect::<Vec<_>>(), [own(2)]);
 }
 
-/// What it must come after here does not come: its client has seen it at the site that is away, or an own one that was answered is
-/// not applied here.
+/// What it must come after here does not come: its client has seen it at the site that is away, or an own one that was
+/// answered is not applied here.
 #[test]
 fn a_lane_waits_no_longer_for_a_write_that_waits_for_another_site() {
     for answered_before in [false, true] {

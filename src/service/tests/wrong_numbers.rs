@@ -1,6 +1,6 @@
-//! G9: a number from outside is checked before it is believed. Messages of every kind with numbers that no site says, through the
-//! decoder and the checks into a real machine: none ends it, none makes it write down what the journal cannot keep, and what was
-//! never true leaves no trace.
+//! G9: a number from outside is checked before it is believed. Messages of every kind with numbers that no site says,
+//! through the decoder and the checks into a real machine: none ends it, none makes it write down what the journal
+//! cannot keep, and what was never true leaves no trace.
 use std::sync::Arc;
 
 use super::super::testing::*;

@@ -1,4 +1,5 @@
-//! bincode 2.0.1 itself reads what we write, into types that are declared here a second time, and writes the same bytes.
+//! bincode 2.0.1 itself reads what we write, into types that are declared here a second time, and writes the same
+//! bytes.
 use bincode::config::{Configuration, Fixint, LittleEndian, NoLimit};
 use bincode::{Decode, Encode};
 

@@ -47,7 +47,8 @@ fn golden_others() {
     assert_eq!(decode_beat(&encode_beat(&beat)).unwrap(), beat);
 }
 
-/// zstd's output may change between its releases, so a compressed page is read from a golden file, not compared with it.
+/// zstd's output may change between its releases, so a compressed page is read from a golden file, not compared with
+/// it.
 #[test]
 fn a_compressed_page_of_today_reads_for_ever() {
     let path = format!("{}/src/wire/golden/{FORMAT}/page-compressed.bin", env!("CARGO_MANIFEST_DIR"));

@@ -88,8 +88,8 @@ impl Disk {
         Self::new(seed, false)
     }
 
-    /// Names are real paths. What was not synced is in this process's memory only, but for a few sectors that went through at
-    /// once: the death of the process is the loss of power.
+    /// Names are real paths. What was not synced is in this process's memory only, but for a few sectors that went
+    /// through at once: the death of the process is the loss of power.
     pub fn real(seed: u64) -> Self {
         Self::new(seed, true)
     }
@@ -125,8 +125,8 @@ impl Disk {
         self.lock().fates
     }
 
-    /// The power goes in the middle of operation `nth` from now, counted from 1. From then on nothing can be read or written
-    /// until [`Disk::cut`] or [`Disk::power_on`].
+    /// The power goes in the middle of operation `nth` from now, counted from 1. From then on nothing can be read or
+    /// written until [`Disk::cut`] or [`Disk::power_on`].
     pub fn off_at(&self, nth: u64) {
         self.lock().faults.off_after = Some(nth.max(1));
     }
@@ -146,8 +146,8 @@ impl Disk {
         (state.faults.is_off, state.faults.off_after) = (false, None);
     }
 
-    /// The power was away: what was not synced is drawn anew, sector by sector, and what is left is there from now on. Only in
-    /// memory, and only when all connections are closed.
+    /// The power was away: what was not synced is drawn anew, sector by sector, and what is left is there from now on.
+    /// Only in memory, and only when all connections are closed.
     pub fn cut(&self) {
         let mut state = self.lock();
         assert!(!state.is_real, "real files lose power with their process");
@@ -166,8 +166,8 @@ impl Disk {
         self.lock().faults.is_full = is_full;
     }
 
-    /// Reads the file, writes the same again and syncs it, as a process can that believes no sync of an earlier one. `false`:
-    /// the power went on the way.
+    /// Reads the file, writes the same again and syncs it, as a process can that believes no sync of an earlier one.
+    /// `false`: the power went on the way.
     pub fn rewrite(&self, name: &str) -> bool {
         let mut handle = match self.open(Some(name), false, false) {
             Ok(handle) => handle,

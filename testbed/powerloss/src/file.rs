@@ -187,7 +187,8 @@ impl File {
         Ok(())
     }
 
-    /// Some of what was just written goes to the platter at once, whole or in part: for files that a killed process leaves.
+    /// Some of what was just written goes to the platter at once, whole or in part: for files that a killed process
+    /// leaves.
     pub(crate) fn leak(&mut self, offset: usize, length: usize, rng: &mut Rng, percent: u64) -> io::Result<()> {
         let end = (offset + length).min(self.visible.len());
         for start in (offset / SECTOR_BYTES * SECTOR_BYTES..end).step_by(SECTOR_BYTES) {
@@ -211,7 +212,8 @@ impl File {
             all => rng.below(all as u64 + 1) as usize,
         };
         let len = changes.checked_sub(1).map_or(before.len(), |last| self.lengths[last]);
-        // A shortening that did not come to be: what stood behind it is there whole, as blocks are given away only after it.
+        // A shortening that did not come to be: what stood behind it is there whole, as blocks are given away only
+        // after it.
         let whole_from = self.lengths[changes..].iter().copied().min().unwrap_or(usize::MAX);
         fates.shorter += u64::from(len < self.visible.len());
         for (sector, earlier) in std::mem::take(&mut self.unsynced) {

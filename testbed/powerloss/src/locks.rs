@@ -87,11 +87,12 @@ impl FileLock {
     }
 }
 
-/// A piece of memory at an address that does not change. Only SQLite looks into it, by its own protocol of locks and barriers.
+/// A piece of memory at an address that does not change. Only SQLite looks into it, by its own protocol of locks and
+/// barriers.
 pub(crate) struct Region(Box<[UnsafeCell<u64>]>);
 
-// SAFETY: this crate never reads or writes the content; it hands the address to SQLite, which synchronises its connections with
-// the locks of `Shared` and `xShmBarrier`, as it does between processes.
+// SAFETY: this crate never reads or writes the content; it hands the address to SQLite, which synchronises its
+// connections with the locks of `Shared` and `xShmBarrier`, as it does between processes.
 unsafe impl Send for Region {}
 
 impl Region {

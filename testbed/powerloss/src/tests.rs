@@ -1,4 +1,5 @@
-//! That the disk does what it says, by real SQLite: what a level promises holds, what it does not promise is lost at times.
+//! That the disk does what it says, by real SQLite: what a level promises holds, what it does not promise is lost at
+//! times.
 use std::sync::Arc;
 
 use rusqlite::Connection;
@@ -259,8 +260,8 @@ fn what_is_in_real_files_is_what_was_synced_and_a_little_more() {
     std::fs::remove_dir_all(&dir).unwrap();
 }
 
-/// Whoever has synced a file and made it shorter finds all of it, or the shorter one: a file system gives blocks away only when the
-/// shortening is durable.
+/// Whoever has synced a file and made it shorter finds all of it, or the shorter one: a file system gives blocks away
+/// only when the shortening is durable.
 #[test]
 fn a_shortening_that_is_lost_leaves_all_that_stood_there() {
     let mut seen = std::collections::BTreeSet::new();

@@ -1,7 +1,7 @@
 //! The disk as SQLite sees it: the only place that speaks C.
 //!
-//! Every function checks nothing that SQLite promises: pointers are what `open` put there, and a file is used by one thread at a
-//! time. A [`Disk`] is behind a lock of its own.
+//! Every function checks nothing that SQLite promises: pointers are what `open` put there, and a file is used by one
+//! thread at a time. A [`Disk`] is behind a lock of its own.
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, Weak};
@@ -18,13 +18,15 @@ pub struct Vfs {
     registered: &'static Registered,
 }
 
-/// Never freed, a few hundred bytes: a connection keeps a pointer to it for as long as it lives, and nothing tells us how long.
+/// Never freed, a few hundred bytes: a connection keeps a pointer to it for as long as it lives, and nothing tells us
+/// how long.
 struct Registered {
     raw: *mut ffi::sqlite3_vfs,
     disk: Weak<Disk>,
 }
 
-// SAFETY: the pointer is only handed to SQLite, which has a lock of its own around the list of these; the rest is `Sync`.
+// SAFETY: the pointer is only handed to SQLite, which has a lock of its own around the list of these; the rest is
+// `Sync`.
 unsafe impl Sync for Registered {}
 // SAFETY: as above; nothing in it belongs to a thread.
 unsafe impl Send for Registered {}
@@ -76,8 +78,8 @@ impl Vfs {
             xNextSystemCall: None,
         }));
         registered.raw = raw;
-        // SAFETY: the structure, its name and its data are leaked, so they outlive every use. SQLite is threadsafe here, and
-        // initialises itself.
+        // SAFETY: the structure, its name and its data are leaked, so they outlive every use. SQLite is threadsafe
+        // here, and initialises itself.
         let code = unsafe { ffi::sqlite3_vfs_register(registered.raw, c_int::from(as_default)) };
         assert_eq!(code, ffi::SQLITE_OK, "SQLite takes another VFS");
         Self { name, registered }
@@ -229,7 +231,8 @@ unsafe extern "C" fn full_pathname(
     ffi::SQLITE_OK
 }
 
-/// Salts of write-ahead logs: another life must not draw the same again, or it would take an older one's frames for its own.
+/// Salts of write-ahead logs: another life must not draw the same again, or it would take an older one's frames for its
+/// own.
 unsafe extern "C" fn randomness(_vfs: *mut ffi::sqlite3_vfs, bytes: c_int, out: *mut c_char) -> c_int {
     let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), bytes);
     let mut rng = crate::rng::Rng::new(seed);
@@ -267,7 +270,8 @@ unsafe extern "C" fn close(file: *mut ffi::sqlite3_file) -> c_int {
 }
 
 unsafe extern "C" fn read(file: *mut ffi::sqlite3_file, into: *mut c_void, bytes: c_int, offset: i64) -> c_int {
-    // SAFETY: the file is open, and there is room for `bytes`, which SQLite has initialised or does not mind being zero.
+    // SAFETY: the file is open, and there is room for `bytes`, which SQLite has initialised or does not mind being
+    // zero.
     let (open, into) = unsafe {
         into.cast::<u8>().write_bytes(0, bytes as usize);
         (opened(file), std::slice::from_raw_parts_mut(into.cast::<u8>(), bytes as usize))
@@ -351,8 +355,8 @@ unsafe extern "C" fn shm_map(
     extend: c_int,
     out: *mut *mut c_void,
 ) -> c_int {
-    // SAFETY: the file is open, and SQLite gives a place for the answer. The address is valid until `shm_unmap` of the last
-    // connection: regions are boxed and only ever added.
+    // SAFETY: the file is open, and SQLite gives a place for the answer. The address is valid until `shm_unmap` of the
+    // last connection: regions are boxed and only ever added.
     unsafe {
         let OpenFile { disk, handle } = opened(file);
         *out = disk.map(handle, region as usize, bytes as usize, extend != 0).cast();

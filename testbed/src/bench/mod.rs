@@ -1,8 +1,9 @@
 //! What Holdfast costs and how fast it catches up, each as one command that prints its figures and ends by itself.
 //!
-//! Owns the processes it measures: appliances, Envoy, the demo's service; all on free ports of the loopback, in a folder of
-//! their own, killed by their id when it ends. It may assume a release build of `holdfast` beside this program. It promises
-//! that a figure below its bar is an exit code of 1 and that what could not be measured is an exit code of 2.
+//! Owns the processes it measures: appliances, Envoy, the demo's service; all on free ports of the loopback, in a
+//! folder of their own, killed by their id when it ends. It may assume a release build of `holdfast` beside this
+//! program. It promises that a figure below its bar is an exit code of 1 and that what could not be measured is an exit
+//! code of 2.
 mod appliance;
 mod disk;
 mod error;

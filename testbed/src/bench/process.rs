@@ -70,7 +70,8 @@ impl Process {
         Ok(Self { name: name.to_owned(), child, log })
     }
 
-    /// Starts a program that prints its address. It ends when its standard input does, so with this process in any case.
+    /// Starts a program that prints its address. It ends when its standard input does, so with this process in any
+    /// case.
     pub fn start_listening(
         name: &str,
         folder: &Path,

@@ -1,8 +1,8 @@
 //! Requests per CPU-second of a proxy's process alone: Envoy, the bare proxy, the appliance; in turn, several rounds.
 //!
-//! All rivals stand ready from the beginning and idle while another one runs, so that a slow spell of the machine meets them alike; the
-//! ratio is taken within a round. CPU time is read before and after a fixed number of requests, the second time when the
-//! mirror has got everything and the process has become quiet: work put off counts.
+//! All rivals stand ready from the beginning and idle while another one runs, so that a slow spell of the machine meets
+//! them alike; the ratio is taken within a round. CPU time is read before and after a fixed number of requests, the
+//! second time when the mirror has got everything and the process has become quiet: work put off counts.
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -25,7 +25,8 @@ const MIRRORED_BAR: f64 = 0.5;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Rival {
     EnvoyPlain,
-    /// As Envoy plain, without what a default configuration adds: request ids, its own headers, statistics of the router.
+    /// As Envoy plain, without what a default configuration adds: request ids, its own headers, statistics of the
+    /// router.
     EnvoyLean,
     BarePlain,
     HoldfastPlain,
@@ -101,8 +102,8 @@ impl Standing {
 }
 
 impl Run {
-    /// What makes the figure worth nothing: answers that were no successes, requests that an upstream did not see exactly once,
-    /// connections that were not kept (a rival that pays for them is not measured at its best).
+    /// What makes the figure worth nothing: answers that were no successes, requests that an upstream did not see
+    /// exactly once, connections that were not kept (a rival that pays for them is not measured at its best).
     fn complaints(&self) -> Option<String> {
         let mut all: Vec<String> = self.report.complaints().into_iter().collect();
         let sent = self.report.answered();

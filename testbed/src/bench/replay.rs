@@ -1,7 +1,7 @@
 //! A backlog journalled during a cut, replayed after it while live writes go on: how fast, and what the live ones feel.
 //!
-//! Two appliances before two copies of the demo's service, a relay between them. Progress is read from the log of the service
-//! at the other side, and in the end both services must hold the same.
+//! Two appliances before two copies of the demo's service, a relay between them. Progress is read from the log of the
+//! service at the other side, and in the end both services must hold the same.
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -205,7 +205,8 @@ fn print_phase(name: &str, reports: &[Report]) {
     }
 }
 
-/// When the slowest were answered says what made them slow: the turn to another site, the return, or all the time between.
+/// When the slowest were answered says what made them slow: the turn to another site, the return, or all the time
+/// between.
 fn print_slowest(reports: &[Report], healed: Instant) {
     for report in reports {
         let mut samples: Vec<_> = report.samples.iter().collect();

@@ -28,7 +28,8 @@ pub fn orders(run: String, lanes: usize) -> Maker {
     Arc::new(move |ticket| post(uri.clone(), &format!("{run}-{}", ticket.n), lane(&lanes, ticket), body.clone()))
 }
 
-/// A new transaction of the demo's service, padded to 1 KiB; its receipt depends on the order of writes of its till, which is the lane.
+/// A new transaction of the demo's service, padded to 1 KiB; its receipt depends on the order of writes of its till,
+/// which is the lane.
 pub fn transactions(run: String, site: &str, lanes: usize) -> Maker {
     let uri = Uri::from_static(TRANSACTIONS);
     let lanes = lane_names(site, lanes);
@@ -63,7 +64,8 @@ fn lane_names(prefix: &str, lanes: usize) -> Vec<HeaderValue> {
     (0..lanes.max(1)).map(name).collect()
 }
 
-/// By connection and not by request: with as many lanes as connections, the connections of a closed loop never wait for each other.
+/// By connection and not by request: with as many lanes as connections, the connections of a closed loop never wait for
+/// each other.
 fn lane(lanes: &[HeaderValue], ticket: Ticket) -> HeaderValue {
     lanes[ticket.connection % lanes.len()].clone()
 }

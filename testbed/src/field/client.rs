@@ -1,7 +1,7 @@
 //! Load: clients that behave as tills do, keep their key over all tries, and record what they were told.
 //!
-//! A client sends its next write only when the last one has ended, at the pace that the scenario asks for; what a fault held up it
-//! catches up with. Everything follows from its seed and the answers it gets.
+//! A client sends its next write only when the last one has ended, at the pace that the scenario asks for; what a fault
+//! held up it catches up with. Everything follows from its seed and the answers it gets.
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -36,7 +36,8 @@ pub struct Shared {
     /// Writes that have been begun, and tries.
     pub begun: AtomicU64,
     pub tries: AtomicU64,
-    /// Writes that a client asked about once more, and those of them whose second answer at the same site was another one (G4).
+    /// Writes that a client asked about once more, and those of them whose second answer at the same site was another
+    /// one (G4).
     pub asked_again: AtomicU64,
     pub other_answers: AtomicU64,
 }
@@ -233,7 +234,8 @@ impl Client {
         let mut loses_answer = self.random.u32(0..100) < 8;
         let mut lost = None;
         while self.shared.history.now() < deadline {
-            // What commutes may be asked at another site every second time; a lost answer is asked for at the same one too.
+            // What commutes may be asked at another site every second time; a lost answer is asked for at the same one
+            // too.
             let away = draft.anywhere && told.tries % 2 == 1 && (lost.is_none() || self.random.bool());
             let answer = self.attempt(draft, told, away).await;
             if let Some(answer) = answer

@@ -20,8 +20,8 @@ const RETAIL: [Fronted; 4] = [
     Fronted { name: "inventory", paths: &["/inventory"], lane: "path", more: RETAIL_TIMES },
 ];
 
-/// One service, for what a restaurant asks for decides what a reservation costs. A problem may leave a charge behind, so every
-/// outcome is followed. Booking looks after what it began for a while after its own caller has gone.
+/// One service, for what a restaurant asks for decides what a reservation costs. A problem may leave a charge behind,
+/// so every outcome is followed. Booking looks after what it began for a while after its own caller has gone.
 const RESERVATION: [Fronted; 1] = [Fronted {
     name: "reservations",
     paths: &["/reservations", "/restaurants"],

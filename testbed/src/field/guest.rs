@@ -1,4 +1,5 @@
-//! What a client of the reservation set does: restaurants are set up anew, guests reserve and cancel, some cards are declined.
+//! What a client of the reservation set does: restaurants are set up anew, guests reserve and cancel, some cards are
+//! declined.
 //!
 //! Clients of one owner share its restaurants, and a restaurant is a lane: its tables go to whoever comes first.
 use bytes::Bytes;

@@ -1,4 +1,5 @@
-//! The little HTTP that clients and the judge need. Nothing here is the gateway's: what judges the appliance must not share its code.
+//! The little HTTP that clients and the judge need. Nothing here is the gateway's: what judges the appliance must not
+//! share its code.
 use std::net::SocketAddr;
 use std::time::Duration;
 

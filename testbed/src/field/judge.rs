@@ -1,6 +1,8 @@
-//! The verdict: what clients were told against what services hold, judged by the demo's checker, for each set of sites that share data.
+//! The verdict: what clients were told against what services hold, judged by the demo's checker, for each set of sites
+//! that share data.
 //!
-//! With a hub there is one such set for each store; the hub's service holds all of them, and is cut along the names of the writes.
+//! With a hub there is one such set for each store; the hub's service holds all of them, and is cut along the names of
+//! the writes.
 use std::collections::BTreeMap;
 
 use holdfast::demo::check::{self, Finding, Kind, LogLine, Replica};

@@ -1,11 +1,13 @@
-//! Real binaries under faults: scenarios of `scenarios/*.yaml`, a soak of random ones, and the same network for use by hand.
+//! Real binaries under faults: scenarios of `scenarios/*.yaml`, a soak of random ones, and the same network for use by
+//! hand.
 //!
-//! Owns every process, namespace, file system and folder that a run makes; all of them end with the run, also when it fails or is
-//! interrupted. Assumes a `holdfast` binary of release kind (`HOLDFAST`). Promises a verdict that rests on what clients were told and what
-//! the services hold; of the appliances it only asks whether they are ready and done.
+//! Owns every process, namespace, file system and folder that a run makes; all of them end with the run, also when it
+//! fails or is interrupted. Assumes a `holdfast` binary of release kind (`HOLDFAST`). Promises a verdict that rests on
+//! what clients were told and what the services hold; of the appliances it only asks whether they are ready and done.
 //!
-//! The way through: [`scenario`] is the file, [`stage`] builds the [`network`] ([`namespaces`] with a [`switch`], or [`relays`]) and its
-//! [`site`]s, [`play`] lets [`client`]s write and faults happen, [`judge`] compares, [`success`] and [`report`] tell.
+//! The way through: [`scenario`] is the file, [`stage`] builds the [`network`] ([`namespaces`] with a [`switch`], or
+//! [`relays`]) and its [`site`]s, [`play`] lets [`client`]s write and faults happen, [`judge`] compares, [`success`]
+//! and [`report`] tell.
 mod certificates;
 mod client;
 mod command;

@@ -1,9 +1,9 @@
 //! Sites as network namespaces of this machine.
 //!
-//! Each has a cable (`lan0`, a veth pair) to this process's own namespace, on which its clients come in and its service is read, and a TUN
-//! device (`wan0`) into the switch, on which sites reach each other. This process has left the machine's network before
-//! (`sys::leave_network`), so addresses collide with nobody's. Namespaces are named `hf<process>-<site>` and removed with their owner;
-//! what an owner that was killed left behind is removed by the next.
+//! Each has a cable (`lan0`, a veth pair) to this process's own namespace, on which its clients come in and its service
+//! is read, and a TUN device (`wan0`) into the switch, on which sites reach each other. This process has left the
+//! machine's network before (`sys::leave_network`), so addresses collide with nobody's. Namespaces are named
+//! `hf<process>-<site>` and removed with their owner; what an owner that was killed left behind is removed by the next.
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -74,7 +74,8 @@ fn wan(site: usize) -> Ipv4Addr {
     Ipv4Addr::new(a, b, c, site as u8 + 1)
 }
 
-/// What was left behind by owners that were killed: the names of their namespaces and their small disks. Files they leave are kept.
+/// What was left behind by owners that were killed: the names of their namespaces and their small disks. Files they
+/// leave are kept.
 fn remove_stale() {
     let is_dead = |owner: &str| {
         let is_process = !owner.is_empty() && owner.bytes().all(|b| b.is_ascii_digit());

@@ -1,4 +1,5 @@
-//! The network of a run, of either kind, and the cuts that are in force. Cuts overlap: what one ends another may still hold.
+//! The network of a run, of either kind, and the cuts that are in force. Cuts overlap: what one ends another may still
+//! hold.
 use std::net::{IpAddr, SocketAddr};
 
 use super::Error;

@@ -1,8 +1,9 @@
-//! The network without root: sites on the loopback, and between each two that dial a TCP relay for links and one for control.
+//! The network without root: sites on the loopback, and between each two that dial a TCP relay for links and one for
+//! control.
 //!
-//! A relay cuts as a pulled cable does that nobody tells of: bytes stay where they are, new connections are taken and lead nowhere; after a
-//! cut of both directions the connections that stood are dropped when it heals, as their ends would have given them up. It delays and
-//! it is thin; it cannot lose single packets.
+//! A relay cuts as a pulled cable does that nobody tells of: bytes stay where they are, new connections are taken and
+//! lead nowhere; after a cut of both directions the connections that stood are dropped when it heals, as their ends
+//! would have given them up. It delays and it is thin; it cannot lose single packets.
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;

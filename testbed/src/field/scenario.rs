@@ -43,7 +43,8 @@ pub struct Topology {
     /// Sites that all hold the same data.
     #[serde(default)]
     pub sites: BTreeMap<String, SiteSpec>,
-    /// A hub of this name, and that many stores (`store-01` …) that dial it; each store's data is at the store and the hub.
+    /// A hub of this name, and that many stores (`store-01` …) that dial it; each store's data is at the store and the
+    /// hub.
     #[serde(default)]
     pub hub: Option<String>,
     #[serde(default)]
@@ -105,9 +106,11 @@ pub enum Mix {
     Tills,
     /// Deliveries alone: single requests that commute, so that a client may ask any site.
     Stock,
-    /// Reservations, cancellations, restaurants that are set up anew, cards that are declined. What is refused leaves nothing behind.
+    /// Reservations, cancellations, restaurants that are set up anew, cards that are declined. What is refused leaves
+    /// nothing behind.
     Guests,
-    /// The same, and restaurants that say only after the payment that no table is left: problems that leave a charge behind.
+    /// The same, and restaurants that say only after the payment that no table is left: problems that leave a charge
+    /// behind.
     PayFirst,
 }
 

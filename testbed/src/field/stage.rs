@@ -295,7 +295,8 @@ impl Stage {
         Some(began.elapsed())
     }
 
-    /// Waits until every appliance says twice in a row that nothing is pending. Whether they did, and what is in quarantine.
+    /// Waits until every appliance says twice in a row that nothing is pending. Whether they did, and what is in
+    /// quarantine.
     pub async fn quiet(&mut self) -> (bool, u64) {
         let began = Instant::now();
         let (mut quiet, mut said, mut quarantine) = (0, Vec::new(), 0);

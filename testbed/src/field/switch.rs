@@ -1,7 +1,9 @@
-//! The wide area in user space: IP packets go from one site's TUN device to another's as the line between them lets them.
+//! The wide area in user space: IP packets go from one site's TUN device to another's as the line between them lets
+//! them.
 //!
-//! One thread reads each device; one more delivers what is late. A line is one direction between two sites: it delays, jitters, loses,
-//! is thin. It keeps packets in order, as lines do; what does not fit into a second of a thin line is dropped.
+//! One thread reads each device; one more delivers what is late. A line is one direction between two sites: it delays,
+//! jitters, loses, is thin. It keeps packets in order, as lines do; what does not fit into a second of a thin line is
+//! dropped.
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fs::File;

@@ -5,8 +5,8 @@ use std::io;
 use std::os::fd::AsRawFd as _;
 use std::path::Path;
 
-/// Takes the calling thread, and the threads it begins later, into a fresh network namespace. Nothing that is done to the network
-/// after this reaches the machine's own, and everything goes when the process ends.
+/// Takes the calling thread, and the threads it begins later, into a fresh network namespace. Nothing that is done to
+/// the network after this reaches the machine's own, and everything goes when the process ends.
 pub fn leave_network() -> io::Result<()> {
     // SAFETY: no memory is passed.
     match unsafe { libc::unshare(libc::CLONE_NEWNET) } {
@@ -15,8 +15,8 @@ pub fn leave_network() -> io::Result<()> {
     }
 }
 
-/// Opens a TUN device `name` in a namespace, for packets without a header. Works in a thread of its own, which stays in the namespace
-/// and ends.
+/// Opens a TUN device `name` in a namespace, for packets without a header. Works in a thread of its own, which stays in
+/// the namespace and ends.
 pub fn open_tun(namespace: &Path, name: &str) -> io::Result<File> {
     std::thread::scope(|scope| scope.spawn(|| open_tun_here(namespace, name)).join())
         .unwrap_or_else(|_| Err(io::Error::other("the thread that opens the device panicked")))

@@ -1,8 +1,8 @@
 //! What stands around an appliance that is measured: clients, services, the bare proxy to compare with, a line to cut.
 //!
-//! Each part runs on threads of its own with a runtime of its own, ends with its owner, and speaks to the loopback only.
-//! It may assume nothing about what it measures. It promises to cost little (one allocation or two per request beyond
-//! hyper's own) and to count everything: an answer that did not come is a figure, not an error.
+//! Each part runs on threads of its own with a runtime of its own, ends with its owner, and speaks to the loopback
+//! only. It may assume nothing about what it measures. It promises to cost little (one allocation or two per request
+//! beyond hyper's own) and to count everything: an answer that did not come is a figure, not an error.
 mod client;
 mod histogram;
 mod proxy;

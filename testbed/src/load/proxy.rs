@@ -1,6 +1,7 @@
 //! The least that a proxy on hyper can be: HTTP/1.1 in and out, one thread, bodies streamed, connections kept.
 //!
-//! It is the bar for what the appliance's plain path can reach, and the stand-in for it where only the method is tested.
+//! It is the bar for what the appliance's plain path can reach, and the stand-in for it where only the method is
+//! tested.
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::net::SocketAddr;

@@ -1,4 +1,5 @@
-//! What must be true of a set by itself: each reservation has the charge and the table that its state says, and nothing stands for none.
+//! What must be true of a set by itself: each reservation has the charge and the table that its state says, and nothing
+//! stands for none.
 //!
 //! Two replicas that are both wrong in the same way are equal; this finds them. Pure.
 use std::collections::BTreeMap;

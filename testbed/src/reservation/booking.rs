@@ -1,7 +1,9 @@
-//! Booking: a reservation is a charge at the payments and a table at the restaurant, or a problem that says what stands.
+//! Booking: a reservation is a charge at the payments and a table at the restaurant, or a problem that says what
+//! stands.
 //!
-//! Before it asks anybody to change anything, it writes down what it is about to do. What it was doing when it died, or when one that
-//! it asked gave no word, it finds out later by the key, and carries on or drops. Until then that key has no clear answer.
+//! Before it asks anybody to change anything, it writes down what it is about to do. What it was doing when it died, or
+//! when one that it asked gave no word, it finds out later by the key, and carries on or drops. Until then that key has
+//! no clear answer.
 use std::time::Duration;
 
 use http::{Method, StatusCode};
@@ -162,7 +164,8 @@ impl Booking {
         }
     }
 
-    /// What the restaurant asks for it. Its refusal, or ours where it says that no table is free, leaves nothing behind.
+    /// What the restaurant asks for it. Its refusal, or ours where it says that no table is free, leaves nothing
+    /// behind.
     async fn terms(&self, new: &Reservation, asked: &Asked) -> Result<Result<i64, Reply>, Problem> {
         let path = format!("/tables/{}/{}/{}", new.restaurant, new.slot, new.party);
         let sent = self.restaurant.call(Method::GET, &path, asked, bytes::Bytes::new()).await;
@@ -242,7 +245,8 @@ impl Booking {
         }
     }
 
-    /// After the refund there is no way back: until the restaurant answers, it stays open. That there was no table is fine.
+    /// After the refund there is no way back: until the restaurant answers, it stays open. That there was no table is
+    /// fine.
     async fn free(&self, work: &Work, restaurant: &str, id: &str) -> Result<(), Stop> {
         let path = format!("/seats/{restaurant}/{id}");
         let sent = self.restaurant.call(Method::DELETE, &path, &work.asked, bytes::Bytes::new()).await;

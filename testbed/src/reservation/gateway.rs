@@ -1,4 +1,5 @@
-//! The API gateway: the one address of the set. Passes each request on to the service that it is for, and tells what all four hold.
+//! The API gateway: the one address of the set. Passes each request on to the service that it is for, and tells what
+//! all four hold.
 //!
 //! Its log gathers those of booking and restaurant in one order, each line once.
 use http::{Method, StatusCode};

@@ -1,13 +1,15 @@
-//! The reservation set of the Essex paper: an API gateway, booking, payments and restaurants, ordinary HTTP services that have never
-//! heard of Holdfast. Booking asks the restaurant for its terms, charges the guest at the payments and then takes a table.
+//! The reservation set of the Essex paper: an API gateway, booking, payments and restaurants, ordinary HTTP services
+//! that have never heard of Holdfast. Booking asks the restaurant for its terms, charges the guest at the payments and
+//! then takes a table.
 //!
-//! Owns a SQLite file per service. Assumes that clients name their reservations and send an `Idempotency-Key`, which goes into the logs, is
-//! passed on to the services further down, and otherwise ignored: a write that arrives twice is made twice, so that whoever
-//! stands in front of it is tested and not helped. Promises that a success it answered is durable at all that had a part in it, and that the
-//! gateway's log has the order in which reservations ended. After `kill -9` booking finds out by the key what it had begun.
+//! Owns a SQLite file per service. Assumes that clients name their reservations and send an `Idempotency-Key`, which
+//! goes into the logs, is passed on to the services further down, and otherwise ignored: a write that arrives twice is
+//! made twice, so that whoever stands in front of it is tested and not helped. Promises that a success it answered is
+//! durable at all that had a part in it, and that the gateway's log has the order in which reservations ended. After
+//! `kill -9` booking finds out by the key what it had begun.
 //!
-//! What goes wrong is a [`problem`] (RFC 9457); where the guest has paid and sits nowhere, `completer-downstream-resource` says for what.
-//! [`audit`] judges a set by itself.
+//! What goes wrong is a [`problem`] (RFC 9457); where the guest has paid and sits nowhere,
+//! `completer-downstream-resource` says for what. [`audit`] judges a set by itself.
 pub mod audit;
 mod booking;
 mod exchange;

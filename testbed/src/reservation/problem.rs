@@ -26,7 +26,8 @@ pub enum Kind {
     NoCharge,
     /// Charged, and then there was no table. The reservation stands, without one.
     TableGone,
-    /// Charged, and then the restaurant could not be asked. The reservation stands, without a table. No 503: that changes nothing.
+    /// Charged, and then the restaurant could not be asked. The reservation stands, without a table. No 503: that
+    /// changes nothing.
     SeatNotAsked,
     Cancelled,
     /// A service further down cannot be reached; nothing was changed.

@@ -1,4 +1,5 @@
-//! The restaurants: how each is set up, and which table of it is whose. A seat that is asked for twice takes two tables.
+//! The restaurants: how each is set up, and which table of it is whose. A seat that is asked for twice takes two
+//! tables.
 use http::{Method, StatusCode};
 use rusqlite::{Connection, OptionalExtension as _};
 use serde::{Deserialize, Serialize};
@@ -185,7 +186,8 @@ fn setup(db: &Connection, id: &str) -> rusqlite::Result<Option<Setup>> {
     Ok(found.and_then(|text| serde_json::from_str(&text).ok()))
 }
 
-/// The smallest that is free and seats the party; the first of several. So it depends on the order in which tables were taken.
+/// The smallest that is free and seats the party; the first of several. So it depends on the order in which tables were
+/// taken.
 fn free_table(db: &Connection, setup: &Setup, slot: &str, party: i64) -> rusqlite::Result<Option<i64>> {
     let taken: Vec<i64> = db
         .prepare_cached("select table_no from seats where restaurant = ?1 and slot = ?2")?

@@ -40,7 +40,8 @@ impl Store {
         Ok(Self { connection: Arc::new(Mutex::new(connection)) })
     }
 
-    /// Commits what `job` did, also when it comes to nothing: a job that refuses has changed nothing. Goes on when nobody waits any more.
+    /// Commits what `job` did, also when it comes to nothing: a job that refuses has changed nothing. Goes on when
+    /// nobody waits any more.
     pub async fn run<T, J>(&self, job: J) -> Result<T, Problem>
     where
         T: Send + 'static,

@@ -1,7 +1,7 @@
 //! Records of a journal that get a wrong bit.
 //!
-//! A record breaks only where another site that ever speaks with this one has it, and all that it says: what nobody else has is
-//! lost, as with a disk.
+//! A record breaks only where another site that ever speaks with this one has it, and all that it says: what nobody
+//! else has is lost, as with a disk.
 use holdfast::model::{LogId, WriteId};
 
 use super::disk::Disk;

@@ -1,7 +1,8 @@
 //! What a site's journal lies on: plain maps, or the product's own journal code in SQLite on a disk that loses power.
 //!
-//! [`Sqlite`] keeps what was reported durable in plain maps beside it. After each start the journal must hold exactly that, and of
-//! the transaction that the crash met all or nothing; every look-up must find the same in both. A difference is a finding.
+//! [`Sqlite`] keeps what was reported durable in plain maps beside it. After each start the journal must hold exactly
+//! that, and of the transaction that the crash met all or nothing; every look-up must find the same in both. A
+//! difference is a finding.
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -403,8 +404,8 @@ mod tests {
         disk.commit(1, n, false, sync_fails)
     }
 
-    /// What is found of a write after a bit of the database has changed must be what was written, or an error, or nothing; and
-    /// when it is not what was written, something says so.
+    /// What is found of a write after a bit of the database has changed must be what was written, or an error, or
+    /// nothing; and when it is not what was written, something says so.
     #[test]
     fn a_flipped_bit_of_the_database_is_named_and_wrong_content_is_never_handed_out() {
         let (mut named, mut nothing_changed) = (0, 0);

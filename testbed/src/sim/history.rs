@@ -93,7 +93,8 @@ pub struct Write {
     pub touched: BTreeSet<usize>,
     /// A service answered 429: nothing was executed, and a receipt is worth no more than that.
     pub turned_away: bool,
-    /// Its client was told what the service said when that could not be written down any more: it is unknown afterwards.
+    /// Its client was told what the service said when that could not be written down any more: it is unknown
+    /// afterwards.
     pub told_at_the_end: bool,
     /// A person decided that it shall not be done, before any client was told more than that it is queued.
     pub discarded: bool,
@@ -194,8 +195,8 @@ impl History {
         self.gone.is_some_and(|gone| gone.site == site)
     }
 
-    /// It was taken at the site whose store is gone, and the copy that came back knows nothing of its outcome: a disk that was
-    /// lost before a peer confirmed receipt loses what only it had.
+    /// It was taken at the site whose store is gone, and the copy that came back knows nothing of its outcome: a disk
+    /// that was lost before a peer confirmed receipt loses what only it had.
     pub fn went_with_the_store(&self, name: Name) -> bool {
         let Some(Gone { site, copied, back }) = self.gone else { return false };
         let write = &self.writes[&name];

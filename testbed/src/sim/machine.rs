@@ -1,5 +1,5 @@
-//! What the simulator needs of a state machine: exactly the product's interface, as a trait, so that the world can be tested
-//! with a toy as well.
+//! What the simulator needs of a state machine: exactly the product's interface, as a trait, so that the world can be
+//! tested with a toy as well.
 use holdfast::journal::Recovered;
 use holdfast::model::LogId;
 use holdfast::service::{Core, Effect, Event, Now, Settings, View};

@@ -1,14 +1,14 @@
-//! A whole fleet in one thread under a seed: the product's own decision code over a simulated network, store, service and
-//! clients, in virtual time.
+//! A whole fleet in one thread under a seed: the product's own decision code over a simulated network, store, service
+//! and clients, in virtual time.
 //!
-//! Owns the world around [`holdfast::service::Core`] and nothing of its decisions. Promises that one seed is one run, and that a
-//! run which breaks G1–G5 or does not become quiet is reported with the seed. The oracle sees what clients were told, what
-//! services applied, and what stands in quarantine at the end; never what a state machine believes.
+//! Owns the world around [`holdfast::service::Core`] and nothing of its decisions. Promises that one seed is one run,
+//! and that a run which breaks G1–G5 or does not become quiet is reported with the seed. The oracle sees what clients
+//! were told, what services applied, and what stands in quarantine at the end; never what a state machine believes.
 //!
-//! `plan` draws what a seed is about; `world` is the clock and the queue of events; `site` is a process with its disk and
-//! `executor` what becomes of its effects; `links`, `network`, `upstream`, `clients`, `nemesis` and `person` are what it meets;
-//! `history` is what was seen; `oracle` judges it; `run` runs seeds and shows what failed; `shrink` makes that smaller,
-//! and `keep` names the parts of a plan that are left.
+//! `plan` draws what a seed is about; `world` is the clock and the queue of events; `site` is a process with its disk
+//! and `executor` what becomes of its effects; `links`, `network`, `upstream`, `clients`, `nemesis` and `person` are
+//! what it meets; `history` is what was seen; `oracle` judges it; `run` runs seeds and shows what failed; `shrink`
+//! makes that smaller, and `keep` names the parts of a plan that are left.
 mod brief;
 mod clients;
 mod decay;

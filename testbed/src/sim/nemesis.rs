@@ -1,5 +1,5 @@
-//! What goes wrong, when, and when it is mended. It keeps to the fault model: disks that are reported durable stay so, and a
-//! service never works on a request for longer than its declared longest request.
+//! What goes wrong, when, and when it is mended. It keeps to the fault model: disks that are reported durable stay so,
+//! and a service never works on a request for longer than its declared longest request.
 use super::history::CutOff;
 use super::machine::Machine;
 use super::plan::{CHAOS_MAX_MS, LongCut, Rates};

@@ -12,7 +12,8 @@ pub struct Network {
     isolated: Option<usize>,
     /// By pair, lower site first: the latest connection and the lives of the two ends it was made for.
     connections: BTreeMap<(usize, usize), Connection>,
-    /// By (site, peer): the connection that the site's state machine was last told of, while it was not told of its end.
+    /// By (site, peer): the connection that the site's state machine was last told of, while it was not told of its
+    /// end.
     told: BTreeMap<(usize, usize), u32>,
     /// When the last message of a direction arrives, so that lines keep their order.
     last_arrival: BTreeMap<(usize, usize), u64>,

@@ -1,7 +1,7 @@
 //! Judges a history: G1–G5 and honesty, each in time (nearly) linear in the history.
 //!
-//! It believes no state machine: it compares what clients were told with what services applied. What stands in quarantine is
-//! excused only where something happened that can have put it there.
+//! It believes no state machine: it compares what clients were told with what services applied. What stands in
+//! quarantine is excused only where something happened that can have put it there.
 use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast::journal::QuarantineReason;
@@ -21,7 +21,8 @@ pub fn judge(history: &History) -> Vec<Violation> {
         let writes = if *name == 0 { Vec::new() } else { vec![*name] };
         found.push(Violation { guarantee: "world", writes, what: what.clone() });
     }
-    // What one replica applied although its origin settled it otherwise stands in quarantine, and readers go on without it.
+    // What one replica applied although its origin settled it otherwise stands in quarantine, and readers go on without
+    // it.
     let contrary = |name: Name| {
         history.quarantined_once.keys().any(|report| report.name == name && report.reason == QuarantineReason::Contrary)
     };
@@ -65,7 +66,8 @@ fn nothing_lost(history: &History, found: &mut Vec<Violation>) {
     let quarantined: BTreeSet<Name> = history.quarantined_at_end.iter().map(|report| report.name).collect();
     for (&name, write) in &history.writes {
         let promised = write.told.iter().any(|told| told.said.is_success());
-        // A 202 is a receipt: it must be sent in the end, unless the service refuses it or nobody can know what became of it.
+        // A 202 is a receipt: it must be sent in the end, unless the service refuses it or nobody can know what became
+        // of it.
         let queued = write.told.iter().any(|told| told.said == Said::Queued);
         let owed = queued
             && !write.turned_away
@@ -137,7 +139,8 @@ fn renewals(history: &History) -> BTreeMap<Name, Vec<Moment>> {
     for (name, mut applications) in all {
         applications.sort_by_key(|(application, _)| application.at);
         let submissions = &history.writes[&name].submissions;
-        // What a service that was put back had applied is not known any more: its time began when it was sent, at the earliest.
+        // What a service that was put back had applied is not known any more: its time began when it was sent, at the
+        // earliest.
         let began_ms = |application: &Application| {
             let wanted = history.attempts[application.attempt].wanted;
             let sent = submissions.iter().take_while(|s| s.at < wanted).last().filter(|_| history.gone.is_some());
@@ -171,8 +174,8 @@ fn renewals(history: &History) -> BTreeMap<Name, Vec<Moment>> {
     renewed
 }
 
-/// An idempotent method is tried again here, because no try before it was answered and no probe told of it. A probe tells only
-/// of what was first under its key: by a key that is used again it asks for several.
+/// An idempotent method is tried again here, because no try before it was answered and no probe told of it. A probe
+/// tells only of what was first under its key: by a key that is used again it asks for several.
 fn is_another_try(history: &History, write: &Write, site: usize, again: &Application) -> bool {
     let wanted = history.attempts[again.attempt].wanted;
     let before = history.applied[site].iter().rev().find(|a| a.name == again.name && a.at < again.at);
@@ -210,8 +213,8 @@ fn places(log: &[Application]) -> Places {
     places
 }
 
-/// Writes whose order is not promised: once undecided where they were decided, quarantined anywhere, or asked for again when
-/// their key's time was over.
+/// Writes whose order is not promised: once undecided where they were decided, quarantined anywhere, or asked for again
+/// when their key's time was over.
 fn unordered(history: &History) -> BTreeSet<Name> {
     let mut names: BTreeSet<Name> = history.quarantined_once.keys().map(|report| report.name).collect();
     names.extend(history.writes.keys().filter(|name| history.asked_after_expiry(**name)));
@@ -253,7 +256,8 @@ fn sweep(history: &History, axis: &mut Axis, rule: &str, found: &mut Vec<Violati
     }
 }
 
-/// G3 as clients see it: answered before the other was sent, at the same site, or by a client that carries what it has seen.
+/// G3 as clients see it: answered before the other was sent, at the same site, or by a client that carries what it has
+/// seen.
 fn order_of_answers(history: &History, found: &mut Vec<Violation>) {
     let unordered = unordered(history);
     let ordered = || history.writes.iter().filter(|(name, _)| !unordered.contains(name));
@@ -305,7 +309,8 @@ fn order_of_receipts(history: &History, found: &mut Vec<Violation>) {
     }
 }
 
-/// G3 as `after` states it: what a decider's replica had applied when the decider sent a write comes before it everywhere.
+/// G3 as `after` states it: what a decider's replica had applied when the decider sent a write comes before it
+/// everywhere.
 fn order_of_deciders(history: &History, found: &mut Vec<Violation>) {
     let unordered = unordered(history);
     // A write that two replicas took as deciders (copies on both sides of a cut) has no one decider.
@@ -325,7 +330,8 @@ fn order_of_deciders(history: &History, found: &mut Vec<Violation>) {
     }
 }
 
-/// Writes of one lane that one site decided are never at a replica at the same time: their order is everywhere the same.
+/// Writes of one lane that one site decided are never at a replica at the same time: their order is everywhere the
+/// same.
 fn order_of_lanes(history: &History, found: &mut Vec<Violation>) {
     let unordered = unordered(history);
     for attempts in by_site_and_lane(history).into_values() {
@@ -384,7 +390,8 @@ fn lanes_everywhere(history: &History, found: &mut Vec<Violation>) {
     }
 }
 
-/// A write that was passed undecided, and decided later, is not applied over what its site took for the lane after that.
+/// A write that was passed undecided, and decided later, is not applied over what its site took for the lane after
+/// that.
 fn late_decisions(history: &History, found: &mut Vec<Violation>) {
     let passed = |name: Name, site: usize| {
         let report = Report { site, name, reason: QuarantineReason::UnknownOutcome };
@@ -484,7 +491,8 @@ fn by_site_and_lane(history: &History) -> Tries {
     tries
 }
 
-/// G4: once a success was told, the same key with the same request gets the same answer where the record can be reached.
+/// G4: once a success was told, the same key with the same request gets the same answer where the record can be
+/// reached.
 fn same_answer(history: &History, found: &mut Vec<Violation>) {
     for (&name, write) in history.writes.iter().filter(|(_, write)| write.key.is_some()) {
         let Some(first) = write.told.iter().find(|told| told.said.is_success()) else { continue };
@@ -534,8 +542,8 @@ fn another_request(history: &History, name: Name, site: usize, answered: Moment,
     }
 }
 
-/// G4: what a service answered to one client's write is told to no other client, whatever key and request it brings; and where the
-/// first was told its success, the other's is not executed.
+/// G4: what a service answered to one client's write is told to no other client, whatever key and request it brings;
+/// and where the first was told its success, the other's is not executed.
 fn whose_answer(history: &History, found: &mut Vec<Violation>) {
     for (&name, write) in &history.writes {
         let bodies = write.told.iter().filter_map(|told| match told.said {
@@ -558,7 +566,8 @@ fn whose_answer(history: &History, found: &mut Vec<Violation>) {
     }
 }
 
-/// The other client's write, if its success was told first-hand at the one site to which this one was then sent, in its key's time.
+/// The other client's write, if its success was told first-hand at the one site to which this one was then sent, in its
+/// key's time.
 fn executed_before(history: &History, name: Name, other: Name) -> Option<Name> {
     let (write, other_write) = (&history.writes[&name], &history.writes[&other]);
     let first_hand = |said: &Said| said.is_success() && !matches!(said, Said::Answer { replayed: true, .. });
@@ -608,8 +617,8 @@ fn honest(history: &History, found: &mut Vec<Violation>) {
         let cause = match report.reason {
             QuarantineReason::ConcurrentWrites => history.quarantines_concurrent && shared,
             QuarantineReason::LateDecision => shared || differs,
-            // A wish that was given up while its target worked on it needs no fault but a slow line. A repeated DELETE that finds
-            // nothing counts as applied.
+            // A wish that was given up while its target worked on it needs no fault but a slow line. A repeated DELETE
+            // that finds nothing counts as applied.
             QuarantineReason::Contrary => {
                 let repeated = write.method.is_idempotent() && (crashed(report.site) || !write.touched.is_empty());
                 // With `replicate = "all"` a refusal is an outcome like any other.
@@ -655,8 +664,8 @@ fn forgotten_promise(history: &History, report: &Report, since: Moment, found: &
     }
 }
 
-/// G8: while one site was cut off for long, and all else was well, no lane stood still at any site: of what clients sent there the
-/// service answered something, whatever was still open when the cut began.
+/// G8: while one site was cut off for long, and all else was well, no lane stood still at any site: of what clients
+/// sent there the service answered something, whatever was still open when the cut began.
 fn serves_when_cut_off(history: &History, found: &mut Vec<Violation>) {
     let Some(CutOff { from_ms, until_ms }) = history.cut_off else { return };
     // Whether anything was answered, or held up by a client that waits for what it has seen; and what was not.
@@ -682,7 +691,8 @@ fn serves_when_cut_off(history: &History, found: &mut Vec<Violation>) {
             }
         }
     }
-    // What waits for a broken record waits until another site can be asked for it; who fetches through that site waits too.
+    // What waits for a broken record waits until another site can be asked for it; who fetches through that site waits
+    // too.
     let is_whole = |site: usize| !history.damaged.iter().any(|(damaged, _)| *damaged == site || history.sites > 2);
     for ((site, lane), (served, refused)) in lanes {
         // A single one may have waited for what its client has seen elsewhere.

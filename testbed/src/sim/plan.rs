@@ -9,7 +9,8 @@ use super::rng::{Rng, mix};
 
 pub const LANES_MAX: u64 = 6;
 
-/// Deliberate errors that prove the oracle: the first two in the simulator's executor, the others in the product's code.
+/// Deliberate errors that prove the oracle: the first two in the simulator's executor, the others in the product's
+/// code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Planted {
     AnswerBeforeCommit,
@@ -159,7 +160,8 @@ pub struct Restore {
     pub back: Back,
 }
 
-/// After chaos one site stays cut off from all others while everything else is well: whoever is left to itself must serve (G8).
+/// After chaos one site stays cut off from all others while everything else is well: whoever is left to itself must
+/// serve (G8).
 #[derive(Clone, Copy, Debug)]
 pub struct LongCut {
     pub site: usize,

@@ -1,7 +1,7 @@
 //! A store that was put back to an older copy of itself, alone or with its service; or that was only moved.
 //!
-//! A copy is put back only where every other site that ever speaks with this one remembers, durably, more of it than the copy
-//! does. What nobody has heard nobody can tell: then it is a disk that was lost.
+//! A copy is put back only where every other site that ever speaks with this one remembers, durably, more of it than
+//! the copy does. What nobody has heard nobody can tell: then it is a disk that was lost.
 use holdfast::journal::Memory;
 use holdfast::model::Group;
 
@@ -110,8 +110,8 @@ impl<M: Machine> World<M> {
         split || (0..self.sites.len()).any(|site| self.waits_for_what_is_gone(site))
     }
 
-    /// What another site waits for was known to the store that is gone, and to nobody else: a position that it gave, or what
-    /// became of a write that it was asked to decide, which is named by its id.
+    /// What another site waits for was known to the store that is gone, and to nobody else: a position that it gave, or
+    /// what became of a write that it was asked to decide, which is named by its id.
     pub fn waits_for_what_is_gone(&self, site: usize) -> bool {
         let Some(gone) = self.history.gone else { return false };
         let log = Self::log(gone.site).to_string();

@@ -1,5 +1,5 @@
-//! Makes a failing plan smaller while it still fails in the same way: the end earlier, sites, small faults, faults, clients and
-//! writes away, each by halves.
+//! Makes a failing plan smaller while it still fails in the same way: the end earlier, sites, small faults, faults,
+//! clients and writes away, each by halves.
 use super::history::Name;
 use super::keep::Keep;
 use super::plan::{CLIENTS_MAX, client_of};

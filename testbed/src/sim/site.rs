@@ -1,8 +1,8 @@
 //! One site: a process with its state machine, its outbox and its disk.
 //!
-//! The executor does what the product's task does: absorb, execute what is ready, hand over the next batch. A process may die
-//! between any two effects; batches that were not reported durable are lost, or the first few of those under way survive. Over
-//! SQLite it dies in the middle of a transaction or of a start, with or without the power.
+//! The executor does what the product's task does: absorb, execute what is ready, hand over the next batch. A process
+//! may die between any two effects; batches that were not reported durable are lost, or the first few of those under
+//! way survive. Over SQLite it dies in the middle of a transaction or of a start, with or without the power.
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use holdfast::journal::{Op, Quarantined, Recovered};

@@ -90,7 +90,8 @@ pub const FAULTS: &[&str] = &[
     "fault: broken record",
 ];
 
-/// The columns of the matrix: where a write can stand at a site, as the product names it, and what is not in its memory.
+/// The columns of the matrix: where a write can stand at a site, as the product names it, and what is not in its
+/// memory.
 pub const STATES: &[&str] = &[
     "accepted",
     "queued",

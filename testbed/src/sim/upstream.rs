@@ -74,7 +74,8 @@ impl Upstream {
         }
     }
 
-    /// The instant at which the service acts on a request: atomic, as a transaction of its own database is. `own`: what it adds to the values that it makes.
+    /// The instant at which the service acts on a request: atomic, as a transaction of its own database is. `own`: what
+    /// it adds to the values that it makes.
     pub fn serve(
         &mut self,
         site: usize,

@@ -318,7 +318,8 @@ impl<M: Machine> World<M> {
         self.finish();
     }
 
-    /// A person who goes through a long list gives many orders at one instant; each is read from the journal, and answered.
+    /// A person who goes through a long list gives many orders at one instant; each is read from the journal, and
+    /// answered.
     fn orders_now(&self) -> u64 {
         if self.ordered.0 == self.now_ms { 4 * self.ordered.1 } else { 0 }
     }

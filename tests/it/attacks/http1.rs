@@ -1,4 +1,5 @@
-//! By HTTP/1: bodies that do not end, readers that do not read, heads that do not come, and connections that say nothing.
+//! By HTTP/1: bodies that do not end, readers that do not read, heads that do not come, and connections that say
+//! nothing.
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};

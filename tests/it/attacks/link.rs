@@ -1,4 +1,5 @@
-//! Between sites: strangers at the link's listener, with and without TLS, and slow readers of what another site answers.
+//! Between sites: strangers at the link's listener, with and without TLS, and slow readers of what another site
+//! answers.
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;

@@ -1,8 +1,8 @@
-//! Attacks on one appliance with its default limits, by a client, a stranger at a port, or slow readers (G6, G9): what it holds in memory and
-//! descriptors before, during and after, and what another client notices meanwhile.
+//! Attacks on one appliance with its default limits, by a client, a stranger at a port, or slow readers (G6, G9): what
+//! it holds in memory and descriptors before, during and after, and what another client notices meanwhile.
 //!
-//! Bounds in bytes are asserted. Times are shown (`--nocapture`), and compared with something far away only: the machine that runs this may be
-//! busy. `docs/testing.md` has figures of a quiet one.
+//! Bounds in bytes are asserted. Times are shown (`--nocapture`), and compared with something far away only: the
+//! machine that runs this may be busy. `docs/testing.md` has figures of a quiet one.
 mod http1;
 mod http2;
 mod link;

@@ -1,4 +1,5 @@
-//! Another client, at another address, who reads something small again and again on one connection, and writes now and then.
+//! Another client, at another address, who reads something small again and again on one connection, and writes now and
+//! then.
 use std::io::{BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! A service with long answers that costs this process nothing: one copy of the bytes, and a small thread for each connection.
+//! A service with long answers that costs this process nothing: one copy of the bytes, and a small thread for each
+//! connection.
 use std::io::{BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;

@@ -12,7 +12,8 @@ impl Authority {
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
-    /// Writes `ca.pem`, `site.pem`, `site.key` for a site of this name at loopback, and gives the lines of `[identity]`.
+    /// Writes `ca.pem`, `site.pem`, `site.key` for a site of this name at loopback, and gives the lines of
+    /// `[identity]`.
     pub fn issue(&self, name: &str, folder: &Path) -> String {
         let key = KeyPair::generate().unwrap();
         let names = vec![name.to_owned(), "localhost".to_owned(), "127.0.0.1".to_owned()];

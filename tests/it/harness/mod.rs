@@ -1,7 +1,9 @@
-//! What the tests put around real appliances: services that misbehave on order, lines that break, clients made of bytes.
+//! What the tests put around real appliances: services that misbehave on order, lines that break, clients made of
+//! bytes.
 //!
-//! Nothing here shares code with the product: what judges it must not repeat its mistakes. Everything is blocking and ends with
-//! its owner, also on a panic: processes are killed by id, folders removed; a failing test shows the ends of the logs.
+//! Nothing here shares code with the product: what judges it must not repeat its mistakes. Everything is blocking and
+//! ends with its owner, also on a panic: processes are killed by id, folders removed; a failing test shows the ends of
+//! the logs.
 pub mod certificates;
 pub mod client;
 pub mod http;

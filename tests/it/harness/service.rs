@@ -15,8 +15,8 @@ fn list(items: &[&str]) -> String {
 }
 
 impl Service {
-    /// Takes everything below `/NAME`; quick to see that a service is gone, and more patient with one that answers late than any loaded
-    /// machine needs.
+    /// Takes everything below `/NAME`; quick to see that a service is gone, and more patient with one that answers late
+    /// than any loaded machine needs.
     pub fn new(name: &str, upstream: &Upstream) -> Self {
         Self::at(name, upstream.address)
     }
@@ -32,7 +32,8 @@ impl Service {
             .set("timeout", "{ connect = \"10s\", try = \"10s\", total = \"20s\" }")
             .set("longest_request", "\"10s\"")
     }
-    /// Soon sends again, or asks about, what may have been lost: for tests of unknown outcomes, in which no service works for long.
+    /// Soon sends again, or asks about, what may have been lost: for tests of unknown outcomes, in which no service
+    /// works for long.
     pub fn impatient(self) -> Self {
         self.set("timeout", "{ connect = \"3s\", try = \"3s\", total = \"6s\" }").set("longest_request", "\"3s\"")
     }

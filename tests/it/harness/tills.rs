@@ -10,8 +10,8 @@ use super::{Call, SOON, Told, Two, Upstream, wait_for};
 
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// One write after the other in one lane, each under a key of its own, which is asked again until it has succeeded. Less than a hundred
-/// a second: the journal is what is tested.
+/// One write after the other in one lane, each under a key of its own, which is asked again until it has succeeded.
+/// Less than a hundred a second: the journal is what is tested.
 pub struct Till {
     name: String,
     stop: Arc<AtomicBool>,

@@ -1,7 +1,7 @@
 //! A service that does as it is told, and remembers everything that it was asked.
 //!
-//! Unless a rule says otherwise a write is applied and answered 201 with its number, `GET /by-key/{key}` tells whether a key was
-//! applied, `GET /health` is 200, any other read is 200 with the number of applied writes.
+//! Unless a rule says otherwise a write is applied and answered 201 with its number, `GET /by-key/{key}` tells whether
+//! a key was applied, `GET /health` is 200, any other read is 200 with the number of applied writes.
 use std::io::{BufReader, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};

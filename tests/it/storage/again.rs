@@ -66,7 +66,8 @@ fn applied_and_killed() -> (Two, Receipts) {
     (two, Receipts { told })
 }
 
-/// The store was killed while its service worked on the third of the cloud's writes, which it ends with `act` when the gate is opened.
+/// The store was killed while its service worked on the third of the cloud's writes, which it ends with `act` when the
+/// gate is opened.
 fn killed_while_sending(act: Act) -> (Two, Receipts, Gate) {
     let mut two = Two::with(|service| service.impatient().probed());
     let gate = Gate::default();
@@ -262,7 +263,8 @@ fn a_broken_record_of_a_write_that_was_on_its_way_waits_for_a_person_and_holds_u
     is_whole(&mut two.store);
 }
 
-/// As above, where nothing was done at the service: it is sent by order of a person, with the request as the other site has it.
+/// As above, where nothing was done at the service: it is sent by order of a person, with the request as the other site
+/// has it.
 #[test]
 fn a_person_may_send_a_mended_write_whose_record_and_request_were_broken() {
     let (mut two, cloud, gate) = killed_while_sending(Act::answer(503).applies(false));
@@ -308,7 +310,8 @@ fn a_key_of_another_site_whose_record_is_broken_here_gets_its_recorded_answer() 
     is_whole(&mut two.store);
 }
 
-/// The origin knows that it was done here, and what has no position can be fetched from nobody: its position comes as a new one.
+/// The origin knows that it was done here, and what has no position can be fetched from nobody: its position comes as a
+/// new one.
 #[test]
 fn a_write_that_was_decided_here_for_another_site_is_not_applied_again_when_its_record_is_broken() {
     let mut two = Two::with(patient);
@@ -337,7 +340,8 @@ fn a_write_that_was_decided_here_for_another_site_is_not_applied_again_when_its_
     assert_eq!(quarantine[0]["reason"], "damaged", "{quarantine}");
 }
 
-/// The same key at two sites that did not see each other is one write: at a third it may have been applied, whatever its record says.
+/// The same key at two sites that did not see each other is one write: at a third it may have been applied, whatever
+/// its record says.
 #[test]
 fn a_copy_of_a_write_whose_record_was_broken_on_its_way_is_not_applied_beside_it() {
     let mut three = Three::start();
@@ -363,7 +367,8 @@ fn a_copy_of_a_write_whose_record_was_broken_on_its_way_is_not_applied_beside_it
     ledger::nothing_twice(&three.services());
 }
 
-/// Decided at the other site while the service here was down. Whether it was sent here meanwhile its record would have said.
+/// Decided at the other site while the service here was down. Whether it was sent here meanwhile its record would have
+/// said.
 #[test]
 fn a_broken_own_record_that_waits_for_this_replica_is_sent_by_order_of_a_person() {
     let mut two = Two::with(patient);

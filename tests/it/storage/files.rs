@@ -46,7 +46,8 @@ pub(super) fn takes_no_writes_because(two: &mut Two, why: &str, (store, cloud): 
     for (key, first) in store.told.iter().rev().take(4) {
         let again = two.store.tell(&sale(key, "till"));
         let same = again.status == first.status && again.body == first.body;
-        // Where the answer is lost and only `sending` is left, the service was asked whether it knows the key, and said so.
+        // Where the answer is lost and only `sending` is left, the service was asked whether it knows the key, and said
+        // so.
         let probed = two.at_store.seen().iter().any(|seen| seen.target == format!("/by-key/{key}"));
         assert!(same || again.status >= 500 || again.status == 200 && probed, "{key}: {}", again.text());
     }

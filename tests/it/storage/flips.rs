@@ -1,5 +1,5 @@
-//! One flipped bit in the files of a stopped site. What changes anything that can be read is named by `journal verify`; the start refuses
-//! with that name, or goes on and neither applies a write again nor makes up an answer.
+//! One flipped bit in the files of a stopped site. What changes anything that can be read is named by `journal verify`;
+//! the start refuses with that name, or goes on and neither applies a write again nor makes up an answer.
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 

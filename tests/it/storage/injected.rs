@@ -1,5 +1,5 @@
-//! System calls that fail or take their time under the running appliance (`strace -e inject`): on its files only, so that a network that
-//! fails is never what is tested.
+//! System calls that fail or take their time under the running appliance (`strace -e inject`): on its files only, so
+//! that a network that fails is never what is tested.
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 

@@ -1,5 +1,6 @@
-//! What happens to the disk of a site: under a running appliance, or while it is stopped. Each time what clients were told and what the
-//! services applied is judged; the appliance goes on, or stops or refuses with an error that names what is wrong.
+//! What happens to the disk of a site: under a running appliance, or while it is stopped. Each time what clients were
+//! told and what the services applied is judged; the appliance goes on, or stops or refuses with an error that names
+//! what is wrong.
 mod again;
 mod copies;
 mod files;

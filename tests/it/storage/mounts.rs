@@ -26,8 +26,8 @@ impl Disk {
         Ok(disk)
     }
 
-    /// By a loop device of its own each time: a copy of the mount that another process has, in a mount namespace that it made meanwhile,
-    /// keeps the former one, and with it the file system that has lost its power.
+    /// By a loop device of its own each time: a copy of the mount that another process has, in a mount namespace that
+    /// it made meanwhile, keeps the former one, and with it the file system that has lost its power.
     fn mount(&self) -> Result<(), String> {
         let run = |command: &mut Command| -> Result<String, String> {
             let ended = command.output().map_err(|error| error.to_string())?;
@@ -111,7 +111,8 @@ fn a_loss_of_power_loses_nothing_that_was_acknowledged() {
         // A lane of its own: those of before may have to find out first what became of what was under way.
         let till = Till::open(&format!("cut{cycle}"), all.two.store.at());
         till.wait(5);
-        // An fsync that FS_IOC_SHUTDOWN meets on its way may return success for what is lost: a loss of power answers nobody.
+        // An fsync that FS_IOC_SHUTDOWN meets on its way may return success for what is lost: a loss of power answers
+        // nobody.
         all.two.store.freeze();
         disk.cut_power();
         all.two.store.kill();
