@@ -16,7 +16,7 @@
 //! | [`gateway`] | HTTP in and out: listen, route, describe a write, forward, answer |
 //! | [`link`] | the HTTP/2 connection between two sites: what counts |
 //! | [`control`] | zenoh behind a trait, with an in-memory twin: hints, which may be lost |
-//! | [`service`] | [`service::Core`], the pure state machine of one service (and store), and the task that executes its effects |
+//! | [`service`] | [`service::Core`], the pure state machine of one service (and store), and the task that runs it |
 //! | [`mirror`] | its source side: settling, series, pages, wishes |
 //! | [`replay`] | its follower side: receive, order by `after`, send, compare, doubt |
 //! | [`journal`] | the store contract: what is durable; SQLite, and the same in memory |

@@ -166,7 +166,10 @@ async fn serve(config: Config) -> Result<(), AppError> {
     if let Some(listening) = links.local_addr() {
         tracing::info!(address = %listening, "links listen");
     }
-    tracing::info!(site = %config.site, admin = %admin_address, version = env!("CARGO_PKG_VERSION"), log = %journal.log(), "ready");
+    tracing::info!(
+        site = %config.site, admin = %admin_address, version = env!("CARGO_PKG_VERSION"), log = %journal.log(),
+        "ready"
+    );
     state.send_replace(admin::HealthState::Ready);
     say(&notifier, Notify::Ready);
 
@@ -200,7 +203,9 @@ async fn serve(config: Config) -> Result<(), AppError> {
     tokio::select! {
         finished = serving => {
             if !finished.unwrap_or(false) {
-                tracing::warn!("requests were still in flight when the time to drain was over; what counts is in the journal");
+                tracing::warn!(
+                    "requests were still in flight when the time to drain was over; what counts is in the journal"
+                );
             }
         }
         () = signalled() => {}

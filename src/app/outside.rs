@@ -72,19 +72,31 @@ impl Outside for SiteOutside {
             Note::Failover { to: None } => tracing::warn!(%group, "no replica can be asked"),
             Note::Concurrent { id, with } => tracing::info!(%group, %id, %with, "concurrent writes of one lane"),
             Note::Fork { peer, log } => {
-                tracing::error!(%group, %peer, %log, "a peer has another past of this series: a store was restored from a copy");
+                tracing::error!(
+                    %group, %peer, %log,
+                    "a peer has another past of this series: a store was restored from a copy"
+                );
             }
             Note::Invalid { peer, why } => {
-                tracing::error!(%group, %peer, %why, "a site says what cannot be: nothing of it is believed, its link is ended");
+                tracing::error!(
+                    %group, %peer, %why,
+                    "a site says what cannot be: nothing of it is believed, its link is ended"
+                );
                 if let Some(links) = self.lines.links.get() {
                     links.refuse(peer, why);
                 }
             }
             Note::Broken { log, position } => {
-                tracing::error!(%group, %log, position, "a record of the journal is broken: other sites are asked for it");
+                tracing::error!(
+                    %group, %log, position,
+                    "a record of the journal is broken: other sites are asked for it"
+                );
             }
             Note::Mended { id } => {
-                tracing::warn!(%group, %id, "a broken record came again from another site: it is written anew if the journal finds that it fits")
+                tracing::warn!(
+                    %group, %id,
+                    "a broken record came again from another site: it is written anew if the journal finds that it fits"
+                )
             }
             Note::TriedOnceMore { id } => {
                 tracing::info!(%group, %id, "what its decider knew nothing of is decided: it is tried once more");

@@ -58,7 +58,11 @@ pub(super) enum Command {
 #[derive(Debug, Args)]
 pub(super) struct RunSource {
     /// The configuration [default: holdfast.toml]
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["site", "upstream", "listen", "peer", "link", "control", "data_dir", "admin_listen"])]
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["site", "upstream", "listen", "peer", "link", "control", "data_dir", "admin_listen"]
+    )]
     config: Option<PathBuf>,
     /// Name of this site; starts without a file
     #[arg(long, requires = "upstream", requires = "listen")]

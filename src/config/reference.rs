@@ -8,13 +8,16 @@ use super::table::ROOT;
 
 const INTRODUCTION: &str = "# Configuration
 
-<!-- Generated from the table of keys in `src/config/table.rs`: `UPDATE_DOCS=1 cargo test --lib config::` writes it anew. -->
+<!-- Generated from the table of keys in `src/config/table.rs`; written anew by
+     `UPDATE_DOCS=1 cargo test --lib config::`. -->
 
 One TOML file, named with `--config`. Every key that is not listed here is refused, as is every combination that cannot
-work; `holdfast check --config FILE` shows all problems at once, each with its line, and `holdfast check --schema` prints this
-page as a JSON schema for editors. Two complete files: [edge](examples/edge.toml), [cloud](examples/cloud.toml).
+work; `holdfast check --config FILE` shows all problems at once, each with its line, and `holdfast check --schema`
+prints this page as a JSON schema for editors. Two complete files: [edge](examples/edge.toml),
+[cloud](examples/cloud.toml).
 
-- Durations are texts with a unit: `\"800ms\"`, `\"5s\"`, `\"2m\"`, `\"24h\"`, `\"7d\"`. Sizes too: `\"64KiB\"`, `\"8MiB\"`.
+- Durations are texts with a unit: `\"800ms\"`, `\"5s\"`, `\"2m\"`, `\"24h\"`, `\"7d\"`. Sizes too: `\"64KiB\"`,
+  `\"8MiB\"`.
 - `${NAME}` in a text is replaced by the environment's value; an unset name is a problem. `$${` stands for `${`.
 - Paths are relative to the folder of the file.
 - \"-\" under default: absent means what the last column says.
@@ -41,8 +44,8 @@ fn section(out: &mut String, path: &str, section_: &Section, many: bool) {
     }
     if !section_.later.is_empty() {
         let names: Vec<_> = section_.later.iter().map(|name| format!("`{name}`")).collect();
-        writeln!(out, "\nRefused as not supported in this version: {}.", names.join(", "))
-            .expect("a String takes everything");
+        let refused = format!("Refused as not supported in this version: {}.", names.join(", "));
+        writeln!(out, "\n{}", wrapped(&refused)).expect("a String takes everything");
     }
     for key in section_.keys {
         let child = if path.is_empty() { key.name.to_owned() } else { format!("{path}.{}", key.name) };
@@ -52,6 +55,24 @@ fn section(out: &mut String, path: &str, section_: &Section, many: bool) {
             _ => {}
         }
     }
+}
+
+/// In lines as long as those of the other pages.
+fn wrapped(text: &str) -> String {
+    const COLUMNS: usize = 120;
+    let (mut out, mut column) = (String::new(), 0);
+    for word in text.split(' ') {
+        if column > 0 && column + 1 + word.len() > COLUMNS {
+            out.push('\n');
+            column = 0;
+        } else if column > 0 {
+            out.push(' ');
+            column += 1;
+        }
+        out.push_str(word);
+        column += word.len();
+    }
+    out
 }
 
 fn row(key: &Key) -> String {

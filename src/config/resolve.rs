@@ -121,16 +121,16 @@ impl Resolver<'_> {
         };
         if let Some(listen) = link {
             let wrong = format!(
-                "links at {listen} are neither encrypted nor authenticated: {} can speak as any site of the realm, read and \
-                 decide its writes, and read from the services here",
+                "links at {listen} are neither encrypted nor authenticated: {} can speak as any site of the realm, \
+                 read and decide its writes, and read from the services here",
                 who(&listen.ip().to_string())
             );
             self.report.warn(root.at("link"), "link.listen", wrong, RIGHT);
         }
         if let Some(listen) = control.listen {
             let wrong = format!(
-                "control at {listen} is neither encrypted nor authenticated: {} can hear which sites write when, and say \
-                 hints in any site's name",
+                "control at {listen} is neither encrypted nor authenticated: {} can hear which sites write when, and \
+                 say hints in any site's name",
                 who(&listen.ip().to_string())
             );
             self.report.warn(root.at("control"), "control.listen", wrong, RIGHT);
@@ -139,8 +139,8 @@ impl Resolver<'_> {
             let host = |uri: &http::Uri| uri.host().unwrap_or_default().to_owned();
             if let Some(uri) = &peer.link {
                 let wrong = format!(
-                    "the link to {} at {uri} is neither encrypted nor authenticated: {} can read and change all that the two \
-                     sites exchange, requests and answers with their credentials included",
+                    "the link to {} at {uri} is neither encrypted nor authenticated: {} can read and change all that \
+                     the two sites exchange, requests and answers with their credentials included",
                     peer.site,
                     who(&host(uri))
                 );
@@ -149,8 +149,8 @@ impl Resolver<'_> {
             if let Some(address) = peer.control.as_ref().filter(|_| control.enabled) {
                 let host = address.split_once('/').and_then(|(_, at)| at.rsplit_once(':')).map_or("", |(host, _)| host);
                 let wrong = format!(
-                    "control of {} at {address} is neither encrypted nor authenticated: {} can hear hints and say them in any \
-                     site's name",
+                    "control of {} at {address} is neither encrypted nor authenticated: {} can hear hints and say them \
+                     in any site's name",
                     peer.site,
                     who(host)
                 );

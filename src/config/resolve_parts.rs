@@ -186,7 +186,8 @@ impl One<'_> {
         let hosts: BTreeSet<&str> = matches.iter().filter_map(|m| m.host.as_deref()).collect();
         if matches.iter().any(|m| m.host.is_none()) && self.table.is_set("replicas") {
             let wrong = "is not set, and the service takes any host: a key names one request for all of them";
-            let right = "write scope = [\"host\"] where hosts are different shops, scope = [] where they are one, or hosts in match";
+            let right = "write scope = [\"host\"] where hosts are different shops, scope = [] where they are one, or \
+                         hosts in match";
             self.report.warn(table.at("scope").or(self.table.at("match")), &table.key("scope"), wrong, right);
         }
         let takes_several = hosts.len() > 1 || hosts.iter().any(|host| host.starts_with("*."));

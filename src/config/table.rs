@@ -98,8 +98,8 @@ static GATEWAY_LIMITS: Section = Section {
             "bodies",
             Kind::Size { min: 1 << 20, max: 64 << 30 },
             "\"64MiB\"",
-            "Bodies of writes in memory, together, and as much again of answers to them that are not taken yet; one client address may have half. \
-             Beyond it a body waits a second, then: 503.",
+            "Bodies of writes in memory, together, and as much again of answers to them that are not taken yet; one \
+             client address may have half. Beyond it a body waits a second, then: 503.",
         ),
         Key::or("headers", Kind::Int { min: 16, max: 1_000 }, "100", "Header lines of one request; more: 431."),
         Key::or(
@@ -119,7 +119,8 @@ static GATEWAY_LIMITS: Section = Section {
             "idle_timeout",
             ANY_MS,
             "\"75s\"",
-            "A connection without a request is closed after this; longest silence in an answer, of its service or its client.",
+            "A connection without a request is closed after this; longest silence in an answer, of its service or its \
+             client.",
         ),
     ],
     later: &[],
@@ -225,8 +226,8 @@ static SERVICE: Section = Section {
         Key::may(
             "write_methods",
             Kind::List(&Kind::Text),
-            "Methods that change state, any token. Absent: POST, PUT, PATCH, DELETE. A method that is neither here nor a read \
-             (GET, HEAD, OPTIONS, QUERY, PROPFIND, REPORT) is refused on a service with replicas.",
+            "Methods that change state, any token. Absent: POST, PUT, PATCH, DELETE. A method that is neither here nor \
+             a read (GET, HEAD, OPTIONS, QUERY, PROPFIND, REPORT) is refused on a service with replicas.",
         ),
         Key::may("answer", Kind::Table(&ANSWER), "Which site's replica answers."),
         Key::may(
@@ -240,8 +241,8 @@ static SERVICE: Section = Section {
             "creates",
             Kind::Bool,
             "false",
-            "A POST that only its `path` names makes something new: while nobody knows what became of one, others of its path do \
-             not wait. `false`: so it is at paths whose POSTs were answered 201.",
+            "A POST that only its `path` names makes something new: while nobody knows what became of one, others of \
+             its path do not wait. `false`: so it is at paths whose POSTs were answered 201.",
         ),
         Key::or(
             "when_down",
@@ -286,7 +287,8 @@ static SERVICE: Section = Section {
                 example: "{ stop = { share = 0.5, of = 50 } }",
             },
             "\"quarantine\"",
-            "A write that this replica answers otherwise than its decider's: it stands in quarantine, and following goes on.",
+            "A write that this replica answers otherwise than its decider's: it stands in quarantine, and following \
+             goes on.",
         ),
         Key::or(
             "on_unreachable",
@@ -388,7 +390,8 @@ static ANSWER: Section = Section {
         Key::may(
             "within",
             ANY_MS,
-            "A try at the service that lasts longer: other replicas are preferred for other writes. Absent: `timeout.try`.",
+            "A try at the service that lasts longer: other replicas are preferred for other writes. Absent: \
+             `timeout.try`.",
         ),
         Key::or("lag", ANY_MS, "\"1s\"", "A replica further behind decides only where no other can."),
     ],
@@ -455,15 +458,15 @@ static IDEMPOTENCY: Section = Section {
         Key::may(
             "scope",
             Kind::OneOrMany(&Kind::Text),
-            "What a key is told apart by beside service and store: `host`, `header:NAME`. Absent: `host`, where `match` \
-             names several hosts.",
+            "What a key is told apart by beside service and store: `host`, `header:NAME`. Absent: `host`, where \
+             `match` names several hosts.",
         ),
         Key::or(
             "client",
             Kind::OneOrMany(&Kind::Text),
             "[\"header:authorization\"]",
-            "What names the client that brings a key, the first that a request has: `header:NAME`, `cookie:NAME`. A recorded \
-             answer is given to that client alone.",
+            "What names the client that brings a key, the first that a request has: `header:NAME`, `cookie:NAME`. A \
+             recorded answer is given to that client alone.",
         ),
         Key::or(
             "dialect",
@@ -512,7 +515,8 @@ static ON_DIVERGENCE: Section = Section {
 };
 
 static STOP: Section = Section {
-    doc: "A replica that has stopped decides only where no other site can, and then follows what the write must come after.",
+    doc: "A replica that has stopped decides only where no other site can, and then follows what the write must come \
+          after.",
     keys: &[
         Key::must("share", Kind::Share, "It stops when this part of the last `of` compared outcomes differ."),
         Key::or("of", Kind::Int { min: 1, max: 10_000 }, "50", "So many outcomes are looked at."),
@@ -527,13 +531,15 @@ static REPLAY: Section = Section {
             "share",
             Kind::Share,
             "0.25",
-            "Part of `parallel` that catching up may use while clients write here: less is kinder to them, and takes longer.",
+            "Part of `parallel` that catching up may use while clients write here: less is kinder to them, and takes \
+             longer.",
         ),
         Key::or(
             "alone",
             Kind::Share,
             "0.1",
-            "Part of each minute that may go into trying again, alone, what the service refuses in vain. Beyond it: one try.",
+            "Part of each minute that may go into trying again, alone, what the service refuses in vain. Beyond it: \
+             one try.",
         ),
         Key::may("auth", Kind::Text, "`Authorization` for shadows instead of the client's, which may have expired."),
         Key::or("parallel", Kind::Int { min: 1, max: 256 }, "16", "Shadows at the service at the same time."),

@@ -21,7 +21,8 @@ pub struct Endpoint {
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} is not a control endpoint: expected tls/<host>:<port> or tcp/<host>:<port>, for example tls/cloud.example.com:7447"
+    "{0:?} is not a control endpoint: expected tls/<host>:<port> or tcp/<host>:<port>, for example \
+     tls/cloud.example.com:7447"
 )]
 pub struct ParseEndpointError(String);
 

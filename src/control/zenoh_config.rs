@@ -82,7 +82,8 @@ fn access_control(settings: &ControlSettings) -> Value {
     let mut rules = vec![
         json!({"id": "hear", "messages": hearing, "flows": ["ingress", "egress"], "permission": "allow",
                "key_exprs": everything}),
-        json!({"id": "pass-on", "messages": speaking, "flows": ["egress"], "permission": "allow", "key_exprs": everything}),
+        json!({"id": "pass-on", "messages": speaking, "flows": ["egress"], "permission": "allow",
+               "key_exprs": everything}),
         json!({"id": "speak-for-all", "messages": speaking, "flows": ["ingress"], "permission": "allow",
                "key_exprs": everything}),
     ];

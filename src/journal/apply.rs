@@ -82,7 +82,8 @@ impl<'c> Applier<'c> {
             put_request: prepare("INSERT INTO request (id, body) VALUES (?1, ?2) ON CONFLICT (id) DO NOTHING")?,
             // Group, key and lane are facts of a write and hardly ever change: their index is not touched again.
             put_row: prepare(
-                "INSERT INTO write (id, grp, key, standing, clock, lane, pos, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) \
+                "INSERT INTO write (id, grp, key, standing, clock, lane, pos, body) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) \
                  ON CONFLICT (id) DO UPDATE SET standing = excluded.standing, clock = excluded.clock, \
                  pos = excluded.pos, body = excluded.body \
                  WHERE grp = excluded.grp AND key IS excluded.key AND lane = excluded.lane",

@@ -35,9 +35,9 @@ impl Applier<'_> {
         let at = at.map(|(series, position)| names::place(series, position));
         let sql = "INSERT INTO quarantine (id, grp, reason, since, at, lane, first, waits, body) \
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) \
-                   ON CONFLICT (id) DO UPDATE SET grp = excluded.grp, reason = excluded.reason, since = excluded.since, \
-                   at = excluded.at, lane = excluded.lane, first = excluded.first, waits = excluded.waits, \
-                   body = excluded.body";
+                   ON CONFLICT (id) DO UPDATE SET grp = excluded.grp, reason = excluded.reason, \
+                   since = excluded.since, at = excluded.at, lane = excluded.lane, first = excluded.first, \
+                   waits = excluded.waits, body = excluded.body";
         let (reason, since) = (entry.reason.number(), since_column(entry.since_ms));
         let waits = !entry.unknown.is_empty();
         self.execute(sql, (row_id, group.ix, reason, since, at, lane, head.is_none(), waits, record))?;

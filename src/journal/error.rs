@@ -22,26 +22,27 @@ pub enum Error {
     )]
     NewerSchema { path: PathBuf, found: i64, known: i64 },
     #[error(
-        "{} has schema version {found}, this binary knows versions from {first} on: bring the site to rest with the binary that \
-         wrote it, then begin with an empty data directory", .path.display()
+        "{} has schema version {found}, this binary knows versions from {first} on: bring the site to rest with the \
+         binary that wrote it, then begin with an empty data directory", .path.display()
     )]
     OlderSchema { path: PathBuf, found: i64, first: i64 },
     #[error("{} is not a journal of this appliance: {why}", .path.display())]
     NotAJournal { path: PathBuf, why: String },
     #[error(
-        "{} is missing, but its write-ahead log is there: put the file back. To begin as a new store instead, move the whole data \
-         directory away", .path.display()
+        "{} is missing, but its write-ahead log is there: put the file back. To begin as a new store instead, move the \
+         whole data directory away", .path.display()
     )]
     DatabaseMissing { path: PathBuf },
     #[error("there is no journal at {}", .path.display())]
     NoJournal { path: PathBuf },
     #[error(
-        "{} {why}. They were durable, and what they say of writes that were applied or acknowledged is lost: going on would apply some \
-         again. Put the file back, or begin anew as after a lost disk", .path.display()
+        "{} {why}. They were durable, and what they say of writes that were applied or acknowledged is lost: going on \
+         would apply some again. Put the file back, or begin anew as after a lost disk", .path.display()
     )]
     WriteAheadLog { path: PathBuf, why: String },
     #[error(
-        "{} is the journal of site {found:?}, and this is site {expected:?}: a data directory belongs to one site", .path.display()
+        "{} is the journal of site {found:?}, and this is site {expected:?}: a data directory belongs to one \
+         site", .path.display()
     )]
     OtherSite { path: PathBuf, found: String, expected: String },
     #[error("SQLite did not take {setting}: expected {expected}, it says {found}")]

@@ -162,7 +162,10 @@ fn tighten(path: &Path, mode: u32) -> io::Result<()> {
     if found & !mode & 0o077 == 0 {
         return Ok(());
     }
-    tracing::warn!(path = %path.display(), mode = format!("{found:o}"), "others could read or change it; now its owner alone may");
+    tracing::warn!(
+        path = %path.display(), mode = format!("{found:o}"),
+        "others could read or change it; now its owner alone may"
+    );
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(found & mode))
 }
 

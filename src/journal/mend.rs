@@ -24,7 +24,10 @@ impl Applier<'_> {
         let Some((position, _)) = row.position else { return Ok(()) };
         if self.stored(group, row, position)?.is_none() {
             let Some(here) = self.as_it_stood(row)? else {
-                tracing::error!(id = %row.id, "whether this replica had begun a write whose record is broken cannot be told");
+                tracing::error!(
+                    id = %row.id,
+                    "whether this replica had begun a write whose record is broken cannot be told"
+                );
                 return Ok(());
             };
             self.row(group, &Row { here, ..row.clone() })?;

@@ -245,9 +245,10 @@ impl Snapshot<'_> {
         if let Some(lane) = filter.lane {
             return self.count_lane(group, lane, filter);
         }
-        let mut count = self
-            .transaction
-            .prepare_cached("SELECT count(*) FROM quarantine INDEXED BY quarantine_reason WHERE grp = ?1 AND reason = ?2 AND since >= ?3")?;
+        let mut count = self.transaction.prepare_cached(
+            "SELECT count(*) FROM quarantine INDEXED BY quarantine_reason \
+             WHERE grp = ?1 AND reason = ?2 AND since >= ?3",
+        )?;
         let mut counts = QuarantineCounts::default();
         for reason in QuarantineReason::ALL {
             if filter.reason.is_some_and(|wanted| wanted != reason) {
@@ -279,7 +280,8 @@ impl Snapshot<'_> {
     pub(super) fn unknown(&self, group: GroupName) -> rusqlite::Result<Vec<WriteId>> {
         let mut read = self.transaction.prepare_cached(&format!(
             "SELECT q.id FROM quarantine q INDEXED BY quarantine_reason JOIN log l ON l.ix = q.id >> 44 \
-             WHERE q.grp = ?1 AND q.reason = ?2 ORDER BY q.since DESC, l.store DESC, l.incarnation DESC, q.id DESC LIMIT {UNKNOWN_MAX}"
+             WHERE q.grp = ?1 AND q.reason = ?2 ORDER BY q.since DESC, l.store DESC, l.incarnation DESC, q.id DESC \
+             LIMIT {UNKNOWN_MAX}"
         ))?;
         let ids = read.query_map((group.ix, QuarantineReason::UnknownOutcome.number()), |row| row.get(0))?;
         let ids = ids.collect::<rusqlite::Result<Vec<i64>>>()?;
@@ -333,8 +335,8 @@ impl Snapshot<'_> {
              iif(q.first AND q.lane IS NOT NULL, (SELECT count(*) - 1 FROM quarantine o INDEXED BY quarantine_lane \
              WHERE o.grp = q.grp AND o.lane = q.lane), 0) \
              FROM quarantine q INDEXED BY {index} LEFT JOIN request r ON r.id = q.id \
-             WHERE q.grp = :grp AND {reason} AND {lane} AND {first} AND q.since >= :since AND (q.since, q.id) > (:at, :id) \
-             ORDER BY q.since, q.id LIMIT :limit"
+             WHERE q.grp = :grp AND {reason} AND {lane} AND {first} AND q.since >= :since \
+             AND (q.since, q.id) > (:at, :id) ORDER BY q.since, q.id LIMIT :limit"
         ))?;
         let (at, id) = after.unwrap_or((-1, -1));
         let mut rows = read.query(named_params! {
@@ -388,7 +390,8 @@ impl Snapshot<'_> {
         let after_place = after.map_or(Some(-1), place);
         if let Some(place) = after_place {
             let sql = format!(
-                "SELECT at, id FROM quarantine INDEXED BY quarantine_place WHERE {chosen} AND at > ?4 ORDER BY at LIMIT ?5"
+                "SELECT at, id FROM quarantine INDEXED BY quarantine_place WHERE {chosen} AND at > ?4 \
+                 ORDER BY at LIMIT ?5"
             );
             let mut read = self.transaction.prepare_cached(&sql)?;
             let mut rows = read.query((name.ix, since, &reasons, place, left(limit, entries), lane))?;
@@ -402,7 +405,8 @@ impl Snapshot<'_> {
             _ => -1,
         };
         let sql = format!(
-            "SELECT id FROM quarantine INDEXED BY quarantine_place WHERE {chosen} AND at IS NULL AND id > ?4 ORDER BY id LIMIT ?5"
+            "SELECT id FROM quarantine INDEXED BY quarantine_place WHERE {chosen} AND at IS NULL AND id > ?4 \
+             ORDER BY id LIMIT ?5"
         );
         let mut read = self.transaction.prepare_cached(&sql)?;
         let mut rows = read.query((name.ix, since, &reasons, after_id, left(limit, entries), lane))?;

@@ -231,7 +231,8 @@ impl Snapshot<'_> {
     ) -> rusqlite::Result<()> {
         let at = |position| RecordName::Position { group: group.clone(), log: meta.log, position };
         let mut read = self.transaction.prepare(
-            "SELECT p.at, p.id, w.body FROM place p LEFT JOIN write w ON w.id = p.id WHERE p.at BETWEEN ?1 AND ?2 ORDER BY p.at",
+            "SELECT p.at, p.id, w.body FROM place p LEFT JOIN write w ON w.id = p.id WHERE p.at BETWEEN ?1 AND ?2 \
+             ORDER BY p.at",
         )?;
         let mut rows = read.query(names::places(ix, meta.forgotten + 1, NUMBER_MAX))?;
         let mut expected = meta.forgotten + 1;

@@ -478,7 +478,8 @@ impl Writer<'_> {
         tracing::warn!(
             by,
             bytes,
-            "the write-ahead log (WAL) of the journal grows: another program reads the database for long, no checkpoint can empty it"
+            "the write-ahead log (WAL) of the journal grows: another program reads the database for long, no \
+             checkpoint can empty it"
         );
         *known = Some(by);
     }

@@ -199,8 +199,8 @@ impl Hub {
         let linked = current.as_ref().filter(lives).filter(|linked| linked.store != store)?;
         let [linked, refused] = [linked.store, store].map(|store| uuid::Uuid::from_bytes(store).simple());
         Some(format!(
-            "two processes run as site {}: {} is linked with the one whose store is {linked}, and does not listen to the one whose \
-             store is {refused}. Stop one of the two",
+            "two processes run as site {}: {} is linked with the one whose store is {linked}, and does not listen to \
+             the one whose store is {refused}. Stop one of the two",
             peer.site, self.settings.me
         ))
     }

@@ -84,7 +84,9 @@ async fn post_one(hub: Arc<Hub>, session: Arc<Session>, group: Group, message: M
         let request = hub.request(peer, Method::POST, PATH, Pieces::watched(bytes, progress.clone()));
         tokio::select! {
             asked = ask(requests, request) => asked.map(drop),
-            () = progress.silence(limits.stalled) => Err(format!("nothing of it was taken for {} s", limits.stalled.as_secs())),
+            () = progress.silence(limits.stalled) => {
+                Err(format!("nothing of it was taken for {} s", limits.stalled.as_secs()))
+            }
         }
     };
     let posted = posted.await;

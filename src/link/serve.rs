@@ -86,7 +86,10 @@ pub(super) async fn listen(hub: Arc<Hub>, listener: TcpListener) {
             continue;
         }
         let Some(place) = places.take() else {
-            tracing::warn!(%remote, limit = hub.settings.limits.connections, "too many link connections, one was closed");
+            tracing::warn!(
+                %remote, limit = hub.settings.limits.connections,
+                "too many link connections, one was closed"
+            );
             continue;
         };
         let hub = hub.clone();

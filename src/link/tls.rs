@@ -31,7 +31,8 @@ pub enum TlsError {
     #[error("{what} {path:?} is not usable: {why}")]
     Unusable { what: &'static str, path: PathBuf, why: String },
     #[error(
-        "certificate {path:?} is for {names:?}, this site is {me}: its DNS name (or else its common name) must be the site's"
+        "certificate {path:?} is for {names:?}, this site is {me}: its DNS name (or else its common name) must be the \
+         site's"
     )]
     OtherSite { path: PathBuf, names: Vec<String>, me: SiteName },
 }

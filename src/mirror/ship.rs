@@ -208,9 +208,9 @@ impl Core {
     fn stop_for_past(&mut self, cx: &mut Cx, peer: &SiteName, log: LogId) {
         if self.past.len() < SERIES_MAX && self.past.insert(log) {
             let why = format!(
-                "data_dir is new, and {peer} has writes that this site made with an earlier one ({log}). If the service \
-                 here is as empty as data_dir, resume: everything is applied to it from the start. If it holds data, do not: \
-                 give it the state of another site first"
+                "data_dir is new, and {peer} has writes that this site made with an earlier one ({log}). If the \
+                 service here is as empty as data_dir, resume: everything is applied to it from the start. If it holds \
+                 data, do not: give it the state of another site first"
             );
             self.stop(cx, StopKind::Doubt, why);
         }

@@ -280,7 +280,8 @@ fn problem_detail(problem: &Problem) -> String {
             "a key names one request: use a new key for another method, path, type or body".to_owned()
         }
         Problem::KeyOfAnother { .. } => {
-            "another client has sent this request with this key; it is not sent again, and its answer is for that client"
+            "another client has sent this request with this key; it is not sent again, and its answer is for that \
+             client"
                 .to_owned()
         }
         Problem::KeyInFlight { .. } => "send it again with the same key to get the first copy's answer".to_owned(),
@@ -306,7 +307,8 @@ fn problem_detail(problem: &Problem) -> String {
         Problem::DiskReserve => "reads go on; writes are taken again when there is room; nothing was sent".to_owned(),
         Problem::StoreDown => "nothing can be written down, so nothing is sent".to_owned(),
         Problem::JournalHeld => {
-            "what came before the lock was taken goes on when it is let go: send it again with the same key, never with a new one"
+            "what came before the lock was taken goes on when it is let go: send it again with the same key, never \
+             with a new one"
                 .to_owned()
         }
         Problem::Draining => "send it again with the same key, here after the restart or at another site".to_owned(),

@@ -40,7 +40,8 @@ codes! {
     KeyReused, "key-reused", UNPROCESSABLE_ENTITY, Appliance, "The key was used with another request";
     KeyOfAnother, "key-of-another", CONFLICT, Appliance, "The key is another client's";
     KeyInFlight, "key-in-flight", CONFLICT, Appliance, "The first copy of this request is still in flight";
-    ReplayUnavailable, "replay-unavailable", CONFLICT, Appliance, "The request was carried out, but its answer is not kept";
+    ReplayUnavailable, "replay-unavailable", CONFLICT, Appliance,
+        "The request was carried out, but its answer is not kept";
     OriginUnreachable, "origin-unreachable", CONFLICT, Peer, "Another site holds this key and cannot be reached";
     LaneBusy, "lane-busy", SERVICE_UNAVAILABLE, Appliance, "Other writes took all of the time";
     NoReplica, "no-replica", SERVICE_UNAVAILABLE, Upstream, "No replica can be asked";

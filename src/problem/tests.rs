@@ -57,7 +57,8 @@ fn a_problem_carries_all_its_members() {
             "type": "https://holdfast.dev/errors/outcome-unknown",
             "title": "It is not known whether the request was carried out",
             "status": 504,
-            "detail": "the request was sent and no answer came; ask the status address, or send it again with the same key",
+            "detail": "the request was sent and no answer came; ask the status address, or send it again with the same \
+                       key",
             "code": "outcome-unknown",
             "origin": "upstream",
             "retry": "unknown",

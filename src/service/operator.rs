@@ -214,7 +214,8 @@ impl Core {
                     && let Some(other) = self.overwrites_if_sent(&found) =>
             {
                 format!(
-                    "{other} of its lane is applied here, and {id} would overwrite it: say resend --over-later if it should"
+                    "{other} of its lane is applied here, and {id} would overwrite it: say resend --over-later if it \
+                     should"
                 )
             }
             None | Some(Verdict::Applied) => {

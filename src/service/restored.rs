@@ -101,8 +101,8 @@ impl Core {
                 cx.reply(req, Reply::Done);
             }
             _ => {
-                let why = "this store is an older copy: begin anew with an empty data_dir, and give the service the state of \
-                           another site first";
+                let why = "this store is an older copy: begin anew with an empty data_dir, and give the service the \
+                           state of another site first";
                 cx.reply(req, Reply::Rejected { why: why.to_owned() });
             }
         }
@@ -209,8 +209,8 @@ impl Core {
             self.persist_age(cx);
         }
         let why = format!(
-            "{peer} knows a later past of this site than its own store: data_dir was put back to an older copy, or is in use \
-             twice. It takes and applies nothing; begin anew with an empty data_dir"
+            "{peer} knows a later past of this site than its own store: data_dir was put back to an older copy, or is \
+             in use twice. It takes and applies nothing; begin anew with an empty data_dir"
         );
         self.stop(cx, StopKind::Doubt, why);
     }

@@ -211,7 +211,8 @@ fn a_site_that_has_never_heard_of_a_copy_cannot_tell_how_old_it_is() {
 fn a_site_is_remembered_from_the_first_that_it_says() {
     let mut core = moved_core(5);
     let said = handle(&mut core, speaks("b", 32));
-    let kept = |effect: &Effect| matches!(effect, Effect::Persist(Op::Age(age)) if age.heard == [(SiteName::new("b"), log(2), 1)]);
+    let heard = [(SiteName::new("b"), log(2), 1)];
+    let kept = |effect: &Effect| matches!(effect, Effect::Persist(Op::Age(age)) if age.heard == heard);
     assert!(said.iter().any(kept), "{said:?}");
 }
 

@@ -109,7 +109,8 @@ fn summary(stats: &Stats, seconds: f64) {
     }
     println!("\nwrites in each state at the site that a fault met:\n{}\n", stats.matrix_table());
     println!(
-        "{} seeds, {:.1} simulated hours, {} events, {} writes, {} acknowledged, {} applied, {} messages, {seconds:.1} s",
+        "{} seeds, {:.1} simulated hours, {} events, {} writes, {} acknowledged, {} applied, {} messages, {seconds:.1} \
+         s",
         stats.seeds,
         stats.simulated_ms as f64 / 3_600_000.0,
         stats.events,

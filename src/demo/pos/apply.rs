@@ -44,11 +44,13 @@ fn applied(status: u16, location: Option<String>, body: &serde_json::Value) -> D
 fn open(db: &Connection, new: &NewTransaction) -> Done {
     let receipt: i64 = db
         .prepare_cached(
-            "insert into receipts (till, last) values (?1, 1) on conflict (till) do update set last = last + 1 returning last",
+            "insert into receipts (till, last) values (?1, 1)
+             on conflict (till) do update set last = last + 1 returning last",
         )?
         .query_row([&new.till], |row| row.get(0))?;
     db.prepare_cached(
-        "insert into transactions (id, till, receipt, opened, customer, note, discount_percent, lines, total_cents, paid_cents)
+        "insert into transactions
+         (id, till, receipt, opened, customer, note, discount_percent, lines, total_cents, paid_cents)
          values (?1, ?2, ?3, 1, ?4, ?5, 0, 0, 0, 0)
          on conflict (id) do update set receipt = excluded.receipt, opened = opened + 1",
     )?
@@ -134,7 +136,8 @@ fn remove_line(db: &Connection, id: &str, n: i64) -> Done {
     };
     let line: Option<(String, i64, i64)> = db
         .prepare_cached(
-            "update lines set removed = 1 where tx = ?1 and n = ?2 and removed = 0 returning sku, quantity, price_cents",
+            "update lines set removed = 1 where tx = ?1 and n = ?2 and removed = 0
+             returning sku, quantity, price_cents",
         )?
         .query_row((id, n), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .optional()?;
@@ -162,7 +165,10 @@ fn pay(db: &Connection, id: &str, payment: &NewPayment) -> Done {
     }
     sums.paid_cents += payment.cents;
     let n: i64 = db
-        .prepare_cached("insert into payments (tx, n, method, cents) select ?1, count(*) + 1, ?2, ?3 from payments where tx = ?1 returning n")?
+        .prepare_cached(
+            "insert into payments (tx, n, method, cents)
+             select ?1, count(*) + 1, ?2, ?3 from payments where tx = ?1 returning n",
+        )?
         .query_row((id, &payment.method, payment.cents), |row| row.get(0))?;
     store_sums(db, id, &sums)?;
     let body = json!({ "n": n, "open_cents": sums.open_cents(), "paid": sums.is_paid() });

@@ -57,7 +57,10 @@ fn by_key(db: &Connection, key: &str) -> rusqlite::Result<Option<Value>> {
 }
 
 fn products() -> Value {
-    let one = |product: &crate::demo::catalogue::Product| json!({ "sku": product.sku, "name": product.name, "price_cents": product.price_cents, "vat_bp": product.vat_bp });
+    let one = |product: &crate::demo::catalogue::Product| {
+        let (price_cents, vat_bp) = (product.price_cents, product.vat_bp);
+        json!({ "sku": product.sku, "name": product.name, "price_cents": price_cents, "vat_bp": vat_bp })
+    };
     crate::demo::catalogue::PRODUCTS.iter().map(one).collect()
 }
 

@@ -93,7 +93,8 @@ pub fn measure(arguments: &Arguments) -> Result<Verdict, Error> {
     let allowed_ms = BAR_MS + 2.0 * fsync_ms;
     let reached = added_ms < allowed_ms && via.complaints.is_empty();
     println!(
-        "\nadded at p50: {added_ms:.3} ms; bar {BAR_MS} ms + 2 x {fsync_ms:.3} ms (the cheapest fsync) = {allowed_ms:.3} ms: {}",
+        "\nadded at p50: {added_ms:.3} ms; bar {BAR_MS} ms + 2 x {fsync_ms:.3} ms (the cheapest fsync) = \
+         {allowed_ms:.3} ms: {}",
         word(reached)
     );
     Ok((!arguments.stand_in).then_some(reached))

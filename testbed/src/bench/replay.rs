@@ -122,7 +122,8 @@ fn judge(
 ) -> bool {
     let rate = writes as f64 / since_heal.as_secs_f64();
     println!(
-        "\nreplayed {writes} writes in {:.2} s from healing: {rate:.0}/s, bar {RATE_BAR:.0}: {} ({:.0}/s from the first one seen)",
+        "\nreplayed {writes} writes in {:.2} s from healing: {rate:.0}/s, bar {RATE_BAR:.0}: {} ({:.0}/s from the \
+         first one seen)",
         since_heal.as_secs_f64(),
         word(rate >= RATE_BAR),
         writes as f64 / since_first.as_secs_f64().max(1e-3)

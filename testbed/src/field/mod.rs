@@ -50,7 +50,8 @@ pub enum Error {
     File { path: PathBuf, source: std::io::Error },
     #[error("cannot make a certificate")]
     Certificate { source: rcgen::Error },
-    #[error("there is no holdfast binary at {}: build one with `cargo build --release`, or name one with HOLDFAST", path.display())]
+    #[error("there is no holdfast binary at {}: build one with `cargo build --release`, or name one with \
+             HOLDFAST", path.display())]
     NoBinary { path: PathBuf },
     #[error("the {what} of {site} is not ready after {seconds} s; its last lines:\n{last_lines}")]
     NotReady { site: String, what: &'static str, seconds: u64, last_lines: String },

@@ -214,7 +214,8 @@ impl Progress {
         let unanswered = history.iter().filter(|told| told.answered.is_none()).count();
         let missing = stage.missing(history.clone()).await.len();
         println!(
-            "{:>4.0} s  writes {:>7}, {:>5.1}/s, slowest {:>6.2} s, never told {unanswered}, not yet everywhere {missing}, faults {}",
+            "{:>4.0} s  writes {:>7}, {:>5.1}/s, slowest {:>6.2} s, never told {unanswered}, not yet everywhere \
+             {missing}, faults {}",
             self.began.elapsed().as_secs_f64(),
             crowd.shared.begun.load(Relaxed),
             recent.len() as f64 / every.as_secs_f64(),

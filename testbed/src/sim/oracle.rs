@@ -379,7 +379,8 @@ fn lanes_everywhere(history: &History, found: &mut Vec<Violation>) {
                 Some((_, other)) if history.writes[&other].creates && history.writes[&name].creates => {}
                 Some((before, other)) if before > place => {
                     let what = format!(
-                        "writes of one lane, taken at one site: write {name} before write {other} at site 0, after it at site {}",
+                        "writes of one lane, taken at one site: write {name} before write {other} at site 0, after it \
+                         at site {}",
                         site + 1
                     );
                     found.push(Violation { guarantee: "G3", writes: vec![name, other], what });

@@ -93,7 +93,8 @@ impl Victim {
         let after = self.figures();
         let mib = |kib: u64| kib >> 10;
         println!(
-            "{name}: RSS {} MiB before, {} at most, {} after; descriptors {}, {}, {}; other reads p99 {:.1} ms ({} of them; {:.1} ms before)",
+            "{name}: RSS {} MiB before, {} at most, {} after; descriptors {}, {}, {}; other reads p99 {:.1} ms ({} of \
+             them; {:.1} ms before)",
             mib(before.resident_kib),
             mib(during.peak_kib.max(after.peak_kib)),
             mib(after.resident_kib),
