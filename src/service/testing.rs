@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{
     Asked, Attempt, AttemptResult, Core, Effect, Event, Find, Limits, Message, NewWrite, Now, OnConcurrent,
-    OnDivergence, OnUnreachable, Page, Reply, ReqId, Settings, Status, WhenDown,
+    OnDivergence, OnUnreachable, Page, Reply, ReqId, Settings, Status, WhenDown, Wish, WishWord,
 };
 use crate::journal::{Memory, Op, Quarantined, Row};
 use crate::model::{
@@ -411,6 +411,21 @@ pub fn messages<'e>(effects: &'e [Effect]) -> Vec<(&'e str, &'e Message)> {
         _ => None,
     };
     effects.iter().filter_map(message).collect()
+}
+
+/// What was told about wishes.
+pub fn words(effects: &[Effect]) -> Vec<WishWord> {
+    let words = messages(effects).into_iter().filter_map(|(_, message)| match message {
+        Message::Word { word, .. } => Some(word.clone()),
+        _ => None,
+    });
+    words.collect()
+}
+
+/// A wish at its first try, which need come after nothing.
+pub fn wish_to_decide(id: WriteId, facts: Facts, request: Arc<Request>) -> Message {
+    let must = After::new();
+    Message::Wish(Box::new(Wish { id, attempt: 1, after_ms: 800, facts, must, request, pages: Vec::new() }))
 }
 
 pub fn reply_to(effects: &[Effect], req: u64) -> Option<&Reply> {

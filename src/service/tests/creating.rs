@@ -2,7 +2,7 @@
 use super::super::testing::*;
 use super::super::*;
 use crate::journal::{Fate, Here};
-use crate::model::{After, Problem, SiteName, Verdict, WriteId};
+use crate::model::{Problem, SiteName, Verdict, WriteId};
 
 const LANE: u64 = 7;
 
@@ -95,18 +95,7 @@ fn where_it_was_wished_others_go_on_too_and_so_does_its_origin() {
     let wish = |n: u64| {
         let NewWrite { facts, request, .. } = write("POST", 0);
         let id = WriteId { log: log(2), n };
-        (
-            id,
-            Message::Wish(Box::new(Wish {
-                id,
-                attempt: 1,
-                after_ms: 800,
-                facts,
-                must: After::new(),
-                request,
-                pages: Vec::new(),
-            })),
-        )
+        (id, wish_to_decide(id, facts, request))
     };
     let ((first, first_wish), (second, second_wish)) = (wish(1), wish(2));
     decider.hear("b", first_wish);

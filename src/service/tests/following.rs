@@ -292,15 +292,7 @@ fn a_peer_far_ahead_of_this_site_is_no_better_decider() {
 fn a_site_that_knows_no_more_than_the_origin_says_nothing() {
     let wish = |id: WriteId| {
         let NewWrite { facts, request, .. } = new_write("POST", u64::from(id.log.store[0]), 7);
-        Message::Wish(Box::new(Wish {
-            id,
-            attempt: 1,
-            after_ms: 800,
-            facts,
-            must: After::new(),
-            request,
-            pages: Vec::new(),
-        }))
+        wish_to_decide(id, facts, request)
     };
     let words =
         |effects: &[Effect]| messages(effects).iter().filter(|(_, m)| matches!(m, Message::Word { .. })).count();

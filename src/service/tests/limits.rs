@@ -2,7 +2,7 @@
 use super::super::testing::*;
 use super::super::*;
 use crate::journal::Op;
-use crate::model::{After, Problem, SiteName, WriteId};
+use crate::model::{Problem, SiteName, WriteId};
 
 fn with(change: impl FnOnce(&mut Settings)) -> Bench {
     let mut settings = settings("a", &["a", "b"]);
@@ -16,24 +16,7 @@ fn is_overloaded(effects: &[Effect], req: u64) -> bool {
 
 fn wish(n: u64) -> Message {
     let NewWrite { facts, request, .. } = new_write("POST", 100 + n, 0);
-    let id = WriteId { log: log(2), n };
-    Message::Wish(Box::new(Wish {
-        id,
-        attempt: 1,
-        after_ms: 800,
-        facts,
-        must: After::new(),
-        request,
-        pages: Vec::new(),
-    }))
-}
-
-fn words(effects: &[Effect]) -> Vec<&WishWord> {
-    let words = messages(effects).into_iter().filter_map(|(_, message)| match message {
-        Message::Word { word, .. } => Some(word),
-        _ => None,
-    });
-    words.collect()
+    wish_to_decide(WriteId { log: log(2), n }, facts, request)
 }
 
 #[test]
@@ -44,7 +27,7 @@ fn no_more_writes_are_open_than_the_limit_says() {
     }
     assert!(is_overloaded(&bench.submit(new_write("POST", 3, 0)), 3));
     let said = bench.hear("b", wish(1));
-    assert_eq!(words(&said), [&WishWord::NotHere]);
+    assert_eq!(words(&said), [WishWord::NotHere]);
     assert!(said.iter().any(|effect| matches!(effect, Effect::Persist(Op::Row(_)))), "a late copy must find it void");
     assert!(reply_to(&bench.attempted(own(1), 1, answered(201)), 1).is_some());
     assert_eq!(attempts(&bench.submit(new_write("POST", 3, 0))).len(), 1);
@@ -55,7 +38,7 @@ fn no_more_bytes_are_open_than_the_limit_says() {
     let mut bench = with(|s| s.limits.open_bytes = 1);
     bench.submit(new_write("POST", 1, 0));
     assert!(is_overloaded(&bench.submit(new_write("POST", 2, 0)), 2));
-    assert_eq!(words(&bench.hear("b", wish(1))), [&WishWord::NotHere]);
+    assert_eq!(words(&bench.hear("b", wish(1))), [WishWord::NotHere]);
     bench.attempted(own(1), 1, answered(201));
     assert_eq!(attempts(&bench.submit(new_write("POST", 2, 0))).len(), 1, "what was answered weighs nothing");
     bench.attempted(own(3), 1, answered(201));

@@ -2,7 +2,7 @@
 use super::super::testing::*;
 use super::super::*;
 use crate::journal::{Op, Origin};
-use crate::model::{After, KeyHash, Problem, SiteName, WriteId};
+use crate::model::{KeyHash, Problem, SiteName, WriteId};
 
 fn with(endpoint: Endpoint, change: impl FnOnce(&mut Settings)) -> Bench {
     let mut settings = settings("a", &["a", "b"]);
@@ -31,16 +31,7 @@ fn theirs() -> WriteId {
 
 fn wish(key: u8) -> Message {
     let NewWrite { facts, request, .. } = new_write("POST", 50, key);
-    let must = After::new();
-    Message::Wish(Box::new(Wish { id: theirs(), attempt: 1, after_ms: 800, facts, must, request, pages: Vec::new() }))
-}
-
-fn words(effects: &[Effect]) -> Vec<WishWord> {
-    let words = messages(effects).into_iter().filter_map(|(_, message)| match message {
-        Message::Word { word, .. } => Some(word.clone()),
-        _ => None,
-    });
-    words.collect()
+    wish_to_decide(theirs(), facts, request)
 }
 
 fn ready(bench: &mut Bench, id: WriteId) -> Vec<Effect> {

@@ -13,15 +13,7 @@ fn theirs() -> WriteId {
 fn wish_of(key: u8) -> Message {
     let facts = new_write("POST", 1, key).facts;
     let request = item(log(2), 1, 0).request.expect("it has one");
-    Message::Wish(Box::new(Wish {
-        id: theirs(),
-        attempt: 1,
-        after_ms: 800,
-        facts,
-        must: Default::default(),
-        request,
-        pages: Vec::new(),
-    }))
+    wish_to_decide(theirs(), facts, request)
 }
 
 /// `b` wished that this site decides its first write. It was sent, no answer came, and its lane has passed it.
@@ -36,14 +28,6 @@ fn with_a_passed_wish() -> Bench {
 
 fn order(req: u64, id: WriteId, operation: Operation) -> Event {
     Event::Operator { req: ReqId(req), id: Some(id), operation }
-}
-
-fn words(effects: &[Effect]) -> Vec<WishWord> {
-    let word = |message: &Message| match message {
-        Message::Word { word, .. } => Some(word.clone()),
-        _ => None,
-    };
-    messages(effects).iter().filter_map(|(_, message)| word(message)).collect()
 }
 
 fn applied(effects: &[Effect]) -> usize {

@@ -24,14 +24,6 @@ fn asked_and_revoked(effects: &[Effect]) -> (usize, usize) {
     (asked, count(effects, |message| matches!(message, Message::Revoke { .. })))
 }
 
-fn words(effects: &[Effect]) -> Vec<WishWord> {
-    let words = messages(effects).into_iter().filter_map(|(_, message)| match message {
-        Message::Word { word, .. } => Some(word.clone()),
-        _ => None,
-    });
-    words.collect()
-}
-
 fn says(bench: &mut Bench, word: WishWord) -> Vec<Effect> {
     bench.hear("b", Message::Word { id: own(1), attempt: 1, word })
 }

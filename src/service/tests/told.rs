@@ -20,16 +20,7 @@ fn settled(of: LogId, verdict: Verdict, status: u16) -> Item {
 
 fn wish_of(of: LogId) -> Message {
     let facts = settled(of, Verdict::Applied, 201).facts;
-    let (id, request) = (first(of), request("POST", "/sales"));
-    Message::Wish(Box::new(Wish {
-        id,
-        attempt: 1,
-        after_ms: 800,
-        facts,
-        must: After::new(),
-        request,
-        pages: Vec::new(),
-    }))
+    wish_to_decide(first(of), facts, request("POST", "/sales"))
 }
 
 fn page_at(of: LogId, site: &str, item: Item) -> Message {

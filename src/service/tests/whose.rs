@@ -258,14 +258,6 @@ fn wish(client: &str, attempt: u32) -> Message {
     }))
 }
 
-fn words(effects: &[Effect]) -> Vec<WishWord> {
-    let word = |message: &Message| match message {
-        Message::Word { word, .. } => Some(word.clone()),
-        _ => None,
-    };
-    messages(effects).into_iter().filter_map(|(_, message)| word(message)).collect()
-}
-
 #[test]
 fn a_decider_executes_no_wish_whose_key_is_anothers_and_says_so_as_often_as_it_is_asked() {
     let mut bench = bench();
