@@ -8,14 +8,11 @@ use http_body_util::BodyExt;
 use super::groups::Registry;
 use crate::control::ControlEvents;
 use crate::dedup::Fingerprint;
-use crate::gateway::{Body, BoxFuture, PeerError, PeerProxy, read_for_peer};
+use crate::gateway::{Body, BoxFuture, PeerError, PeerProxy, is_read, read_for_peer};
 use crate::link::{Inbound, LinkBody, NotRead, ReadError, Waiting};
 use crate::model::{Group, LogId, SiteName, WriteId};
 use crate::service::{Event, Handle, Message};
 use crate::wire::Difference;
-
-/// Methods with which a site may ask another one to read.
-const READS: [&str; 6] = ["GET", "HEAD", "OPTIONS", "QUERY", "PROPFIND", "REPORT"];
 
 impl Registry {
     /// Groups that this node and the peer share, but those of services whose definitions differ.
@@ -59,7 +56,7 @@ impl Inbound for Registry {
 
     fn may_read(&self, from: &SiteName, group: &Group, method: &Method) -> Result<(), NotRead> {
         let member = self.members.get(group).filter(|member| member.peers.contains(from)).ok_or(NotRead::Group)?;
-        if READS.contains(&method.as_str()) && !member.writes.contains(method) { Ok(()) } else { Err(NotRead::Method) }
+        if is_read(method) && !member.writes.contains(method) { Ok(()) } else { Err(NotRead::Method) }
     }
 
     fn read(&self, _from: &SiteName, group: Group, request: Request<Incoming>) -> Waiting<Response<LinkBody>> {

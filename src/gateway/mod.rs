@@ -52,7 +52,7 @@ pub use lane::LaneRules;
 pub use listen::{Gateway, GatewayError};
 pub use pool::{PoolSettings, Ready, SendError};
 pub use read::{Waits, read_for_peer};
-pub use route::{Match, RouteError, WriteMethods};
+pub use route::{Match, RouteError, WriteMethods, is_read};
 pub use rules::{LaneRule, RuleError, ScopeRule, StoreFrom, client_rule};
 pub use settings::{
     BoxFuture, GatewaySettings, Groups, ListenSettings, Neighbours, PeerError, PeerProxy, ServiceEntry,
