@@ -2,7 +2,7 @@
 //! it holds in memory and descriptors before, during and after, and what another client notices meanwhile.
 //!
 //! Bounds in bytes are asserted. Times are shown (`--nocapture`), and compared with something far away only: the
-//! machine that runs this may be busy. `docs/testing.md` has figures of a quiet one.
+//! machine that runs this may be busy. `docs/testing.md` has figures.
 mod http1;
 mod http2;
 mod link;
