@@ -398,17 +398,42 @@ async fn a_long_upload_has_its_time_while_it_moves() {
     assert!(wire.ask("0\r\n\r\n").await.ends_with("done"));
 }
 
-#[tokio::test]
-async fn tls_speaks_what_alpn_chose() {
-    use http_body_util::BodyExt;
+fn tls_server(
+    provider: &std::sync::Arc<rustls::crypto::CryptoProvider>,
+) -> (rustls_pki_types::CertificateDer<'static>, std::sync::Arc<rustls::ServerConfig>) {
     let key = rcgen::generate_simple_self_signed(vec!["shop.example".into()]).unwrap();
     let cert = key.cert.der().clone();
     let private = rustls_pki_types::PrivateKeyDer::try_from(key.signing_key.serialize_der()).unwrap();
-    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
     let server = rustls::ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
     let mut server = server.unwrap().with_no_client_auth().with_single_cert(vec![cert.clone()], private).unwrap();
     server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    let server = std::sync::Arc::new(server);
+    (cert, std::sync::Arc::new(server))
+}
+
+/// As a head: whoever says nothing, or the beginning of a handshake alone, gives its place back.
+#[tokio::test]
+async fn handshakes_that_do_not_come_have_the_time_of_a_head() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let (_, server) = tls_server(&std::sync::Arc::new(rustls::crypto::ring::default_provider()));
+    let service = service(|_, _| ok("")).await;
+    let change = |g: &mut GatewaySettings| {
+        g.listen[0].tls = Some(server);
+        g.head_timeout = SECOND / 10;
+    };
+    let gateway = gateway_with(upstream_settings(&[service.address]), site().as_str(), |_| {}, change).await;
+    for said in [&b""[..], &[22], &[22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3], b"GET / HTTP/1.1\r\n\r\n"] {
+        let mut stream = tokio::net::TcpStream::connect(gateway.address).await.unwrap();
+        stream.write_all(said).await.unwrap();
+        let ended = tokio::time::timeout(30 * SECOND, stream.read_to_end(&mut Vec::new())).await;
+        assert!(ended.is_ok(), "{said:?} is held");
+    }
+}
+
+#[tokio::test]
+async fn tls_speaks_what_alpn_chose() {
+    use http_body_util::BodyExt;
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let (cert, server) = tls_server(&provider);
     let service =
         service(|_, request| ok(if request.contains("x-forwarded-proto: https") { "https" } else { "?" })).await;
     let with_tls = |g: &mut GatewaySettings| g.listen[0].tls = Some(server);
