@@ -29,15 +29,18 @@ fn sent(effects: &[Effect]) -> Vec<WriteId> {
     attempts(effects).iter().map(|attempt| attempt.id).collect()
 }
 
+/// A POST to `/stock/7/set` makes nothing: the next one waits, or the first, still at work, would come after it, unmarked (G3).
 #[test]
 fn beside_an_unknown_post_others_of_a_path_that_answers_201_go_on() {
     // answered before | others go on
-    for (status, goes_on) in [(201, true), (200, false), (404, false)] {
+    for (status, goes_on) in [(201, true), (200, false), (204, false), (303, false), (404, false)] {
         let mut bench = taught(status);
         bench.submit(write("POST", 0));
         bench.submit(write("POST", 0));
         let next = bench.attempted(own(2), 1, broken());
         assert_eq!(sent(&next), if goes_on { vec![own(3)] } else { vec![] }, "{status}");
+        let is_marked = next.contains(&Effect::Note(Note::StoodAside { id: own(2) }));
+        assert_eq!(is_marked, goes_on, "{status}: what may overlap is said");
     }
 }
 

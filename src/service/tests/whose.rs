@@ -13,19 +13,20 @@ fn bench() -> Bench {
     Bench::new(settings("a", &["a", "b", "c"]))
 }
 
-/// As the gateway describes what this client brings; nobody in particular where it is empty.
-fn mark(client: &str) -> (Arc<Request>, Option<ClientMark>) {
+/// As a gateway describes what this client brings; nobody in particular where it is empty. The salt is the write's own: hashed with a
+/// secret of each site instead, every retry at another site was a stranger's.
+fn mark(client: &str, salt: u8) -> (Arc<Request>, Option<ClientMark>) {
     let line = |value: &str| Header { name: "authorization".into(), value: value.as_bytes().to_vec() };
     let headers = Some(client).filter(|client| !client.is_empty()).map(line).into_iter().collect();
     let request = Request { headers, ..Request::clone(&request("POST", "/sales")) };
-    let mark = ClientMark::of([7; 16], &ClientRules::default().who(&request));
+    let mark = ClientMark::of([salt; 16], &ClientRules::default().who(&request));
     (Arc::new(request), Some(mark))
 }
 
 /// The key 7 for one request.
 fn by(client: &str) -> NewWrite {
     let write = new_write("POST", 1, 7);
-    let (request, mark) = mark(client);
+    let (request, mark) = mark(client, 7);
     NewWrite { facts: Facts { client: mark, ..write.facts }, request, ..write }
 }
 
@@ -37,7 +38,7 @@ fn other_by(client: &str) -> NewWrite {
 
 /// The first item of another site, with the key 7.
 fn item_by(client: &str, log: LogId, verdict: Verdict, status: u16) -> Item {
-    let (request, mark) = mark(client);
+    let (request, mark) = mark(client, log.store[0]);
     let mut item = Item { request: Some(request), ..item(log, 1, 0) };
     item.facts = Facts { key: Some(KeyHash([7; 16])), lane: Lane(u64::from(log.store[0])), client: mark, ..item.facts };
     (item.outcome.verdict, item.outcome.status, item.outcome.answer) = (verdict, status, Some(answer(status)));
