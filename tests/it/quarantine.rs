@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::harness::process::holdfast;
 use crate::harness::upstream::Seen;
-use crate::harness::{Act, Call, SOON, Scene, wait_for};
+use crate::harness::{Act, Appliance, Call, SOON, Scene, Two, wait_for};
 
 /// Far more than a list shows at once, and than one order is about.
 const FAILED: u64 = 10_000;
@@ -101,4 +101,33 @@ fn many_are_sent_again_in_order_and_a_restart_forgets_none() {
         let failed = of_lane(scene.service.writes(), lane)[..12].to_vec();
         assert_eq!(of_lane(scene.service.applied(), lane), failed, "{lane}");
     }
+}
+
+fn refused_behind(site: &Appliance) -> u64 {
+    let page = Call::get("/metrics").told(site.site.admin).expect(200).text();
+    let of_it = page.lines().filter(|line| line.starts_with("holdfast_refused_behind_total{"));
+    of_it.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().expect("a number")).sum()
+}
+
+/// A create that was refused here left the rest of its lane refused too: entries that named nothing, and what this site decided itself
+/// (404, told to its client, followed by nobody) stood nowhere.
+#[test]
+fn what_a_refused_create_leaves_behind_it_is_one_line_and_counted() {
+    let two = Two::start();
+    two.at_store.rule(|seen| (seen.is_write() && seen.target.starts_with("/tx/orders")).then(|| Act::answer(404)));
+    let order = |call: Call, key: &str| call.key(key).lane("order-7").body("rope");
+    two.cloud.tell(&order(Call::post("/tx/orders"), "made")).expect(201);
+    wait_for("the store cannot follow", SOON, || two.store.count("quarantine") == 1);
+    two.store.tell(&order(Call::put("/tx/orders/7"), "here")).expect(404);
+    two.store.tell(&Call::put("/tx/orders/7").key("else").lane("another").body("rope")).expect(404);
+    wait_for("its own refusal is counted", SOON, || refused_behind(&two.store) == 1);
+    two.cloud.tell(&order(Call::put("/tx/orders/7"), "there")).expect(201);
+    wait_for("nor the next", SOON, || two.store.count("quarantine") == 2);
+    assert_eq!((two.store.count("not_equal"), two.cloud.count("quarantine")), (1, 0));
+    assert_eq!((refused_behind(&two.store), refused_behind(&two.cloud)), (1, 0));
+    let firsts = two.store.api("/quarantine?firsts=true");
+    assert_eq!(firsts.as_array().map(Vec::len), Some(1), "{firsts}");
+    assert_eq!((&firsts[0]["target"], &firsts[0]["others_behind"]), (&"/tx/orders".into(), &1.into()), "{firsts}");
+    let all = two.store.api("/quarantine");
+    assert_eq!((all.as_array().map(Vec::len), &all[1]["behind"]), (Some(2), &firsts[0]["id"]), "{all}");
 }
