@@ -109,8 +109,8 @@ fn refused_behind(site: &Appliance) -> u64 {
     of_it.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().expect("a number")).sum()
 }
 
-/// A create that was refused here left the rest of its lane refused too: entries that named nothing, and what this site decided itself
-/// (404, told to its client, followed by nobody) stood nowhere.
+/// A create that was refused here left the rest of its lane refused too: entries that named nothing, and what this site
+/// decided itself (404, told to its client, followed by nobody) stood nowhere.
 #[test]
 fn what_a_refused_create_leaves_behind_it_is_one_line_and_counted() {
     let two = Two::start();

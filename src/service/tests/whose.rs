@@ -13,8 +13,8 @@ fn bench() -> Bench {
     Bench::new(settings("a", &["a", "b", "c"]))
 }
 
-/// As a gateway describes what this client brings; nobody in particular where it is empty. The salt is the write's own: hashed with a
-/// secret of each site instead, every retry at another site was a stranger's.
+/// As a gateway describes what this client brings; nobody in particular where it is empty. The salt is the write's own:
+/// hashed with a secret of each site instead, every retry at another site was a stranger's.
 fn mark(client: &str, salt: u8) -> (Arc<Request>, Option<ClientMark>) {
     let line = |value: &str| Header { name: "authorization".into(), value: value.as_bytes().to_vec() };
     let headers = Some(client).filter(|client| !client.is_empty()).map(line).into_iter().collect();
