@@ -10,9 +10,10 @@ use http::header::{
 use hyper::ext::ReasonPhrase;
 
 use super::h1::Spelling;
-use super::room::Share;
+use super::room::{self, Share};
 use super::spelling::Spelled;
 use crate::model::Header;
+use crate::service::Sender;
 
 pub const HOLDFAST_SEEN: HeaderName = HeaderName::from_static("holdfast-seen");
 pub const HOLDFAST_WRITE: HeaderName = HeaderName::from_static("holdfast-write");
@@ -176,6 +177,14 @@ pub struct Client {
 }
 
 impl Client {
+    /// As limits count addresses: a network of IPv6 is one.
+    pub fn sender(&self) -> Sender {
+        Sender(match room::network(self.address) {
+            IpAddr::V4(v4) => v4.to_bits().into(),
+            IpAddr::V6(v6) => (v6.to_bits() >> 64) as u64,
+        })
+    }
+
     pub fn new(address: IpAddr, is_tls: bool, share: Arc<Share>) -> Self {
         let address = address.to_canonical();
         let node = if address.is_ipv6() { format!("\"[{address}]\"") } else { address.to_string() };

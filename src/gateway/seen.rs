@@ -68,9 +68,9 @@ pub fn decode(token: &[u8]) -> Result<After, SeenError> {
     let (positions, entries) = entries.split_at(numbered(positions));
     let (stretches, ids) = entries.split_at(numbered(2 * stretches));
     let mut after = After::new();
-    // No store gives a higher number: who names one has it not from us, and nobody need wait for it.
-    if positions.chunks_exact(ENTRY_BYTES).chain(ids.chunks_exact(ENTRY_BYTES)).any(|entry| read(entry).1 > NUMBER_MAX)
-    {
+    // No store gives such a number: who names one has it not from us, and nobody need wait for it.
+    let is_given = |entry: &[u8]| (1..=NUMBER_MAX).contains(&read(entry).1);
+    if !positions.chunks_exact(ENTRY_BYTES).chain(ids.chunks_exact(ENTRY_BYTES)).all(is_given) {
         return Err(SeenError::Format);
     }
     for (log, position) in positions.chunks_exact(ENTRY_BYTES).map(read) {

@@ -51,6 +51,7 @@ impl App {
             request,
             seen: seen.unwrap_or_default(),
             refuse_stale: settings.refuse_stale,
+            sender: context.client.sender(),
         };
         // A client that hangs up drops this future; the group goes on with the write.
         let reply = target.handle.submit(write).await;

@@ -385,12 +385,14 @@ impl Shelf {
         let entries: Vec<_> = of_open.chain(of_broken).chain(others).map(|(&id, entry)| (id, entry.clone())).collect();
         quarantined.extend(entries);
         let keys: BTreeSet<u64> = self.rows.values().filter_map(|row| row.facts.key).map(|key| key.short()).collect();
+        let (lanes, creating) = self.lanes(lanes_max);
         Recovered {
             series: self.series.values().cloned().collect(),
             open: open.into_iter().map(|row| self.found(row)).collect(),
             decided_beyond,
             keys: keys.into_iter().collect(),
-            lanes: self.lanes(lanes_max),
+            lanes,
+            creating,
             quarantined: quarantined.into_values().collect(),
             quarantine: QuarantineCounts::of(self.quarantined.values()),
             waiting: self.waiting(),
@@ -430,14 +432,18 @@ impl Shelf {
         (quarantined, places)
     }
 
-    fn lanes(&self, lanes_max: usize) -> Vec<(Lane, LogId, u64)> {
+    fn lanes(&self, lanes_max: usize) -> (Vec<(Lane, LogId, u64)>, Vec<Lane>) {
         let mut newest = BTreeMap::new();
         for &log in self.series.keys() {
             let places = self.places.range((log, 0)..=(log, u64::MAX)).rev();
             for (&(_, position), id) in places.take(lanes_max.saturating_mul(LANE_SCAN_FACTOR)) {
                 let row = &self.rows[id];
                 if Standing::of(row) == Standing::Applied {
-                    newest.entry((row.facts.lane, log)).or_insert((row.settled_clock_ms, position));
+                    newest.entry((row.facts.lane, log)).or_insert_with(|| super::Newest {
+                        clock_ms: row.settled_clock_ms,
+                        position,
+                        creates: super::creates(row),
+                    });
                 }
             }
         }

@@ -84,6 +84,8 @@ pub struct Recovered {
     pub keys: Vec<u64>,
     /// Last applied position of each lane and log, latest settled first, as many as the limit allows.
     pub lanes: Vec<(Lane, LogId, u64)>,
+    /// Of these lanes, those whose last write was one of many that share nothing, and was answered 201.
+    pub creating: Vec<Lane>,
     /// Entries of the rows in `open`, of what is broken, and others as the limit allows, in order of their ids.
     pub quarantined: Vec<Quarantined>,
     /// Entries that are tried once more when others are decided, oldest first, as many as [`WAITING_MAX`].
@@ -122,9 +124,23 @@ pub const FORGET_ROWS_MAX: usize = 1_000;
 const LANE_SCAN_FACTOR: usize = 4;
 
 /// The lanes settled last; ties in order of log and lane, so that every implementation agrees.
-fn newest_lanes(newest: BTreeMap<(Lane, LogId), (u64, u64)>, lanes_max: usize) -> Vec<(Lane, LogId, u64)> {
-    let mut lanes: Vec<_> = newest.into_iter().map(|((lane, log), (clock, at))| (clock, log, at, lane)).collect();
-    lanes.sort_unstable_by(|a, b| b.0.cmp(&a.0).then_with(|| (a.1, a.3).cmp(&(b.1, b.3))));
+/// The last applied row of a lane in one series.
+struct Newest {
+    clock_ms: u64,
+    position: u64,
+    creates: bool,
+}
+
+/// It says itself that others of its path share nothing with it, and was answered so.
+fn creates(row: &Row) -> bool {
+    row.facts.creates && row.outcome.as_ref().is_some_and(|outcome| outcome.status == 201)
+}
+
+/// [`Recovered::lanes`] and [`Recovered::creating`].
+fn newest_lanes(newest: BTreeMap<(Lane, LogId), Newest>, lanes_max: usize) -> (Vec<(Lane, LogId, u64)>, Vec<Lane>) {
+    let mut lanes: Vec<_> = newest.into_iter().map(|((lane, log), last)| (last, log, lane)).collect();
+    lanes.sort_unstable_by(|a, b| b.0.clock_ms.cmp(&a.0.clock_ms).then_with(|| (a.1, a.2).cmp(&(b.1, b.2))));
     lanes.truncate(lanes_max);
-    lanes.into_iter().map(|(_, log, position, lane)| (lane, log, position)).collect()
+    let creating = lanes.iter().filter(|(last, ..)| last.creates).map(|(.., lane)| *lane).collect();
+    (lanes.into_iter().map(|(last, log, lane)| (lane, log, last.position)).collect(), creating)
 }

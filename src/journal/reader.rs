@@ -1,5 +1,6 @@
 //! Look-ups: what state machines ask for, on a connection that never writes. Each question sees one moment.
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Transaction};
@@ -326,12 +327,14 @@ impl Snapshot<'_> {
         }
         broken.sort_unstable();
         broken.dedup();
+        let (lanes, creating) = self.lanes(name, &series, lanes_max).map_err(failed())?;
         Ok(Recovered {
             open,
             broken,
             decided_beyond,
             keys: self.keys(name).map_err(failed())?,
-            lanes: self.lanes(&series, lanes_max).map_err(failed())?,
+            lanes,
+            creating,
             quarantined: quarantined.into_values().collect(),
             quarantine: self.count_quarantine(name.ix, &QuarantineFilter::default()).map_err(failed())?,
             waiting: self.waiting(name).map_err(failed())?,
@@ -454,11 +457,16 @@ impl Snapshot<'_> {
         Ok(keys)
     }
 
-    fn lanes(&self, series: &[(i64, SeriesMeta)], lanes_max: usize) -> rusqlite::Result<Vec<(Lane, LogId, u64)>> {
+    fn lanes(
+        &self,
+        group: GroupName,
+        series: &[(i64, SeriesMeta)],
+        lanes_max: usize,
+    ) -> rusqlite::Result<(Vec<(Lane, LogId, u64)>, Vec<Lane>)> {
         let mut newest = BTreeMap::new();
         let scan_max = i64::try_from(lanes_max.saturating_mul(LANE_SCAN_FACTOR)).unwrap_or(i64::MAX);
         let mut read = self.transaction.prepare_cached(
-            "SELECT p.at, w.lane, w.clock, w.standing FROM place p JOIN write w ON w.id = p.id \
+            "SELECT p.at, w.lane, w.clock, w.standing, w.id, w.body FROM place p JOIN write w ON w.id = p.id \
              WHERE p.at BETWEEN ?1 AND ?2 ORDER BY p.at DESC LIMIT ?3",
         )?;
         for (ix, meta) in series {
@@ -466,9 +474,14 @@ impl Snapshot<'_> {
             let mut rows = read.query((first, last, scan_max))?;
             while let Some(row) = rows.next()? {
                 if row.get::<_, i64>(3)? == Standing::Applied as i64 {
-                    let (clock, position) = (row.get::<_, i64>(2)? as u64, names::position_of(row.get(0)?));
                     let lane = Lane(row.get::<_, i64>(1)? as u64);
-                    newest.entry((lane, meta.log)).or_insert((clock, position));
+                    if let Entry::Vacant(newest) = newest.entry((lane, meta.log)) {
+                        // A broken one says nothing of its lane, and is met when it is asked for.
+                        let body = row.get_ref(5)?.as_blob_or_null()?.unwrap_or_default();
+                        let creates = self.row(group, row.get(4)?, body).is_ok_and(|row| super::creates(&row));
+                        let (clock_ms, position) = (row.get::<_, i64>(2)? as u64, names::position_of(row.get(0)?));
+                        newest.insert(super::Newest { clock_ms, position, creates });
+                    }
                 }
             }
         }

@@ -107,8 +107,7 @@ impl Core {
             && self.draining == Some(id)
             && !is_about_the_caller(answer.status)
         {
-            // Its client has a receipt: it is sent again later.
-            return self.enqueue(cx, id);
+            return self.offered_in_vain(cx, id, answer.status);
         }
         match self.outcome_of(id, class) {
             Some((outcome, fate)) => {

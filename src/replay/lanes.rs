@@ -2,14 +2,18 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::model::{After, Lane, LogId, WriteId};
+use crate::service::Sender;
+
+/// Senders whose turns are over are forgotten when there are so many more than wait.
+const SENDERS_SPARE: usize = 16;
 
 /// One lane at this site.
 #[derive(Debug, Default)]
 pub struct LaneState {
     /// The own write that is being decided, here or elsewhere: until it is settled or passed the next own one waits.
     pub holder: Option<WriteId>,
-    /// Own writes behind it, in order of acceptance.
-    pub queue: VecDeque<WriteId>,
+    /// Own writes behind it.
+    pub line: Line,
     /// The write that is at this replica (sent, or unknown): nothing else of the lane is sent here meanwhile.
     pub here: Option<WriteId>,
     /// Writes of every kind whose `after` is fulfilled and that wait for `here`.
@@ -22,7 +26,7 @@ pub struct LaneState {
 impl LaneState {
     pub fn is_idle(&self) -> bool {
         self.holder.is_none()
-            && self.queue.is_empty()
+            && self.line.is_empty()
             && self.here.is_none()
             && self.ready.is_empty()
             && self.beside.is_empty()
@@ -33,7 +37,8 @@ impl LaneState {
         if self.holder.is_some() {
             return None;
         }
-        next(&mut self.queue, &self.beside, creates)
+        let only_beside = !self.beside.is_empty();
+        self.line.take(|id| !only_beside || creates(id))
     }
 
     /// The next write that may have the lane's place at this replica.
@@ -65,6 +70,51 @@ impl LaneState {
     }
 }
 
+/// Own writes that wait for a lane: those of one sender in order of acceptance, and senders in turn, so that who sends many takes
+/// of a lane's time what is his, and no other's (G9; start-time fair queueing).
+#[derive(Debug, Default)]
+pub struct Line {
+    /// In order of turns, and within one of acceptance.
+    waiting: VecDeque<(u64, WriteId)>,
+    /// The turn of the last that went.
+    now: u64,
+    /// The last turn that each sender has, or had.
+    last: BTreeMap<Sender, u64>,
+}
+
+impl Line {
+    pub fn push(&mut self, id: WriteId, from: Sender) {
+        if self.last.len() > 2 * self.waiting.len() + SENDERS_SPARE {
+            let now = self.now;
+            self.last.retain(|_, turn| *turn > now);
+        }
+        let last = self.last.entry(from).or_default();
+        let turn = self.now.max(*last) + 1;
+        *last = turn;
+        let at = self.waiting.partition_point(|(other, _)| *other <= turn);
+        self.waiting.insert(at, (turn, id));
+    }
+
+    pub fn remove(&mut self, id: WriteId) {
+        self.waiting.retain(|(_, other)| *other != id);
+    }
+
+    pub fn ids(&self) -> impl Iterator<Item = WriteId> + '_ {
+        self.waiting.iter().map(|(_, id)| *id)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    fn take(&mut self, may_go: impl Fn(WriteId) -> bool) -> Option<WriteId> {
+        let at = self.waiting.iter().position(|(_, id)| may_go(*id))?;
+        let (turn, id) = self.waiting.remove(at)?;
+        self.now = self.now.max(turn);
+        Some(id)
+    }
+}
+
 /// The first of a queue, or while something of the lane is unknown the first that may go beside it.
 fn next(
     queue: &mut VecDeque<WriteId>,
@@ -76,7 +126,7 @@ fn next(
 }
 
 /// Lanes whose POSTs were answered 201: paths at which each POST makes something new. Bounded; what falls out is
-/// learned again. Not kept over a restart, but by the writes themselves ([`crate::model::Facts::creates`]).
+/// learned again. Over a restart the writes themselves say it ([`crate::model::Facts::creates`]).
 pub struct CreatingLanes {
     known: BTreeSet<Lane>,
     /// In order of first use: the oldest falls out.
@@ -215,7 +265,8 @@ mod tests {
     fn beside_an_unknown_post_only_others_that_make_something_new_go_on() {
         let (unknown, put, post) = (id(1, 1), id(1, 2), id(1, 3));
         let mut lane = LaneState { holder: Some(unknown), here: Some(unknown), ..LaneState::default() };
-        (lane.queue, lane.ready) = ([put, post].into(), [put, post].into());
+        lane.ready = [put, post].into();
+        [put, post].into_iter().for_each(|id| lane.line.push(id, Sender::default()));
         let creates = |id: WriteId| id != put;
         assert_eq!((lane.next_own(creates), lane.next_ready(creates)), (None, None));
         lane.stand_aside(unknown);

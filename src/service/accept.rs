@@ -1,8 +1,12 @@
 //! Accepting a client's write: its key first, then a hint if there is one, then a place among the open writes.
+use std::collections::btree_map::Entry;
+
 use super::core::{Core, Cx, Timer, Work};
 use super::whose::{Asker, KeyState};
 use super::write::{Role, Stage, Write};
-use super::{Bug, Effect, Find, Found, Looking, Message, NewWrite, Note, OnUnreachable, Reply, ReqId, WhenDown};
+use super::{
+    Bug, Effect, Find, Found, Looking, Message, NewWrite, Note, OnUnreachable, Reply, ReqId, Sender, WhenDown,
+};
 use crate::dedup::Fingerprint;
 use crate::journal::{Fate, NUMBER_MAX, Op, Origin, Row};
 use crate::mirror::DECISION;
@@ -145,14 +149,44 @@ impl Core {
             && row.position.is_some_and(|(p, _)| p <= self.decided_by_all(row.id.log) || owed_ignored)
     }
 
+    /// Why no new write has a place: all together have too many, or one sender has half of what all may (G6, G9).
+    pub(super) fn is_full_for(&self, sender: Sender, weight: usize) -> Option<&'static str> {
+        let limits = &self.settings.limits;
+        if self.live.len() >= limits.open_writes || self.live_bytes >= limits.open_bytes {
+            return Some("open writes");
+        }
+        let (count, bytes) = self.by_sender.get(&sender).copied()?;
+        let is_full = 2 * (count + 1) > limits.open_writes || 2 * bytes.saturating_add(weight) > limits.open_bytes;
+        is_full.then_some("open writes of this client")
+    }
+
+    pub(super) fn charge(&mut self, sender: Sender, weight: usize) {
+        if sender == Sender::default() {
+            return;
+        }
+        let (count, bytes) = self.by_sender.entry(sender).or_default();
+        (*count, *bytes) = (*count + 1, *bytes + weight);
+    }
+
+    /// `weight`: as it was charged; 0 was not.
+    pub(super) fn discharge(&mut self, sender: Sender, weight: usize) {
+        let Entry::Occupied(mut held) = self.by_sender.entry(sender) else { return };
+        if weight == 0 {
+            return;
+        }
+        let (count, bytes) = held.get_mut();
+        (*count, *bytes) = (*count - 1, *bytes - weight);
+        if *count == 0 {
+            held.remove();
+        }
+    }
+
     fn accept(&mut self, cx: &mut Cx, req: ReqId, id: WriteId, mut new: NewWrite) {
         if self.forked {
             return self.answer(cx, req, Reply::Problem { id: None, problem: Problem::StoreDown });
         }
-        let limits = &self.settings.limits;
-        if self.live.len() >= limits.open_writes || self.live_bytes >= limits.open_bytes {
-            let problem = Problem::Overloaded { what: "open writes" };
-            return self.answer(cx, req, Reply::Problem { id: None, problem });
+        if let Some(what) = self.is_full_for(new.sender, new.request.weight()) {
+            return self.answer(cx, req, Reply::Problem { id: None, problem: Problem::Overloaded { what } });
         }
         if let Some(key) = new.facts.key {
             let print = Fingerprint { key, origin: self.settings.me.clone(), id };
@@ -164,6 +198,7 @@ impl Core {
         let may_create = new.facts.creates;
         new.facts.creates = may_create && (self.settings.creates || self.creating.contains(new.facts.lane));
         let mut write = Write::new(id, new.facts, Some(new.request), Role::Own, cx.ms());
+        write.sender = new.sender;
         write.may_create = may_create;
         write.clients.push(req);
         write.first_client = Some(req);
@@ -176,7 +211,9 @@ impl Core {
         if let Some(client) = self.clients.get_mut(&req) {
             client.write = Some(id);
         }
-        let lane = write.facts.lane;
+        let (lane, sender) = (write.facts.lane, write.sender);
+        write.charged = write.weight();
+        self.charge(sender, write.charged);
         self.insert(write);
         let in_turn = !self.bug(Bug::QueueOvertaken);
         let nobody_decides = self.chooser.current().is_none();
@@ -185,7 +222,7 @@ impl Core {
         if self.settings.when_down == WhenDown::Queue && (others_first || nobody_decides) {
             return self.enqueue(cx, id);
         }
-        self.lanes.entry(lane).or_default().queue.push_back(id);
+        self.lanes.entry(lane).or_default().line.push(id, sender);
         self.work.push_back(Work::Lane(lane));
     }
 

@@ -33,7 +33,7 @@ impl Core {
             }
             (_, Role::Own) => {
                 if let Some(state) = self.lanes.get_mut(&lane) {
-                    state.queue.retain(|other| *other != id);
+                    state.line.remove(id);
                 }
                 self.blocked.forget(id);
                 self.settle_untold(cx, id);

@@ -13,7 +13,7 @@ use super::restored::Hold;
 use super::unheard::Arrival;
 use super::whose::Stranger;
 use super::write::{Stage, Write};
-use super::{Bug, Effect, Event, Note, Now, Reply, ReqId, Settings};
+use super::{Bug, Effect, Event, Note, Now, Reply, ReqId, Sender, Settings};
 use crate::dedup::Ring;
 use crate::idempotency::KeyTable;
 use crate::journal::{Age, Fate, Op, Quarantined, Stop};
@@ -106,6 +106,8 @@ pub struct Core {
     /// Writes that are not final, and those whose clients still wait.
     pub(crate) live: BTreeMap<WriteId, Write>,
     pub(crate) live_bytes: usize,
+    /// Of them, what each sender of this life has: how many, and bytes.
+    pub(crate) by_sender: BTreeMap<Sender, (usize, usize)>,
     pub(crate) lanes: BTreeMap<Lane, LaneState>,
     pub(crate) lane_memory: LaneMemory,
     pub(crate) creating: CreatingLanes,
@@ -392,6 +394,7 @@ impl Core {
         self.row_changed(id);
         self.blocked.forget(id);
         self.live_bytes -= write.weight();
+        self.discharge(write.sender, write.charged);
         if let Some(key) = write.facts.key {
             self.keys.leave_memory(key, id, write.stored);
             self.evicted_keys.push_back((self.next_token, key));

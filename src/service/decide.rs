@@ -3,12 +3,16 @@ use super::chooser::Standing;
 use super::core::{Core, Cx, Timer, Work};
 use super::write::{Role, Stage};
 use super::{Bug, Effect, Note, Reply, WhenDown};
-use crate::journal::Origin;
+use crate::journal::{Origin, QuarantineReason};
 use crate::model::{Lane, Problem, SiteName, WriteId};
 
 const RETRY_AFTER_S: u32 = 2;
 /// A queued write that nobody took is not offered again before.
 const DRAIN_AGAIN_MS: u64 = 200;
+/// Nor, where the service has refused it again and again, before this.
+const DRAIN_AGAIN_MAX_MS: u64 = 5_000;
+/// Offers that the service may refuse before others go on without it: the last one some half minute after the first.
+const OFFERS_MAX: u32 = 10;
 
 impl Core {
     /// Gives the lane to its next own write, and its place at this replica to the next that is ready.
@@ -166,7 +170,7 @@ impl Core {
         let (clients, lane) = (write.clients.clone(), write.facts.lane);
         self.persist(cx, id);
         if let Some(state) = self.lanes.get_mut(&lane) {
-            state.queue.retain(|other| *other != id);
+            state.line.remove(id);
         }
         if self.draining == Some(id) {
             self.draining = None;
@@ -180,6 +184,21 @@ impl Core {
         for req in clients {
             self.answer(cx, req, Reply::Queued { id });
         }
+    }
+
+    /// The service did not execute a queued write. Its client has a receipt, so it is offered again; but all that came
+    /// later wait behind it, so not for ever (G9): then it stands in quarantine, and a person decides.
+    pub(crate) fn offered_in_vain(&mut self, cx: &mut Cx, id: WriteId, status: u16) {
+        let Some(write) = self.live.get_mut(&id) else { return };
+        write.refusals += 1;
+        write.refused_with = status;
+        let offers = write.refusals;
+        if offers >= OFFERS_MAX {
+            let detail = format!("queued; the service answered {status}, {offers} times, and others waited behind it");
+            return self.settle_undecided(cx, id, QuarantineReason::SetAside, detail);
+        }
+        self.enqueue(cx, id);
+        self.drain_at_ms = cx.ms() + (DRAIN_AGAIN_MS << (offers - 1)).min(DRAIN_AGAIN_MAX_MS);
     }
 
     /// Queued writes go in order of acceptance, each when the one before is settled, before any newer one.
@@ -199,8 +218,8 @@ impl Core {
             self.draining = Some(id);
             let Some(write) = self.live.get_mut(&id) else { return };
             write.tried.clear();
-            let lane = write.facts.lane;
-            self.lanes.entry(lane).or_default().queue.push_back(id);
+            let (lane, sender) = (write.facts.lane, write.sender);
+            self.lanes.entry(lane).or_default().line.push(id, sender);
             self.advance_lane(cx, lane);
         }
     }
@@ -211,7 +230,7 @@ impl Core {
         if self.settings.when_down != WhenDown::Queue || self.chooser.current().is_some() {
             return;
         }
-        let mut in_line: Vec<WriteId> = self.lanes.values().flat_map(|lane| lane.queue.iter().copied()).collect();
+        let mut in_line: Vec<WriteId> = self.lanes.values().flat_map(|lane| lane.line.ids()).collect();
         // In order of acceptance.
         in_line.sort_unstable();
         for id in in_line {

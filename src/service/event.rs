@@ -30,7 +30,13 @@ pub struct NewWrite {
     pub seen: After,
     /// `stale = "refuse"`: answer 503 rather than go on without what was seen.
     pub refuse_stale: bool,
+    pub sender: Sender,
 }
+
+/// The client address that a write came from, so that what one takes is counted apart (G9). Known in this life alone; 0 is nobody
+/// in particular, of whom nothing is counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Sender(pub u64);
 
 /// What became of one attempt at an endpoint. All endpoints were tried when it says `NeverSent`.
 #[derive(Clone, Debug, PartialEq, Eq)]

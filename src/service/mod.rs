@@ -39,7 +39,7 @@ pub(crate) mod write;
 
 pub use core::{Conflicts, Core};
 pub use effect::{Attempt, Effect, Find, Note, Ordered, Reply, Shadow};
-pub use event::{Asked, AttemptResult, Event, Found, NewWrite, Now, Operation, ProbeResult, ReqId};
+pub use event::{Asked, AttemptResult, Event, Found, NewWrite, Now, Operation, ProbeResult, ReqId, Sender};
 pub use handle::{Command, Handle};
 pub(crate) use looking::Looking;
 pub use message::{Cursor, Known, Message, Page, Status, Wish, WishWord};

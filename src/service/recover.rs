@@ -24,6 +24,7 @@ impl Core {
             series: BTreeMap::new(),
             live: BTreeMap::new(),
             live_bytes: 0,
+            by_sender: BTreeMap::new(),
             lanes: BTreeMap::new(),
             lane_memory: LaneMemory::new(limits.lanes),
             creating: CreatingLanes::new(limits.lanes),
@@ -102,6 +103,7 @@ impl Core {
         for (lane, log, position) in recovered.lanes.into_iter().rev() {
             core.lane_memory.applied(lane, WriteId { log, n: 0 }, Some(position));
         }
+        recovered.creating.into_iter().rev().for_each(|lane| core.creating.learn(lane));
         for (log, position) in recovered.broken {
             core.is_to_be_mended(cx, log, position);
         }

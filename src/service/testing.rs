@@ -95,7 +95,13 @@ pub fn log(n: u8) -> LogId {
 pub fn new_write(method: &str, lane: u64, key: u8) -> NewWrite {
     let key = (key != 0).then_some(KeyHash([key; 16]));
     let facts = Facts { lane: Lane(lane), key, ..item(log(1), 1, 0).facts };
-    NewWrite { facts, request: request(method, "/sales"), seen: After::new(), refuse_stale: false }
+    NewWrite {
+        facts,
+        request: request(method, "/sales"),
+        seen: After::new(),
+        refuse_stale: false,
+        sender: crate::service::Sender::default(),
+    }
 }
 
 /// About such a write of nobody in particular.

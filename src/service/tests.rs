@@ -121,7 +121,13 @@ fn a_new_store_with_a_past_answers_what_the_other_site_decides() {
     let (mut core, past, id) = (linked_core(), log(9), WriteId { log: log(1), n: 1 });
     handle(&mut core, status(past, 1));
     let facts = item(log(1), 1, 0).facts;
-    let write = NewWrite { facts, request: request("POST", "/sales"), seen: After::new(), refuse_stale: false };
+    let write = NewWrite {
+        facts,
+        request: request("POST", "/sales"),
+        seen: After::new(),
+        refuse_stale: false,
+        sender: Sender::default(),
+    };
     let said = handle(&mut core, Event::Submit { req: ReqId(1), id, write });
     let wished = |effect: &Effect| matches!(effect, Effect::Send { message: Message::Wish(wish), .. } if wish.id == id);
     assert!(said.iter().any(wished), "this replica has stopped: {said:?}");
@@ -177,6 +183,7 @@ fn is_taken(core: &mut Core, n: u64) -> bool {
         request: request("POST", "/sales"),
         seen: After::new(),
         refuse_stale: false,
+        sender: Sender::default(),
     };
     let said = handle(core, Event::Submit { req: ReqId(n), id, write });
     let refused = |effect: &Effect| {

@@ -1,8 +1,9 @@
 //! What a client has seen and nobody here can know: a log that is no more, a position beyond all that any site says
 //! there is.
 //!
-//! It may be on its way, so it is waited for once, and briefly; outside of every lane, for a client names what it
-//! likes. After that it is waited for no more, and no answer carries it on.
+//! It may be on its way, so it is waited for once, and briefly. After that it is waited for no more, and no answer carries
+//! it on. What is known and not decided here yet is waited for longer. All of it outside of every lane, for a client names
+//! what it likes.
 use super::accept::Reader;
 use super::core::{Client, Core, Cx, Timer};
 use super::{NewWrite, Reply, ReqId};
@@ -15,11 +16,14 @@ const IN_VAIN_MAX: usize = 1_024;
 /// Writes that wait so at once; more go on without.
 const ARRIVALS_MAX: usize = 1_024;
 
-/// A client's write that waits for what nobody here can know yet.
+/// A client's write that waits for what its client has seen.
 pub(crate) struct Arrival {
     pub id: WriteId,
     pub write: NewWrite,
+    /// Until then also for what nobody here can know.
     pub until_ms: u64,
+    /// Until then for the rest of it.
+    pub at_most_until_ms: u64,
 }
 
 impl Core {
@@ -29,15 +33,9 @@ impl Core {
         told.fold(here, u64::max)
     }
 
+    /// A log that lives gives no bound: of a write by id nothing is known before it is there.
     fn is_heard_of(&self, id: WriteId) -> bool {
-        if id.log == self.own {
-            // Settled, cancelled or never given: nothing of it is waited for.
-            return self.live.contains_key(&id) || self.is_decided(id);
-        }
-        self.live.contains_key(&id)
-            || self.is_decided(id)
-            || self.series.contains_key(&id.log)
-            || self.peers.values().any(|peer| peer.log == Some(id.log) || peer.cursors.contains_key(&id.log))
+        self.live.contains_key(&id) || self.is_decided(id)
     }
 
     /// What of it this site, or one that it has heard of, can have.
@@ -76,28 +74,80 @@ impl Core {
         }
     }
 
-    /// A new write comes in at once, unless its client has seen what nobody here can know.
+    /// Whoever decides waits for what the client has seen: another site there, this one before the write gets to its lane.
+    fn waits_at_another_site(&self, seen: &After) -> bool {
+        !self.decides() && self.knowable_where_decided(seen) == *seen
+    }
+
+    fn decides(&self) -> bool {
+        self.chooser.current() == Some(&self.settings.me)
+    }
+
+    /// Another site may have what this one has not heard of, of a log that lives.
+    fn knowable_where_decided(&self, seen: &After) -> After {
+        let lives = |log: LogId| {
+            let is_told_of = |peer: &super::peer::Peer| peer.log == Some(log) || peer.cursors.contains_key(&log);
+            self.series.contains_key(&log) || self.peers.values().any(is_told_of)
+        };
+        let is_known = |id: WriteId| self.is_heard_of(id) || (!self.decides() && id.log != self.own && lives(id.log));
+        seen.knowable(|log| self.known_of(log), is_known)
+    }
+
+    /// A new write comes in at once, unless its client has seen what is not decided here yet.
     pub(super) fn arrive(&mut self, cx: &mut Cx, req: ReqId, id: WriteId, write: NewWrite) {
-        if self.has_decided(&write.seen) || self.knowable(&write.seen) == write.seen {
+        if self.has_decided(&write.seen) || self.waits_at_another_site(&write.seen) {
             return self.consider(cx, req, id, write, false);
         }
-        if self.was_in_vain(&write.seen) || self.arrivals.len() >= ARRIVALS_MAX {
-            return self.arrive_without(cx, req, id, write);
+        if self.arrivals.len() >= ARRIVALS_MAX {
+            // In its lane, for what there is.
+            let Some(write) = self.without_the_unknown(cx, req, write) else { return };
+            return self.consider(cx, req, id, write, false);
         }
-        if self.live_bytes >= self.settings.limits.open_bytes {
-            let problem = Problem::Overloaded { what: "open writes" };
-            return self.answer(cx, req, Reply::Problem { id: None, problem });
+        if let Some(what) = self.is_full_for(write.sender, write.request.weight()) {
+            return self.answer(cx, req, Reply::Problem { id: None, problem: Problem::Overloaded { what } });
         }
-        self.live_bytes += write.request.weight();
-        let until_ms = cx.ms() + BRIEFLY_MS.min(self.settings.total_ms / 2);
-        self.look_for(cx, &write.seen);
-        self.arrivals.insert(req, Arrival { id, write, until_ms });
-        self.at(until_ms, Timer::Arrival(req));
+        let at_most_until_ms = cx.ms() + self.settings.total_ms / 2;
+        let is_known = self.knowable_where_decided(&write.seen) == write.seen;
+        let until_ms = if is_known { at_most_until_ms } else { at_most_until_ms.min(cx.ms() + BRIEFLY_MS) };
+        if !is_known && self.was_in_vain(&write.seen) {
+            return self.arrive_with_what_is_known(cx, req, Arrival { id, write, until_ms, at_most_until_ms });
+        }
+        self.await_its_seen(cx, req, Arrival { id, write, until_ms, at_most_until_ms });
+    }
+
+    fn without_the_unknown(&mut self, cx: &mut Cx, req: ReqId, mut write: NewWrite) -> Option<NewWrite> {
+        let knowable = self.knowable_where_decided(&write.seen);
+        if write.refuse_stale && knowable != write.seen {
+            self.answer(cx, req, Reply::Problem { id: None, problem: Problem::Stale });
+            return None;
+        }
+        write.seen = knowable;
+        Some(write)
+    }
+
+    fn await_its_seen(&mut self, cx: &mut Cx, req: ReqId, arrival: Arrival) {
+        self.live_bytes += arrival.write.request.weight();
+        self.charge(arrival.write.sender, arrival.write.request.weight());
+        self.look_for(cx, &arrival.write.seen);
+        self.at(arrival.until_ms, Timer::Arrival(req));
+        self.arrivals.insert(req, arrival);
+    }
+
+    /// What nobody can know is waited for no more; the rest is.
+    fn arrive_with_what_is_known(&mut self, cx: &mut Cx, req: ReqId, mut arrival: Arrival) {
+        let Some(write) = self.without_the_unknown(cx, req, arrival.write) else { return };
+        arrival.write = write;
+        if self.has_decided(&arrival.write.seen) || self.waits_at_another_site(&arrival.write.seen) {
+            return self.consider(cx, req, arrival.id, arrival.write, false);
+        }
+        arrival.until_ms = arrival.at_most_until_ms;
+        self.await_its_seen(cx, req, arrival);
     }
 
     fn take_arrival(&mut self, req: ReqId) -> Option<Arrival> {
         let arrival = self.arrivals.remove(&req)?;
         self.live_bytes -= arrival.write.request.weight();
+        self.discharge(arrival.write.sender, arrival.write.request.weight());
         Some(arrival)
     }
 
@@ -105,7 +155,7 @@ impl Core {
         if write.refuse_stale {
             return self.answer(cx, req, Reply::Problem { id: None, problem: Problem::Stale });
         }
-        write.seen = self.knowable(&write.seen);
+        write.seen = After::new();
         self.consider(cx, req, id, write, false);
     }
 
@@ -113,11 +163,15 @@ impl Core {
         if self.arrivals.get(&req).is_none_or(|arrival| cx.ms() < arrival.until_ms) {
             return;
         }
-        let Some(Arrival { id, write, .. }) = self.take_arrival(req) else { return };
-        self.give_up_on(&write.seen);
-        if self.clients.contains_key(&req) {
-            self.arrive_without(cx, req, id, write);
+        let Some(arrival) = self.take_arrival(req) else { return };
+        self.give_up_on(&arrival.write.seen);
+        if !self.clients.contains_key(&req) {
+            return;
         }
+        if cx.ms() < arrival.at_most_until_ms {
+            return self.arrive_with_what_is_known(cx, req, arrival);
+        }
+        self.arrive_without(cx, req, arrival.id, arrival.write);
     }
 
     /// A site has said what there is, or something was decided here.
@@ -125,9 +179,9 @@ impl Core {
         if self.arrivals.is_empty() {
             return;
         }
-        let is_heard_of = |arrival: &Arrival| self.knowable(&arrival.write.seen) == arrival.write.seen;
+        let may_go = |seen: &After| self.has_decided(seen) || self.waits_at_another_site(seen);
         let ready: Vec<ReqId> =
-            self.arrivals.iter().filter(|(_, arrival)| is_heard_of(arrival)).map(|(req, _)| *req).collect();
+            self.arrivals.iter().filter(|(_, arrival)| may_go(&arrival.write.seen)).map(|(req, _)| *req).collect();
         for req in ready {
             if let Some(Arrival { id, write, .. }) = self.take_arrival(req)
                 && self.clients.contains_key(&req)

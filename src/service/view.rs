@@ -126,6 +126,10 @@ impl Core {
                     Some(format!("{site}, which was asked to decide it"))
                 }
                 (None, Origin::Wished { site, .. }) => Some(format!("word of {site}, which was asked to decide it")),
+                (None, Origin::Queued) if write.refusals > 0 => {
+                    let (status, offers) = (write.refused_with, write.refusals);
+                    Some(format!("its service, which answered {status}: offered {offers} times, and soon again"))
+                }
                 (None, Origin::Queued) => Some("a replica that can be asked, and its turn in the queue".to_owned()),
                 (None, _) => taken(lane.and_then(|lane| lane.holder)),
             },

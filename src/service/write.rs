@@ -2,7 +2,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Found, ReqId};
+use super::{Found, ReqId, Sender};
 use crate::journal::{Fate, Here, Origin, Row, WishHeld};
 use crate::model::{After, Answer, Chain, Facts, Outcome, Request, SiteName, Verdict, WriteId};
 
@@ -80,6 +80,9 @@ pub struct Write {
 
     pub role: Role,
     pub stage: Stage,
+    pub sender: Sender,
+    /// What its sender has for it, in bytes; 0: nothing is counted.
+    pub charged: usize,
     /// What it must at least come after before this replica, or the asked one, may send it.
     pub must: After,
     /// Fixed when it was sent here.
@@ -178,6 +181,8 @@ impl Write {
             unknown: Vec::new(),
             without: Vec::new(),
             attempts: 0,
+            sender: Sender::default(),
+            charged: 0,
             refusals: 0,
             refused_with: 0,
             may_have_applied: false,

@@ -184,3 +184,15 @@ fn one_key_for_two_requests_and_a_copy_answered_differently_are_reported() {
         assert_eq!(conflicts, Conflicts { keys, answers }, "{digest} {status}");
     }
 }
+
+/// A crash is when it is needed: what it left unknown must not stop the path.
+#[test]
+fn what_a_path_answers_is_known_again_after_a_restart() {
+    let mut bench = taught(201);
+    bench.submit(write("POST", 0));
+    bench.attempted(own(2), 1, answered(201));
+    bench.restart();
+    bench.submit(write("POST", 0));
+    assert_eq!(sent(&bench.attempted(own(3), 1, broken())), []);
+    assert_eq!(sent(&bench.submit(write("POST", 0))), [own(4)], "beside it");
+}

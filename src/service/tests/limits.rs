@@ -133,3 +133,54 @@ fn pages_of_what_is_not_in_memory_are_read_from_the_journal() {
     let said = bench.attempted(WriteId { n: 6, ..own(6) }, 1, answered(201));
     assert_eq!(pages(&said), [(5, 1)]);
 }
+
+fn from(sender: u64, lane: u64) -> NewWrite {
+    NewWrite { sender: Sender(sender), ..new_write("POST", lane, 0) }
+}
+
+/// One client whose writes nobody answers must leave room for those of others (G9).
+#[test]
+fn one_sender_has_half_of_the_places_and_of_the_bytes() {
+    let mut bench = with(|s| s.limits.open_writes = 4);
+    for n in 1..=2 {
+        assert_eq!(attempts(&bench.submit(from(7, n))).len(), 1);
+    }
+    let refused = bench.submit(from(7, 3));
+    let what = Problem::Overloaded { what: "open writes of this client" };
+    assert_eq!(problem_of(&refused, 3), Some(&what));
+    assert_eq!(attempts(&bench.submit(from(8, 4))).len(), 1, "another one has room");
+    bench.attempted(own(1), 1, answered(201));
+    assert_eq!(attempts(&bench.submit(from(7, 5))).len(), 1, "what was answered counts no more");
+
+    let weight = {
+        let mut bench = with(|_| ());
+        bench.submit(from(7, 1));
+        bench.core.live_bytes
+    };
+    let mut bench = with(|s| s.limits.open_bytes = 4 * weight);
+    bench.submit(from(7, 1));
+    bench.submit(from(7, 2));
+    assert!(is_overloaded(&bench.submit(from(7, 3)), 3));
+    assert_eq!(attempts(&bench.submit(from(8, 4))).len(), 1);
+    bench.attempted(own(1), 1, answered(201));
+    bench.attempted(own(2), 1, answered(201));
+    bench.attempted(own(4), 1, answered(201));
+    assert!(bench.core.by_sender.is_empty(), "nothing is left of who has gone");
+}
+
+/// Who sends many to one lane takes turns with who sends one.
+#[test]
+fn senders_take_turns_in_a_lane() {
+    let mut bench = with(|_| ());
+    for _ in 0..50 {
+        bench.submit(from(7, 1));
+    }
+    let others = [bench.submit(from(8, 1)), bench.submit(from(9, 1)), bench.submit(from(8, 1))];
+    assert!(others.iter().all(|said| attempts(said).is_empty()), "the lane is taken");
+    let mut order = vec![1];
+    while order.len() < 8 {
+        let said = bench.attempted(own(order[order.len() - 1]), 1, answered(201));
+        order.push(attempts(&said)[0].id.n);
+    }
+    assert_eq!(order, [1, 2, 51, 52, 3, 53, 4, 5]);
+}

@@ -190,3 +190,44 @@ fn writes_that_wait_for_what_nobody_can_know_count_as_open() {
     bench.attempted(own(1), 1, answered(201));
     assert_eq!((bench.core.live_bytes, bench.core.arrivals.len()), (0, 0));
 }
+
+/// The log is in every token that a client gets; a number is soon invented.
+#[test]
+fn ids_that_nobody_has_heard_of_are_waited_for_briefly_and_not_carried_on() {
+    let mut bench = Bench::new(settings("a", &["a", "b"]));
+    bench.hear("b", Message::Page(page(log(2), "b", 1, 1)));
+    bench.attempted(WriteId { log: log(2), n: 1 }, 1, answered(201));
+    let id = |n| {
+        let mut seen = seen(1);
+        seen.add_id(WriteId { log: log(2), n });
+        seen
+    };
+    assert_eq!(goes(&reads(&mut bench, 1, id(1)), 1), Some(true), "it is here");
+    assert_eq!(goes(&reads(&mut bench, 2, id(1 << 39)), 2), None);
+    assert_eq!(reply_to(&bench.wait(1_000), 2), Some(&Reply::Go { fresh: false, seen: seen(1) }));
+    // A write with it leaves its lane to others.
+    assert_eq!(attempts(&bench.submit(NewWrite { seen: id(1 << 39), ..new_write("POST", 1, 0) })).len(), 0);
+    assert_eq!(attempts(&bench.submit(new_write("POST", 1, 0))).len(), 1, "its lane is free");
+    bench.attempted(own(2), 1, answered(201));
+    assert_eq!(attempts(&bench.wait(1_000)).len(), 1, "it goes on without");
+}
+
+/// A client may name what is here and not decided, too.
+#[test]
+fn what_is_known_and_not_decided_is_waited_for_outside_of_the_lane() {
+    let mut bench = Bench::new(settings("a", &["a", "b"]));
+    bench.hear("b", Message::Page(page(log(2), "b", 1, 1)));
+    let theirs = WriteId { log: log(2), n: 1 };
+    let with = |refuse_stale| NewWrite { seen: seen(1), refuse_stale, ..new_write("POST", 7, 0) };
+    assert_eq!(attempts(&bench.submit(with(false))).len(), 0);
+    assert_eq!(attempts(&bench.submit(new_write("POST", 7, 0))).len(), 1, "nobody else waits");
+    bench.attempted(own(2), 1, answered(201));
+    bench.submit(with(true));
+    let said = bench.wait(2_500);
+    assert_eq!(problem_of(&said, 3), Some(&crate::model::Problem::Stale));
+    assert_eq!(attempts(&said).iter().map(|attempt| attempt.id).collect::<Vec<_>>(), [own(1)], "in the end without");
+    bench.attempted(own(1), 1, answered(201));
+    assert_eq!(attempts(&bench.submit(with(false))).len(), 0);
+    let said = bench.attempted(theirs, 1, answered(201));
+    assert_eq!(attempts(&said).iter().map(|attempt| attempt.id).collect::<Vec<_>>(), [own(4)], "as soon as it is");
+}

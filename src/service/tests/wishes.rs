@@ -1,6 +1,7 @@
 //! Writes that another site is asked to decide: what its words mean, and what a wish comes after.
 use super::super::testing::*;
 use super::super::*;
+use crate::journal::QuarantineReason;
 use crate::model::{After, Item, Lane, LogId, Outcome, Problem, SiteName, Verdict, WriteId};
 
 /// The other site decides.
@@ -238,6 +239,49 @@ fn a_queued_write_that_was_not_executed_stays_first() {
     assert_eq!(attempts(&said).iter().map(|a| (a.id, a.attempt)).collect::<Vec<_>>(), [(own(1), 2)]);
     bench.attempted(own(1), 2, answered(401));
     assert!(bench.row(own(1)).is_some_and(|row| row.position.is_some()), "who asks may not: to ask again is in vain");
+}
+
+fn numbered(effects: &[Effect]) -> Vec<(WriteId, u32)> {
+    attempts(effects).iter().map(|attempt| (attempt.id, attempt.attempt)).collect()
+}
+
+/// One client's write that the service does not take, whatever the reason, must not hold up all that are queued after it.
+#[test]
+fn a_queued_write_that_is_never_executed_is_set_aside_and_others_go_on() {
+    for status in [408, 409, 425, 429] {
+        let mut settings = settings("a", &["a", "b"]);
+        (settings.when_down, settings.unexecuted) = (WhenDown::Queue, vec![409]);
+        let mut bench = Bench::new(settings);
+        bench.handle(Event::Health { healthy: false });
+        bench.submit(new_write("POST", 1, 0));
+        bench.submit(new_write("POST", 2, 0));
+        let mut sent = numbered(&bench.handle(Event::Health { healthy: true }));
+        let (began_ms, mut offers) = (bench.now.mono_ms, 0);
+        while sent.iter().all(|(id, _)| *id == own(1)) {
+            for (_, attempt) in sent {
+                offers += 1;
+                let said = bench.attempted(own(1), attempt, answered(status));
+                assert!(offers > 1 || attempts(&said).is_empty(), "not at once");
+                let waits = bench.core.view(bench.now).waits;
+                let says = |wait: &WaitView| wait.write == own(1) && wait.on.contains(&status.to_string());
+                assert!(offers == 10 || waits.iter().any(says), "{waits:?}");
+                if offers == 10 {
+                    assert_eq!(attempts(&said).iter().map(|a| a.id).collect::<Vec<_>>(), [own(2)]);
+                    bench.attempted(own(2), 1, answered(201));
+                }
+            }
+            if offers == 10 {
+                break;
+            }
+            sent = numbered(&bench.wait(100));
+            assert!(bench.now.mono_ms - began_ms < 60_000, "{status}: offered {offers} times");
+        }
+        assert_eq!(bench.quarantined()[&own(1)].reason, QuarantineReason::SetAside, "{status}");
+        assert!(bench.row(own(2)).is_some_and(|row| row.position.is_some()));
+        // When the service is well again a person sends it.
+        let said = bench.handle(Event::Operator { req: ReqId(99), id: Some(own(1)), operation: Operation::Resend });
+        assert_eq!(attempts(&said).iter().map(|a| a.id).collect::<Vec<_>>(), [own(1)], "{status}");
+    }
 }
 
 /// Seed 93158, where it stood at the head of the queue for ever: the service was busy, and the site that had been given
