@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use holdfast::model::{After, ClientMark, Digest, Facts, Header, KeyHash, Lane, LogId, Request, WriteId};
-use holdfast::service::{Event, NewWrite};
+use holdfast::service::{Event, NewWrite, Sender};
 
 use super::history::{Method, Name, Said, Write};
 use super::machine::Machine;
@@ -246,7 +246,7 @@ impl<M: Machine> World<M> {
         };
         let seen =
             if plan.carries_seen || plan.invents_seen { self.clients[client].seen.clone() } else { After::new() };
-        NewWrite { facts, request, seen, refuse_stale: plan.refuse_stale }
+        NewWrite { facts, request, seen, refuse_stale: plan.refuse_stale, sender: Sender(1 + client as u64) }
     }
 
     pub fn heard(&mut self, client: usize, attempt: u32, heard: Heard) {
