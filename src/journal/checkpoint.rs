@@ -5,12 +5,13 @@
 //! (`writer`).
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::JoinHandle;
 
 use rusqlite::Connection;
 
 use super::apply::WriteError;
+use super::seen::Moved;
 use super::shared::Shared;
 use super::{Error, Fatal, OpenOptions, Space, open, schema, writer};
 
@@ -27,8 +28,8 @@ struct State {
     running: AtomicBool,
     /// Pages of the write-ahead log that are in the database.
     moved_pages: AtomicU32,
-    /// Held during a checkpoint: of two at once, SQLite would turn one away.
-    turn: Mutex<()>,
+    /// Held during a checkpoint: of two at once, SQLite would turn one away. What the database was after the last one.
+    turn: Mutex<Option<Moved>>,
 }
 
 impl Checkpointer {
@@ -71,8 +72,17 @@ impl Checkpointer {
     }
 
     /// For a checkpoint by somebody else. Waits for the one under way.
-    pub(super) fn turn(&self) -> MutexGuard<'_, ()> {
+    pub(super) fn turn(&self) -> MutexGuard<'_, Option<Moved>> {
         self.state.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `None` while one is under way.
+    pub(super) fn try_turn(&self) -> Option<MutexGuard<'_, Option<Moved>>> {
+        match self.state.turn.try_lock() {
+            Ok(turn) => Some(turn),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     /// Waits for the one under way; there are no others afterwards.
@@ -91,10 +101,21 @@ impl Drop for Checkpointer {
     }
 }
 
+/// After a checkpoint, within its turn.
+pub(super) fn note(turn: &mut Option<Moved>, connection: &Connection, shared: &Shared) -> Result<(), WriteError> {
+    if !crate::failpoint::loses_power() {
+        *turn = Moved::now(connection, &shared.database)?;
+    }
+    Ok(())
+}
+
 impl State {
     fn checkpoint(&self, connection: &Connection, shared: &Shared) -> Result<(), Fatal> {
-        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let moved = open::checkpoint(connection).map_err(WriteError::sqlite(open::MOVE));
+        let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let moved = open::checkpoint(connection).map_err(WriteError::sqlite(open::MOVE)).and_then(|moved| {
+            note(&mut turn, connection, shared)?;
+            Ok(moved)
+        });
         drop(turn);
         match moved {
             Ok(pages) => self.moved_pages.store(pages, Ordering::Relaxed),

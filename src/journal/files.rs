@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 
 use super::apply::WriteError;
-use super::{Fatal, schema};
+use super::seen::{Found, Moved, Seen, Written};
+use super::{Fatal, beneath, schema};
 
 /// What failed where other hands were at the files.
 pub(super) const KEEP: &str = "keep the database";
@@ -42,6 +43,8 @@ pub(super) struct Files {
     page_bytes: u64,
     /// The database's length never falls but by somebody's `VACUUM`.
     length: u64,
+    /// `None` as for `known`.
+    seen: Option<Seen>,
 }
 
 impl Files {
@@ -50,17 +53,21 @@ impl Files {
         let paths = paths(database);
         let number = |path: &Path| path.metadata().map(|metadata| (metadata.dev(), metadata.ino()));
         if crate::failpoint::loses_power() {
-            return Ok(Self { paths, known: None, page_bytes, length: 0 });
+            return Ok(Self { paths, known: None, page_bytes, length: 0, seen: None });
         }
         let known = Some([number(&paths[0])?, number(&paths[1])?, number(&paths[2])?]);
         let length = database.metadata()?.len();
-        Ok(Self { paths, known, page_bytes, length })
+        Ok(Self { paths, known, page_bytes, length, seen: None })
     }
 
     /// What is at their places is not what SQLite has open.
     pub(super) fn changed(&self) -> Option<String> {
         self.paths.iter().zip(self.known?).find_map(|(path, known)| match path.metadata() {
-            Ok(metadata) if (metadata.dev(), metadata.ino()) == known => None,
+            Ok(metadata) if (metadata.dev(), metadata.ino()) == known => {
+                // Touched behind its end, what is mapped of it would end the process without a word.
+                let is_cut = *path == self.paths[2] && metadata.len() < beneath::REGION_BYTES;
+                is_cut.then(|| format!("{} was cut short while it was in use", path.display()))
+            }
             Ok(_) => Some(format!("{} was replaced by another file while it was in use", path.display())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 Some(format!("{} was deleted or moved away while it was in use", path.display()))
@@ -75,6 +82,48 @@ impl Files {
         let Some(known) = self.known else { return false };
         let is_known = |n: usize| self.paths[n].metadata().is_ok_and(|m| (m.dev(), m.ino()) == known[n]);
         is_known(0) && is_known(2) && !self.paths[1].exists()
+    }
+
+    /// Before the first commit.
+    pub(super) fn look_first(&mut self, connection: &Connection) -> Result<Option<Moved>, WriteError> {
+        if self.known.is_none() {
+            return Ok(None);
+        }
+        self.seen = Some(Seen::now(connection, &self.paths[1])?);
+        Moved::now(connection, &self.paths[0])
+    }
+
+    /// What other hands wrote into the log. `is_own`: right behind a commit of this connection.
+    pub(super) fn look_at_log(&mut self, connection: &Connection, is_own: bool) -> Result<Found, WriteError> {
+        self.seen.as_mut().map_or(Ok(Found::Own), |seen| seen.look(connection, &self.paths[1], is_own))
+    }
+
+    /// And into the database, since it was moved into last; `moved` is brought up to date.
+    pub(super) fn look_at_database(
+        &self,
+        connection: &Connection,
+        moved: &mut Option<Moved>,
+    ) -> Result<Found, WriteError> {
+        if self.known.is_none() {
+            return Ok(Found::Own);
+        }
+        let Some(now) = Moved::now(connection, &self.paths[0])? else { return Ok(Found::Own) };
+        let found = match moved.as_ref().map(|before| before.written_until(&now)) {
+            None | Some(Written::Not) => Found::Own,
+            Some(Written::BySqlite) => Found::Foreign,
+            Some(Written::Past) => {
+                let path = self.paths[0].display();
+                let why = format!("{path} was written into by another program than SQLite while it was in use");
+                return Err(WriteError::Fatal(Fatal { action: KEEP, why }));
+            }
+        };
+        *moved = Some(now);
+        Ok(found)
+    }
+
+    /// After this connection has emptied the log.
+    pub(super) fn emptied(&mut self, connection: &Connection) -> Result<(), WriteError> {
+        self.seen.as_mut().map_or(Ok(()), |seen| seen.forget(connection, &self.paths[1]))
     }
 
     fn log_bytes(&self, frames: u32) -> u64 {

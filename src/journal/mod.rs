@@ -20,6 +20,7 @@
 //! stranger's lock is waited for ([`Held`]), a file that was taken away ends the process.
 mod apply;
 mod behind;
+mod beneath;
 mod checkpoint;
 mod error;
 mod files;
@@ -37,6 +38,7 @@ mod reader;
 mod record;
 mod row;
 mod schema;
+mod seen;
 mod shared;
 mod single;
 mod space;

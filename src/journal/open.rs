@@ -78,11 +78,12 @@ fn look_at_files(database: &Path, durability: Durability) -> Result<(), Error> {
     if length(database) == 0 && length(&log) > 0 {
         return Err(Error::DatabaseMissing { path: database.to_owned() });
     }
-    // Without a sync at each commit a loss of power may leave any part of it, as promised.
-    if durability == Durability::ProcessCrash {
-        return Ok(());
-    }
-    match wal::broken(&log, &database.with_file_name(format!("{}-shm", schema::FILE_NAME))).map_err(in_directory)? {
+    let broken = match durability {
+        Durability::PowerLoss => wal::broken(&log, &database.with_file_name(format!("{}-shm", schema::FILE_NAME))),
+        // Without a sync at each commit a loss of power may leave any part of it, as promised.
+        Durability::ProcessCrash => wal::without_header(&log),
+    };
+    match broken.map_err(in_directory)? {
         None => Ok(()),
         Some(broken) => Err(Error::WriteAheadLog { path: log, why: broken.to_string() }),
     }

@@ -16,6 +16,10 @@ const HEADER_BYTES: usize = 32;
 const FRAME_HEADER_BYTES: usize = 24;
 /// The last bit says in which order the checksum reads its words.
 const MAGIC: u32 = 0x377f_0682;
+const VERSION: u32 = 3_007_000;
+const PAGE_BYTES: std::ops::RangeInclusive<u32> = 512..=65_536;
+/// In the index.
+const ATTEMPTED_AT: usize = 128;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Broken {
@@ -23,6 +27,8 @@ pub(super) enum Broken {
     Frame { frame: usize, commits: usize },
     /// Shorter than it was. Zero: it is gone.
     Short { frames: usize, had: usize },
+    /// Without its header none of what stands behind it is read.
+    Header { bytes: usize },
 }
 
 impl std::fmt::Display for Broken {
@@ -30,6 +36,9 @@ impl std::fmt::Display for Broken {
         match self {
             Broken::Frame { frame, commits } => {
                 write!(f, "is damaged at frame {frame}: at least {commits} commits behind it cannot be read")
+            }
+            Broken::Header { bytes } => {
+                write!(f, "is damaged in its header: no commit in the {bytes} bytes behind it can be read")
             }
             Broken::Short { frames: 0, had } => write!(f, "is missing: it had {had} frames"),
             Broken::Short { frames, had } => write!(f, "was cut short: {frames} of {had} frames are there"),
@@ -50,32 +59,131 @@ pub(super) fn broken(log: &Path, index: &Path) -> io::Result<Option<Broken>> {
         // All of it was in the database already, and synced there, when it was told so: nothing is missing.
         (None, Some(Index { frames, moved, .. })) if frames > moved => Some(Broken::Short { frames: 0, had: frames }),
         (None, _) => None,
-        (Some(bytes), index) => Log::new(&bytes).and_then(|log| log.broken().or_else(|| log.short(index?))),
+        (Some(bytes), index) => match Log::new(&bytes) {
+            Some(log) => log.broken().or_else(|| log.short(index?)),
+            None => beheaded(&bytes, index),
+        },
     })
 }
 
+/// As [`broken`], where a loss of power may have left any part of what was not synced: a header is synced before there
+/// are frames behind it at each level.
+pub(super) fn without_header(log: &Path) -> io::Result<Option<Broken>> {
+    match std::fs::read(log) {
+        Ok(bytes) if Log::new(&bytes).is_none() => Ok(beheaded(&bytes, None)),
+        Ok(_) => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// A log whose header is none. It is written over the one before it when all of that log is in the database, and synced:
+/// a crash may leave it half the one and half the other, which are equal up to the size of a page.
+fn beheaded(bytes: &[u8], index: Option<Index>) -> Option<Broken> {
+    let behind = bytes.len().checked_sub(HEADER_BYTES + FRAME_HEADER_BYTES)? + FRAME_HEADER_BYTES;
+    let page_bytes = word(bytes, 8);
+    let may_be_torn = word(bytes, 0) & !1 == MAGIC
+        && word(bytes, 4) == VERSION
+        && PAGE_BYTES.contains(&page_bytes)
+        && page_bytes.is_power_of_two();
+    let holds = |index: Index| {
+        let last = HEADER_BYTES + index.frames.checked_sub(1)? * (FRAME_HEADER_BYTES + page_bytes as usize);
+        Some(index.frames > index.moved && *bytes.get(last + 8..last + 16)? == index.salts)
+    };
+    // What the index knows to be there alone, and is.
+    let is_missed = may_be_torn && index.and_then(holds) == Some(true);
+    (!may_be_torn || is_missed).then_some(Broken::Header { bytes: behind })
+}
+
+/// A log in use, held against what its index says. `read` is `false` where the log is not so long.
+pub(super) struct Stands<'i, R> {
+    pub(super) index: &'i Index,
+    pub(super) read: R,
+}
+
+impl<E, R: Fn(u64, &mut [u8]) -> Result<bool, E>> Stands<'_, R> {
+    fn head(&self) -> Result<Option<[u8; HEADER_BYTES]>, E> {
+        let mut head = [0; HEADER_BYTES];
+        let is_there = (self.read)(0, &mut head)? && Log::new(&head).is_some() && head[16..24] == self.index.salts;
+        Ok(is_there.then_some(head))
+    }
+
+    pub(super) fn header(&self) -> Result<bool, E> {
+        Ok(self.head()?.is_some())
+    }
+
+    /// Frame `n`, from 1, is the last one that an index knew.
+    pub(super) fn frame(&self, n: usize, known: &Index) -> Result<bool, E> {
+        let Some(head) = self.head()? else { return Ok(false) };
+        let frame_bytes = FRAME_HEADER_BYTES + word(&head, 8) as usize;
+        let mut frame = [0; FRAME_HEADER_BYTES];
+        let is_there = (self.read)((HEADER_BYTES + (n - 1) * frame_bytes) as u64, &mut frame)?;
+        Ok(is_there && frame[8..16] == known.salts && (word(&frame, 16), word(&frame, 20)) == known.sum)
+    }
+
+    /// Reads all of them.
+    pub(super) fn first_broken(&self) -> Result<Option<usize>, E> {
+        let Some(head) = self.head()? else { return Ok(Some(1)) };
+        let big_endian = head[3] & 1 == 1;
+        let mut said = (word(&head, 24), word(&head, 28));
+        let mut frame = vec![0; FRAME_HEADER_BYTES + word(&head, 8) as usize];
+        for n in 0..self.index.frames {
+            let is_there = (self.read)((HEADER_BYTES + n * frame.len()) as u64, &mut frame)?;
+            said = sum(big_endian, sum(big_endian, said, &frame[..8]), &frame[FRAME_HEADER_BYTES..]);
+            if !is_there || frame[8..16] != self.index.salts || said != (word(&frame, 16), word(&frame, 20)) {
+                return Ok(Some(n + 1));
+            }
+        }
+        Ok(None)
+    }
+}
+
 /// What SQLite says of a log in the memory that its connections share.
-struct Index {
-    frames: usize,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Index {
+    /// Counts commits.
+    change: u32,
+    pub(super) frames: usize,
     /// Of these, so many are in the database.
     moved: usize,
-    salts: [u8; 8],
+    /// And so many have been begun to be moved there.
+    attempted: usize,
+    /// Of the last frame.
+    sum: Sum,
+    pub(super) salts: [u8; 8],
 }
 
 impl Index {
     const BYTES: usize = 48;
 
     /// Two copies of it, the second written first, each with a checksum: else somebody died while it wrote.
-    fn new(bytes: &[u8]) -> Option<Self> {
+    pub(super) fn new(bytes: &[u8]) -> Option<Self> {
         let (first, second) = bytes.get(..2 * Self::BYTES)?.split_at(Self::BYTES);
         let native = |at: usize| u32::from_ne_bytes(first[at..at + 4].try_into().expect("four bytes"));
         let sum = sum(cfg!(target_endian = "big"), (0, 0), &first[..40]);
         let is_whole = first == second && first[12] == 1 && sum == (native(40), native(44));
         let salts = first[32..40].try_into().expect("eight bytes");
-        let moved = bytes
-            .get(2 * Self::BYTES..2 * Self::BYTES + 4)
-            .map_or(0, |moved| u32::from_ne_bytes(moved.try_into().expect("four bytes")));
-        is_whole.then_some(Self { frames: native(16) as usize, moved: moved as usize, salts })
+        let behind = |at: usize| {
+            bytes.get(at..at + 4).map_or(0, |word| u32::from_ne_bytes(word.try_into().expect("four bytes"))) as usize
+        };
+        let (moved, attempted) = (behind(2 * Self::BYTES), behind(ATTEMPTED_AT));
+        let (change, frames, sum) = (native(8), native(16) as usize, (native(24), native(28)));
+        is_whole.then_some(Self { change, frames, moved, attempted, sum, salts })
+    }
+
+    /// Of fewer commits: that never happens by SQLite's rules.
+    pub(super) fn is_before(&self, other: &Self) -> bool {
+        (self.change.wrapping_sub(other.change) as i32) < 0
+    }
+
+    /// Nothing was moved into the database from the one to the other.
+    pub(super) fn same_checkpoint(&self, other: &Self) -> bool {
+        (self.salts, self.moved, self.attempted) == (other.salts, other.moved, other.attempted)
+    }
+
+    /// Somebody does it just now, or died while he did.
+    pub(super) fn is_moving(&self) -> bool {
+        self.attempted > self.moved
     }
 }
 
@@ -244,8 +352,7 @@ mod tests {
             }
         }
         // Of another log, half written, or lost: it says nothing.
-        let mut other = log.clone();
-        other[16] ^= 1;
+        let (other, _) = log_and_index();
         let mut half = index.clone();
         half[16] ^= 1;
         for (log, index) in
@@ -254,6 +361,31 @@ mod tests {
             assert_eq!(judge_files(Some(log), index), None);
         }
         assert_eq!(judge_files(None, &[]), None);
+    }
+
+    #[test]
+    fn a_log_without_its_header_is_broken_and_one_with_a_torn_header_is_not() {
+        let (log, index) = log_and_index();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        for (what, bytes) in [("all of it", 0..32), ("magic", 0..1), ("version", 6..7), ("page size", 8..12)] {
+            let mut bent = log.clone();
+            bent[bytes].fill(0);
+            let expected = Some(Broken::Header { bytes: log.len() - HEADER_BYTES });
+            assert_eq!(judge_files(Some(&bent), &[]), expected, "{what}");
+            std::fs::write(&path, &bent).unwrap();
+            assert_eq!(without_header(&path).unwrap(), expected, "{what}");
+        }
+        // Salts and checksum of two logs: a crash may have done it, but not where the index knows this one.
+        let mut torn = log.clone();
+        torn[26] ^= 1;
+        assert_eq!(judge_files(Some(&torn), &[]), None);
+        assert!(matches!(judge_files(Some(&torn), &index), Some(Broken::Header { .. })));
+        std::fs::write(&path, &torn).unwrap();
+        assert_eq!(without_header(&path).unwrap(), None);
+        // Before the first frame.
+        assert_eq!(judge_files(Some(&[0; 32]), &[]), None);
+        assert_eq!(judge_files(Some(&[]), &[]), None);
     }
 
     #[test]

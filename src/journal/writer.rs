@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use super::apply::{Applier, WriteError};
-use super::checkpoint::Checkpointer;
+use super::checkpoint::{self, Checkpointer};
 use super::files::{self, Files, Hold};
 use super::open::{self, Opened};
 use super::queue::Work;
+use super::seen::Found;
 use super::shared::Shared;
 use super::{CommitError, Committed, Durability, Error, Fatal, Held, OpenOptions, Space, schema};
 
@@ -34,6 +35,7 @@ const FULL_INTERVAL: Duration = Duration::from_millis(500);
 /// How often another program's lock is tried again, beside the time that SQLite itself waits; it is named, and writes
 /// are refused, when it was not let go for so long; and looked at again, whose it is, and said again.
 const HELD_INTERVAL: Duration = Duration::from_millis(50);
+const HELD_TRIES: u32 = 200;
 const HELD_NAMED_AFTER: Duration = Duration::from_millis(500);
 const HELD_SAID_INTERVAL: Duration = Duration::from_secs(60);
 /// So many checkpoints are due and could not be made: then whoever keeps them from it is named.
@@ -105,9 +107,11 @@ fn run(
         asked_pages: 0,
         tried_pages: 0,
         clock_written: now,
+        clock_known: shared.clock.base_ms(),
         space_looked: now,
         bytes_since_look: 0,
     };
+    writer.look_first()?;
     writer.look_at_space()?;
     loop {
         let taken = shared.queue.take(IDLE_INTERVAL, TRANSACTION_BYTES_MAX);
@@ -208,6 +212,8 @@ struct Writer<'c> {
     /// And when it was to be emptied last.
     tried_pages: u32,
     clock_written: Instant,
+    /// What stands in the database: whoever puts an older one in its place has an older clock.
+    clock_known: u64,
     space_looked: Instant,
     bytes_since_look: usize,
 }
@@ -269,11 +275,22 @@ impl Writer<'_> {
         let clock_ms = (self.clock_written.elapsed() >= CLOCK_INTERVAL).then(|| self.shared.clock.now_ms());
         self.look_for_cuts()?;
         let committed = transact(&mut self.applier, works, clock_ms)?;
-        self.look_for_changes().map_err(WriteError::Fatal)?;
-        if clock_ms.is_some() {
-            self.clock_written = Instant::now();
+        if let Some(clock_ms) = clock_ms {
+            (self.clock_written, self.clock_known) = (Instant::now(), clock_ms);
         }
+        self.look_behind_commit()?;
         Ok(committed)
+    }
+
+    fn look_first(&mut self) -> Result<(), Fatal> {
+        let first = loop {
+            match self.files.look_first(self.connection) {
+                Err(WriteError::Held) if !self.shared.queue.wait_closed(HELD_INTERVAL) => {}
+                first => break first.map_err(fatal)?,
+            }
+        };
+        *self.checkpointer.turn() = first;
+        Ok(())
     }
 
     /// What other hands did to the files since the last commit. What is written behind a cut would be lost with what
@@ -281,10 +298,48 @@ impl Writer<'_> {
     fn look_for_cuts(&mut self) -> Result<(), WriteError> {
         // Of one that has only lost its name, what is in it can still be had.
         self.look_for_changes().map_err(WriteError::Fatal)?;
-        self.files.look_for_cuts(self.connection, self.wal_pages.load(Ordering::Relaxed))
+        self.files.look_for_cuts(self.connection, self.wal_pages.load(Ordering::Relaxed))?;
+        self.look_for_writes(false)
     }
 
-    /// Nothing is reported durable that is in a file which the next start will not find.
+    /// Nothing is reported durable that is in a file which the next start will not find, or behind what it cannot read.
+    fn look_behind_commit(&mut self) -> Result<(), WriteError> {
+        self.look_for_changes().map_err(WriteError::Fatal)?;
+        // What is committed is not committed once more.
+        for _ in 0..HELD_TRIES {
+            match self.look_for_writes(true) {
+                Err(WriteError::Held | WriteError::Full) => std::thread::sleep(HELD_INTERVAL),
+                looked => return looked,
+            }
+        }
+        let why = "other programs hold the files without end: whether the last commit stands cannot be told";
+        Err(WriteError::Fatal(Fatal { action: files::KEEP, why: why.to_owned() }))
+    }
+
+    fn look_for_writes(&mut self, is_own: bool) -> Result<(), WriteError> {
+        let log = self.files.look_at_log(self.connection, is_own)?;
+        // A checkpoint of our own that is under way writes the database.
+        let database = match self.checkpointer.try_turn() {
+            Some(mut moved) => self.files.look_at_database(self.connection, &mut moved)?,
+            None => Found::Own,
+        };
+        if log == Found::Own && database == Found::Own {
+            return Ok(());
+        }
+        // Pages in memory would hide what is gone.
+        let clock = self.connection.execute_batch("PRAGMA shrink_memory").map_err(Error::sqlite("look again"));
+        let clock = clock.and_then(|()| open::get_named::<u64>(self.connection, open::NAMED_CLOCK));
+        let why = match clock {
+            Ok(Some(clock_ms)) if clock_ms == self.clock_known => return Ok(()),
+            Err(Error::Sqlite { source, .. }) if files::is_held(&source) => return Err(WriteError::Held),
+            Ok(_) => "what this process committed last is not there".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        let path = self.shared.database.display();
+        let why = format!("{path} was overwritten by another program while it was in use: {why}");
+        Err(WriteError::Fatal(Fatal { action: files::KEEP, why }))
+    }
+
     fn look_for_changes(&mut self) -> Result<(), Fatal> {
         let Some(mut why) = self.files.changed() else { return Ok(()) };
         if self.files.log_is_gone() {
@@ -326,6 +381,7 @@ impl Writer<'_> {
     fn reserve_ids(&mut self) -> Result<(), Fatal> {
         let Some(end) = self.shared.ids.wanted_end() else { return Ok(()) };
         let reserved = self.look_for_cuts().and_then(|()| reserve(self.connection, &mut self.applier, end));
+        let reserved = reserved.and_then(|()| self.look_behind_commit());
         match reserved {
             Ok(()) => {
                 self.checkpoint()?;
@@ -375,8 +431,9 @@ impl Writer<'_> {
 
     /// Moves what is in the write-ahead log into the database; waits for nobody but the checkpoint beside it.
     fn checkpoint(&mut self) -> Result<(), Fatal> {
-        let _turn = self.checkpointer.turn();
-        match open::checkpoint(self.connection).map_err(WriteError::sqlite(open::MOVE)) {
+        let mut turn = self.checkpointer.turn();
+        let moved = open::checkpoint(self.connection).map_err(WriteError::sqlite(open::MOVE));
+        match moved.and_then(|pages| checkpoint::note(&mut turn, self.connection, self.shared).map(|()| pages)) {
             Ok(pages) => self.checkpointer.has_moved(pages),
             // Nothing is lost: it stays in the write-ahead log.
             Err(WriteError::Held) => {}
@@ -418,6 +475,10 @@ impl Writer<'_> {
             .begin()
             .and_then(|()| self.applier.put_number(open::NAMED_CLOCK, clock_ms))
             .and_then(|()| self.applier.commit());
+        if written.is_ok() {
+            self.clock_known = clock_ms;
+            return self.look_behind_commit().map_err(fatal);
+        }
         match written {
             // Without room for it the clock falls back a little after a restart, which is safe.
             Err(WriteError::Full) => self.applier.roll_back().map_err(fatal),
@@ -496,8 +557,14 @@ impl Writer<'_> {
     /// for want of the room that it holds, and nothing would be written that begins it again. Where somebody still
     /// reads it, the next look does it.
     fn give_room_back(&mut self) -> Result<(), Fatal> {
-        let _turn = self.checkpointer.turn();
-        match open::checkpoint_unread(self.connection).map_err(WriteError::sqlite(open::MOVE)) {
+        let mut turn = self.checkpointer.turn();
+        let emptied = open::checkpoint_unread(self.connection).map_err(WriteError::sqlite(open::MOVE));
+        let emptied = emptied.and_then(|emptied| {
+            checkpoint::note(&mut turn, self.connection, self.shared)?;
+            self.files.emptied(self.connection)?;
+            Ok(emptied)
+        });
+        match emptied {
             Ok(true) => {
                 self.wal_pages.store(0, Ordering::Relaxed);
                 (self.asked_pages, self.tried_pages) = (0, 0);

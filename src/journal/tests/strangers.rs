@@ -292,6 +292,96 @@ fn nothing_is_told_durable_that_a_file_taken_away_would_lose() {
     }
 }
 
+/// Written over where they stand, as `cp`, `dd` and `rsync --inplace` do: their names and numbers stay.
+#[test]
+fn nothing_is_told_durable_behind_what_was_overwritten_in_place() {
+    let zeros = |name: &str, bytes: usize| format!("dd if=/dev/zero of={name} bs={bytes} count=1 conv=notrunc");
+    let back = |name: &str| format!("dd if=aside/{name} of={name} bs=64k conv=notrunc");
+    let (database, log, index) = ("holdfast.db", "holdfast.db-wal", "holdfast.db-shm");
+    let harms = [
+        ("a log without its header", zeros(log, 32)),
+        ("the beginning of a log", zeros(log, 4096)),
+        ("one byte of a frame", format!("printf X | dd of={log} bs=1 seek=300 conv=notrunc")),
+        ("all frames", format!("dd if=/dev/zero of={log} bs=32 seek=1 count=4096 conv=notrunc")),
+        ("an older log", format!("cp aside/{log} {log}")),
+        ("the head of a database", zeros(database, 4096)),
+        ("an older database", format!("cp aside/{database} {database}")),
+        ("an older database in place", back(database)),
+        ("an older index", back(index)),
+        ("no index", zeros(index, 32 << 10)),
+        ("an index cut short", format!("truncate -s 0 {index}")),
+        ("all of an older copy", format!("{}; {}; {}", back(database), back(log), back(index))),
+    ];
+    // Of a log that was moved and begun again meanwhile, and of one that goes on.
+    for checkpoint_bytes in [32 << 10, 16 << 20] {
+        for (what, how) in &harms {
+            let dir = tempfile::tempdir().unwrap();
+            let mut journal = Journal::open(&OpenOptions { checkpoint_bytes, ..durable(&dir) }).unwrap();
+            (1..=20).for_each(|n| drop(Store::apply(&mut journal, &group("s"), write(n))));
+            let run = |how: &str| {
+                let ended = Command::new("sh").args(["-ec", how]).current_dir(dir.path()).output().unwrap();
+                assert!(ended.status.success(), "{how}: {}", String::from_utf8_lossy(&ended.stderr));
+            };
+            run("mkdir aside && cp holdfast.db* aside");
+            (21..=200).for_each(|n| drop(Store::apply(&mut journal, &group("s"), write(n))));
+            run(how);
+            let (sender, result) = std::sync::mpsc::sync_channel(1);
+            let done = Box::new(move |result| sender.send(result).unwrap());
+            let fatal = match journal.commit(&Arc::new(group("s")), write(201), done).map_err(|returned| returned.why) {
+                // A look, or a checkpoint, that was due meanwhile has met it.
+                Err(Refusal::Fatal(fatal)) => fatal,
+                _ => match result.recv().unwrap() {
+                    Err(CommitError::Fatal(fatal)) => fatal,
+                    result => panic!("{what}, {checkpoint_bytes}: {result:?}"),
+                },
+            };
+            assert!(fatal.action != files::KEEP || fatal.why.contains("holdfast.db"), "{what}: {fatal}");
+            wait_until("it has failed", || journal.fatal().borrow().is_some());
+        }
+    }
+}
+
+#[test]
+fn what_others_do_by_the_rules_while_it_writes_is_no_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut journal = Journal::open(&OpenOptions { checkpoint_bytes: 64 << 10, ..durable(&dir) }).unwrap();
+    Store::apply(&mut journal, &group("s"), write(1));
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let others: Vec<_> = [
+            &["PRAGMA wal_checkpoint(PASSIVE)", "SELECT count(*) FROM sqlite_schema"][..],
+            &["PRAGMA wal_checkpoint(TRUNCATE)", "PRAGMA wal_checkpoint(RESTART)"],
+            &["CREATE TABLE IF NOT EXISTS note (text)", "INSERT INTO note VALUES (zeroblob(9000))"],
+        ]
+        .into_iter()
+        .map(|orders| {
+            let (dir, done) = (&dir, &done);
+            scope.spawn(move || {
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    let mut stranger = Stranger::at(dir);
+                    for _ in 0..20 {
+                        // Some are turned away by a lock.
+                        orders.iter().for_each(|order| drop(stranger.says(order)));
+                    }
+                    stranger.says("close");
+                }
+            })
+        })
+        .collect();
+        let mut results = Vec::new();
+        for n in 2..=400 {
+            results.push(hand_over(&journal, &group("s"), write(n)).recv().unwrap().map(drop));
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        others.into_iter().for_each(|other| other.join().unwrap());
+        assert!(results.iter().all(Result::is_ok), "{:?}", results.iter().find(|result| result.is_err()));
+    });
+    assert!(block_on(journal.verify()).unwrap().is_whole());
+    drop(journal);
+    let journal = Journal::open(&durable(&dir)).unwrap();
+    assert_eq!(Store::recover(&journal, &group("s"), 9).open.len(), 400);
+}
+
 #[test]
 fn its_files_are_its_owners_alone_whatever_they_were() {
     let parent = tempfile::tempdir().unwrap();
