@@ -121,6 +121,7 @@ impl Source {
             if !view.healthy {
                 reasons.push(format!("{group}: no healthy endpoint at this site"));
             }
+            reasons.extend(self.waits_too_long(group, view));
             if view.quarantine > 0 {
                 reasons.push(format!("{group}: {} in quarantine, not equal: {}", view.quarantine, view.not_equal));
             }
@@ -131,6 +132,22 @@ impl Source {
             }));
         }
         Health { state: *self.state.borrow(), reasons }
+    }
+
+    /// Beyond `answer.lag` another site decides in this one's place, and what is queued has a receipt and no more: for what the
+    /// first of them waits.
+    fn waits_too_long(&self, group: &Group, view: &View) -> Option<String> {
+        let service = self.config.services.iter().find(|service| service.name == group.service)?;
+        let lag = Duration::from_millis(view.lag_ms);
+        let what = match (lag > service.answer.lag, view.queued) {
+            (true, 0) => format!("{} s behind", lag.as_secs()),
+            (true, queued) => format!("{} s behind, {queued} queued", lag.as_secs()),
+            (false, 0) => return None,
+            (false, queued) => format!("{queued} queued"),
+        };
+        let first =
+            view.waits.first().map_or_else(String::new, |wait| format!(": {} waits for {}", wait.write, wait.on));
+        Some(format!("{group}: {what}{first}"))
     }
 
     async fn store(&self) -> StoreStatus {

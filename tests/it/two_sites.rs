@@ -49,6 +49,23 @@ fn both_sides_of_a_cut_go_on_and_are_equal_after_it() {
     ledger::in_order(&two.at_cloud, &keys);
 }
 
+/// Nothing waits without a word about what for.
+#[test]
+fn a_replica_that_falls_behind_says_so_and_what_it_waits_for() {
+    let two = Two::start();
+    let gate = Gate::default();
+    two.at_cloud.at("/tx/sale", Act::answer(201).behind(&gate));
+    two.store.tell(&sale("a")).expect(201);
+    two.store.tell(&sale("b")).expect(201);
+    let reasons = || Call::get("/health").told(two.cloud.site.admin).json()["reasons"].to_string();
+    wait_for("the cloud says that it is behind", SOON, || {
+        let said = reasons();
+        said.contains("s behind") && said.contains("waits for")
+    });
+    gate.open();
+    wait_for("and that it is no more", 2 * SOON, || !reasons().contains("s behind"));
+}
+
 #[test]
 fn a_silent_line_is_noticed_and_nothing_is_lost_on_it() {
     for line in [Line::Silent, Line::SilentUp, Line::SilentDown] {
