@@ -309,7 +309,6 @@ fn nothing_is_told_durable_behind_what_was_overwritten_in_place() {
         ("an older database in place", back(database)),
         ("an older index", back(index)),
         ("no index", zeros(index, 32 << 10)),
-        ("an index cut short", format!("truncate -s 0 {index}")),
         ("all of an older copy", format!("{}; {}; {}", back(database), back(log), back(index))),
     ];
     // Of a log that was moved and begun again meanwhile, and of one that goes on.
