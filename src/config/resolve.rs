@@ -1,4 +1,5 @@
 //! From a checked file to a [`Config`]: names looked up, contradictions found.
+use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,11 +16,25 @@ use crate::model::SiteName;
 /// Where control listens at a hub unless the configuration says otherwise.
 pub(super) const CONTROL_PORT: u16 = 7447;
 
+/// Far more than thousands of services take.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// A pipe or a device may have no end.
+fn read(path: &Path) -> std::io::Result<String> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    let invalid = |why: String| std::io::Error::new(std::io::ErrorKind::InvalidData, why);
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(invalid(format!("it is longer than {FILE_BYTES_MAX} bytes")));
+    }
+    String::from_utf8(bytes).map_err(|error| invalid(error.to_string()))
+}
+
 impl Config {
     /// Reads a file. `${NAME}` in values comes from the environment; paths in it are relative to its folder.
     pub fn load(path: &Path) -> Result<Config, ConfigError> {
         let file = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|error| {
+        let text = read(path).map_err(|error| {
             let mut report = Report::new(&file, "");
             report.fault(None, "", format!("cannot be read: {error}"), "name a readable TOML file with --config");
             ConfigError { faults: report.faults }

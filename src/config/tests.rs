@@ -70,6 +70,12 @@ fn the_reference_page_is_fresh() {
 }
 
 #[test]
+fn a_file_without_end_is_refused() {
+    let said = Config::load(Path::new("/dev/zero")).unwrap_err().to_string();
+    assert!(said.contains("longer than 1048576 bytes"), "{said}");
+}
+
+#[test]
 fn the_examples_load_and_agree_with_each_other() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/examples");
     let load = |name: &str| Config::load(&folder.join(name)).unwrap_or_else(|error| panic!("{error}"));
