@@ -60,6 +60,19 @@ fn raise_to_hard() -> io::Result<u64> {
     Ok(limit.rlim_cur)
 }
 
+/// A share of what is allowed, for connections to one listener that have not said yet whose they are; within `range`,
+/// whose end it is where the limit is not known.
+pub fn share(of: u64, range: std::ops::RangeInclusive<usize>) -> usize {
+    share_of(LIMIT.load(Relaxed), of, range)
+}
+
+fn share_of(limit: u64, of: u64, range: std::ops::RangeInclusive<usize>) -> usize {
+    match limit {
+        0 => *range.end(),
+        limit => usize::try_from(limit / of).unwrap_or(usize::MAX).clamp(*range.start(), *range.end()),
+    }
+}
+
 /// The first number that a use may not have.
 fn ceiling(limit: u64, what: Use) -> u64 {
     let (own, links) = (OWN.min(limit / 8), LINKS.min(limit / 8));
@@ -128,6 +141,12 @@ mod tests {
                 assert!(client < admin && upstream < link && link < limit && client >= limit / 2, "{limit}");
             }
         }
+    }
+
+    #[test]
+    fn strangers_share_what_little_there_is() {
+        let shares = [0, 256, 1_024, 65_536, u64::MAX].map(|limit| share_of(limit, 16, 32..=1_000));
+        assert_eq!(shares, [1_000, 32, 64, 1_000, 1_000]);
     }
 
     #[test]

@@ -9,6 +9,8 @@ use tokio::sync::Notify;
 /// Connections that stand, the oldest first.
 pub(crate) struct Places {
     most: usize,
+    /// So many of them for connections without work.
+    idle_most: usize,
     taken: Mutex<Taken>,
 }
 
@@ -29,7 +31,11 @@ pub(crate) struct Place {
 
 impl Places {
     pub fn new(most: usize) -> Self {
-        Self { most, taken: Mutex::default() }
+        Self::with_idle(most, most)
+    }
+
+    pub fn with_idle(most: usize, idle_most: usize) -> Self {
+        Self { most, idle_most, taken: Mutex::default() }
     }
 
     fn taken(&self) -> MutexGuard<'_, Taken> {
@@ -39,8 +45,9 @@ impl Places {
     /// A place, if need be that of the oldest connection that has no work; `None` where all have some.
     pub fn take(self: &Arc<Self>) -> Option<Place> {
         let mut taken = self.taken();
-        if taken.of.len() >= self.most {
-            let idle = taken.of.iter().find(|(_, (busy, _))| busy.load(Relaxed) == 0).map(|(number, _)| *number)?;
+        let mut idle = taken.of.iter().filter(|(_, (busy, _))| busy.load(Relaxed) == 0).map(|(number, _)| *number);
+        if taken.of.len() >= self.most || idle.clone().nth(self.idle_most.saturating_sub(1)).is_some() {
+            let idle = idle.next()?;
             if let Some((_, leave)) = taken.of.remove(&idle) {
                 leave.notify_one();
             }
@@ -107,5 +114,19 @@ mod tests {
         // What has left its place to another gives back nothing that is not its own.
         drop((first, second));
         assert!(places.taken().of.len() <= 2);
+    }
+
+    #[tokio::test]
+    async fn who_has_no_work_yet_takes_no_more_than_is_meant_for_such() {
+        let places = Arc::new(Places::with_idle(10, 2));
+        let working: Vec<_> =
+            (0..5).map(|_| places.take().unwrap()).map(|place| (place.in_work().begin(), place)).collect();
+        let (first, second) = (places.take().unwrap(), places.take().unwrap());
+        let third = places.take().unwrap();
+        first.is_needed().await;
+        let _busy = third.in_work().begin();
+        let _fourth = places.take().unwrap();
+        assert_eq!(places.taken().of.len(), 8);
+        drop((working, second));
     }
 }

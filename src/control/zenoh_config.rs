@@ -3,6 +3,7 @@ use serde_json::{Value, json};
 
 use super::names::Keys;
 use super::settings::{ControlSettings, Endpoint, Role};
+use crate::descriptors;
 use crate::model::SiteName;
 
 /// Pairs of configuration key and value, in the order in which they are inserted.
@@ -33,9 +34,10 @@ pub(super) fn config(settings: &ControlSettings, jitter: f64) -> Vec<(&'static s
         ("adminspace/enabled", json!(false)),
         ("queries_default_timeout", json!(5_000)),
         ("transport/unicast/open_timeout", json!(5_000)),
-        // Reached with 1,000 stores; the refusal is silent.
-        ("transport/unicast/max_sessions", json!(10_000)),
-        ("transport/unicast/accept_pending", json!(1_000)),
+        // Reached with 1,000 stores; the refusal is silent. Where descriptors are few, who says nothing takes few.
+        ("transport/unicast/max_sessions", json!(descriptors::share(4, 64..=10_000))),
+        ("transport/unicast/accept_pending", json!(descriptors::share(16, 32..=1_000))),
+        ("transport/unicast/accept_timeout", json!(5_000)),
         ("transport/unicast/max_links", json!(1)),
         // Two batches and one millisecond lose hints at every scheduling hiccup.
         ("transport/link/tx/queue/size/data_high", json!(8)),

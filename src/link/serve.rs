@@ -43,6 +43,10 @@ const HELLO_BYTES_MAX: usize = 1 << 20;
 /// Posted pages of one peer that are unpacked at the same time.
 const PAGES_AT_ONCE: usize = 4;
 
+/// Connections without a link yet: so much of all descriptors. Where many sites dial at once there are many of them.
+const STRANGERS_SHARE: u64 = 16;
+const STRANGERS_LEAST: usize = 32;
+
 /// How far a connection has come.
 enum Phase {
     New,
@@ -67,7 +71,9 @@ struct Connection {
 
 /// Accepts connections until the site stops.
 pub(super) async fn listen(hub: Arc<Hub>, listener: TcpListener) {
-    let places = Arc::new(Places::new(hub.settings.limits.connections));
+    let most = hub.settings.limits.connections;
+    let strangers = descriptors::share(STRANGERS_SHARE, most.min(STRANGERS_LEAST)..=most);
+    let places = Arc::new(Places::with_idle(most, strangers));
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
