@@ -135,7 +135,7 @@ async fn writes<S: AdminSource>(
     query: Result<Query<WritesQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Response {
     let Ok(Query(query)) = query else {
-        return refuse(Cause::BadRequest { what: "the query may have service, open, after and limit" });
+        return refuse(Cause::BadRequest { what: "the query may have service, open, after and limit (from 1)" });
     };
     match source.writes(query).await {
         Ok(list) => Json(list).into_response(),
@@ -152,8 +152,10 @@ async fn write<S: AdminSource>(State(source): State<Arc<S>>, Path(asked): Path<S
 
 type Chosen = Result<Query<QuarantineQuery>, axum::extract::rejection::QueryRejection>;
 
-const CHOICE: &str =
-    "the query may have service, store, reason, since_ms, lane, firsts, after, limit, and for orders keep_going";
+const CHOICE: &str = "the query may have service, store, reason, since_ms, lane, firsts, after, limit (from 1), and \
+                      for orders keep_going and all";
+const UNCHOSEN: &str = "an order about many names at least one of service, store, reason, since_ms or lane, or says \
+                        all=true; one about a single write is POST /api/v1/quarantine/{id}/{order}";
 
 async fn quarantine<S: AdminSource>(State(source): State<Arc<S>>, query: Chosen) -> Response {
     let Ok(Query(query)) = query else { return refuse(Cause::BadRequest { what: CHOICE }) };
@@ -180,6 +182,9 @@ async fn order_many<S: AdminSource>(
     let Some(operation) = operation_named(&operation) else {
         return refuse(Cause::NotFound { path: format!("/api/v1/quarantine/{operation}") });
     };
+    if !query.all && !query.chooses() {
+        return refuse(Cause::BadRequest { what: UNCHOSEN });
+    }
     match source.order_many(query, operation).await {
         Ok(ordered) => Json(ordered).into_response(),
         Err(error) => carried_out(Err(error), ""),

@@ -1,4 +1,6 @@
 //! What the API shows. Field names are part of the interface: scripts read them.
+use std::num::NonZeroUsize;
+
 use crate::journal::{Fate, Here, Origin, QuarantineFilter, QuarantineListed, QuarantineReason, Quarantined, Row};
 use crate::model::{Answer, Group, Lane, SiteName, Verdict, WriteId};
 use crate::service::{Ordered, View};
@@ -113,12 +115,12 @@ pub struct WritesQuery {
     /// Continue behind this id.
     pub after: Option<String>,
     /// Absent: 100; at most 1,000.
-    pub limit: Option<usize>,
+    pub limit: Option<NonZeroUsize>,
 }
 
 impl WritesQuery {
     pub fn limit(&self) -> usize {
-        self.limit.unwrap_or(100).clamp(1, 1_000)
+        self.limit.map_or(100, NonZeroUsize::get).min(1_000)
     }
 }
 
@@ -231,14 +233,23 @@ pub struct QuarantineQuery {
     /// Go on there: the `next` of the answer before.
     pub after: Option<String>,
     /// Absent: 1,000, which is the most; of orders 256.
-    pub limit: Option<usize>,
+    pub limit: Option<NonZeroUsize>,
     /// Orders: not only up to the first that is rejected.
     pub keep_going: bool,
+    /// Orders: about whatever there is, since nothing is chosen.
+    pub all: bool,
 }
 
 impl QuarantineQuery {
     pub fn limit(&self, most: usize) -> usize {
-        self.limit.unwrap_or(most).clamp(1, most)
+        self.limit.map_or(most, NonZeroUsize::get).min(most)
+    }
+
+    /// Whether it leaves anything out. What was left out of an order by mistake must not be an order about everything.
+    pub fn chooses(&self) -> bool {
+        let Self { service, store, reason, since_ms, lane, .. } = self;
+        let names = service.is_some() || store.is_some() || lane.is_some();
+        names || reason.is_some() || since_ms.is_some_and(|since_ms| since_ms > 0)
     }
 
     /// `Err` says what cannot be read.
