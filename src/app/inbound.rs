@@ -1,5 +1,5 @@
 //! What comes in from other sites, by links and by the control plane, and the group it is for.
-use http::{Method, Request, Response};
+use http::{HeaderMap, Method, Request, Response};
 use hyper::body::Incoming;
 use uuid::Uuid;
 
@@ -8,8 +8,8 @@ use http_body_util::BodyExt;
 use super::groups::Registry;
 use crate::control::ControlEvents;
 use crate::dedup::Fingerprint;
-use crate::gateway::{Body, BoxFuture, PeerError, PeerProxy, is_read, read_for_peer};
-use crate::link::{Inbound, LinkBody, NotRead, ReadError, Waiting};
+use crate::gateway::{Body, BoxFuture, PeerError, PeerProxy, is_read, method_stays, read_for_peer};
+use crate::link::{BAD_READ, Inbound, LinkBody, NotRead, ReadError, Waiting};
 use crate::model::{Group, LogId, SiteName, WriteId};
 use crate::service::{Event, Handle, Message};
 use crate::wire::Difference;
@@ -54,9 +54,10 @@ impl Inbound for Registry {
         }
     }
 
-    fn may_read(&self, from: &SiteName, group: &Group, method: &Method) -> Result<(), NotRead> {
+    fn may_read(&self, from: &SiteName, group: &Group, method: &Method, headers: &HeaderMap) -> Result<(), NotRead> {
         let member = self.members.get(group).filter(|member| member.peers.contains(from)).ok_or(NotRead::Group)?;
-        if is_read(method) && !member.writes.contains(method) { Ok(()) } else { Err(NotRead::Method) }
+        let reads = is_read(method) && !member.writes.contains(method) && method_stays(headers);
+        if reads { Ok(()) } else { Err(NotRead::Method) }
     }
 
     fn read(&self, _from: &SiteName, group: Group, request: Request<Incoming>) -> Waiting<Response<LinkBody>> {
@@ -115,6 +116,8 @@ impl PeerProxy for Registry {
                 Ok(response) => Ok(response.map(Body::Boxed)),
                 Err(ReadError::Busy(site)) => Err(PeerError::Busy { site }),
                 Err(ReadError::Broken { why, .. }) => Err(PeerError::Broken { site: site.clone(), why }),
+                Err(ReadError::Unsendable(_)) => Err(PeerError::BadRequest),
+                Err(ReadError::Refused { code, .. }) if code == BAD_READ => Err(PeerError::BadRequest),
                 Err(error) => Err(never(error.to_string())),
             }
         })

@@ -102,11 +102,7 @@ impl App {
         let envoy = context.service.settings.keys.dialect == Dialect::Envoy;
         let token = id.map(|id| self.neighbours.tokens.token(id));
         let status_address = token.as_ref().map(|token| format!("{STATUS_PATH}{token}"));
-        let cause = match problem {
-            // Nobody could be asked, because whoever was asked is us.
-            Problem::NoReplica { .. } if context.service.upstream.is_circle() => Cause::LoopDetected,
-            _ => Cause::Write { problem: problem.clone(), envoy, status_address },
-        };
+        let cause = Cause::Write { problem: problem.clone(), envoy, status_address };
         let mut response = refusal::response(&cause.into(), context.id(), token.as_deref());
         if envoy && response.status() == StatusCode::INTERNAL_SERVER_ERROR {
             response.headers_mut().insert(IDEMPOTENCY_STATUS, HeaderValue::from_static("false"));

@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 
 use super::body::Body;
 use super::conn::REFUSED_METHOD;
-use super::headers::{self, Client, HOLDFAST_SEEN, TRACEPARENT, X_REQUEST_ID};
+use super::headers::{self, Client, HOLDFAST_HOP, HOLDFAST_LOOP, HOLDFAST_SEEN, TRACEPARENT, X_REQUEST_ID};
 use super::http2;
 use super::parts::{self, Parts};
 use super::path;
@@ -86,10 +86,16 @@ impl App {
             return refusal::response(&of_violation(violation), &request_id, None);
         }
         let request_id = request_id(&mut head.headers);
+        let hop = head.headers.get(HOLDFAST_HOP).cloned();
         let result = self.route_and_answer(client, head, body, &request_id).await;
         result.unwrap_or_else(|refusal| {
             let id = request_id.to_str().unwrap_or_default();
-            refusal::response(&refusal, id, None)
+            let mut response = refusal::response(&refusal, id, None);
+            // To the appliance that sent it, by the name that this one exchange has there.
+            if let (Cause::LoopDetected, Some(hop)) = (&refusal.cause, hop) {
+                response.headers_mut().insert(HOLDFAST_LOOP, hop);
+            }
+            response
         })
     }
 
@@ -122,13 +128,15 @@ impl App {
         }
         let target = self.target(service, &head, host, &path, client)?;
         let seen = take_seen(&mut head.headers)?;
+        // Also in a spelling that is taken out.
+        let changes = !headers::method_stays(&head.headers);
         clean(&mut head.headers, service);
         let context = Context { service, client, authority, request_id, path };
         match target {
             Some(target) if service.settings.writes.contains(&head.method) => {
                 self.write(context, target, seen.map(|(after, _)| after), head, body).await
             }
-            Some(_) if !changes_nothing(&head) => {
+            Some(_) if !route::is_read(&head.method) || changes => {
                 // What it does to a replica is not known, and nothing passes by the journal.
                 Err(Refusal::closing(Cause::MethodUnsupported { method: head.method.to_string() }))
             }
@@ -251,6 +259,7 @@ fn take_authority(head: &mut Head) -> Result<HeaderValue, Refusal> {
     head.headers.remove(HOST);
     let sound = |value: &HeaderValue| strict::check_host(value.as_bytes()).is_ok();
     let Some(authority) = head.uri.authority() else {
+        check_path(head)?;
         return match host {
             Some(host) if sound(&host) => Ok(host),
             Some(_) => Err(bad(Violation::Host.detail())),
@@ -267,11 +276,31 @@ fn take_authority(head: &mut Head) -> Result<HeaderValue, Refusal> {
     if head.version == Version::HTTP_2 && host.is_some_and(is_other) {
         return Err(bad("Host and :authority differ"));
     }
-    let path = head.uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
-    if head.method != Method::CONNECT {
-        head.uri = Uri::from(path);
+    if head.method == Method::CONNECT {
+        return Ok(value);
     }
+    // A bare authority is a target of CONNECT alone (RFC 9112 §3.2.3).
+    if !head.uri.scheme_str().is_some_and(|scheme| scheme == "http" || scheme == "https") {
+        return Err(bad("a target must be a path, or an address of http or https"));
+    }
+    let path = match head.uri.path_and_query().map(PathAndQuery::as_str) {
+        None | Some("") => Some(PathAndQuery::from_static("/")),
+        // No path is the root (RFC 9112 §3.2.1).
+        Some(query) if query.starts_with('?') => format!("/{query}").parse().ok(),
+        Some(_) => head.uri.path_and_query().cloned(),
+    };
+    head.uri = Uri::from(path.ok_or_else(|| bad("the target is too long"))?);
+    check_path(head)?;
     Ok(value)
+}
+
+/// A path from the root, or `*` for OPTIONS.
+fn check_path(head: &Head) -> Result<(), Refusal> {
+    let path = head.uri.path();
+    if path.starts_with('/') || head.method == Method::CONNECT || (path == "*" && head.method == Method::OPTIONS) {
+        return Ok(());
+    }
+    Err(Refusal::closing(Cause::BadRequest { what: "the path must begin with a slash" }))
 }
 
 /// WebSockets and tunnels are not carried yet. An offer of h2c may be ignored (RFC 9110 §7.8).
@@ -299,16 +328,6 @@ fn take_seen(map: &mut HeaderMap) -> Result<Option<(After, HeaderValue)>, Refusa
     let (after, value) = (seen::decode(value.as_bytes()).map_err(|_| Cause::SeenMalformed)?, value.clone());
     map.remove(HOLDFAST_SEEN);
     Ok(Some((after, value)))
-}
-
-/// Whether a request only reads, by its method and by the one that frameworks let a header put in its place.
-fn changes_nothing(head: &Head) -> bool {
-    const INSTEAD: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
-    let reads = |value: &HeaderValue| {
-        let value = value.as_bytes().trim_ascii().to_ascii_uppercase();
-        Method::from_bytes(&value).is_ok_and(|method| route::is_read(&method))
-    };
-    route::is_read(&head.method) && INSTEAD.iter().all(|name| head.headers.get_all(*name).iter().all(reads))
 }
 
 fn clean(map: &mut HeaderMap, service: &ServiceEntry) {

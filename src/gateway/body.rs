@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 
 use super::arriving::Arriving;
 use super::h1::Reply;
+use super::headers::strip_trailers;
 use super::pool::Lease;
 
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -105,6 +106,18 @@ impl Body {
     }
 }
 
+type Taken = Option<Result<Frame<Bytes>, BoxError>>;
+
+/// Trailers without what they may not say.
+fn cleaned(mut frame: Taken) -> Taken {
+    if let Some(Ok(frame)) = &mut frame
+        && let Some(trailers) = frame.trailers_mut()
+    {
+        strip_trailers(trailers);
+    }
+    frame
+}
+
 impl http_body::Body for Body {
     type Data = Bytes;
     type Error = BoxError;
@@ -117,9 +130,9 @@ impl http_body::Body for Body {
                 *self = Body::Empty;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
-            Body::Incoming(incoming) => Pin::new(incoming).poll_frame(cx),
+            Body::Incoming(incoming) => Pin::new(incoming).poll_frame(cx).map(cleaned),
             Body::Upload { incoming, ended } => {
-                let frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));
+                let frame = cleaned(ready!(Pin::new(&mut *incoming).poll_frame(cx)));
                 if !matches!(frame, Some(Ok(_))) || incoming.is_end_stream() {
                     *ended = None;
                 }
@@ -133,7 +146,7 @@ impl http_body::Body for Body {
                     // At the last byte, not when somebody asks for more: a reader that knows the length may not.
                     _ => lease.take().into_iter().for_each(|lease| lease.finish(reply.take_conn())),
                 }
-                Poll::Ready(frame.map(|f| f.map_err(Into::into)))
+                Poll::Ready(cleaned(frame.map(|f| f.map_err(Into::into))))
             }
             Body::Upstream { incoming, lease } => {
                 let frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));
@@ -141,7 +154,7 @@ impl http_body::Body for Body {
                     Some(Ok(_)) if !incoming.is_end_stream() => {}
                     _ => *lease = None,
                 }
-                Poll::Ready(frame.map(|f| f.map_err(Into::into)))
+                Poll::Ready(cleaned(frame.map(|f| f.map_err(Into::into))))
             }
             Body::Boxed(body) => Pin::new(body).poll_frame(cx),
         }

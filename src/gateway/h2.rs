@@ -187,6 +187,10 @@ impl Pool {
             doubt.clear();
         }
         let why = format!("{}: {}", self.name(), describe(&error));
+        if is_no_request(&error) {
+            taken.store(false, Ordering::Relaxed);
+            return Err((SendError::NoRequest { why }, true));
+        }
         let nothing_left = shared.written.load(Ordering::Relaxed) == before;
         let never_sent = nothing_left || was_not_processed(&error);
         Err((if never_sent { never(&why, None) } else { SendError::Broken { why } }, true))
@@ -235,6 +239,13 @@ fn was_not_processed(error: &hyper::Error) -> bool {
         // h2 says so of the streams beyond the last one only; the others learn of the end of the connection itself.
         e.is_remote() && (refused || e.is_go_away())
     })
+}
+
+/// It was refused on this side, as no request of HTTP/2. The library has only words for it.
+fn is_no_request(error: &hyper::Error) -> bool {
+    let words = ["malformed headers", "request URI missing scheme and authority"];
+    of_http2(error)
+        .is_some_and(|e| e.reason().is_none() && !e.is_io() && words.iter().any(|words| e.to_string().ends_with(words)))
 }
 
 fn of_http2(error: &hyper::Error) -> Option<&h2::Error> {

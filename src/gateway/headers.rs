@@ -3,14 +3,15 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::Extensions;
 use http::header::{
     CONNECTION, Entry, FORWARDED, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE, VIA,
 };
+use http::{Extensions, Method};
 use hyper::ext::ReasonPhrase;
 
 use super::h1::Spelling;
 use super::room::{self, Share};
+use super::route::is_read;
 use super::spelling::Spelled;
 use crate::model::Header;
 use crate::service::Sender;
@@ -18,7 +19,10 @@ use crate::service::Sender;
 pub const HOLDFAST_SEEN: HeaderName = HeaderName::from_static("holdfast-seen");
 pub const HOLDFAST_WRITE: HeaderName = HeaderName::from_static("holdfast-write");
 pub const HOLDFAST_SERVED_BY: HeaderName = HeaderName::from_static("holdfast-served-by");
-/// On 508: an appliance found that the request had been there before, and did nothing.
+/// Names one exchange with an endpoint, anew each time, so that nobody can say it of another one.
+pub const HOLDFAST_HOP: HeaderName = HeaderName::from_static("holdfast-hop");
+/// On 508: an appliance found that the request had been there before, and did nothing. It says `Holdfast-Hop` of the
+/// request.
 pub const HOLDFAST_LOOP: HeaderName = HeaderName::from_static("holdfast-loop");
 pub const HOLDFAST_ORIGIN: HeaderName = HeaderName::from_static("holdfast-origin");
 pub const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
@@ -41,10 +45,27 @@ fn is_private(name: &str) -> bool {
     }
 }
 
+/// What frameworks take for the method, whatever the request line says.
+const INSTEAD: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
+
+/// Whether no header puts a method that may change something in the place of one that reads, in any spelling that a
+/// service may take for it.
+pub fn method_stays(headers: &HeaderMap) -> bool {
+    let reads = |value: &HeaderValue| {
+        let value = value.as_bytes().trim_ascii().to_ascii_uppercase();
+        Method::from_bytes(&value).is_ok_and(|method| is_read(&method))
+    };
+    let says = |name: &HeaderName| match plain_name(name) {
+        Some(plain) => INSTEAD.contains(&plain.as_str()),
+        None => INSTEAD.contains(&name.as_str()),
+    };
+    headers.iter().filter(|(name, _)| says(name)).all(|(_, value)| reads(value))
+}
+
 /// Headers that mean something from end to end, or that somebody on the way decides by: no client may have them taken
 /// away by naming them in `Connection`, or say them again in another spelling.
 fn is_relied_on(name: &str) -> bool {
-    const RELIED_ON: [&str; 30] = [
+    const RELIED_ON: [&str; 30 + INSTEAD.len()] = [
         "accept",
         "authorization",
         "cache-control",
@@ -75,6 +96,9 @@ fn is_relied_on(name: &str) -> bool {
         "x-real-ip",
         "x-request-id",
         "x-session-id",
+        INSTEAD[0],
+        INSTEAD[1],
+        INSTEAD[2],
     ];
     name.starts_with("x-forwarded-") || is_private(name) || RELIED_ON.contains(&name)
 }
@@ -145,6 +169,48 @@ pub fn strip_private(headers: &mut HeaderMap, means: impl Fn(&HeaderName) -> boo
     for name in found {
         headers.remove(name);
     }
+}
+
+/// Takes out of a service's answer what only the appliance says to a client.
+pub fn strip_answer(headers: &mut HeaderMap) {
+    let found: Vec<HeaderName> =
+        headers.keys().filter(|name| name.as_str().starts_with("holdfast-")).cloned().collect();
+    for name in found {
+        headers.remove(name);
+    }
+}
+
+/// Takes out of a message's trailers what belongs to its head: what frames, routes or describes it, and what is not for
+/// others to say (RFC 9110 §6.5.1). In any spelling: a service may put all of them with its headers.
+pub fn strip_trailers(trailers: &mut HeaderMap) {
+    const OF_THE_HEAD: [&str; 13] = [
+        "age",
+        "connection",
+        "content-range",
+        "keep-alive",
+        "max-forwards",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "retry-after",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "www-authenticate",
+    ];
+    let is_bad = |name: &&HeaderName| {
+        let plain = plain_name(name);
+        let name = plain.as_ref().unwrap_or(*name).as_str();
+        is_relied_on(name) || OF_THE_HEAD.contains(&name)
+    };
+    let found: Vec<HeaderName> = trailers.keys().filter(is_bad).cloned().collect();
+    for name in found {
+        trailers.remove(name);
+    }
+}
+
+pub fn new_hop() -> HeaderValue {
+    HeaderValue::try_from(format!("{:016x}", fastrand::u64(..))).unwrap_or(VIA_US)
 }
 
 pub fn append_via(headers: &mut HeaderMap) {
@@ -329,6 +395,47 @@ mod tests {
         let mut left = names(&map);
         left.sort_unstable();
         assert_eq!(left, ["api_key", "x-api-key", "x_mine"]);
+    }
+
+    #[test]
+    fn a_trailer_says_nothing_that_belongs_to_the_head() {
+        let mut map = headers(&[
+            ("content-length", "9"),
+            ("transfer-encoding", "chunked"),
+            ("host", "h"),
+            ("holdfast-replay", "true"),
+            ("holdfast_replay", "true"),
+            ("idempotency.key", "k"),
+            ("authorization", "x"),
+            ("connection", "close"),
+            ("x-forwarded-for", "1.2.3.4"),
+            ("te", "x"),
+            ("x-checksum", "stays"),
+            ("grpc-status", "0"),
+        ]);
+        strip_trailers(&mut map);
+        let mut left = names(&map);
+        left.sort_unstable();
+        assert_eq!(left, ["grpc-status", "x-checksum"]);
+        let mut map = headers(&[("holdfast-loop", "x"), ("holdfast-anything", "x"), ("x-mine", "stays")]);
+        strip_answer(&mut map);
+        assert_eq!(names(&map), ["x-mine"]);
+    }
+
+    #[test]
+    fn a_method_in_a_header_counts_in_every_spelling() {
+        for name in ["x-http-method-override", "x_http_method_override", "x.method.override", "x_http-method"] {
+            for (method, stays) in
+                [("GET", true), ("head", true), ("DELETE", false), ("get, delete", false), ("", false)]
+            {
+                let map = headers(&[(name, "GET"), (name, method)]);
+                assert_eq!(method_stays(&map), stays, "{name}: {method}");
+            }
+            let mut map = headers(&[(name, "DELETE"), ("connection", name)]);
+            strip_request_hops(&mut map, |_| false);
+            strip_private(&mut map, |_| false);
+            assert_eq!(map.contains_key(name), !name.contains(['_', '.']), "{name}");
+        }
     }
 
     #[test]

@@ -99,8 +99,8 @@ async fn ask(pool: &Arc<Pool>, path: &str) -> bool {
     let (Ok(host), Ok(mut request)) = (host, Request::builder().uri(path).body(Body::Empty)) else { return false };
     request.headers_mut().insert(HOST, host);
     request.headers_mut().insert(USER_AGENT, HeaderValue::from_static("holdfast-health"));
-    if pool.is_h2c() {
-        super::upstream::to_h2(&mut request);
+    if pool.is_h2c() && super::upstream::to_h2(&mut request).is_err() {
+        return false;
     }
     let Ok(response) = pool.send(request, &AtomicBool::new(false)).await else { return false };
     let good = |response: &Response<Body>| response.status().is_success() || response.status().is_redirection();

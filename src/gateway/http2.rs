@@ -11,7 +11,7 @@ use http::{Method, Uri};
 
 use super::path;
 use super::refusal::Refusal;
-use super::strict::Violation;
+use super::strict::{self, Violation};
 use crate::problem::Cause;
 
 const OF_A_CONNECTION: [HeaderName; 5] = [
@@ -39,6 +39,9 @@ pub fn check(head: &mut Head, max_headers: usize) -> Result<(), Refusal> {
     }
     if head.headers.get_all(CONTENT_LENGTH).iter().count() > 1 {
         return Err(bad(Violation::RepeatedLength.detail()));
+    }
+    if head.headers.get(CONTENT_LENGTH).is_some_and(|length| strict::parse_length(length.as_bytes()).is_err()) {
+        return Err(bad(Violation::InvalidLength.detail()));
     }
     if head.uri.scheme_str().is_some_and(|scheme| scheme != "http" && scheme != "https") {
         return Err(bad("the scheme must be http or https"));

@@ -48,6 +48,7 @@ mod write;
 pub use app::STATUS_PATH;
 pub use body::{Body, BoxError};
 pub use endpoint::{EndpointError, EndpointSettings};
+pub use headers::method_stays;
 pub use lane::LaneRules;
 pub use listen::{Gateway, GatewayError};
 pub use pool::{PoolSettings, Ready, SendError};

@@ -31,23 +31,37 @@ pub fn canonical(path: &str) -> Cow<'_, str> {
     Cow::Owned(without_dots(&spelled))
 }
 
-/// What the most careless of services makes of a path: everything decoded, a backslash for a slash, no parameters, all
-/// in small letters, and nothing after what ends a path or a C string.
-pub fn careless(path: &str) -> String {
-    let bytes = path.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let (byte, length) = encoded(&bytes[at..]).map_or((bytes[at], 1), |byte| (byte, 3));
-        if matches!(byte, b'?' | b'#' | 0) {
-            break;
+/// What the most careless of services make of a path: everything decoded, as often as it is encoded, a backslash for a
+/// slash, no parameters, all in small letters, nothing after what ends a path or a C string, and no dots and blanks at
+/// the ends of segments. The second reading takes what follows two slashes for a host.
+pub fn careless(path: &str) -> (String, Option<String>) {
+    let mut decoded = Vec::with_capacity(path.len());
+    for &byte in path.as_bytes() {
+        decoded.push(byte);
+        // What was decoded may end what is encoded once more.
+        while let Some(byte) = decoded.len().checked_sub(3).and_then(|at| encoded(&decoded[at..])) {
+            decoded.truncate(decoded.len() - 3);
+            decoded.push(byte);
         }
-        decoded.push(if byte == b'\\' { b'/' } else { byte.to_ascii_lowercase() });
-        at += length;
     }
-    let text = String::from_utf8_lossy(&decoded);
-    let bare: Vec<&str> = text.split('/').map(|segment| segment.split(';').next().unwrap_or_default()).collect();
-    without_dots(&bare.join("/"))
+    let end = decoded.iter().position(|byte| matches!(byte, b'?' | b'#' | 0)).unwrap_or(decoded.len());
+    let text = String::from_utf8_lossy(&decoded[..end]).to_ascii_lowercase().replace('\\', "/");
+    let bare: Vec<&str> = text.split('/').map(|segment| bare(segment.split(';').next().unwrap_or_default())).collect();
+    let behind_host = text.strip_prefix("//").map(|_| {
+        let host = bare.iter().position(|segment| !segment.is_empty()).unwrap_or(bare.len() - 1);
+        without_dots(&format!("/{}", bare[host + 1..].join("/")))
+    });
+    (without_dots(&bare.join("/")), behind_host)
+}
+
+/// Without what some file systems do not see at the ends of a name.
+fn bare(segment: &str) -> &str {
+    let is_blank = |sign: char| sign.is_whitespace() || sign.is_control();
+    let segment = segment.trim_matches(is_blank);
+    if matches!(segment, "." | "..") {
+        return segment;
+    }
+    segment.trim_end_matches(|sign| sign == '.' || is_blank(sign))
 }
 
 /// Whether the path holds an encoded NUL, which ends it for some and not for others.
@@ -146,9 +160,30 @@ mod tests {
             "/api/items%3fx",
             "/api/items%23x",
             "/%61%70%69/items",
+            "/%2561pi/items",
+            "/%25252525%2561pi/../api/items",
+            "/%%361pi/items",
+            "/x%252f..%25252fapi/items",
+            "/api%20/items",
+            "/api%09/items.",
+            "/api../items",
+            "/api. ./items%0a",
+            "/%20api/items",
+            "/api%0d%0a/items",
+            "/x/..%20/api/items",
         ] {
-            assert_eq!(careless(path), "/api/items", "{path}");
+            assert_eq!(careless(path).0, "/api/items", "{path}");
         }
+        for path in ["//h/api/items", "///h/api/items", "/%2fh//api/items", "/\\h/api/items", "\\/h:1/%61pi/items"] {
+            assert_eq!(careless(path).1.as_deref(), Some("/api/items"), "{path}");
+        }
+        for (path, behind) in [("//", "/"), ("//h", "/"), ("//h/", "/"), ("///", "/")] {
+            assert_eq!(careless(path).1.as_deref(), Some(behind), "{path}");
+        }
+        assert_eq!(careless("/h/api").1, None);
+        // As long as a target may be, and encoded as deeply.
+        let deep = format!("/%{}61pi", "25".repeat(30_000));
+        assert_eq!(careless(&deep).0, "/api");
         assert_eq!(in_ascii(b"/M\xfcller?q=\xc3\xbc"), "/M%FCller?q=%C3%BC");
     }
 }

@@ -49,6 +49,10 @@ pub enum SendError {
     Circle {
         why: String,
     },
+    /// No request to the service can be made of it; nothing was sent, and never can be.
+    NoRequest {
+        why: String,
+    },
     /// A status was read, and nothing else that could be passed on.
     Unusable {
         status: u16,

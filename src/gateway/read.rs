@@ -164,6 +164,10 @@ fn of_send(error: SendError, service: &str, read: bool) -> Refusal {
             Cause::UpstreamUnreachable { service }.into()
         }
         SendError::Circle { .. } => Cause::LoopDetected.into(),
+        SendError::NoRequest { why } => {
+            tracing::debug!(service, why, "no request can be made of it");
+            Cause::BadRequest { what: "no request to the service can be made of it" }.into()
+        }
         SendError::Broken { why } | SendError::Unusable { why, .. } => {
             tracing::debug!(service, why, "a request broke off");
             Refusal::closing(Cause::UpstreamBroken { service, read })
@@ -179,6 +183,7 @@ fn of_peer(error: &PeerError) -> Cause {
     tracing::debug!(%error, "a read could not be taken to the deciding site");
     match error {
         PeerError::Busy { .. } => Problem::Overloaded { what: "reads that another site answers" }.into(),
+        PeerError::BadRequest => Cause::BadRequest { what: "it cannot be passed on to the site that answers it" },
         PeerError::NeverSent { site, .. } | PeerError::Broken { site, .. } => {
             Cause::PeerUnreachable { site: site.as_str().to_owned() }
         }

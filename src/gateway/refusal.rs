@@ -5,7 +5,7 @@ use http::header::{CONNECTION, HeaderValue, LINK};
 use http_body_util::BodyExt;
 
 use super::body::Body;
-use super::headers::{HOLDFAST_LOOP, HOLDFAST_WRITE, X_REQUEST_ID};
+use super::headers::{HOLDFAST_WRITE, X_REQUEST_ID};
 use crate::problem::{self, Cause};
 
 /// Why a request is not answered by a service.
@@ -42,9 +42,6 @@ pub fn response(refusal: &Refusal, request_id: &str, token: Option<&str>) -> Res
     }
     if let Some(address) = refusal.cause.status_address() {
         append(LINK, &format!("<{address}>; rel=\"monitor\""));
-    }
-    if refusal.cause == Cause::LoopDetected {
-        headers.insert(HOLDFAST_LOOP, HeaderValue::from_static("true"));
     }
     if refusal.close {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));

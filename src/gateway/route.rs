@@ -78,8 +78,9 @@ impl Router {
     /// is.
     pub fn route(&self, host: &str, sent: &str) -> Result<Option<usize>, RouteError> {
         let found = self.find(host, &path::canonical(sent), false);
-        let others =
-            [(sent, false), (&*path::careless(sent), true)].map(|(path, any_case)| self.find(host, path, any_case));
+        let (careless, behind_host) = path::careless(sent);
+        let others = [(Some(sent), false), (Some(&*careless), true), (behind_host.as_deref(), true)];
+        let others = others.map(|(path, any_case)| self.find(host, path?, any_case));
         let is_better = |other: &&Entry| {
             found.is_some_and(|found| other.service != found.service && other.prefix.len() > found.prefix.len())
         };
@@ -237,12 +238,26 @@ mod tests {
             ("/api%3fx", None),
             ("/api%00x", None),
             ("/x%00", None),
+            ("/%2561pi/items", None),
+            ("/%252561pi/items", None),
+            ("/%252e%252e/api", None),
+            ("/api%20/items", None),
+            ("/api./items", None),
+            ("/api%09", None),
+            ("/api%0a/items", None),
+            ("/%20api", None),
+            ("//h/api/items", None),
+            ("/%2fh/api/items", None),
+            ("/\\h/api/items", None),
             ("/api/../x", None),
             ("/API/old/x", Some(2)),
             // Odd, and the same for everybody.
             ("/x;a=b", Some(0)),
             ("/x%2Fy%2e%2e", Some(0)),
             ("//x//y", Some(0)),
+            ("/x./%20y%2520", Some(0)),
+            ("//h/x", Some(0)),
+            ("//api/items/api", Some(1)),
             ("/api/a%2Fb;c=d//e/../f", Some(1)),
             ("/apis", Some(0)),
         ] {

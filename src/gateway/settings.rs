@@ -161,6 +161,8 @@ pub enum PeerError {
     /// Nothing was sent; a place will be free again.
     #[error("too many reads are under way to site {site}")]
     Busy { site: SiteName },
+    #[error("this is no request that another site takes")]
+    BadRequest,
     #[error("site {site} broke off: {why}")]
     Broken { site: SiteName, why: String },
 }

@@ -4,6 +4,8 @@
 //! hyper alone accepts some of these silently: it drops `Content-Length` beside `Transfer-Encoding`, folds equal
 //! repeated lengths into one, takes a bare LF for a line end and `gzip, chunked` for chunked. Pure: no IO.
 
+use http::uri::Authority;
+
 /// Why a message is refused. All but the last three are smuggling-shaped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Violation {
@@ -196,13 +198,23 @@ fn split_header(line: &[u8]) -> Result<(&[u8], &[u8]), Violation> {
     Ok((&line[..colon], value.trim_ascii()))
 }
 
-/// A host and an optional port, of bytes that nobody reads as anything else.
+/// A host and an optional port, of bytes that nobody reads as anything else, and in a form that every request to a
+/// service can have.
 pub fn check_host(value: &[u8]) -> Result<(), Violation> {
-    let sound = |&b: &u8| b.is_ascii_alphanumeric() || b".-_:[]%~!$&'()*+;=".contains(&b);
-    if value.is_empty() || !value.iter().all(sound) { Err(Violation::Host) } else { Ok(()) }
+    let sound = |&b: &u8| b.is_ascii_alphanumeric() || b".-_:[]~!$&'()*+;=".contains(&b);
+    if !value.iter().all(sound) {
+        return Err(Violation::Host);
+    }
+    let authority = Authority::try_from(value).map_err(|_| Violation::Host)?;
+    let is_port = match &value[authority.host().len()..] {
+        b"" | b":" => true,
+        [b':', port @ ..] => port.iter().all(u8::is_ascii_digit) && authority.port_u16().is_some(),
+        _ => false,
+    };
+    if authority.host().is_empty() || !is_port { Err(Violation::Host) } else { Ok(()) }
 }
 
-fn parse_length(value: &[u8]) -> Result<u64, Violation> {
+pub fn parse_length(value: &[u8]) -> Result<u64, Violation> {
     if value.is_empty() || value.len() > 18 || !value.iter().all(u8::is_ascii_digit) {
         return Err(Violation::InvalidLength);
     }
@@ -340,6 +352,8 @@ mod tests {
         for (head, framing) in [
             ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", Framing::Length(0)),
             ("GET / HTTP/1.0\r\n\r\n", Framing::Length(0)),
+            ("GET / HTTP/1.1\r\nHost: a.:\r\n\r\n", Framing::Length(0)),
+            ("GET / HTTP/1.1\r\nHost: a_b~;c:65535\r\n\r\n", Framing::Length(0)),
             ("POST /a?b HTTP/1.1\r\nhost: a:80\r\ncontent-length: 12\r\n\r\n", Framing::Length(12)),
             ("POST / HTTP/1.1\r\nHost: [::1]:80\r\nTransfer-Encoding: Chunked\r\n\r\n", Framing::Chunked),
             ("GET /caf\u{e9}?q=\u{fc} HTTP/1.1\r\nHost: a\r\n\r\n", Framing::Length(0)),
@@ -385,6 +399,14 @@ mod tests {
             ("GET / HTTP/1.1\r\nHost: a@b\r\n\r\n".into(), Violation::Host),
             ("GET / HTTP/1.1\r\nHost: a, b\r\n\r\n".into(), Violation::Host),
             ("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n".into(), Violation::Host),
+            ("GET / HTTP/1.1\r\nHost: a%41\r\n\r\n".into(), Violation::Host),
+            ("GET / HTTP/1.1\r\nHost: a:b:c\r\n\r\n".into(), Violation::Host),
+            ("GET / HTTP/1.1\r\nHost: [\r\n\r\n".into(), Violation::Host),
+            ("GET / HTTP/1.1\r\nHost: [::1]x\r\n\r\n".into(), Violation::Host),
+            ("GET / HTTP/1.1\r\nHost: :80\r\n\r\n".into(), Violation::Host),
+            ("GET / HTTP/1.1\r\nHost: a:65536\r\n\r\n".into(), Violation::Host),
+            ("GET / HTTP/1.1\r\nHost: a:+80\r\n\r\n".into(), Violation::Host),
+            ("GET / HTTP/1.1\r\nHost: a:x\r\n\r\n".into(), Violation::Host),
             ("GET  / HTTP/1.1\r\nHost: a\r\n\r\n".into(), Violation::RequestLine),
             ("GET / HTTP/1.2\r\nHost: a\r\n\r\n".into(), Violation::RequestLine),
             ("GET /#a HTTP/1.1\r\nHost: a\r\n\r\n".into(), Violation::RequestLine),

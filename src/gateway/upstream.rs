@@ -15,11 +15,12 @@ use tokio::time::error::Elapsed;
 use super::body::{Body, BoxError};
 use super::endpoint::EndpointSettings;
 use super::h1::{BodyError, Spelling};
-use super::headers::{self, HOLDFAST_LOOP};
+use super::headers::{self, HOLDFAST_HOP, HOLDFAST_LOOP};
 use super::large::{Large, LargeAnswers};
 use super::pool::{Pool, PoolSettings, Ready, SendError};
 use crate::contain::contained_in;
 use crate::model::{Answer, Digest, Header, WriteId};
+use crate::problem::{self, Cause};
 use crate::service::{Attempt, AttemptResult, ProbeResult};
 
 #[derive(Clone, Debug)]
@@ -99,8 +100,6 @@ pub struct Upstream {
     large: LargeAnswers,
     /// Our name in `Via` of what is sent.
     via: HeaderValue,
-    /// The last request that an endpoint answered had come back to where it had been.
-    is_circle: AtomicBool,
 }
 
 /// A body up to this is expected to be there at once.
@@ -117,7 +116,7 @@ impl Upstream {
             let pool = |e: &EndpointSettings| Pool::new(e.clone(), settings.pool, owner.clone());
             let pools = settings.endpoints.iter().map(pool).collect();
             let via = headers::via_service(&settings.service);
-            Self { settings, pools, next: AtomicUsize::new(0), healthy, large, via, is_circle: AtomicBool::new(false) }
+            Self { settings, pools, next: AtomicUsize::new(0), healthy, large, via }
         })
     }
 
@@ -136,23 +135,16 @@ impl Upstream {
         &self.via
     }
 
-    /// Whether the endpoints lead back to this appliance, or to another one that had the request before.
-    pub(super) fn is_circle(&self) -> bool {
-        self.is_circle.load(Ordering::Relaxed)
-    }
-
-    /// Takes note of where an answer came from. `Some`: from an appliance that refused to go in a circle, so that
-    /// nothing was done.
-    fn circle(&self, pool: &Pool, head: &http::response::Parts) -> Option<SendError> {
-        let is_circle = head.status == http::StatusCode::LOOP_DETECTED && head.headers.contains_key(HOLDFAST_LOOP);
-        if is_circle != self.is_circle() {
-            self.is_circle.store(is_circle, Ordering::Relaxed);
+    /// `Some`: the answer is of an appliance that refused to go in a circle, so that nothing was done. It says the name
+    /// of this very exchange, which a service that had the request does not do in its own.
+    fn circle(&self, pool: &Pool, hop: Option<&HeaderValue>, head: &http::response::Parts) -> Option<SendError> {
+        let said = head.headers.get(HOLDFAST_LOOP);
+        if head.status != http::StatusCode::LOOP_DETECTED || said.is_none() || said != hop {
+            return None;
         }
-        is_circle.then(|| {
-            let why = format!("{} leads back to where the request had been: check endpoints", pool.name());
-            tracing::warn!(service = self.settings.service, why, "a request was sent in a circle");
-            SendError::Circle { why }
-        })
+        let why = format!("{} leads back to where the request had been: check endpoints", pool.name());
+        tracing::warn!(service = self.settings.service, why, "a request was sent in a circle");
+        Some(SendError::Circle { why })
     }
 
     /// Address and health of each endpoint, for people.
@@ -207,8 +199,10 @@ impl Upstream {
     pub async fn stream(&self, mut request: Request<Body>) -> Result<Response<Body>, StreamError> {
         let mut why = self.nobody();
         for pool in self.candidates() {
+            let hop = headers::new_hop();
+            request.headers_mut().insert(HOLDFAST_HOP, hop.clone());
             if pool.is_h2c() {
-                to_h2(&mut request);
+                to_h2(&mut request).map_err(|why| SendError::NoRequest { why })?;
             }
             let taken = AtomicBool::new(false);
             match self.send_streamed(pool, request, &taken).await {
@@ -217,11 +211,12 @@ impl Upstream {
                     why = reason;
                 }
                 Ok(Ok(response)) => {
-                    let (head, body) = response.into_parts();
-                    return match self.circle(pool, &head) {
-                        Some(error) => Err(error),
-                        None => Ok(Response::from_parts(head, body)),
-                    };
+                    let (mut head, body) = response.into_parts();
+                    if let Some(error) = self.circle(pool, Some(&hop), &head) {
+                        return Err(error);
+                    }
+                    headers::strip_answer(&mut head.headers);
+                    return Ok(Response::from_parts(head, body));
                 }
                 Ok(Err(error)) => return Err(error),
                 Err(_) => {
@@ -266,14 +261,19 @@ impl Upstream {
             let pool = ready.pool.clone();
             let request = match self.write_request(&attempt, pool.is_h2c()) {
                 Ok(request) => request,
-                Err(why) => return AttemptResult::NeverSent { why },
+                // Tried once more it would be none again, and hold up all others for ever.
+                Err(why) => return self.refused(&attempt, Cause::BadRequest { what: NO_REQUEST }, &why).await,
             };
             let taken = AtomicBool::new(false);
             let keep_for = attempt.shadow.is_none().then_some(attempt.id);
             let exchange = self.exchange(ready, request, keep_for, &taken);
             let why = match tokio::time::timeout(self.settings.try_timeout, exchange).await {
                 Ok(Ok(answer)) => return AttemptResult::Answered(Arc::new(answer)),
-                Ok(Err(SendError::NeverSent { why, .. } | SendError::Circle { why })) => why,
+                Ok(Err(SendError::NeverSent { why, .. })) => why,
+                Ok(Err(SendError::Circle { why })) => return self.refused(&attempt, Cause::LoopDetected, &why).await,
+                Ok(Err(SendError::NoRequest { why })) => {
+                    return self.refused(&attempt, Cause::BadRequest { what: NO_REQUEST }, &why).await;
+                }
                 Ok(Err(SendError::Broken { why } | SendError::TimedOut { why } | SendError::Unusable { why, .. })) => {
                     return AttemptResult::Broken { why };
                 }
@@ -286,6 +286,16 @@ impl Upstream {
                 _ => return AttemptResult::NeverSent { why },
             }
         }
+    }
+
+    /// Our own answer to a write that goes nowhere.
+    async fn refused(&self, attempt: &Attempt, cause: Cause, why: &str) -> AttemptResult {
+        tracing::warn!(service = self.settings.service, id = %attempt.id, why, "a write is refused here");
+        let request_id = attempt.request.header("x-request-id").and_then(|id| std::str::from_utf8(id).ok());
+        let (head, body) = problem::response(&cause, request_id.unwrap_or_default()).into_parts();
+        let headers = headers::keep(&head.headers, &head.extensions, &[]);
+        let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_else(|never| match never {});
+        AttemptResult::Refused(Arc::new(Answer { status: head.status.as_u16(), headers, body, omitted: None }))
     }
 
     /// Asks the service whether a write was applied. Says nothing without a probe, a key or a clear word.
@@ -309,8 +319,8 @@ impl Upstream {
                 map.insert(http::header::AUTHORIZATION, auth.clone());
             }
             map.append(VIA, self.via.clone());
-            if pool.is_h2c() {
-                to_h2(&mut request);
+            if pool.is_h2c() && to_h2(&mut request).is_err() {
+                break;
             }
             let taken = AtomicBool::new(false);
             let asked = async {
@@ -352,11 +362,12 @@ impl Upstream {
         let pool = ready.pool.clone();
         #[cfg(test)]
         crate::contain::planted::may_panic(request.uri().path());
+        let hop = request.headers().get(HOLDFAST_HOP).cloned();
         let (mut head, body) = match ready.send(request, taken).await {
             Err(SendError::Unusable { status, why }) => return Ok(self.unusable(status, &why)),
             sent => sent?.into_parts(),
         };
-        if let Some(error) = self.circle(&pool, &head) {
+        if let Some(error) = self.circle(&pool, hop.as_ref(), &head) {
             return Err(error);
         }
         let collected = match collect(body, self.settings.max_replay_body, &self.large).await {
@@ -371,6 +382,7 @@ impl Upstream {
             }
         };
         headers::strip_hop_by_hop(&mut head.headers);
+        headers::strip_answer(&mut head.headers);
         let mut kept = headers::keep(&head.headers, &head.extensions, &[CONTENT_LENGTH, DATE, CONNECTION]);
         headers::keep_reason(&head.extensions, &mut kept);
         let (body, omitted) = match collected {
@@ -413,8 +425,9 @@ impl Upstream {
             self.shadow_headers(map, shadow).map_err(|e| bad(e.into()))?;
         }
         map.append(VIA, self.via.clone());
+        map.insert(HOLDFAST_HOP, headers::new_hop());
         if h2c {
-            to_h2(&mut request);
+            to_h2(&mut request)?;
         } else {
             request.extensions_mut().insert(Spelling::of_kept(&write.headers));
         }
@@ -449,17 +462,19 @@ impl Upstream {
     }
 }
 
-/// HTTP/2 names the authority in the target, and has no header for it.
-pub(super) fn to_h2(request: &mut Request<Body>) {
-    let Some(host) = request.headers_mut().remove(HOST) else { return };
+const NO_REQUEST: &str = "no request to the service can be made of it";
+
+/// HTTP/2 names the authority in the target, and has no header for it. `Err`: it cannot be said in HTTP/2.
+pub(super) fn to_h2(request: &mut Request<Body>) -> Result<(), String> {
+    let Some(host) = request.headers_mut().remove(HOST) else { return Ok(()) };
+    let bad = |error: http::Error| format!("this is no HTTP/2 request: {error}");
     let mut parts = std::mem::take(request.uri_mut()).into_parts();
     parts.scheme = Some(http::uri::Scheme::HTTP);
-    parts.authority = host.to_str().ok().and_then(|h| h.parse().ok());
-    let whole = parts.authority.is_some().then(|| Uri::from_parts(parts).ok()).flatten();
-    // A host that is no authority goes out as a path alone, which the other side refuses.
-    *request.uri_mut() = whole.unwrap_or_default();
+    parts.authority = Some(host.as_bytes().try_into().map_err(|error: http::uri::InvalidUri| bad(error.into()))?);
+    *request.uri_mut() = Uri::from_parts(parts).map_err(|error| bad(error.into()))?;
     request.headers_mut().remove(TE).filter(|te| te == "trailers").map(|te| request.headers_mut().insert(TE, te));
     *request.version_mut() = http::Version::HTTP_2;
+    Ok(())
 }
 
 enum Collected {

@@ -35,13 +35,13 @@ mod watched;
 
 use std::pin::Pin;
 
-use http::{Method, Request, Response};
+use http::{HeaderMap, Method, Request, Response};
 use hyper::body::Incoming;
 
 pub use body::LinkBody;
 pub use hub::{LinkState, Links, StartError};
 pub use outgoing::Sent;
-pub use proxy::ReadError;
+pub use proxy::{BAD_READ, ReadError};
 pub use settings::{Dial, Limits, LinkSettings, SharedService};
 pub use tls::{TlsError, TlsFiles};
 
@@ -75,8 +75,8 @@ pub trait Inbound: Send + Sync + 'static {
     /// then it may have come all the same. Must not block, and is not lost. What a lost connection takes with it,
     /// `down` tells.
     fn left(&self, to: &SiteName, group: &Group, wish: WriteId, attempt: u32, whole: bool);
-    /// Whether a site may ask this one for a read of this group, with this method.
-    fn may_read(&self, from: &SiteName, group: &Group, method: &Method) -> Result<(), NotRead>;
+    /// Whether a site may ask this one for a read of this group, with this method, and headers that may name another.
+    fn may_read(&self, from: &SiteName, group: &Group, method: &Method, headers: &HeaderMap) -> Result<(), NotRead>;
     /// A read that this site decides, and that it may be asked for. The request is the client's own, without hop-by-hop
     /// headers.
     fn read(&self, from: &SiteName, group: Group, request: Request<Incoming>) -> Waiting<Response<LinkBody>>;

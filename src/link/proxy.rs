@@ -1,7 +1,7 @@
 //! Reads that another site decides, streamed both ways over the link. The side that dialled asks directly; what the
 //! other side asks is handed to a request that was parked there (`parked.rs`).
 use http::header::{HeaderName, HeaderValue};
-use http::{HeaderMap, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -24,6 +24,9 @@ pub(super) const SERVICE: HeaderName = HeaderName::from_static("holdfast-link-se
 pub(super) const STORE: HeaderName = HeaderName::from_static("holdfast-link-store");
 pub(super) const TARGET: HeaderName = HeaderName::from_static("holdfast-link-target");
 pub(super) const REFUSED: HeaderName = HeaderName::from_static(REFUSED_HEADER);
+
+/// The refusal of what is no request that can be passed on.
+pub const BAD_READ: &str = "bad-read";
 
 /// The refusal that says that a place will be free again.
 pub(super) const BUSY: &str = "busy";
@@ -100,7 +103,8 @@ pub(super) fn refused_by(site: &SiteName, code: &HeaderValue) -> ReadError {
 /// Headers that only the appliance itself says to a service; a site passes on reads of its clients, and speaks to our
 /// service in nobody's name. What a reader has seen is the reader's.
 fn is_ours(name: &HeaderName) -> bool {
-    let name = name.as_str().replace('_', "-");
+    // As a service reads it that cannot tell one sign from another.
+    let name = name.as_str().replace(|sign: char| !sign.is_ascii_alphanumeric(), "-");
     let private = ["x-wso2-cluster-header", "x-envoy-internal", "x-trace-key"];
     name != "holdfast-seen" && (name.starts_with("holdfast-") || private.contains(&name.as_str()))
 }
@@ -118,16 +122,17 @@ pub(super) async fn serve(
     let mut own = |name: HeaderName| take_header(&mut parts.headers, name);
     let group = Group { service: own(SERVICE)?, store: own(STORE)? };
     let target = own(TARGET)?;
-    let uri = target.parse::<Uri>().ok().filter(|_| target.starts_with('/'));
-    parts.uri = uri.ok_or_else(|| refuse(StatusCode::BAD_REQUEST, "bad-read", format!("{target:?} is no target")))?;
-    match hub.inbound.may_read(&session.peer, &group, &parts.method) {
+    let is_path = target.starts_with('/') || (target == "*" && parts.method == Method::OPTIONS);
+    let uri = target.parse::<Uri>().ok().filter(|_| is_path);
+    parts.uri = uri.ok_or_else(|| refuse(StatusCode::BAD_REQUEST, BAD_READ, format!("{target:?} is no target")))?;
+    match hub.inbound.may_read(&session.peer, &group, &parts.method, &parts.headers) {
         Ok(()) => {}
         Err(NotRead::Group) => {
             let detail = format!("{} has no part in {group}", session.peer);
             return Err(refuse(StatusCode::FORBIDDEN, "not-yours", detail));
         }
         Err(NotRead::Method) => {
-            let detail = format!("{} may change something: writes go by the journal", parts.method);
+            let detail = format!("{} as it is sent may change something: writes go by the journal", parts.method);
             return Err(refuse(StatusCode::METHOD_NOT_ALLOWED, "not-a-read", detail));
         }
     }
@@ -151,7 +156,7 @@ pub(super) async fn serve(
 pub(super) fn take_header(headers: &mut HeaderMap, name: HeaderName) -> Result<String, Refusal> {
     let value = headers.remove(&name);
     let text = value.as_ref().and_then(|value| value.to_str().ok()).map(str::to_owned);
-    text.ok_or_else(|| Refusal::new(StatusCode::BAD_REQUEST, "bad-read", format!("header {name} is missing")))
+    text.ok_or_else(|| Refusal::new(StatusCode::BAD_REQUEST, BAD_READ, format!("header {name} is missing")))
 }
 
 /// A body that keeps something until its last byte was taken, or nobody wants it any more.

@@ -46,6 +46,9 @@ pub enum AttemptResult {
         why: String,
     },
     Answered(Arc<Answer>),
+    /// It did nothing and never will: no request can be made of it, or it came back to where it had been. The answer is
+    /// our own.
+    Refused(Arc<Answer>),
     /// Reset, timeout or truncation after the first byte was sent.
     Broken {
         why: String,

@@ -34,7 +34,7 @@ impl Hanging {
                     self.until_ms = now_ms + (AGAIN_MS << times.min(3)).min(AGAIN_MAX_MS);
                 }
             }
-            AttemptResult::NeverSent { .. } => {}
+            AttemptResult::NeverSent { .. } | AttemptResult::Refused(_) => {}
         }
     }
 

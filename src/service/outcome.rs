@@ -29,6 +29,9 @@ pub fn classify(result: AttemptResult, request: &Request, settings: &Settings, d
             return if doubtful { Class::Unknown { why } } else { Class::NeverSent { why } };
         }
         AttemptResult::Broken { why } => return Class::Unknown { why },
+        // Whatever is configured for a service's answers: this one is not of the service.
+        AttemptResult::Refused(answer) if !doubtful => return Class::Refused(answer),
+        AttemptResult::Refused(_) => return Class::Unknown { why: "a repeated try could not be made".to_owned() },
         AttemptResult::Answered(answer) => answer,
     };
     let class = of_answer(answer, request, settings);
@@ -145,6 +148,10 @@ mod tests {
         let post = request("POST", "/x");
         assert_eq!(name(classify(never(), &post, &settings, false)), "never-sent");
         assert_eq!(name(classify(never(), &post, &settings, true)), "unknown");
+        let own = || AttemptResult::Refused(answer(400));
+        let all = Settings { replicate_all: true, unexecuted: vec![400], ..settings.clone() };
+        assert_eq!(name(classify(own(), &post, &all, false)), "refused");
+        assert_eq!(name(classify(own(), &post, &settings, true)), "unknown");
         let broken = AttemptResult::Broken { why: "reset".into() };
         assert_eq!(name(classify(broken, &post, &settings, false)), "unknown");
     }

@@ -119,7 +119,8 @@ pub fn parse(head: &[u8], to_head: bool) -> Result<Head, HeadError> {
     let first = status_line(line.bytes).ok_or(HeadError::NotHttp)?;
     let status = first.status;
     let unusable = |why| HeadError::Unusable { status, why };
-    let mut lines = Lines { map: HeaderMap::new(), names: Vec::new(), is_exact: first.is_exact && line.is_exact };
+    let is_exact = first.is_exact && line.is_exact;
+    let mut lines = Lines { map: HeaderMap::new(), names: Vec::new(), is_exact, is_framed: true };
     let mut folded: Vec<u8> = Vec::new();
     let mut count = 0;
     while !rest.is_empty() {
@@ -146,7 +147,10 @@ pub fn parse(head: &[u8], to_head: bool) -> Result<Head, HeadError> {
             lines.add(&std::mem::take(&mut folded));
         }
     }
-    let Lines { mut map, names, is_exact } = lines;
+    let Lines { mut map, names, is_exact, is_framed } = lines;
+    if !is_framed {
+        return Err(unusable("with a control character in what frames its body"));
+    }
     let (framing, is_sound) = framing(&mut map, status, to_head).map_err(unusable)?;
     let said = |what: &[u8]| {
         map.get_all(CONNECTION).iter().any(|line| {
@@ -185,6 +189,8 @@ struct Lines {
     map: HeaderMap,
     names: Vec<u8>,
     is_exact: bool,
+    /// No line that frames the body was left out.
+    is_framed: bool,
 }
 
 impl Lines {
@@ -200,7 +206,10 @@ impl Lines {
             Err(_) => {
                 self.is_exact = false;
                 let blank: Vec<u8> = value.iter().map(|&b| if b == b'\r' { b' ' } else { b }).collect();
-                let Ok(value) = HeaderValue::from_bytes(&blank) else { return };
+                let Ok(value) = HeaderValue::from_bytes(&blank) else {
+                    self.is_framed &= known != TRANSFER_ENCODING && known != CONTENT_LENGTH;
+                    return;
+                };
                 value
             }
         };

@@ -1,6 +1,7 @@
 //! What became of one attempt: the events that decide whether a write may be sent again.
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -88,6 +89,7 @@ async fn how_a_service_ends_decides_the_class() {
             }
             AttemptResult::Broken { .. } => "broken".into(),
             AttemptResult::NeverSent { why } => format!("never sent: {why}"),
+            AttemptResult::Refused(own) => format!("refused: {}", own.status),
         };
         assert_eq!(result, expected, "{name}");
         until("the service has read it", || !service.requests.lock().unwrap().is_empty()).await;
@@ -261,6 +263,12 @@ async fn an_answer_that_cannot_be_passed_on_is_known_by_its_status() {
         ("a head that is too large", head("201 Made") + &long + "Content-Length: 2\r\n\r\nok", (201, true)),
         ("no chunks where some were said", head("201 Made") + "Transfer-Encoding: chunked\r\n\r\nok!", (201, true)),
         ("a coding nobody asked for", head("201 Made") + "Transfer-Encoding: gzip\r\n\r\nok", (201, true)),
+        (
+            "a control character before its coding",
+            head("201 Made") + "Transfer-Encoding: \x0bchunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+            (201, true),
+        ),
+        ("a control character in its length", head("201 Made") + "Content-Length: 2\x01\r\n\r\nok", (201, true)),
         ("a refusal", head("409 No") + "Content-Length: x\r\n\r\nno", (409, false)),
     ] {
         let service = service(move |_, _| vec![Step::Write(answer.clone())]).await;
@@ -312,5 +320,89 @@ async fn a_proxy_before_nobody_costs_one_write_its_outcome_and_no_more() {
     for _ in 0..20 {
         let later = upstream.attempt(attempt("/", None)).await;
         assert!(matches!(later, AttemptResult::NeverSent { .. }), "{later:?}");
+    }
+}
+
+/// An endpoint of HTTP/2 that answers 201, and how many requests it has had.
+async fn http2_service() -> (SocketAddr, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let asked = Arc::<AtomicUsize>::default();
+    let counted = asked.clone();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let counted = counted.clone();
+            tokio::spawn(async move {
+                let mut connection = ::h2::server::handshake(stream).await.unwrap();
+                while let Some(Ok((_, mut respond))) = connection.accept().await {
+                    counted.fetch_add(1, Ordering::SeqCst);
+                    let answer = http::Response::builder().status(201).body(()).unwrap();
+                    let _ = respond.send_response(answer, true);
+                }
+            });
+        }
+    });
+    (address, asked)
+}
+
+#[tokio::test]
+async fn a_write_of_which_no_request_can_be_made_is_refused_once_and_for_all() {
+    let first = service(|_, _| ok("x")).await;
+    let (second, asked) = http2_service().await;
+    let mut over_http2 = upstream_settings(&[second]);
+    over_http2.endpoints[0].h2c = true;
+    for (target, authority, settings) in [
+        ("?q=1", "shop.example", upstream_settings(&[first.address, first.address])),
+        ("/x y", "shop.example", upstream_settings(&[first.address])),
+        ("/x", "a\u{1}", upstream_settings(&[first.address])),
+        ("?q=1", "shop.example", over_http2.clone()),
+        ("/x", "a%41", over_http2.clone()),
+        ("/x", "a:b:c", over_http2.clone()),
+        ("/x", "[", over_http2.clone()),
+    ] {
+        let upstream = Upstream::new(settings);
+        let mut bad = attempt(target, None);
+        let request = Request { authority: authority.into(), ..Request::clone(&bad.request) };
+        bad.request = Arc::new(request);
+        let AttemptResult::Refused(own) = upstream.attempt(bad).await else { panic!("{target} at {authority}") };
+        assert_eq!(own.status, 400, "{target} at {authority}");
+        assert!(String::from_utf8_lossy(&own.body).contains("\"bad-request\""), "{own:?}");
+        let next = upstream.attempt(attempt("/x", None)).await;
+        assert!(matches!(next, AttemptResult::Answered(_)), "{target} at {authority}: {next:?}");
+    }
+    assert_eq!((first.requests.lock().unwrap().len(), asked.load(Ordering::SeqCst)), (3, 4));
+}
+
+/// A service that has done its work may pass on what an appliance said to a request of its own.
+#[tokio::test]
+async fn only_who_answers_this_very_exchange_is_believed_that_nothing_was_done() {
+    let hop = |request: &str| {
+        let line = request.lines().find(|line| line.starts_with("holdfast-hop: ")).expect("each exchange has a name");
+        line["holdfast-hop: ".len()..].to_owned()
+    };
+    let stale = Arc::<Mutex<String>>::default();
+    let service = service(move |_, request| {
+        let named = hop(request);
+        let before = std::mem::replace(&mut *stale.lock().unwrap(), named.clone());
+        let said = match request.split(' ').nth(1) {
+            Some("/right") => named,
+            Some("/stale") => before,
+            Some("/none") => return vec![Step::Write("HTTP/1.1 508 No\r\nContent-Length: 2\r\n\r\nno".into())],
+            _ => "true".to_owned(),
+        };
+        vec![Step::Write(format!("HTTP/1.1 508 No\r\nHoldfast-Loop: {said}\r\nContent-Length: 2\r\n\r\nno"))]
+    })
+    .await;
+    let upstream = Upstream::new(upstream_settings(&[service.address, service.address]));
+    for (n, path, believed) in
+        [(1, "/any", false), (2, "/stale", false), (3, "/none", false), (4, "/right", true), (5, "/stale", false)]
+    {
+        let result = upstream.attempt(attempt(path, None)).await;
+        let status = match &result {
+            AttemptResult::Answered(answer) if !believed => answer.status,
+            AttemptResult::Refused(own) if believed => own.status,
+            _ => panic!("{path}: {result:?}"),
+        };
+        assert_eq!((status, service.requests.lock().unwrap().len()), (508, n), "{path}: sent once");
     }
 }

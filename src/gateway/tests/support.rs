@@ -92,6 +92,7 @@ pub fn group(upstream: Arc<Upstream>, decider: &str) -> (Handle, Arc<Mutex<Seen>
                             write.facts.key.map(|key| recorded.insert(key, (write.facts.digest, first.clone())));
                             answer(first, false)
                         }
+                        AttemptResult::Refused(own) => answer(own, false),
                         AttemptResult::NeverSent { .. } => {
                             Reply::Problem { id: None, problem: Problem::NoReplica { retry_after_s: 3 } }
                         }

@@ -127,6 +127,7 @@ async fn a_site_asks_sends_and_gets_only_for_itself() {
     let forged = [
         ("holdfast-replay", "true"),
         ("holdfast_replay", "true"),
+        ("holdfast.replay", "true"),
         ("holdfast-origin", "cloud"),
         ("x-envoy-internal", "true"),
         ("holdfast-seen", "kept"),
@@ -135,6 +136,18 @@ async fn a_site_asks_sends_and_gets_only_for_itself() {
         raw.read("GET", "transactions", "store-043", &forged).await,
         (203, String::new(), "holdfast-seen".into())
     );
+    for name in ["x-http-method-override", "x_http_method_override", "x.method_override"] {
+        let (got, refused, _) = raw.read("GET", "transactions", "store-043", &[(name, "DELETE")]).await;
+        assert_eq!((got, refused.as_str()), (405, "not-a-read"), "{name}");
+    }
+    let whole = [
+        ("holdfast-link-service", "transactions"),
+        ("holdfast-link-store", "store-043"),
+        ("holdfast-link-target", "*"),
+    ];
+    for (method, status) in [("OPTIONS", 203), ("GET", 400)] {
+        assert_eq!(raw.ask(method, "/link/v1/proxy", &whole, Bytes::new()).await.status(), status, "{method} *");
+    }
     for target in ["http://elsewhere/", "x", ""] {
         let own = [("holdfast-link-service", "transactions"), ("holdfast-link-store", "store-043")];
         let own = [&own[..], &[("holdfast-link-target", target)]].concat();

@@ -64,12 +64,19 @@ impl Inbound for Recorder {
     fn left(&self, _: &SiteName, _: &Group, wish: WriteId, attempt: u32, whole: bool) {
         self.1.send_modify(|left| left.push((wish, attempt, whole)));
     }
-    /// Stores have a part in their own group, the hub in each; all but DELETE reads.
-    fn may_read(&self, from: &SiteName, group: &Group, method: &http::Method) -> Result<(), NotRead> {
+    /// Stores have a part in their own group, the hub in each; all but DELETE reads, by whatever it is said.
+    fn may_read(
+        &self,
+        from: &SiteName,
+        group: &Group,
+        method: &http::Method,
+        headers: &http::HeaderMap,
+    ) -> Result<(), NotRead> {
         if from.as_str() != "cloud" && from.as_str() != group.store {
             return Err(NotRead::Group);
         }
-        if method == http::Method::DELETE { Err(NotRead::Method) } else { Ok(()) }
+        let stays = crate::gateway::method_stays(headers);
+        if method == http::Method::DELETE || !stays { Err(NotRead::Method) } else { Ok(()) }
     }
     /// Answers with what was asked, and with the body doubled.
     fn read(&self, from: &SiteName, group: Group, request: Request<Incoming>) -> Waiting<Response<LinkBody>> {

@@ -133,7 +133,13 @@ impl crate::link::Inbound for Nobody {
     fn down(&self, _: &SiteName) -> Option<crate::link::Waiting> {
         None
     }
-    fn may_read(&self, _: &SiteName, _: &crate::model::Group, _: &http::Method) -> Result<(), crate::link::NotRead> {
+    fn may_read(
+        &self,
+        _: &SiteName,
+        _: &crate::model::Group,
+        _: &http::Method,
+        _: &http::HeaderMap,
+    ) -> Result<(), crate::link::NotRead> {
         Err(crate::link::NotRead::Group)
     }
     fn left(&self, _: &SiteName, _: &crate::model::Group, _: crate::model::WriteId, _: u32, _: bool) {}

@@ -284,6 +284,26 @@ fn a_queued_write_that_is_never_executed_is_set_aside_and_others_go_on() {
     }
 }
 
+/// Of which no request can be made: those behind it are not held up by it, here or elsewhere.
+#[test]
+fn a_queued_write_that_can_never_be_sent_is_settled_and_the_next_one_goes() {
+    let mut settings = settings("a", &["a", "b"]);
+    settings.when_down = WhenDown::Queue;
+    let mut bench = Bench::new(settings);
+    bench.handle(Event::Health { healthy: false });
+    bench.submit(new_write("POST", 1, 0));
+    bench.submit(new_write("POST", 2, 0));
+    bench.handle(Event::Health { healthy: true });
+    let said = bench.attempted(own(1), 1, AttemptResult::Refused(answer(400)));
+    assert_eq!(attempts(&said).iter().map(|a| a.id).collect::<Vec<_>>(), [own(2)]);
+    let row = bench.row(own(1)).expect("its client may ask");
+    assert!(row.position.is_some());
+    assert_eq!(row.outcome.map(|outcome| outcome.status), Some(400));
+    bench.wait(60_000);
+    let tried = bench.attempted(own(2), 1, answered(201));
+    assert_eq!(attempts(&tried).len(), 0, "never again");
+}
+
 /// Seed 93158, where it stood at the head of the queue for ever: the service was busy, and the site that had been given
 /// up on was too far behind to be asked again.
 #[test]
