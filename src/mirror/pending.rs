@@ -99,7 +99,12 @@ impl Core {
 
     /// Whether this replica can decide all of it whatever becomes of the links.
     pub(crate) fn has_stored(&mut self, cx: &mut Cx, after: &After) -> bool {
-        let missing = |id: &&WriteId| !self.has_position(**id);
+        // What was told of ahead may be settled as undecided all the same, and then waits for a decision.
+        let is_only_told = |id: WriteId| {
+            self.live.get(&id).is_some_and(|write| write.position.is_none() && write.is_decided_ahead())
+                && !self.is_decided(id)
+        };
+        let missing = |id: &&WriteId| !self.has_position(**id) || is_only_told(**id);
         let missing: Vec<WriteId> = after.ids().iter().filter(missing).copied().collect();
         for &id in &missing {
             self.ask_for_position(cx, id);

@@ -192,6 +192,25 @@ fn an_answer_that_rests_on_what_is_not_stored_here_is_not_told_yet() {
     }
 }
 
+/// Seed 17572: what was told of ahead was settled as undecided, and its decision was behind the cut.
+#[test]
+fn an_answer_that_rests_on_what_was_only_told_of_ahead_is_not_told_yet() {
+    let far = WriteId { log: log(3), n: 9 };
+    let mut ahead = item(log(3), 0, 0);
+    (ahead.id, ahead.facts.lane) = (far, crate::model::Lane(50));
+    let base = settled(log(2), Verdict::Applied, 201);
+    let mut rests_on = After::new();
+    rests_on.add_id(far);
+    let entry = Item { outcome: Outcome { after: rests_on, ..base.outcome.clone() }, ..base };
+    let mut bench = Bench::new(settings("a", &["a", "b", "c"]));
+    bench.hear("b", Message::Page(page_of(log(2), "b", vec![entry])));
+    bench.hear("b", Message::Ahead { site: SiteName::new("c"), item: std::sync::Arc::new(ahead) });
+    let said = bench.submit(new_write("POST", 7, 7));
+    assert!(matches!(problem_of(&said, 1), Some(Problem::KeyInFlight { .. })), "{said:?}");
+    bench.attempted(far, 1, answered(201));
+    assert_eq!(told(&bench.submit(new_write("POST", 7, 7)), 2), Some(201), "it is decided here");
+}
+
 #[test]
 fn its_entry_comes_with_the_answer_so_that_a_cut_stops_nobody() {
     let mut bench = Bench::new(settings("a", &["a", "b"]));
