@@ -432,7 +432,7 @@ impl Shelf {
         (quarantined, places)
     }
 
-    fn lanes(&self, lanes_max: usize) -> (Vec<(Lane, LogId, u64)>, Vec<Lane>) {
+    fn lanes(&self, lanes_max: usize) -> super::Lanes {
         let mut newest = BTreeMap::new();
         for &log in self.series.keys() {
             let places = self.places.range((log, 0)..=(log, u64::MAX)).rev();

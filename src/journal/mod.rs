@@ -139,7 +139,9 @@ fn creates(row: &Row) -> bool {
 }
 
 /// [`Recovered::lanes`] and [`Recovered::creating`].
-fn newest_lanes(newest: BTreeMap<(Lane, LogId), Newest>, lanes_max: usize) -> (Vec<(Lane, LogId, u64)>, Vec<Lane>) {
+type Lanes = (Vec<(Lane, LogId, u64)>, Vec<Lane>);
+
+fn newest_lanes(newest: BTreeMap<(Lane, LogId), Newest>, lanes_max: usize) -> Lanes {
     let mut lanes: Vec<_> = newest.into_iter().map(|((lane, log), last)| (last, log, lane)).collect();
     lanes.sort_unstable_by(|a, b| b.0.clock_ms.cmp(&a.0.clock_ms).then_with(|| (a.1, a.2).cmp(&(b.1, b.2))));
     lanes.truncate(lanes_max);

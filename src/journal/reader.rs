@@ -462,7 +462,7 @@ impl Snapshot<'_> {
         group: GroupName,
         series: &[(i64, SeriesMeta)],
         lanes_max: usize,
-    ) -> rusqlite::Result<(Vec<(Lane, LogId, u64)>, Vec<Lane>)> {
+    ) -> rusqlite::Result<super::Lanes> {
         let mut newest = BTreeMap::new();
         let scan_max = i64::try_from(lanes_max.saturating_mul(LANE_SCAN_FACTOR)).unwrap_or(i64::MAX);
         let mut read = self.transaction.prepare_cached(

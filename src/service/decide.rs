@@ -21,8 +21,8 @@ impl Core {
         let live = &self.live;
         let creates = |id: WriteId| live.get(&id).is_none_or(|write| write.facts.creates);
         if let Some(id) = state.next_own(creates) {
-            // A write that was cancelled meanwhile is no longer live.
-            if let Some(write) = self.live.get_mut(&id) {
+            // A write that was cancelled meanwhile is no longer live; one that was settled needs no place.
+            if let Some(write) = self.live.get_mut(&id).filter(|write| write.position.is_none()) {
                 state.holder = Some(id);
                 write.holds_lane = true;
                 write.needs_place = true;

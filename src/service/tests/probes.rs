@@ -98,3 +98,27 @@ fn a_500_is_judged_by_the_probe() {
         assert_eq!(bench.quarantined().len(), usize::from(verdict == Verdict::MayHaveApplied));
     }
 }
+
+/// Seed 6749: the service honours keys, so it is asked and sent to at once; but it was at an earlier try still, which a later
+/// "not now" says nothing about.
+#[test]
+fn what_a_probe_does_not_find_yet_is_not_settled_by_a_refusal_of_the_next_try() {
+    let mut bench = Bench::new(Settings { has_probe: true, idempotent: true, ..settings("a", &["a", "b"]) });
+    bench.submit(new_write("POST", 1, 0));
+    let mut tries = 1;
+    let mut sent = attempts(&bench.attempted(own(1), 1, broken())).len();
+    let asked =
+        |bench: &mut Bench, attempt| bench.handle(Event::Probed { id: own(1), attempt, result: ProbeResult::NotFound });
+    while sent == 0 {
+        let said = bench.wait(100);
+        sent = attempts(&said).len() + attempts(&asked(&mut bench, tries)).len();
+        assert!(bench.now.mono_ms < 1_000_000);
+    }
+    tries += 1;
+    bench.attempted(own(1), tries, answered(429));
+    assert!(bench.row(own(1)).is_none_or(|row| row.position.is_none()), "the first try may be applied yet");
+    let said = bench.handle(Event::Probed { id: own(1), attempt: tries, result: applied() });
+    let row = bench.row(own(1)).expect("it is kept");
+    let is_settled = row.outcome.is_some_and(|outcome| outcome.verdict == Verdict::Applied);
+    assert!(is_settled || !attempts(&said).is_empty() || row.position.is_none());
+}
