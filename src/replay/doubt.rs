@@ -149,12 +149,12 @@ impl Core {
                     }
                     return;
                 }
-                // So there it says nothing of what that try may still do: what comes of the next one does not settle it.
-                let is_worked_on = !believed_early && asked_ms.is_none_or(|at| at < worked_until_ms);
+                if !believed_early && asked_ms.is_none_or(|at| at < worked_until_ms) {
+                    // So there it says nothing of what that try may still do. It is sent again as long as that may help, and
+                    // asked again after.
+                    return;
+                }
                 if write.role == Role::Own && write.pending.is_some() {
-                    if is_worked_on {
-                        return;
-                    }
                     (write.doubtful, write.pass_at_ms) = (false, None);
                     self.free_place(lane, id);
                     self.take_late_word(cx, id);
@@ -162,7 +162,7 @@ impl Core {
                 }
                 // As a later try of a write that has kept its lane: its `after` stays.
                 self.send(cx, id);
-                if let Some(write) = self.live.get_mut(&id).filter(|_| !is_worked_on) {
+                if let Some(write) = self.live.get_mut(&id) {
                     (write.doubtful, write.pass_at_ms) = (false, None);
                 }
             }
