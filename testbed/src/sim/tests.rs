@@ -84,9 +84,9 @@ fn every_planted_error_is_found() {
         // Some are seldom enough for none among the first hundreds: the search begins shortly before one that finds them.
         let first = match planted {
             Planted::InCore(Bug::ProbeBelievedEarly) => 9_001,
-            Planted::InCore(Bug::KeyExpiresWhileOpen) => 4_001,
-            Planted::InCore(Bug::AheadNotNamed) => 1_501,
-            Planted::InCore(Bug::GapsWaitedFor) => 901,
+            Planted::InCore(Bug::KeyExpiresWhileOpen) => 6_001,
+            Planted::InCore(Bug::AheadNotNamed) => 1_901,
+            Planted::InCore(Bug::GapsWaitedFor) => 1_301,
             Planted::InCore(Bug::LateWordAtOnce) => 601,
             _ => 1,
         };
