@@ -25,7 +25,8 @@ pub(super) fn read_log(connection: &Connection, offset: u64, into: &mut [u8]) ->
     }
 }
 
-/// The head of the index that all connections share. Whoever asks has seen that the file is as long as a region: touched
+/// The head of the index that all connections share. Whoever asks has seen that the file is as long as a region:
+/// touched
 /// behind its end it would be a signal.
 #[allow(unsafe_code)]
 pub(super) fn index(connection: &Connection) -> rusqlite::Result<[u8; INDEX_BYTES]> {

@@ -1,6 +1,7 @@
 //! What the files held when this process looked last, so that what other hands write into them is noticed.
 //!
-//! Other programs may use the database by SQLite's rules, which tell all in the index that they share (`-shm`): how many
+//! Other programs may use the database by SQLite's rules, which tell all in the index that they share (`-shm`): how
+//! many
 //! frames the log has, their checksum, how many of them were moved. What does not fit to it, or goes back behind what
 //! was there, was written past SQLite: nothing that is committed behind it would be found again.
 use std::io;
@@ -201,7 +202,8 @@ impl Closed {
     #[allow(unsafe_code)]
     fn watch(path: &Path) -> Option<Self> {
         let name = std::ffi::CString::new(path.as_os_str().as_bytes()).ok()?;
-        // SAFETY: a new descriptor that nobody else has, and a name that lives through the call. Watching opens nothing.
+        // SAFETY: a new descriptor that nobody else has, and a name that lives through the call. Watching opens
+        // nothing.
         unsafe {
             let fd = libc::inotify_init1(libc::IN_NONBLOCK | libc::IN_CLOEXEC);
             let fd = (fd >= 0).then(|| OwnedFd::from_raw_fd(fd))?;

@@ -77,7 +77,8 @@ pub(super) fn without_header(log: &Path) -> io::Result<Option<Broken>> {
     }
 }
 
-/// A log whose header is none. It is written over the one before it when all of that log is in the database, and synced:
+/// A log whose header is none. It is written over the one before it when all of that log is in the database, and
+/// synced:
 /// a crash may leave it half the one and half the other, which are equal up to the size of a page.
 fn beheaded(bytes: &[u8], index: Option<Index>) -> Option<Broken> {
     let behind = bytes.len().checked_sub(HEADER_BYTES + FRAME_HEADER_BYTES)? + FRAME_HEADER_BYTES;

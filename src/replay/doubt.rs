@@ -150,7 +150,8 @@ impl Core {
                     return;
                 }
                 if !believed_early && asked_ms.is_none_or(|at| at < worked_until_ms) {
-                    // So there it says nothing of what that try may still do. It is sent again as long as that may help, and
+                    // So there it says nothing of what that try may still do. It is sent again as long as that may
+                    // help, and
                     // asked again after.
                     return;
                 }

@@ -70,7 +70,8 @@ impl LaneState {
     }
 }
 
-/// Own writes that wait for a lane: those of one sender in order of acceptance, and senders in turn, so that who sends many takes
+/// Own writes that wait for a lane: those of one sender in order of acceptance, and senders in turn, so that who sends
+/// many takes
 /// of a lane's time what is his, and no other's (G9; start-time fair queueing).
 #[derive(Debug, Default)]
 pub struct Line {

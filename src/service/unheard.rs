@@ -1,8 +1,10 @@
 //! What a client has seen and nobody here can know: a log that is no more, a position beyond all that any site says
 //! there is.
 //!
-//! It may be on its way, so it is waited for once, and briefly. After that it is waited for no more, and no answer carries
-//! it on. What is known and not decided here yet is waited for longer. All of it outside of every lane, for a client names
+//! It may be on its way, so it is waited for once, and briefly. After that it is waited for no more, and no answer
+//! carries
+//! it on. What is known and not decided here yet is waited for longer. All of it outside of every lane, for a client
+//! names
 //! what it likes.
 use super::accept::Reader;
 use super::core::{Client, Core, Cx, Timer};
@@ -74,7 +76,8 @@ impl Core {
         }
     }
 
-    /// Whoever decides waits for what the client has seen: another site there, this one before the write gets to its lane.
+    /// Whoever decides waits for what the client has seen: another site there, this one before the write gets to its
+    /// lane.
     fn waits_at_another_site(&self, seen: &After) -> bool {
         !self.decides() && self.knowable_where_decided(seen) == *seen
     }

@@ -29,7 +29,8 @@ fn sent(effects: &[Effect]) -> Vec<WriteId> {
     attempts(effects).iter().map(|attempt| attempt.id).collect()
 }
 
-/// A POST to `/stock/7/set` makes nothing: the next one waits, or the first, still at work, would come after it, unmarked
+/// A POST to `/stock/7/set` makes nothing: the next one waits, or the first, still at work, would come after it,
+/// unmarked
 /// (G3).
 #[test]
 fn beside_an_unknown_post_others_of_a_path_that_answers_201_go_on() {

@@ -99,7 +99,8 @@ fn a_500_is_judged_by_the_probe() {
     }
 }
 
-/// Seed 6749: the service honours keys, so it is asked and sent to at once; but it was at an earlier try still, which a later
+/// Seed 6749: the service honours keys, so it is asked and sent to at once; but it was at an earlier try still, which a
+/// later
 /// "not now" says nothing about.
 #[test]
 fn what_a_probe_does_not_find_yet_is_not_settled_by_a_refusal_of_the_next_try() {

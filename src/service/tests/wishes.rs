@@ -245,7 +245,8 @@ fn numbered(effects: &[Effect]) -> Vec<(WriteId, u32)> {
     attempts(effects).iter().map(|attempt| (attempt.id, attempt.attempt)).collect()
 }
 
-/// One client's write that the service does not take, whatever the reason, must not hold up all that are queued after it.
+/// One client's write that the service does not take, whatever the reason, must not hold up all that are queued after
+/// it.
 #[test]
 fn a_queued_write_that_is_never_executed_is_set_aside_and_others_go_on() {
     for status in [408, 409, 425, 429] {

@@ -81,7 +81,8 @@ fn every_planted_error_is_found() {
                 | Bug::OtherSitesIgnored => &["G3"],
             },
         };
-        // Some are seldom enough for none among the first hundreds: the search begins shortly before one that finds them.
+        // Some are seldom enough for none among the first hundreds: the search begins shortly before one that finds
+        // them.
         let first = match planted {
             Planted::InCore(Bug::ProbeBelievedEarly) => 9_001,
             Planted::InCore(Bug::KeyExpiresWhileOpen) => 6_001,
