@@ -118,6 +118,13 @@ impl Source {
             if let Some(why) = &view.stopped {
                 reasons.push(format!("{group}: following stopped: {why}"));
             }
+            if let Some(left_ms) = view.hidden_try_ms {
+                reasons.push(format!(
+                    "{group}: a try of before the start may be under way, its record is broken: nothing is sent to this \
+                     replica for {} s",
+                    left_ms.div_ceil(1_000)
+                ));
+            }
             if !view.healthy {
                 reasons.push(format!("{group}: no healthy endpoint at this site"));
             }

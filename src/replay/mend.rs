@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::journal::{Fate, Here, Op, Origin, Quarantined, Row};
-use crate::model::{Chain, Item, LogId, SiteName, Verdict};
-use crate::service::core::{Core, Cx, Work};
+use crate::model::{Chain, Item, LogId, SiteName, Verdict, WriteId};
+use crate::service::core::{Core, Cx, Timer, Work};
 use crate::service::{Asked, Bug, Effect, Find, Looking, Message, Note, Page, Reply};
 
 /// Broken records that are remembered at once; the others are met again when somebody needs them.
@@ -22,6 +22,8 @@ pub(crate) struct Mending {
     ask_at_ms: u64,
     /// Written anew last: where its neighbour behind it is broken too, that is asked for at once.
     last: Option<(LogId, u64)>,
+    /// Until then a try of the life before may be under way that nobody can read of.
+    hidden_try_until_ms: Option<u64>,
 }
 
 impl Mending {
@@ -32,6 +34,10 @@ impl Mending {
     /// The first broken position of a series.
     pub(crate) fn first_of(&self, log: LogId) -> Option<u64> {
         self.broken.range((log, 0)..=(log, u64::MAX)).next().map(|(&(_, position), _)| position)
+    }
+
+    pub(crate) fn hidden_try_left_ms(&self, now_ms: u64) -> Option<u64> {
+        self.hidden_try_until_ms.map(|until_ms| until_ms.saturating_sub(now_ms)).filter(|left_ms| *left_ms > 0)
     }
 
     /// Whether it is time to ask (again).
@@ -45,6 +51,27 @@ impl Mending {
 }
 
 impl Core {
+    /// Of a broken record nobody knows whether it was on its way to the service, and in which lane: until any such try
+    /// is over this replica takes nothing, or the service would do the old one after a later one of its lane (G5).
+    pub(crate) fn hide_a_try(&mut self, now_ms: u64) {
+        let until_ms = now_ms.saturating_add(self.settings.longest_request_ms);
+        self.mending.hidden_try_until_ms = Some(until_ms);
+        self.at(until_ms, Timer::HiddenTry);
+    }
+
+    /// The next start need not wait: the entries are written, and say the same.
+    pub(crate) fn hidden_try_is_over(&mut self, cx: &mut Cx) {
+        let since_ms = cx.now.wall_ms.max(1);
+        let unreadable: Vec<WriteId> = self.unreadable().map(|entry| entry.id).collect();
+        for id in unreadable {
+            let entry = self.quarantined.get_mut(&id).expect("it is unreadable");
+            entry.since_ms = since_ms;
+            cx.persist(Op::Quarantine(entry.clone()));
+            self.entry_changed(id);
+        }
+        self.health(cx, self.endpoints_healthy);
+    }
+
     /// The journal met a broken record when it was asked for something.
     pub(crate) fn met_broken(
         &mut self,
@@ -209,6 +236,8 @@ impl Core {
     /// What this replica had done with it nobody knows any more: a person decides, with its request at hand.
     pub(crate) fn stays_in_quarantine(&mut self, cx: &mut Cx, entry: Quarantined, position: u64) {
         let id = entry.id;
+        let since_ms = if entry.is_written() { entry.since_ms } else { cx.now.wall_ms.max(1) };
+        let entry = Quarantined { since_ms, ..entry };
         cx.note(Note::Quarantined { id, reason: entry.reason });
         self.keep_entry(cx, entry);
         self.position_decided(cx, id.log, position);

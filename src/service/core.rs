@@ -57,6 +57,8 @@ pub(crate) enum Timer {
     Asking(u64),
     /// A write whose client has seen what nobody here can know.
     Arrival(ReqId),
+    /// What a broken record hid is over.
+    HiddenTry,
     Status,
     Clean,
 }
@@ -173,7 +175,9 @@ pub struct Core {
     /// Out of quarantine by order and not done with: until then the journal holds the entry, and a crash brings it back
     /// (G1).
     pub(crate) releasing: BTreeSet<WriteId>,
+    /// The endpoints are, and no try of the life before may be under way unseen: writes can be sent.
     pub(crate) healthy: bool,
+    pub(crate) endpoints_healthy: bool,
     pub(crate) hanging: Hanging,
     pub(crate) stopped: Option<Stop>,
     /// Logs that this site made with an earlier store, before a person said what its replica holds of them.
@@ -289,6 +293,7 @@ impl Core {
                 Timer::Write(id) => self.write_deadline(cx, id),
                 Timer::Asking(token) => self.asking_deadline(cx, token),
                 Timer::Arrival(req) => self.arrival_deadline(cx, req),
+                Timer::HiddenTry => self.hidden_try_is_over(cx),
                 Timer::Status => self.say_status(cx),
                 Timer::Clean => self.clean(cx),
             }

@@ -317,6 +317,8 @@ impl Core {
     }
 
     pub(crate) fn health(&mut self, cx: &mut Cx, healthy: bool) {
+        self.endpoints_healthy = healthy;
+        let healthy = healthy && self.mending.hidden_try_left_ms(cx.ms()).is_none();
         if self.healthy != healthy {
             self.healthy = healthy;
             self.status_due = true;

@@ -64,6 +64,7 @@ impl Core {
             orders: BTreeMap::new(),
             releasing: BTreeSet::new(),
             healthy: false,
+            endpoints_healthy: false,
             hanging: super::hanging::Hanging::default(),
             stopped: recovered.stopped,
             past: BTreeSet::new(),
@@ -106,6 +107,9 @@ impl Core {
         recovered.creating.into_iter().rev().for_each(|lane| core.creating.learn(lane));
         for (log, position) in recovered.broken {
             core.is_to_be_mended(cx, log, position);
+        }
+        if core.unreadable().next().is_some() {
+            core.hide_a_try(now.mono_ms);
         }
         core.await_decisions_again(recovered.waiting);
         let open = core.consider_age(cx, recovered.open);
@@ -232,7 +236,8 @@ impl Core {
         }
     }
 
-    fn unreadable(&self) -> impl Iterator<Item = &Quarantined> {
+    /// In quarantine because their records are broken: no entry says so.
+    pub(crate) fn unreadable(&self) -> impl Iterator<Item = &Quarantined> {
         self.quarantined.values().filter(|entry| !entry.is_written())
     }
 
@@ -255,7 +260,8 @@ impl Core {
         });
         View {
             decider: self.chooser.current().cloned(),
-            healthy: self.healthy,
+            healthy: self.endpoints_healthy,
+            hidden_try_ms: self.mending.hidden_try_left_ms(now.mono_ms),
             stopped: self.stopped.as_ref().map(|stop| stop.why.clone()),
             stop: self.stopped.as_ref().map(|stop| stop.kind),
             lag_ms: self.lag_ms(now.mono_ms),

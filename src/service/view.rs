@@ -12,6 +12,8 @@ pub struct View {
     /// Site that decides now; `None` when nobody can be asked.
     pub decider: Option<SiteName>,
     pub healthy: bool,
+    /// For so long nothing is sent to this replica: a try of the life before, whose record is broken, may be under way.
+    pub hidden_try_ms: Option<u64>,
     /// Why following stopped, if it did.
     pub stopped: Option<String>,
     pub stop: Option<StopKind>,
@@ -117,6 +119,9 @@ impl Core {
                 Some(lane) => Some(lane),
                 None if !self.shadows_waiting.contains(&write.id) => None,
                 None if self.stopped.is_some() => Some("following, which has stopped".to_owned()),
+                None if !self.healthy && self.endpoints_healthy => {
+                    Some("the end of a try that may be under way: its record is broken".to_owned())
+                }
                 None if !self.healthy => Some("its service, which is not healthy".to_owned()),
                 None => Some("a place at the service".to_owned()),
             },

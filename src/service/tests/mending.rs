@@ -106,8 +106,49 @@ fn what_was_begun_here_waits_for_a_person_with_its_request() {
     let row = bench.row(B(1)).expect("it was written anew");
     assert_eq!(row.here, Here::Decided(Fate::Quarantined(QuarantineReason::Damaged)));
     assert_eq!(reason(&bench, 1), Some(QuarantineReason::Damaged));
-    let said = bench.handle(order(9, Operation::Resend));
+    assert!(attempts(&bench.handle(order(9, Operation::Resend))).is_empty(), "the try of before may be under way");
+    let said = bench.wait(bench.core.settings.longest_request_ms);
     assert_eq!(attempts(&said).iter().map(|attempt| attempt.id).collect::<Vec<_>>(), [B(1)]);
+}
+
+/// Seed 5802: the service was at it for longer than the restart took, its record broke, and it was done after a later
+/// write of its lane.
+#[test]
+fn while_a_broken_record_may_hide_a_try_nothing_is_sent_here() {
+    let mut bench = stored();
+    let said = bench.handle(Event::Health { healthy: true });
+    assert_eq!(attempts(&said).len(), 3);
+    for n in [2, 3] {
+        bench.attempted(B(n), 1, answered(201));
+    }
+    let mut said = begin_again(&mut bench, log(2), &[1]);
+    said.extend(bench.hear("b", again(1, 3)));
+    said.extend(bench.hear("b", Message::Page(page(log(2), "b", 4, 5))));
+    let longest_ms = bench.core.settings.longest_request_ms;
+    said.extend(bench.wait(longest_ms - 1));
+    assert!(attempts(&said).is_empty(), "{said:?}");
+    let says_unhealthy = messages(&said).iter().all(|(_, message)| !matches!(message, Message::Status(s) if s.healthy));
+    assert!(says_unhealthy, "another site decides meanwhile");
+    let left_ms = bench.core.view(bench.now).hidden_try_ms;
+    assert_eq!(left_ms, Some(1));
+    let said = bench.wait(1);
+    assert_eq!(applied(&mut bench, &said), [4, 5]);
+}
+
+#[test]
+fn the_next_start_has_no_try_to_wait_for() {
+    let mut bench = stored();
+    bench.handle(Event::Health { healthy: true });
+    begin_again(&mut bench, log(2), &[1]);
+    let longest_ms = bench.core.settings.longest_request_ms;
+    assert_eq!(bench.core.view(bench.now).hidden_try_ms, Some(longest_ms));
+    // Nobody has sent its record again.
+    bench.wait(longest_ms);
+    assert_eq!(bench.core.view(bench.now).hidden_try_ms, None);
+    begin_again(&mut bench, log(2), &[]);
+    assert_eq!(bench.core.view(bench.now).hidden_try_ms, None);
+    let entry = bench.quarantined().get(&B(1)).cloned().expect("it waits for a person");
+    assert!(entry.is_written() && entry.reason == QuarantineReason::Damaged);
 }
 
 /// Seed 40353: sent again by order, its position decided long since, it broke on its way. Mended, it was nowhere after
