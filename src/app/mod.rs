@@ -1,7 +1,7 @@
 //! The only place that wires modules together: from a configuration to a running appliance, and to its end.
 //!
 //! Start: addresses, journal (recovers), groups, gateway, admin, control plane, links; `READY` when all of it stands,
-//! whoever else is away (G8). Nothing is said to another site before all that can fail has not. End: the first signal
+//! whoever else is away (G8). What is missing and may come is waited for ([`patience`]). Nothing is said to another site before all that can fail has not. End: the first signal
 //! stops listening and lets requests in flight finish within `drain`; a second one ends the process at once. A failed
 //! journal ends it with exit code 74: recovery is the normal start path.
 mod groups;
@@ -10,6 +10,8 @@ mod listeners;
 mod memory;
 mod order;
 mod outside;
+mod patience;
+mod recent;
 mod resolve;
 mod source;
 mod status;
@@ -33,6 +35,7 @@ use crate::service::Clock;
 use crate::telemetry::{self, Metrics, Notifier, Notify};
 use groups::Registry;
 use listeners::{HeldAddresses, Listeners};
+use patience::Patience;
 use source::Source;
 
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +52,8 @@ pub enum AppError {
     Setting(String),
     #[error("cannot listen on {address} ({key}): {source}{}", listeners::hint(source))]
     Listen { key: &'static str, address: std::net::SocketAddr, source: std::io::Error },
+    #[error("cannot read {path}: {source}")]
+    File { path: String, source: std::io::Error },
     #[error("start threads")]
     Runtime(#[source] std::io::Error),
     #[error("the journal failed: {0}")]
@@ -58,15 +63,24 @@ pub enum AppError {
 impl AppError {
     pub fn exit(&self) -> Exit {
         match self {
+            _ if self.may_pass() => Exit::TryAgain,
             AppError::Journal { .. } | AppError::Failed(_) => Exit::Disk,
-            AppError::Listen { source, .. } | AppError::Control(ControlError::Listen { source, .. })
-                if listeners::may_pass(source) =>
-            {
-                Exit::TryAgain
-            }
             AppError::Gateway(_) | AppError::Links(_) | AppError::Control(_) | AppError::Setting(_) => Exit::Config,
-            AppError::Listen { .. } => Exit::Config,
+            // The file may be right, and the machine not.
+            AppError::Listen { .. } | AppError::File { .. } => Exit::TryAgain,
             AppError::Runtime(_) => Exit::Internal,
+        }
+    }
+
+    /// Another moment may give what is missing, without anything being changed here.
+    fn may_pass(&self) -> bool {
+        match self {
+            AppError::Listen { source, .. } | AppError::Control(ControlError::Listen { source, .. }) => {
+                listeners::may_pass(source)
+            }
+            AppError::Journal { source, .. } => source.may_pass(),
+            AppError::File { .. } => true,
+            _ => false,
         }
     }
 }
@@ -113,6 +127,15 @@ fn abort_on_panic() {
     }));
 }
 
+async fn open(config: &Config) -> Result<Journal, AppError> {
+    let options = resolve::journal(config);
+    let opened = tokio::task::spawn_blocking(move || Journal::open(&options)).await;
+    let dir = config.data_dir.display().to_string();
+    opened
+        .expect("opening panics only with the process")
+        .map_err(|source| AppError::Journal { dir, source: Box::new(source) })
+}
+
 /// Opens a site's journal for `holdfast journal`; the site must not be running.
 pub fn open_journal(config: &Config) -> Result<Journal, AppError> {
     let dir = config.data_dir.display().to_string();
@@ -127,17 +150,12 @@ async fn serve(config: Config) -> Result<(), AppError> {
         tracing::warn!(%error, "NOTIFY_SOCKET cannot be used");
         None
     });
-    let held = HeldAddresses::take(&config)?;
+    let patience = Patience::new(config.start_within, &notifier);
+    let held = patience.with(async || HeldAddresses::take(&config)).await?;
+    patience.with(async || patience::files_are_there(&config)).await?;
     let control = resolve::control(&config)?;
-    control.check()?;
-    let opened = {
-        let options = resolve::journal(&config);
-        tokio::task::spawn_blocking(move || Journal::open(&options)).await
-    };
-    let dir = config.data_dir.display().to_string();
-    let journal = opened
-        .expect("opening panics only with the process")
-        .map_err(|source| AppError::Journal { dir, source: Box::new(source) })?;
+    patience.with(async || Ok(control.check()?)).await?;
+    let journal = patience.with(|| open(&config)).await?;
     let clock = Clock::new(journal.clone());
     let upstreams = resolve::upstreams(&config)?;
     let registry = Arc::new(Registry::recover(&config, &journal, &clock, &upstreams, &metrics)?);

@@ -151,6 +151,7 @@ pub(super) fn gateway(config: &Config) -> Result<GatewaySettings, AppError> {
         idle_timeout: limits.idle_timeout,
         body_timeout: limits.body_timeout,
         drain: config.drain,
+        access: config.log_access,
         ..GatewaySettings::new(config.site.clone(), config.gateway.listen.iter().map(listen).collect())
     })
 }

@@ -82,6 +82,8 @@ fn the_unit_starts_the_binary_as_it_is() {
     Arguments::try_parse_from(words).unwrap();
     assert_eq!(value("Type"), "notify");
     assert_eq!(value("RestartPreventExitStatus"), format!("{} {}", Exit::Usage as u8, Exit::Config as u8));
+    assert_eq!(value("Restart"), "on-failure");
+    assert!(UNIT.contains("\nRestartSec=") && UNIT.contains("\nStartLimitIntervalSec=0\n"), "it is started for ever");
 }
 
 #[test]

@@ -11,6 +11,7 @@ use super::resolve_service::services;
 use super::resolved::*;
 use super::table::ROOT;
 use crate::model::SiteName;
+use crate::telemetry::AccessLog;
 
 /// Where control listens at a hub unless the configuration says otherwise.
 pub(super) const CONTROL_PORT: u16 = 7447;
@@ -89,6 +90,7 @@ impl Resolver<'_> {
             source: file.to_owned(),
             data_dir: self.path(root, "data_dir"),
             drain: duration(root, "drain"),
+            start_within: duration(root, "start_within"),
             threads: bytes(root, "threads"),
             gateway: self.gateway(&root.table("gateway")),
             store: self.store(&root.table("store")),
@@ -98,6 +100,11 @@ impl Resolver<'_> {
                 _ => LogFormat::Text,
             },
             log_filter: root.table("log").text("filter").unwrap_or_default(),
+            log_access: match root.table("log").text("access").as_deref() {
+                Some("all") => AccessLog::All,
+                Some("sampled") => AccessLog::Sampled,
+                _ => AccessLog::Off,
+            },
             services: Vec::new(),
             warnings: Vec::new(),
             site,

@@ -7,6 +7,7 @@ use super::Fault;
 use crate::gateway::{LaneRule, ScopeRule, StoreFrom};
 use crate::model::{ClientRule, ClientRules, Group, SiteName};
 use crate::service::{Limits, OnConcurrent, OnDivergence, OnUnreachable, Settings, WhenDown};
+use crate::telemetry::AccessLog;
 
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -15,6 +16,7 @@ pub struct Config {
     pub site: SiteName,
     pub data_dir: PathBuf,
     pub drain: Duration,
+    pub start_within: Duration,
     /// 0: one for each core.
     pub threads: usize,
     pub realm: Realm,
@@ -29,6 +31,7 @@ pub struct Config {
     pub admin: Admin,
     pub log_format: LogFormat,
     pub log_filter: String,
+    pub log_access: AccessLog,
     pub services: Vec<Service>,
     /// Allowed, but somebody should know.
     pub warnings: Vec<Fault>,

@@ -23,6 +23,7 @@ use super::worker::Carrier;
 use super::zenoh_config;
 use crate::contain::contain;
 use crate::model::SiteName;
+use crate::telemetry;
 
 /// Between two attempts to open a session: the first pause, and the longest. Both spread by half, up and down.
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
@@ -117,7 +118,7 @@ impl Carrier for Zenoh {
     }
 
     fn reopen(&mut self, why: Reopen) {
-        tracing::warn!(?why, "control session carries nothing, opening a new one");
+        tracing::warn!(?why, "control: the session carries nothing, a new one is opened");
         // Full: a reopening is under way already.
         let _ = self.commands.try_send(Command::Reopen);
     }
@@ -157,7 +158,7 @@ impl Keeper {
             let change = Input::Session { generation: self.generation, open: false };
             self.opener.inbox.inbound(Inbound::Input(change), &self.opener.counters);
             if let Some(Err(error)) = opened.map(|opened| opened.session.close().wait()) {
-                tracing::debug!(%error, "control session did not close in order");
+                tracing::debug!(%error, "control: a session did not close in order");
             }
             if !matches!(order, Ok(Command::Reopen)) {
                 break;
@@ -177,16 +178,25 @@ impl Keeper {
                 Ok(session) => {
                     let locators = session.info().locators().wait();
                     self.opener.shown.set_session(locators.iter().map(ToString::to_string).collect(), None);
-                    tracing::info!(tries, "control session is open");
+                    if tries > 1 {
+                        tracing::info!(tries, "control: a session is open again");
+                    } else {
+                        tracing::info!("control: a session is open");
+                    }
                     return true;
                 }
                 Err(error) => {
+                    let error = error.to_string();
+                    let error = telemetry::without_build_folders(&error);
                     self.opener.shown.set_session(Vec::new(), Some(error.to_string()));
-                    if tries.is_power_of_two() {
+                    if tries == 1 {
+                        let whom = self.opener.settings.role.dialled();
                         tracing::warn!(
-                            tries,
-                            "no control session, trying on (hints are lost meanwhile, nothing else): {error}"
+                            "control: {whom} cannot be reached, tried again quietly (hints are lost meanwhile, nothing \
+                             else): {error}"
                         );
+                    } else {
+                        tracing::debug!(tries, "control: no session: {error}");
                     }
                 }
             }

@@ -75,6 +75,14 @@ pub enum Role {
     Off,
 }
 
+impl Role {
+    /// The addresses of the hubs that this node dials, for people.
+    pub(super) fn dialled(&self) -> String {
+        let (Role::Edge { hubs: dialled } | Role::Hub { peers: dialled, .. }) = self else { return String::new() };
+        dialled.iter().map(|hub| hub.address.as_str()).collect::<Vec<_>>().join(", ")
+    }
+}
+
 /// Whose hints are wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Hear {

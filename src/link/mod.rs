@@ -21,6 +21,7 @@ mod hub;
 mod large;
 mod messages;
 mod meter;
+mod outage;
 mod outgoing;
 mod pages;
 mod parked;

@@ -25,6 +25,7 @@ mod quarantine;
 mod requests;
 mod second_process;
 mod silence;
+mod starting;
 mod storage;
 mod three_sites;
 mod tokens;
