@@ -205,7 +205,7 @@ fn a_store_that_is_offline_writes_less_than_a_kilobyte_a_minute() {
     let (log, bytes) = (store.log(), store.log().len() - quiet_since.1);
     assert!(bytes * 60 / (WATCHED.as_secs() as usize) < 1_000, "{bytes} bytes in {WATCHED:?}: {log}");
     assert_eq!(said("tried again quietly"), 2, "{log}");
-    assert_eq!(said("control: "), 1, "{log}");
+    assert_eq!(said("::session: control: "), 1, "{log}");
     assert!(!log.contains("/registry/") && !log.contains(env!("CARGO_MANIFEST_DIR")), "{log}");
 }
 
