@@ -51,7 +51,7 @@ mod tests {
         let id = |n| WriteId { log: LogId { store: [1; 16], incarnation: 1 }, n };
         for n in 0..2 * KEPT as u64 {
             let value = format!("r-{n}").into_bytes();
-            let headers = vec![Header { name: "x-request-id".into(), value: value.into() }];
+            let headers = vec![Header { name: "x-request-id".into(), value }];
             let text = String::new;
             let (method, target, authority) = (text(), text(), text());
             let request = Request { method, target, authority, headers, body: Default::default() };
