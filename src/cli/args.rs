@@ -141,6 +141,9 @@ pub struct DemoOptions {
     /// Leave databases, configurations and logs where they are
     #[arg(long)]
     pub keep: bool,
+    /// After the report leave both sites up to be tried, until Ctrl-C
+    #[arg(long)]
+    pub stay: bool,
     /// Form of the result
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
@@ -408,6 +411,7 @@ mod tests {
             ("run --listen 127.0.0.1:0", false),
             ("demo --sabotage swap -o json", true),
             ("demo --sabotage nothing", false),
+            ("demo --stay --keep", true),
             ("quarantine resend 1 --over-later", true),
             ("quarantine resend 1 --admin http://127.0.0.1:1 -o json", true),
             ("quarantine", false),

@@ -10,9 +10,11 @@ mod harness;
 mod admin;
 mod attacks;
 mod clock;
+mod commands;
 mod configuration;
 mod control;
 mod disk;
+mod documents;
 mod journal;
 mod keys;
 #[cfg(feature = "failpoints")]
