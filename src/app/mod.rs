@@ -29,6 +29,7 @@ use crate::config::Config;
 use crate::control::{Control, ControlError};
 use crate::descriptors;
 use crate::gateway::{Gateway, GatewayError, Neighbours};
+use crate::identity::{Credentials, IdentityError};
 use crate::journal::{self, Journal};
 use crate::link::{Links, StartError};
 use crate::service::Clock;
@@ -46,6 +47,8 @@ pub enum AppError {
     Gateway(#[from] GatewayError),
     #[error("start links")]
     Links(#[from] StartError),
+    #[error("the identity of this site")]
+    Identity(#[source] IdentityError),
     #[error("start the control plane")]
     Control(#[from] ControlError),
     #[error("{0}")]
@@ -65,7 +68,11 @@ impl AppError {
         match self {
             _ if self.may_pass() => Exit::TryAgain,
             AppError::Journal { .. } | AppError::Failed(_) => Exit::Disk,
-            AppError::Gateway(_) | AppError::Links(_) | AppError::Control(_) | AppError::Setting(_) => Exit::Config,
+            AppError::Identity(_)
+            | AppError::Gateway(_)
+            | AppError::Links(_)
+            | AppError::Control(_)
+            | AppError::Setting(_) => Exit::Config,
             // The file may be right, and the machine not.
             AppError::Listen { .. } | AppError::File { .. } => Exit::TryAgain,
             AppError::Runtime(_) => Exit::Internal,
@@ -153,7 +160,8 @@ async fn serve(config: Config) -> Result<(), AppError> {
     let patience = Patience::new(config.start_within, &notifier);
     let held = patience.with(async || HeldAddresses::take(&config)).await?;
     patience.with(async || patience::files_are_there(&config)).await?;
-    let control = resolve::control(&config)?;
+    let credentials = resolve::credentials(&config)?;
+    let control = resolve::control(&config, credentials.clone())?;
     patience.with(async || Ok(control.check()?)).await?;
     let journal = patience.with(|| open(&config)).await?;
     let clock = Clock::new(journal.clone());
@@ -168,8 +176,17 @@ async fn serve(config: Config) -> Result<(), AppError> {
     let gateway = Gateway::on(gateway, resolve::gateway(&config)?, services, neighbours)?;
     let admin_address = admin.local_addr().unwrap_or(config.admin.listen);
     let control = Control::start(control, registry.clone())?;
-    let links = Links::start_on(link, resolve::links(&config, &registry, journal.log().store)?, registry.clone())?;
+    let links = Links::start_on(
+        link,
+        resolve::links(&config, &registry, journal.log().store, credentials.clone())?,
+        registry.clone(),
+    )?;
     registry.connect(links.clone(), control.clone());
+    if let Some(credentials) = &credentials {
+        let _ = registry.lines.credentials.set(credentials.clone());
+        tokio::spawn(credentials.clone().watch());
+    }
+    tokio::spawn(hang_ups(credentials));
     let _checks: Vec<_> = upstreams.values().map(|upstream| upstream.spawn_checks()).collect();
 
     let (stop, stopping) = watch::channel(false);
@@ -245,6 +262,20 @@ fn say(notifier: &Option<Notifier>, what: Notify<'_>) {
         && let Err(error) = notifier.say(what)
     {
         tracing::warn!(%error, "the service manager cannot be told");
+    }
+}
+
+/// SIGHUP: there are new certificate files. Without an identity it is nothing, and never the end of the process.
+async fn hang_ups(credentials: Option<Arc<Credentials>>) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut hang_up) = signal(SignalKind::hangup()) else {
+        return tracing::warn!("SIGHUP cannot be waited for; new certificates are found all the same");
+    };
+    while hang_up.recv().await.is_some() {
+        match &credentials {
+            Some(credentials) => credentials.look_now(),
+            None => tracing::info!("SIGHUP: this site has no [identity] whose files could be read again"),
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use crate::admin::{
 };
 use crate::config::{Config, Durability, Service};
 use crate::gateway::Upstream;
+use crate::identity::Standing;
 use crate::journal::{Filter, Journal, ListState, Shown, Space};
 use crate::model::{Group, KeyHash, WriteId};
 use crate::service::{ORDERS_MAX, Operation, Reply, View};
@@ -129,6 +130,7 @@ impl Source {
                 bytes >> 20
             ));
         }
+        reasons.extend(self.registry.certificate().iter().flat_map(Standing::reasons));
         for (group, view) in views {
             if let Some(why) = &view.stopped {
                 reasons.push(format!("{group}: following stopped: {why}"));

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::exit::Failure;
+use super::identity::IdentityCommand;
 use crate::config::{Config, ShortForm};
 
 /// Keeps the replicas of unmodified HTTP services in step through partitions, reboots and faults.
@@ -46,6 +47,11 @@ pub(super) enum Command {
     Quarantine {
         #[command(subcommand)]
         command: QuarantineCommand,
+    },
+    /// Certificates of links and control: make, renew, look at them
+    Identity {
+        #[command(subcommand)]
+        command: IdentityCommand,
     },
     /// The journal on disk
     Journal {
@@ -427,6 +433,10 @@ mod tests {
             ("explain no-replica", true),
             ("completions fish", true),
             ("completions", false),
+            ("identity issue store-042 --days 90", true),
+            ("identity issue store.042", false),
+            ("identity renew store-042 --days 0", false),
+            ("identity show a.pem --config b", false),
             ("fleet", false),
         ] {
             let parsed = Arguments::try_parse_from(std::iter::once("holdfast").chain(words.split(' ')));

@@ -9,6 +9,7 @@ mod client;
 mod demonstrate;
 mod exit;
 mod explain;
+mod identity;
 mod journal;
 mod listing;
 mod measure;
@@ -62,6 +63,7 @@ fn execute(command: Command) -> Result<ExitCode, Failure> {
         Command::Quarantine { command } => quarantine::run(command),
         Command::Explain { code } => explain::explain(code.as_deref()),
         Command::Completions { shell } => explain::completions(shell),
+        Command::Identity { command } => identity::run(command),
         Command::Journal { command } => {
             let (order, source) = match command {
                 JournalCommand::Verify(source) => (JournalOrder::Verify, source),

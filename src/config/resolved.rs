@@ -85,6 +85,12 @@ pub struct Identity {
     pub key: PathBuf,
 }
 
+impl Identity {
+    pub fn files(&self) -> crate::identity::Files {
+        crate::identity::Files { ca: self.ca.clone(), cert: self.cert.clone(), key: self.key.clone() }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Peer {
     pub site: SiteName,

@@ -149,7 +149,7 @@ static CONTROL: Section = Section {
 };
 
 static IDENTITY: Section = Section {
-    doc: "One certificate per site; its name must be the site's. Paths are relative to the file's folder.",
+    doc: "One certificate per site, with the site's name as a DNS name (SAN). Read again while the site runs. Paths are relative to the file's folder.",
     keys: &[
         Key::must("ca", Kind::Text, "Authorities that sign the sites' certificates, PEM."),
         Key::must("cert", Kind::Text, "This site's certificate chain, PEM."),

@@ -13,6 +13,7 @@ use zenoh::sample::{Locality, Sample, SampleKind};
 use zenoh::session::TransportEvent;
 use zenoh::{Session, Wait};
 
+use super::doors::Doors;
 use super::event::Input;
 use super::inbox::{Inbound, Inbox};
 use super::names::{Keys, Topic};
@@ -47,6 +48,7 @@ struct Opened {
 /// What opening a session takes.
 pub(super) struct Opener {
     settings: Arc<ControlSettings>,
+    doors: Option<Doors>,
     keys: Keys,
     inbox: Arc<Inbox>,
     counters: Arc<Counters>,
@@ -164,6 +166,9 @@ impl Keeper {
                 break;
             }
         }
+        if let Some(doors) = &self.opener.doors {
+            doors.drain();
+        }
         self.opener.shown.set_session(Vec::new(), None);
     }
 
@@ -176,8 +181,9 @@ impl Keeper {
             let opened = contain(|| self.opener.open(self.generation, &self.slot, &self.answers));
             match opened.unwrap_or_else(|bug| Err(bug.into())) {
                 Ok(session) => {
-                    let locators = session.info().locators().wait();
-                    self.opener.shown.set_session(locators.iter().map(ToString::to_string).collect(), None);
+                    let locators = session.info().locators().wait().into_iter().map(|locator| locator.to_string());
+                    let outside = self.opener.doors.iter().flat_map(|doors| doors.through.outside.clone());
+                    self.opener.shown.set_session(outside.chain(locators).collect(), None);
                     if tries > 1 {
                         tracing::info!(tries, "control: a session is open again");
                     } else {
@@ -188,8 +194,11 @@ impl Keeper {
                 Err(error) => {
                     let error = error.to_string();
                     let error = telemetry::without_build_folders(&error);
-                    self.opener.shown.set_session(Vec::new(), Some(error.to_string()));
-                    if tries == 1 {
+                    // The doors know why a hub is not reached, and have said it.
+                    let told = self.opener.doors.as_ref().and_then(Doors::trouble);
+                    let is_told = told.is_some();
+                    self.opener.shown.set_session(Vec::new(), Some(told.unwrap_or_else(|| error.to_string())));
+                    if tries == 1 && !is_told {
                         let whom = self.opener.settings.role.dialled();
                         tracing::warn!(
                             "control: {whom} cannot be reached, tried again quietly (hints are lost meanwhile, nothing \
@@ -210,14 +219,21 @@ impl Keeper {
 }
 
 impl Opener {
-    pub fn new(settings: Arc<ControlSettings>, inbox: Arc<Inbox>, counters: Arc<Counters>, shown: Arc<Shown>) -> Self {
-        Self { keys: Keys::new(&settings.realm), settings, inbox, counters, shown }
+    pub fn new(
+        settings: Arc<ControlSettings>,
+        doors: Option<Doors>,
+        inbox: Arc<Inbox>,
+        counters: Arc<Counters>,
+        shown: Arc<Shown>,
+    ) -> Self {
+        Self { keys: Keys::new(&settings.realm), settings, doors, inbox, counters, shown }
     }
 
     /// Opens one session and declares what this node says and hears.
     fn open(&self, generation: u64, slot: &Slot, answers: &Answers) -> zenoh::Result<Session> {
         let mut config = zenoh::Config::default();
-        for (key, value) in zenoh_config::config(&self.settings, fastrand::f64()) {
+        let through = self.doors.as_ref().map(|doors| &doors.through);
+        for (key, value) in zenoh_config::config(&self.settings, through, fastrand::f64()) {
             config.insert_json5(key, &value.to_string())?;
         }
         let session = zenoh::open(config).wait()?;

@@ -15,7 +15,6 @@ use tokio_rustls::TlsConnector;
 
 use super::backoff::redial_delay;
 use super::body::{LinkBody, full};
-use super::expiry::Validity;
 use super::hub::{Hub, Peer};
 use super::meter::{Meter, Metered};
 use super::outage::Outage;
@@ -23,6 +22,7 @@ use super::refusal::{PROBLEM_BYTES_MAX, REFUSED_HEADER, describe};
 use super::session::{self, Session};
 use super::{hello, messages, serve};
 use crate::contain::{Beside, Panicked, contain, contained_in};
+use crate::identity::{Plane, Validity};
 use crate::model::SiteName;
 use crate::wire;
 
@@ -200,7 +200,7 @@ async fn connect(hub: &Hub, peer: &Peer, meter: &Arc<Meter>) -> Result<Connected
         return Ok(Connected { requests, connection, validity: None });
     };
     let name = ServerName::try_from(host.to_owned()).map_err(|error| failed("TLS to", error.to_string()))?;
-    let client = tls.client(&peer.site).map_err(|error| failed("TLS to", error.to_string()))?;
+    let client = tls.client(&peer.site, Plane::Link).map_err(|why| failed("TLS to", why))?;
     let secured = TlsConnector::from(client).connect(name, metered).await;
     let secured = secured.map_err(|error| failed("TLS to", chain(&error)))?;
     let certificates = secured.get_ref().1.peer_certificates();

@@ -15,7 +15,6 @@
 mod backoff;
 mod body;
 mod dial;
-mod expiry;
 mod hello;
 mod hub;
 mod large;
@@ -31,7 +30,6 @@ mod refusal;
 mod serve;
 mod session;
 mod settings;
-mod tls;
 mod watched;
 
 use std::pin::Pin;
@@ -44,7 +42,6 @@ pub use hub::{LinkState, Links, StartError};
 pub use outgoing::Sent;
 pub use proxy::ReadError;
 pub use settings::{Dial, Limits, LinkSettings, SharedService};
-pub use tls::{TlsError, TlsFiles};
 
 use crate::model::{Group, SiteName, WriteId};
 use crate::service::Message;

@@ -18,14 +18,15 @@ use tokio_rustls::TlsAcceptor;
 
 use super::body::{LinkBody, empty, full};
 use super::dial::chain;
-use super::expiry::Validity;
 use super::hub::Hub;
 use super::meter::{Meter, Metered};
 use super::refusal::Refusal;
 use super::session::{self, Session};
-use super::{hello, large, messages, pages, parked, proxy, tls};
+use super::{hello, large, messages, pages, parked, proxy};
 use crate::contain::{Beside, Panicked, contain, contained_in};
 use crate::descriptors::{self, Use};
+use crate::identity::{Plane, Validity};
+use crate::model::SiteName;
 use crate::places::{Busy, InWork, Places};
 use crate::wire;
 
@@ -53,8 +54,8 @@ enum Phase {
 struct Connection {
     hub: Arc<Hub>,
     meter: Arc<Meter>,
-    /// Whom the client's certificate names; `None` on plain TCP.
-    names: Option<Vec<String>>,
+    /// Whom the client's certificate speaks for, or why for nobody; `None` on plain TCP.
+    speaker: Option<Result<SiteName, String>>,
     validity: Option<Validity>,
     phase: Mutex<Phase>,
     /// A connection without a link makes room for others.
@@ -114,14 +115,14 @@ async fn accept(hub: Arc<Hub>, tcp: TcpStream, in_work: InWork) -> Result<(), St
     let meter = Meter::new();
     let metered = Metered { inner: tcp, meter: meter.clone() };
     let Some(tls) = hub.tls() else { return serve(hub, meter, metered, in_work, None).await };
-    let accepting = TlsAcceptor::from(tls.server.clone()).accept(metered);
+    let accepting = TlsAcceptor::from(tls.server(Plane::Link)).accept(metered);
     let secured = timeout(hub.settings.limits.connect, accepting).await.map_err(|_| "TLS handshake took too long")?;
     let secured = secured.map_err(|error| format!("TLS: {}", chain(&error)))?;
     let certificates = secured.get_ref().1.peer_certificates();
     let certificate = certificates.and_then(|chain| chain.first()).ok_or("TLS: no client certificate")?;
-    let names = tls::names_of(certificate).map_err(|why| format!("client certificate: {why}"))?;
+    let speaker = tls.speaker(certificate);
     let validity = tls.validity_with(certificate).map_err(|why| format!("client certificate: {why}"))?;
-    serve(hub, meter, secured, in_work, Some((names, validity))).await
+    serve(hub, meter, secured, in_work, Some((speaker, validity))).await
 }
 
 async fn serve<T>(
@@ -129,17 +130,17 @@ async fn serve<T>(
     meter: Arc<Meter>,
     io: T,
     in_work: InWork,
-    shown: Option<(Vec<String>, Validity)>,
+    shown: Option<(Result<SiteName, String>, Validity)>,
 ) -> Result<(), String>
 where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let limits = hub.settings.limits;
-    let (names, validity) = shown.unzip();
+    let (speaker, validity) = shown.unzip();
     let connection = Arc::new(Connection {
         hub,
         meter,
-        names,
+        speaker,
         validity,
         phase: Mutex::new(Phase::New),
         in_work,
@@ -234,7 +235,7 @@ impl Connection {
         let body = body.map_err(unreadable)?.to_bytes();
         let bug = |bug: Panicked| Refusal::new(StatusCode::BAD_REQUEST, "bad-hello", bug.to_string());
         let hello = contain(|| wire::decode_hello(&body)).map_err(bug)?;
-        let judged = hello::judge(settings, &hello, self.names.as_deref())
+        let judged = hello::judge(settings, &hello, self.speaker.as_ref())
             .and_then(|differs| self.give_way(&hello, differs))
             .and_then(|differs| self.one_store(&hello, differs));
         let (differs, hello) = match (judged, hello) {

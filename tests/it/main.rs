@@ -9,6 +9,7 @@ mod harness;
 
 mod admin;
 mod attacks;
+mod certificates;
 mod clock;
 mod commands;
 mod configuration;

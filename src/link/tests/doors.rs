@@ -15,7 +15,8 @@ use tokio::sync::mpsc;
 
 use super::kit::*;
 use super::refusals::{Ca, https, secured};
-use crate::link::{Limits, LinkSettings, ReadError, SharedService, TlsFiles};
+use crate::identity::{Files, Identity, Plane};
+use crate::link::{Limits, LinkSettings, ReadError, SharedService};
 use crate::model::{Group, WriteId};
 use crate::service::Message;
 use crate::wire::{self, samples};
@@ -41,10 +42,10 @@ struct Raw {
 
 impl Raw {
     /// Shows `files`, says that it is `name`, and opens its message stream.
-    async fn open(cloud: &Site, name: &str, files: &TlsFiles) -> Self {
-        let shown = super::super::tls::Tls::load(files, &site(name)).unwrap();
+    async fn open(cloud: &Site, name: &str, files: &Files) -> Self {
+        let shown = Identity::load(files, &site(name), &all(hub()).sites.into()).unwrap();
         let tcp = tokio::net::TcpStream::connect(cloud.links.local_addr().unwrap()).await.unwrap();
-        let connector = tokio_rustls::TlsConnector::from(shown.client(&site("cloud")).unwrap());
+        let connector = tokio_rustls::TlsConnector::from(shown.client(&site("cloud"), Plane::Link).unwrap());
         let host = rustls_pki_types::ServerName::try_from("127.0.0.1").unwrap();
         let io = connector.connect(host, tcp).await.unwrap();
         let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(io));
@@ -106,7 +107,7 @@ async fn a_site_asks_sends_and_gets_only_for_itself() {
     let ca = Ca::new(folder.path(), "ca");
     // This peer has no heartbeat.
     let limits = Limits { park: Duration::from_millis(50), dead_after: SOON, ..hub().limits };
-    let cloud = all(secured(LinkSettings { limits, ..hub() }, ca.files("cloud", true)));
+    let cloud = secured(all(LinkSettings { limits, ..hub() }), ca.files("cloud", true));
     let mut cloud = start(cloud).await;
     let mut raw = Raw::open(&cloud, "store-043", &ca.files("store-043", true)).await;
     cloud.up("store-043").await;
@@ -176,8 +177,8 @@ async fn who_says_what_cannot_be_is_disconnected_and_named_and_others_go_on() {
     let folder = tempfile::tempdir().unwrap();
     let ca = Ca::new(folder.path(), "ca");
     let limits = Limits { dead_after: SOON, ..hub().limits };
-    let mut cloud = start(all(secured(LinkSettings { limits, ..hub() }, ca.files("cloud", true)))).await;
-    let mut store = start(all(secured(edge(https(&cloud)), ca.files("store-042", true)))).await;
+    let mut cloud = start(secured(all(LinkSettings { limits, ..hub() }), ca.files("cloud", true))).await;
+    let mut store = start(secured(all(edge(https(&cloud))), ca.files("store-042", true))).await;
     cloud.up("store-042").await;
     store.up("cloud").await;
     let id = |n| WriteId { log: samples::log(), n };
@@ -288,7 +289,7 @@ async fn a_panic_in_one_request_ends_its_stream_and_one_in_what_runs_for_a_sessi
     let folder = tempfile::tempdir().unwrap();
     let ca = Ca::new(folder.path(), "ca");
     let limits = Limits { dead_after: SOON, ..hub().limits };
-    let mut cloud = start(all(secured(LinkSettings { limits, ..hub() }, ca.files("cloud", true)))).await;
+    let mut cloud = start(secured(all(LinkSettings { limits, ..hub() }), ca.files("cloud", true))).await;
     let mut raw = Raw::open(&cloud, "store-043", &ca.files("store-043", true)).await;
     cloud.up("store-043").await;
     let request = Request::get("http://hub/planted-panic/link").body(Either::Left(Full::new(Bytes::new()))).unwrap();
@@ -297,7 +298,7 @@ async fn a_panic_in_one_request_ends_its_stream_and_one_in_what_runs_for_a_sessi
     assert_eq!(raw.read("GET", "transactions", "store-043", &[]).await.0, 203);
     assert_eq!(cloud.state("store-043").connections, 1);
 
-    let mut store = start(all(secured(edge(https(&cloud)), ca.files("store-042", true)))).await;
+    let mut store = start(secured(all(edge(https(&cloud))), ca.files("store-042", true))).await;
     store.up("cloud").await;
     cloud.up("store-042").await;
     store.links.panic_in_session(&site("cloud"));
