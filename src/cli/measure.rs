@@ -275,8 +275,7 @@ mod tests {
             fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
             path
         };
-        let [one, other] =
-            [0; 2].map(|_| rcgen::generate_simple_self_signed(vec!["shop.example".to_owned()]).unwrap());
+        let [one, other] = [0; 2].map(|_| rcgen::generate_simple_self_signed(vec!["shop.example".to_owned()]).unwrap());
         let cert = file("c.pem", one.cert.pem());
         let (own, strange) =
             (file("k.pem", one.signing_key.serialize_pem()), file("o.pem", other.signing_key.serialize_pem()));

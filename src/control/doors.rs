@@ -38,6 +38,8 @@ const CONNECT: Duration = Duration::from_secs(4);
 const LAST_WORDS: Duration = Duration::from_millis(500);
 /// Connections of other sites, as zenoh's own `max_sessions`.
 const CONNECTIONS: usize = 10_000;
+/// Connections of this site's own zenoh to one hub: one, and what is left of the ones before.
+const OWN_CONNECTIONS: usize = 64;
 const BACKLOG: u32 = 1_024;
 
 /// Opened once for the life of a control plane; sessions come and go behind it.
@@ -176,6 +178,7 @@ fn outward(runtime: &Runtime, shared: &Arc<Shared>, hub: &HubAddress) -> Result<
 }
 
 async fn go_out(shared: Arc<Shared>, listener: TcpListener, inside: Arc<ServerConfig>, hub: Arc<HubAddress>) {
+    let places = Arc::new(Places::new(OWN_CONNECTIONS));
     loop {
         let tcp = match listener.accept().await {
             Ok((tcp, _)) => tcp,
@@ -184,11 +187,17 @@ async fn go_out(shared: Arc<Shared>, listener: TcpListener, inside: Arc<ServerCo
                 continue;
             }
         };
+        let Some(place) = places.take().filter(|_| descriptors::kept(Use::Link, &tcp)) else { continue };
         let (shared, inside, hub) = (shared.clone(), inside.clone(), hub.clone());
         tokio::spawn(contained_in(async move {
             let _ = tcp.set_nodelay(true);
             // Only this process's own zenoh comes further.
-            let Ok(Ok(near)) = timeout(CONNECT, TlsAcceptor::from(inside).accept(tcp)).await else { return };
+            let near = tokio::select! {
+                near = timeout(CONNECT, TlsAcceptor::from(inside).accept(tcp)) => near,
+                () = place.is_needed() => return,
+            };
+            let Ok(Ok(near)) = near else { return };
+            let _busy = place.in_work().begin();
             let far = timeout(CONNECT, reach(&shared, &hub)).await;
             let far = far.unwrap_or_else(|_| Err(format!("no answer within {} s", CONNECT.as_secs())));
             shared.note(&hub, far.as_ref().err());

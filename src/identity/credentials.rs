@@ -145,7 +145,7 @@ impl Credentials {
             }
             return;
         }
-        match Identity::load(&self.files, &self.me, &self.listed) {
+        match self.load_better() {
             // They are being replaced at this moment.
             Ok(_) if digest(&self.files) != now => {}
             Ok(identity) => {
@@ -161,10 +161,20 @@ impl Credentials {
                 let is_due = !is_said && (asked || seen.is_some());
                 if is_due {
                     tracing::error!("the new certificate files cannot be used, the old ones stay: {why}");
-                    said.trouble = Some(why.to_string());
+                    said.trouble = Some(why);
                 }
                 said.bad = Some((now, is_said || is_due));
             }
+        }
+    }
+
+    /// What the files say now, unless nobody would accept it and the old pair is still good.
+    fn load_better(&self) -> Result<Identity, String> {
+        let loaded = Identity::load(&self.files, &self.me, &self.listed).map_err(|error| error.to_string())?;
+        let is_old_over = self.current().not_after_s <= now_s();
+        match self.findings().into_iter().find(|finding| finding.grade == Grade::Bad && !is_old_over) {
+            Some(finding) => Err(finding.text),
+            None => Ok(loaded),
         }
     }
 

@@ -76,7 +76,8 @@ pub fn examine_listener(cert: &Path, key: &Path, now_s: i64) -> Vec<Finding> {
     let mut found = match &chain {
         Ok(chain) => {
             let end = |one| parse(one).map(|one| ending(of_cert, cert, one.validity().not_after.timestamp(), now_s));
-            let ends = chain.iter().map(|one| end(one).unwrap_or_else(|why| Finding::new(of_cert, Grade::Bad, cert, why)));
+            let ends =
+                chain.iter().map(|one| end(one).unwrap_or_else(|why| Finding::new(of_cert, Grade::Bad, cert, why)));
             let mut ends: Vec<Finding> = ends.collect();
             ends.dedup();
             ends

@@ -4,8 +4,6 @@ use std::path::{Path, PathBuf};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::model::SiteName;
-
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Files {
     pub ca: PathBuf,
@@ -25,7 +23,7 @@ pub enum IdentityError {
     #[error("private key {key:?} does not belong to certificate {cert:?}")]
     OtherKey { key: PathBuf, cert: PathBuf },
     #[error("certificate {path:?} {why}")]
-    Name { path: PathBuf, why: String, me: SiteName },
+    Name { path: PathBuf, why: String },
 }
 
 pub(super) fn pem(what: &'static str, path: &Path, error: rustls_pki_types::pem::Error) -> IdentityError {

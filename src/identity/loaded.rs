@@ -54,7 +54,6 @@ impl Identity {
         names.must_be(me, listed).map_err(|why| IdentityError::Name {
             path: files.cert.clone(),
             why: format!("{why}: it must bear the name of this site, {me}, as a DNS name (SAN)"),
-            me: me.clone(),
         })?;
         let ends: Result<Vec<i64>, String> = chain.iter().map(not_after).collect();
         let ends = ends.map_err(|why| unusable("certificate", &files.cert, why))?;

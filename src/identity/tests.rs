@@ -237,6 +237,18 @@ fn new_files_are_taken_up_once_they_fit_together_and_bad_ones_keep_the_old() {
     credentials.look(true);
     let trouble = credentials.standing().trouble.unwrap();
     assert!(trouble.contains("is for cloud, not for site store"), "{trouble}");
+    // What is over already, or what no other site would accept, is no better than what is there.
+    ca.files_with("store", |params| params.not_after = at(now_s() - 60)().into());
+    credentials.look(true);
+    let trouble = credentials.standing().trouble.unwrap();
+    assert!(trouble.contains("expired 1 minute ago"), "{trouble}");
+    let strange = Ca::new(folder.path(), "other").files("store", true);
+    fs::copy(&strange.cert, &files.cert).unwrap();
+    fs::copy(&strange.key, &files.key).unwrap();
+    credentials.look(true);
+    let trouble = credentials.standing().trouble.unwrap();
+    assert!(trouble.contains("was signed by CN=other"), "{trouble}");
+    assert_eq!(credentials.standing().not_after_s, second.not_after_s);
 }
 
 #[test]

@@ -95,7 +95,7 @@ fn check_says_in_one_line_what_is_wrong_with_a_certificate() {
             Box::new(with(Box::new(|params| params.subject_alt_names.push(name("cloud"))))),
             78,
             "identity.cert",
-            "is for two sites of the realm, store and cloud: a certificate speaks for one",
+            "is for two sites of the realm, cloud and store: a certificate speaks for one",
         ),
         (
             "for servers alone",
@@ -219,11 +219,11 @@ fn new_files_are_taken_up_without_a_restart_and_a_bad_pair_is_said_once() {
 #[test]
 fn sighup_does_not_end_a_site_without_an_identity() {
     let upstream = Upstream::start();
-    let mut site = Site::alone().service(Service::new("tx", &upstream)).start();
+    let mut site = Site::new("store").service(Service::new("tx", &upstream).replicas(&["store", "cloud"])).start();
     site.wait_ready();
     site.process.signal("HUP");
     wait_for("it is said", SOON, || site.log().contains("SIGHUP"));
-    site.tell(&Call::get("/tx")).expect(200);
+    site.tell(&sale("a")).expect(201);
 }
 
 /// The page is a play in one folder, from the first command to the last.
