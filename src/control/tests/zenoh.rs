@@ -211,12 +211,10 @@ fn a_certificate_counts_by_its_dns_name_alone_on_control_too() {
 }
 
 #[test]
-fn a_renewed_certificate_is_shown_at_once_by_hub_and_edge() {
+fn new_certificates_are_shown_and_asked_for_without_a_new_session() {
     let folder = tempfile::tempdir().unwrap();
-    let ca = Ca::new(folder.path(), "ca");
+    let (old, new) = (Ca::new(folder.path(), "old"), Ca::new(folder.path(), "new"));
     let (_held, endpoint) = held(true);
-    let short = Duration::from_secs(7);
-    let (of_cloud, of_a) = (ca.files_until("cloud", true, short), ca.files_until("a", true, short));
     let open = |name: &str, files: &Files, role| {
         let mut settings = ControlSettings::new("acme", SiteName::new(name), "n1", role);
         settings.sites = ["cloud", "a", "b"].map(SiteName::new).to_vec();
@@ -226,20 +224,34 @@ fn a_renewed_certificate_is_shown_at_once_by_hub_and_edge() {
         let recorder = Arc::new(Recorder::default());
         (Control::start(settings, recorder.clone()).unwrap(), recorder, credentials)
     };
-    let (cloud, heard, cloud_credentials) =
-        open("cloud", &of_cloud, Role::Hub { listen: vec![endpoint.clone()], peers: vec![] });
-    let (a, _, a_credentials) = open("a", &of_a, Role::Edge { hubs: vec![at(&endpoint)] });
+    let replace = |files: &Files, credentials: &Credentials, site: &str| {
+        let renewed = new.files(site, true);
+        for (from, to) in [(renewed.ca, &files.ca), (renewed.cert, &files.cert), (renewed.key, &files.key)] {
+            std::fs::copy(from, to).unwrap();
+        }
+        credentials.look_at_once();
+    };
+    let (of_cloud, of_a) = (old.files("cloud", true), old.files("a", true));
+    let hub = Role::Hub { listen: vec![endpoint.clone()], peers: vec![] };
+    let (cloud, heard, of_hub) = open("cloud", &of_cloud, hub.clone());
+    let (a, _, of_edge) = open("a", &of_a, Role::Edge { hubs: vec![at(&endpoint)] });
     sees(&heard, "a", true);
-    // The old ones end while the session stands: it ends, and comes back with the new ones, without a restart of either.
-    ca.files("cloud", true);
-    ca.files("a", true);
-    cloud_credentials.look_at_once();
-    a_credentials.look_at_once();
-    sees(&heard, "a", false);
-    sees(&heard, "a", true);
+    // The hub goes over to another authority: who comes from now on meets it, and who is there stays.
+    replace(&of_cloud, &of_hub, "cloud");
+    let (b, _) = edge("b", &endpoint, Some(new.files("b", true)));
+    sees(&heard, "b", true);
     a.publish_fingerprint(&group(""), print("a", 1));
     hears(&heard, 1);
+    // So does the edge, and comes back to a hub that knows nothing else.
+    replace(&of_a, &of_edge, "a");
+    cloud.stop();
+    wait_for("the port is free", || TcpListener::bind(&endpoint.address).is_ok());
+    let (cloud, heard, _) = open("cloud", &of_cloud, hub);
+    sees(&heard, "a", true);
+    a.publish_fingerprint(&group(""), print("a", 2));
+    hears(&heard, 2);
     a.stop();
+    b.stop();
     cloud.stop();
 }
 
