@@ -219,7 +219,8 @@ fn new_files_are_taken_up_without_a_restart_and_a_bad_pair_is_said_once() {
 #[test]
 fn sighup_does_not_end_a_site_without_an_identity() {
     let upstream = Upstream::start();
-    let mut site = Site::new("store").hub().service(Service::new("tx", &upstream).replicas(&["store", "cloud"])).start();
+    let mut site =
+        Site::new("store").hub().service(Service::new("tx", &upstream).replicas(&["store", "cloud"])).start();
     site.wait_ready();
     site.process.signal("HUP");
     wait_for("it is said", SOON, || site.log().contains("SIGHUP"));
