@@ -25,6 +25,7 @@ pub(super) enum IdentityCommand {
         /// How long it lasts
         #[arg(long, default_value_t = 3650, value_parser = clap::value_parser!(u32).range(1..=36_500))]
         days: u32,
+        /// Form of the result
         #[arg(short, long, value_enum, default_value_t)]
         output: Output,
     },
@@ -43,8 +44,10 @@ pub(super) enum IdentityCommand {
         /// Certificates, PEM [default: those of [identity] in the configuration]
         #[arg(value_name = "FILE")]
         files: Vec<PathBuf>,
+        /// The configuration whose [identity] is shown
         #[arg(long, value_name = "FILE", default_value = "holdfast.toml", conflicts_with = "files")]
         config: PathBuf,
+        /// Form of the result
         #[arg(short, long, value_enum, default_value_t)]
         output: Output,
     },
@@ -67,6 +70,7 @@ pub(super) struct Asked {
     /// How long the certificate lasts
     #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=36_500))]
     days: u32,
+    /// Form of the result
     #[arg(short, long, value_enum, default_value_t)]
     output: Output,
 }
