@@ -12,6 +12,7 @@ mod order;
 mod outside;
 mod patience;
 mod recent;
+mod renewal;
 mod resolve;
 mod source;
 mod status;
@@ -29,7 +30,7 @@ use crate::config::Config;
 use crate::control::{Control, ControlError};
 use crate::descriptors;
 use crate::gateway::{Gateway, GatewayError, Neighbours};
-use crate::identity::{Credentials, IdentityError};
+use crate::identity::{AuthorityError, Credentials, IdentityError};
 use crate::journal::{self, Journal};
 use crate::link::{Links, StartError};
 use crate::service::Clock;
@@ -49,6 +50,8 @@ pub enum AppError {
     Links(#[from] StartError),
     #[error("the identity of this site")]
     Identity(#[source] IdentityError),
+    #[error("identity.renewals")]
+    Renewals(#[source] AuthorityError),
     #[error("start the control plane")]
     Control(#[from] ControlError),
     #[error("{0}")]
@@ -69,6 +72,7 @@ impl AppError {
             _ if self.may_pass() => Exit::TryAgain,
             AppError::Journal { .. } | AppError::Failed(_) => Exit::Disk,
             AppError::Identity(_)
+            | AppError::Renewals(_)
             | AppError::Gateway(_)
             | AppError::Links(_)
             | AppError::Control(_)
@@ -185,6 +189,10 @@ async fn serve(config: Config) -> Result<(), AppError> {
     if let Some(credentials) = &credentials {
         let _ = registry.lines.credentials.set(credentials.clone());
         tokio::spawn(credentials.clone().watch());
+        if config.identity.as_ref().is_some_and(|identity| identity.renew) {
+            let hubs = config.peers.iter().filter(|peer| peer.link.is_some()).map(|peer| peer.site.clone()).collect();
+            tokio::spawn(renewal::keep_renewed(credentials.clone(), links.clone(), hubs));
+        }
     }
     tokio::spawn(hang_ups(credentials));
     let _checks: Vec<_> = upstreams.values().map(|upstream| upstream.spawn_checks()).collect();

@@ -16,7 +16,7 @@ use crate::gateway::{
     ServiceEntry, ServiceSettings, Target, Upstream, UpstreamSettings, WriteMethods,
 };
 use crate::idempotency::{self, KeyRules};
-use crate::identity::{Credentials, Files};
+use crate::identity::{Credentials, Files, Renewals};
 use crate::journal::OpenOptions;
 use crate::link::{Dial, LinkSettings, SharedService};
 use crate::model::{ClientRules, SiteName};
@@ -180,6 +180,12 @@ pub(super) fn credentials(config: &Config) -> Result<Option<Arc<Credentials>>, A
     config.identity.as_ref().map(|identity| open(identity.files())).transpose().map_err(AppError::Identity)
 }
 
+fn renewals(config: &Config) -> Result<Option<Arc<Renewals>>, AppError> {
+    let renewals = config.identity.as_ref().and_then(|identity| identity.renewals.as_ref());
+    let open = |renewals: &crate::config::Renewals| Renewals::open(&renewals.cert, &renewals.key, renewals.days);
+    renewals.map(open).transpose().map(|opened| opened.map(Arc::new)).map_err(AppError::Renewals)
+}
+
 pub(super) fn links(
     config: &Config,
     registry: &Registry,
@@ -199,6 +205,7 @@ pub(super) fn links(
         dial: dial.collect(),
         listen: config.link_listen,
         tls,
+        renewals: renewals(config)?,
         services: config.services.iter().flat_map(|service| shared(config, service, registry)).collect(),
         limits: crate::link::Limits::default(),
     })

@@ -39,6 +39,11 @@ pub(super) enum IdentityCommand {
         #[command(flatten)]
         asked: Asked,
     },
+    /// An authority for a hub that signs renewals over links: `SITE-renewals.pem` and `.key`
+    Delegate {
+        #[command(flatten)]
+        asked: Asked,
+    },
     /// Whom certificates speak for, who signed them, and when they end
     Show {
         /// Certificates, PEM [default: those of [identity] in the configuration]
@@ -94,6 +99,7 @@ impl From<AuthorityError> for Failure {
             | AuthorityError::File(_)
             | AuthorityError::Unusable { .. }
             | AuthorityError::OtherKey { .. }
+            | AuthorityError::Shown { .. }
             | AuthorityError::EndsBefore { .. } => Exit::Usage,
         };
         Failure::new(exit, error)
@@ -122,6 +128,12 @@ pub(super) fn run(command: IdentityCommand) -> Result<ExitCode, Failure> {
         IdentityCommand::Renew { asked } => {
             let issued = Authority::open(&asked.ca, &asked.ca_key)?.renew(&asked.site, &asked.folder, asked.days)?;
             say(asked.output, &issued, "a site that runs takes it up within seconds, or at once on SIGHUP\n")
+        }
+        IdentityCommand::Delegate { asked } => {
+            let made = Authority::open(&asked.ca, &asked.ca_key)?.delegate(&asked.site, &asked.folder, asked.days)?;
+            let next =
+                format!("[identity.renewals]\ncert = \"{0}-renewals.pem\"\nkey = \"{0}-renewals.key\"\n", asked.site);
+            say(asked.output, &made, &next)
         }
         IdentityCommand::Show { files, config, output } => show(&files, &config, output),
     }

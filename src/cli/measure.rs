@@ -172,6 +172,9 @@ fn files(config: &Config, now: SystemTime) -> Vec<Measured> {
     let mut found = Vec::new();
     if let Some(identity) = &config.identity {
         found.extend(identity::examine(&identity.files(), &config.site, &config.realm.sites, now_s));
+        if let Some(renewals) = &identity.renewals {
+            found.push(identity::examine_renewals(&renewals.cert, &renewals.key, now_s));
+        }
     }
     if let Some(tls) = &config.gateway.tls {
         found.extend(identity::examine_listener(&tls.cert, &tls.key, now_s));

@@ -78,9 +78,19 @@ impl Resolver<'_> {
         let link_listen = address(&root.table("link"), "listen");
         let identity = root.is_set("identity").then(|| {
             let table = root.table("identity");
-            Identity { ca: self.path(&table, "ca"), cert: self.path(&table, "cert"), key: self.path(&table, "key") }
+            let renewals = table.is_set("renewals").then(|| {
+                let table = table.table("renewals");
+                let days = u32::try_from(table.sure("days")).unwrap_or(u32::MAX);
+                Renewals { cert: self.path(&table, "cert"), key: self.path(&table, "key"), days }
+            });
+            let (ca, cert, key) = (self.path(&table, "ca"), self.path(&table, "cert"), self.path(&table, "key"));
+            Identity { ca, cert, key, renew: table.flag("renew"), renewals }
         });
         let peers = self.peers(root, &site, link_listen.is_some(), identity.is_some());
+        if identity.as_ref().is_some_and(|identity| identity.renew) && peers.iter().all(|peer| peer.link.is_none()) {
+            let (at, wrong) = (root.table("identity").at("renew"), "means nothing at a site that dials nobody");
+            self.report.fault(at, "identity.renew", wrong, "remove it, and renew by hand");
+        }
         let realm = self.realm(root, &site, &peers, link_listen.is_some());
         let control = self.control(root, link_listen);
         if identity.is_none() {

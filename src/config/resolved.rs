@@ -83,6 +83,17 @@ pub struct Identity {
     pub ca: PathBuf,
     pub cert: PathBuf,
     pub key: PathBuf,
+    /// Ask for renewals over links.
+    pub renew: bool,
+    pub renewals: Option<Renewals>,
+}
+
+/// What a hub signs renewals with.
+#[derive(Clone, Debug)]
+pub struct Renewals {
+    pub cert: PathBuf,
+    pub key: PathBuf,
+    pub days: u32,
 }
 
 impl Identity {

@@ -149,11 +149,28 @@ static CONTROL: Section = Section {
 };
 
 static IDENTITY: Section = Section {
-    doc: "One certificate per site, with the site's name as a DNS name (SAN). Read again while the site runs. Paths are relative to the file's folder.",
+    doc: "One certificate per site; its DNS name (SAN) is the site's. Paths are relative to the file's folder.",
     keys: &[
         Key::must("ca", Kind::Text, "Authorities that sign the sites' certificates, PEM."),
         Key::must("cert", Kind::Text, "This site's certificate chain, PEM."),
         Key::must("key", Kind::Text, "Its private key, PEM."),
+        Key::or(
+            "renew",
+            Kind::Bool,
+            "false",
+            "When a third of its time is left, ask the sites that this one dials for a new certificate, and replace `cert`.",
+        ),
+        Key::may("renewals", Kind::Table(&RENEWALS), "At a hub: sign anew what linked sites show."),
+    ],
+    later: &[],
+};
+
+static RENEWALS: Section = Section {
+    doc: "An authority below the realm's own (`holdfast identity delegate`), for sites of `realm.sites` that dial this one.",
+    keys: &[
+        Key::must("cert", Kind::Text, "Its certificate, PEM."),
+        Key::must("key", Kind::Text, "Its private key, PEM."),
+        Key::or("days", Kind::Int { min: 1, max: 3_650 }, "90", "How long what it signs lasts."),
     ],
     later: &[],
 };

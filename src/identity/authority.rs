@@ -8,9 +8,9 @@ use std::time::{Duration, SystemTime};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType,
+    KeyUsagePurpose, PublicKeyData, SanType, SignatureAlgorithm,
 };
-use rustls_pki_types::UnixTime;
+use rustls_pki_types::{CertificateDer, UnixTime};
 
 use super::examine::{DAY_S, date};
 use super::expiry::{not_after, now_s};
@@ -37,6 +37,8 @@ pub enum AuthorityError {
     OtherKey { key: PathBuf, cert: PathBuf },
     #[error("the authority {path} itself ends on {until}: ask for fewer days, or make a new authority")]
     EndsBefore { path: PathBuf, until: String },
+    #[error("what site {site} shows cannot be signed anew: {why}")]
+    Shown { site: SiteName, why: String },
     #[error("make a certificate: {0}")]
     Make(#[from] rcgen::Error),
 }
@@ -54,7 +56,7 @@ pub struct Issued {
 pub struct Authority {
     cert: PathBuf,
     pem: String,
-    not_after_s: i64,
+    pub(super) not_after_s: i64,
     issuer: Issuer<'static, KeyPair>,
 }
 
@@ -124,6 +126,37 @@ impl Authority {
         Ok(Issued { site: Some(site.clone()), cert, key: key_file, not_after: date(not_after_s) })
     }
 
+    /// An authority for a hub, that signs renewals over links, and nothing below it.
+    pub fn delegate(&self, hub: &SiteName, folder: &Path, days: u32) -> Result<Issued, AuthorityError> {
+        let [cert, key_file] = ["pem", "key"].map(|kind| folder.join(format!("{hub}-renewals.{kind}")));
+        for path in [&cert, &key_file] {
+            if path.exists() {
+                let right = "move it away if it is really to be another";
+                return Err(AuthorityError::Exists { path: path.clone(), right });
+            }
+        }
+        let mut params = CertificateParams::default();
+        params.distinguished_name = common_name(&format!("renewals by {hub}"));
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        params.use_authority_key_identifier_extension = true;
+        let not_after_s = lasts(&mut params, days);
+        self.must_outlast(not_after_s)?;
+        let key = KeyPair::generate()?;
+        let pem = params.signed_by(&key, &self.issuer)?.pem();
+        fs::create_dir_all(folder).map_err(|source| AuthorityError::Write { path: folder.to_owned(), source })?;
+        write_new(&key_file, &key.serialize_pem(), 0o600)?;
+        write_new(&cert, &pem, 0o644)?;
+        Ok(Issued { site: Some(hub.clone()), cert, key: key_file, not_after: date(not_after_s) })
+    }
+
+    fn must_outlast(&self, not_after_s: i64) -> Result<(), AuthorityError> {
+        match not_after_s > self.not_after_s {
+            true => Err(AuthorityError::EndsBefore { path: self.cert.clone(), until: date(self.not_after_s) }),
+            false => Ok(()),
+        }
+    }
+
     /// A new certificate for the key that the site has: one file changes, so no running site ever sees half of a pair.
     pub fn renew(&self, site: &SiteName, folder: &Path, days: u32) -> Result<Issued, AuthorityError> {
         let (cert, key_file) = (folder.join(format!("{site}.pem")), folder.join(format!("{site}.key")));
@@ -141,7 +174,21 @@ impl Authority {
         Ok(Issued { site: Some(site.clone()), cert, key: key_file, not_after: date(not_after_s) })
     }
 
-    fn sign(&self, site: &SiteName, key: &KeyPair, days: u32) -> Result<(String, i64), AuthorityError> {
+    /// Signs for a running site, over its link: the same key, for as many days as this authority has been given for that, or
+    /// for as long as it lasts itself. With what stands between the new certificate and the realm's authority.
+    fn renew_shown(
+        &self,
+        site: &SiteName,
+        shown: &CertificateDer<'_>,
+        days: u32,
+    ) -> Result<(String, String), AuthorityError> {
+        let left = u32::try_from(self.not_after_s.saturating_sub(now_s()) / DAY_S).unwrap_or(0);
+        let key = ShownKey::of(shown).map_err(|why| AuthorityError::Shown { site: site.clone(), why })?;
+        let (pem, not_after_s) = self.sign(site, &key, days.min(left))?;
+        Ok((format!("{pem}{}", self.pem), date(not_after_s)))
+    }
+
+    fn sign(&self, site: &SiteName, key: &impl PublicKeyData, days: u32) -> Result<(String, i64), AuthorityError> {
         let mut params = CertificateParams::default();
         params.distinguished_name = common_name(site.as_str());
         params.subject_alt_names = vec![SanType::DnsName(site.as_str().try_into()?)];
@@ -150,9 +197,7 @@ impl Authority {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         params.use_authority_key_identifier_extension = true;
         let not_after_s = lasts(&mut params, days);
-        if not_after_s > self.not_after_s {
-            return Err(AuthorityError::EndsBefore { path: self.cert.clone(), until: date(self.not_after_s) });
-        }
+        self.must_outlast(not_after_s)?;
         let made = params.signed_by(key, &self.issuer)?;
         // An authority that somebody else made may have a name that was not written as it is here.
         let provider = rustls::crypto::ring::default_provider();
@@ -181,6 +226,66 @@ fn lasts(params: &mut CertificateParams, days: u32) -> i64 {
     params.not_before = (now - BEFORE).into();
     params.not_after = rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(u64::try_from(end_s).unwrap_or(0));
     end_s
+}
+
+/// What a hub signs renewals with, and for how long.
+pub struct Renewals {
+    authority: Authority,
+    days: u32,
+}
+
+impl std::fmt::Debug for Renewals {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Renewals").field("cert", &self.authority.cert).field("days", &self.days).finish()
+    }
+}
+
+impl Renewals {
+    pub fn open(cert: &Path, key: &Path, days: u32) -> Result<Self, AuthorityError> {
+        Ok(Self { authority: Authority::open(cert, key)?, days })
+    }
+
+    /// A certificate for the key in `shown`, as PEM with all that stands between it and the realm's authority, and when
+    /// it ends.
+    pub(crate) fn renew(
+        &self,
+        site: &SiteName,
+        shown: &CertificateDer<'_>,
+    ) -> Result<(String, String), AuthorityError> {
+        self.authority.renew_shown(site, shown, self.days)
+    }
+}
+
+/// The key of a certificate that somebody else has.
+struct ShownKey {
+    bytes: Vec<u8>,
+    algorithm: &'static SignatureAlgorithm,
+}
+
+impl ShownKey {
+    fn of(certificate: &CertificateDer<'_>) -> Result<Self, String> {
+        let (_, parsed) = x509_parser::parse_x509_certificate(certificate).map_err(|error| error.to_string())?;
+        let key = parsed.public_key();
+        let curve = key.algorithm.parameters.as_ref().and_then(|parameters| parameters.as_oid().ok());
+        let curve = curve.map(|curve| curve.to_id_string()).unwrap_or_default();
+        let algorithm = match (key.algorithm.algorithm.to_id_string().as_str(), curve.as_str()) {
+            ("1.2.840.10045.2.1", "1.2.840.10045.3.1.7") => &rcgen::PKCS_ECDSA_P256_SHA256,
+            ("1.2.840.10045.2.1", "1.3.132.0.34") => &rcgen::PKCS_ECDSA_P384_SHA384,
+            ("1.3.101.112", _) => &rcgen::PKCS_ED25519,
+            ("1.2.840.113549.1.1.1", _) => &rcgen::PKCS_RSA_SHA256,
+            (other, _) => return Err(format!("its key is of a kind ({other}) that is not signed here")),
+        };
+        Ok(Self { bytes: key.subject_public_key.data.to_vec(), algorithm })
+    }
+}
+
+impl PublicKeyData for ShownKey {
+    fn der_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        self.algorithm
+    }
 }
 
 /// A file that was not there; it is on the disk when this returns.

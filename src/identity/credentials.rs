@@ -178,6 +178,37 @@ impl Credentials {
         }
     }
 
+    /// Only a third of the certificate's time is left.
+    pub fn wants_renewal(&self) -> bool {
+        now_s() >= self.current().renew_from_s
+    }
+
+    /// Puts a certificate that was signed elsewhere in the place of this one, where it fits the key and is better. Blocks.
+    pub fn replace(&self, pem: &str) -> Result<(), String> {
+        let new = self.files.cert.with_extension("pem.new");
+        // What an interrupted renewal left is worth nothing.
+        let _ = std::fs::remove_file(&new);
+        let cannot = |error: std::io::Error| format!("{} cannot be written: {error}", new.display());
+        write_new(&new, pem).map_err(cannot)?;
+        let files = Files { cert: new.clone(), ..self.files.clone() };
+        let fits =
+            Identity::load(&files, &self.me, &self.listed).map_err(|error| error.to_string()).and_then(|loaded| {
+                let found = examine(&files, &self.me, &self.listed, now_s());
+                match found.into_iter().find(|finding| finding.grade == Grade::Bad) {
+                    Some(finding) => Err(finding.text),
+                    None if loaded.not_after_s <= self.current().not_after_s => Err("it ends no later".to_owned()),
+                    None => Ok(()),
+                }
+            });
+        let placed = fits.and_then(|()| std::fs::rename(&new, &self.files.cert).map_err(cannot));
+        if placed.is_err() {
+            let _ = std::fs::remove_file(&new);
+        }
+        placed?;
+        self.look(true);
+        Ok(())
+    }
+
     #[cfg(test)]
     pub(crate) fn look_at_once(&self) {
         self.look(true);
@@ -199,6 +230,14 @@ impl Credentials {
             tracing::error!("the certificate {path} expired on {until}: no link can be opened until it is renewed");
         }
     }
+}
+
+/// It is on the disk when this returns.
+fn write_new(path: &Path, text: &str) -> std::io::Result<()> {
+    use std::io::Write as _;
+    let mut file = std::fs::File::create_new(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
 }
 
 fn is_end_of(credentials: &Credentials, finding: &Finding) -> bool {

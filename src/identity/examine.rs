@@ -10,6 +10,7 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 use sha2::{Digest as _, Sha256};
 use x509_parser::certificate::X509Certificate;
 
+use super::authority::Authority;
 use super::files::{Files, IdentityError, certificates, private_key};
 use super::names::Names;
 use super::verify::serves;
@@ -86,6 +87,14 @@ pub fn examine_listener(cert: &Path, key: &Path, now_s: i64) -> Vec<Finding> {
     };
     found.extend(of_key(of_its_key, key, cert, chain.as_deref().ok()));
     found
+}
+
+/// What a hub signs renewals with: whether it can, and until when.
+pub fn examine_renewals(cert: &Path, key: &Path, now_s: i64) -> Finding {
+    match Authority::open(cert, key) {
+        Ok(authority) => ending("identity.renewals", cert, authority.not_after_s, now_s),
+        Err(error) => Finding { key: "identity.renewals", grade: Grade::Bad, text: error.to_string() },
+    }
 }
 
 fn parse<'a>(certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, String> {

@@ -50,6 +50,11 @@ pub(super) fn not_after(certificate: &CertificateDer<'_>) -> Result<i64, String>
     Ok(parsed.validity().not_after.timestamp())
 }
 
+pub(super) fn not_before(certificate: &CertificateDer<'_>) -> Result<i64, String> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).map_err(|error| error.to_string())?;
+    Ok(parsed.validity().not_before.timestamp())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

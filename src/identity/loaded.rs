@@ -8,7 +8,7 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{ClientConfig, InconsistentKeys, RootCertStore, ServerConfig};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::expiry::{Validity, not_after};
+use super::expiry::{Validity, not_after, not_before};
 use super::files::{Files, IdentityError, certificates, private_key};
 use super::names::Names;
 use super::verify::SiteVerifier;
@@ -41,6 +41,8 @@ pub(crate) struct Identity {
     control: Arc<ServerConfig>,
     /// The first end of what is shown, seconds since 1970.
     pub not_after_s: i64,
+    /// From when on it should be renewed: a third of its time is left then.
+    pub renew_from_s: i64,
 }
 
 impl Identity {
@@ -82,7 +84,10 @@ impl Identity {
         };
         let (link, control) = (server(Plane::Link), server(Plane::Control));
         let not_after_s = ends.into_iter().min().unwrap_or(i64::MIN);
-        Ok(Self { provider, roots, chain, key, listed: listed.clone(), link, control, not_after_s })
+        let lasts_s = not_after_s.saturating_sub(not_before(&chain[0]).unwrap_or(not_after_s));
+        let renew_from_s = not_after_s.saturating_sub(lasts_s / 3);
+        let listed = listed.clone();
+        Ok(Self { provider, roots, chain, key, listed, link, control, not_after_s, renew_from_s })
     }
 
     /// For those who dial this site: any whose chain leads to an authority. Who it is, [`Identity::speaker`] says.

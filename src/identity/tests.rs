@@ -9,6 +9,7 @@ use rcgen::{
     CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, SanType,
 };
 
+use super::files::certificates;
 use super::*;
 use crate::model::SiteName;
 
@@ -286,6 +287,31 @@ fn an_authority_issues_renews_and_never_overwrites() {
     assert_eq!(fs::read(&issued.key).unwrap(), key);
     let missing = authority.renew(&SiteName::new("cloud"), &out, 9).unwrap_err();
     assert!(matches!(missing, AuthorityError::Read { .. }), "{missing}");
+
+    // A hub signs anew what a site shows, below the authority that everyone trusts, and for no longer than it may itself.
+    let delegated = authority.delegate(&SiteName::new("cloud"), &apart, 50).unwrap();
+    let renewals = Renewals::open(&delegated.cert, &delegated.key, 90).unwrap();
+    let shown = certificates("certificate", &issued.cert).unwrap().swap_remove(0);
+    let (pem, _) = renewals.renew(&store, &shown).unwrap();
+    assert!(credentials.replace(&pem).unwrap_err().contains("ends no later"));
+    authority.renew(&store, &out, 20).unwrap();
+    let shorter = Credentials::open(files.clone(), store.clone(), &sites()).unwrap();
+    assert!(!shorter.wants_renewal());
+    shorter.replace(&pem).unwrap();
+    let left_s = shorter.standing().not_after_s - now_s();
+    assert!((left_s / 86_400 - 49).abs() <= 1, "{left_s}");
+    assert_eq!(show(&issued.cert, now_s()).unwrap()[1].subject, "CN=renewals by cloud");
+    // Whoever else it is signed for, or whosever key it is: not taken.
+    let strange = Ca::new(folder.path(), "strange").files("store", true);
+    for (pem, why) in [
+        (renewals.renew(&SiteName::new("cloud"), &shown).unwrap().0, "is for cloud, not for site store"),
+        (fs::read_to_string(&strange.cert).unwrap(), "does not belong to certificate"),
+        ("nonsense".to_owned(), "holds no"),
+    ] {
+        let refused = shorter.replace(&pem).unwrap_err();
+        assert!(refused.contains(why), "{refused}");
+    }
+    assert_eq!(fs::read_dir(&out).unwrap().count(), 3, "nothing is left of what was refused");
 
     let longer = authority.issue(&SiteName::new("cloud"), &out, 101).unwrap_err();
     assert!(matches!(longer, AuthorityError::EndsBefore { .. }), "{longer}");

@@ -160,6 +160,7 @@ mod tests {
             dial: vec![],
             listen: None,
             tls: None,
+            renewals: None,
             services: vec![],
             limits: super::super::Limits::default(),
         };

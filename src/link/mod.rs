@@ -27,6 +27,7 @@ mod parked;
 mod progress;
 mod proxy;
 mod refusal;
+mod renewal;
 mod serve;
 mod session;
 mod settings;

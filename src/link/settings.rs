@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::identity::Credentials;
+use crate::identity::{Credentials, Renewals};
 use crate::model::SiteName;
 
 /// A peer that this side dials.
@@ -40,6 +40,8 @@ pub struct LinkSettings {
     pub listen: Option<SocketAddr>,
     /// The listener speaks TLS exactly when this is set; each dial as its URL says.
     pub tls: Option<Arc<Credentials>>,
+    /// What signs for sites that dial this one, as they come near their certificates' ends.
+    pub renewals: Option<Arc<Renewals>>,
     pub services: Vec<SharedService>,
     pub limits: Limits,
 }

@@ -217,6 +217,45 @@ fn new_files_are_taken_up_without_a_restart_and_a_bad_pair_is_said_once() {
 }
 
 #[test]
+fn a_hub_renews_the_certificate_of_its_store_over_the_link() {
+    let (at_store, at_cloud) = (Upstream::start(), Upstream::start());
+    let authority = Authority::named("acme");
+    let cloud = Site::new("cloud").hub();
+    let identity = authority.issue("cloud", cloud.folder());
+    authority.write_key(&cloud.folder().join("ca.key"));
+    let mut delegate = holdfast();
+    delegate.args(["identity", "delegate", "cloud", "--days", "1000"]).current_dir(cloud.folder());
+    let ended = run(delegate);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let renewals = "cert = \"cloud-renewals.pem\"\nkey = \"cloud-renewals.key\"";
+    let cloud = cloud.section("identity", &identity).section("identity.renewals", renewals);
+    let (links, control) = (Relay::to(cloud.link), Relay::to(cloud.control));
+    let peer = format!("site = \"cloud\"\nlink = \"https://{}\"\ncontrol = \"tls/{}\"", links.address, control.address);
+    let store = Site::new("store").peer(peer);
+    // Of its fifty years four hours are left.
+    let identity = authority.issue_until("store", store.folder(), 4 * 3_600);
+    let store = store.section("identity", &format!("{identity}\nrenew = true"));
+    let tx = |upstream: &Upstream| Service::new("tx", upstream).replicas(&["store", "cloud"]).order(&["local"]);
+    let cloud = cloud.service(tx(&at_cloud)).start();
+    let store = store.service(tx(&at_store)).start();
+    wait_for("it is renewed", SOON, || store.log().contains("new certificate taken up"));
+    assert!(cloud.log().contains("a certificate was renewed"));
+    let mut show = holdfast();
+    show.args(["identity", "show"]).arg(store.site.folder().join("site.pem"));
+    let shown = run(show);
+    assert!(shown.out.contains("in 90 days") && shown.out.contains("CN=renewals by cloud"), "{shown:?}");
+    // With the new one as with the old.
+    let two = Two { store, cloud, at_store, at_cloud, links, control };
+    two.cut();
+    two.wait_apart();
+    two.heal();
+    two.store.wait_peer_healthy("cloud");
+    two.store.wait_control("cloud");
+    two.store.tell(&sale("a")).expect(201);
+    two.wait_equal(1);
+}
+
+#[test]
 fn sighup_does_not_end_a_site_without_an_identity() {
     let upstream = Upstream::start();
     let mut site =

@@ -68,6 +68,13 @@ impl Raw {
         self.requests.send_request(request).await.map_or(400, |answer| answer.status().as_u16())
     }
 
+    async fn renewal(&mut self) -> (u16, String) {
+        let answer = self.ask("POST", "/link/v1/renewal", &[], Bytes::new()).await;
+        let status = answer.status().as_u16();
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8_lossy(&body).into_owned())
+    }
+
     async fn ask(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: Bytes) -> Response<Incoming> {
         let mut request = Request::builder().method(method).uri(format!("http://hub{path}"));
         for (name, value) in headers {
@@ -167,6 +174,9 @@ async fn a_site_asks_sends_and_gets_only_for_itself() {
     {
         assert_eq!(raw.ask(method, path, &[], Bytes::new()).await.status(), 404, "{method} {path}");
     }
+    // A site that has nothing to sign with signs nothing.
+    let (status, problem) = raw.renewal().await;
+    assert!(status == 404 && problem.contains("no-renewals"), "{status} {problem}");
     let own = Message::Revoke { id: WriteId { log: samples::log(), n: 3 }, attempt: 1 };
     raw.say(&group_of("store-043"), &own).await;
     assert_eq!(cloud.told().await, Told::Message(site("store-043"), group_of("store-043"), own));
@@ -259,6 +269,40 @@ async fn places_of_readers_that_do_not_read_come_back_and_a_full_set_is_no_outag
         }
         assert!(told >= 1, "who comes back is told that the rest is not there");
     }
+}
+
+#[tokio::test]
+async fn a_renewal_is_for_the_name_and_the_key_that_were_shown_and_few_are_signed() {
+    let folder = tempfile::tempdir().unwrap();
+    let realm = crate::identity::Authority::init(folder.path(), "acme", 100).unwrap();
+    let authority = crate::identity::Authority::open(&realm.cert, &realm.key).unwrap();
+    let files = |name: &str| {
+        let issued = authority.issue(&site(name), &folder.path().join(name), 50).unwrap();
+        Files { ca: realm.cert.clone(), cert: issued.cert, key: issued.key }
+    };
+    let delegated = authority.delegate(&site("cloud"), folder.path(), 90).unwrap();
+    let renewals = crate::identity::Renewals::open(&delegated.cert, &delegated.key, 60).unwrap();
+    let limits = Limits { dead_after: SOON, ..hub().limits };
+    let signs = LinkSettings { renewals: Some(std::sync::Arc::new(renewals)), limits, ..hub() };
+    let mut cloud = start(secured(all(signs), files("cloud"))).await;
+    let own = files("store-043");
+    let mut raw = Raw::open(&cloud, "store-043", &own).await;
+    cloud.up("store-043").await;
+    // There is nothing in which another could be named.
+    let (status, pem) = raw.renewal().await;
+    assert_eq!(status, 200, "{pem}");
+    let renewed = crate::identity::Credentials::open(own.clone(), site("store-043"), &all(hub()).sites).unwrap();
+    let before = renewed.standing().not_after_s;
+    renewed.replace(&pem).unwrap();
+    assert!(renewed.standing().not_after_s > before + 8 * 86_400);
+    while raw.renewal().await.0 == 200 {}
+    let (status, problem) = raw.renewal().await;
+    assert!(status == 429 && problem.contains("renewed-already"), "{status} {problem}");
+    // What was signed links as well as what the realm's authority signed.
+    drop(raw);
+    cloud.down("store-043").await;
+    let _again = Raw::open(&cloud, "store-043", &own).await;
+    cloud.up("store-043").await;
 }
 
 #[tokio::test]

@@ -24,6 +24,11 @@ impl Authority {
         self.issue_with(name, folder, |_| {})
     }
 
+    /// For the commands that sign with it.
+    pub fn write_key(&self, path: &Path) {
+        std::fs::write(path, self.0.key().serialize_pem()).unwrap();
+    }
+
     /// Ends so long from now on, or ended so long ago.
     pub fn issue_until(&self, name: &str, folder: &Path, left_s: i64) -> String {
         self.issue_with(name, folder, |params| {
