@@ -20,6 +20,7 @@
 //! | [`mirror`] | its source side: settling, series, pages, wishes |
 //! | [`replay`] | its follower side: receive, order by `after`, send, compare, doubt |
 //! | [`journal`] | the store contract: what is durable; SQLite, and the same in memory |
+//! | [`identity`] | who a site is: certificates, the rule for both planes, when they end |
 //! | [`idempotency`] | keys, digests, the table of keys |
 //! | [`dedup`] | fingerprints and the circular buffer |
 //! | [`wire`] | versioned envelopes |
@@ -65,6 +66,7 @@ pub mod descriptors;
 pub(crate) mod failpoint;
 pub mod gateway;
 pub mod idempotency;
+pub mod identity;
 pub mod journal;
 pub mod link;
 pub mod mirror;

@@ -5,6 +5,7 @@
 //! what it is told, and where all places are taken the one that has waited longest without a request makes room for the
 //! newest.
 use std::io;
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -60,9 +61,10 @@ pub(super) async fn serve(listener: TcpListener, router: Router, limits: Limits,
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) if descriptors::kept(Use::Admin, &stream) => {
+            Ok((stream, remote)) if descriptors::kept(Use::Admin, &stream) => {
                 if let Some(place) = places.take() {
-                    let connection = connection(stream, router.clone(), limits, place, stopped.clone());
+                    let client = ClientAddress(remote.ip().to_canonical());
+                    let connection = connection((stream, client), router.clone(), limits, place, stopped.clone());
                     connections.spawn(contained_in(connection));
                 }
             }
@@ -74,8 +76,12 @@ pub(super) async fn serve(listener: TcpListener, router: Router, limits: Limits,
     while connections.join_next().await.is_some() {}
 }
 
+/// Whose connection it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ClientAddress(pub IpAddr);
+
 async fn connection(
-    stream: TcpStream,
+    (stream, client): (TcpStream, ClientAddress),
     router: Router,
     limits: Limits,
     place: Place,
@@ -90,6 +96,7 @@ async fn connection(
         crate::contain::planted::may_panic(request.uri().path());
         failpoint::hit("admin-request");
         request.extensions_mut().insert(in_work.clone());
+        request.extensions_mut().insert(client);
         router.call(request)
     });
     let serving = http1::Builder::new()

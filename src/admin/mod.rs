@@ -4,6 +4,7 @@
 //! from an [`AdminSource`]. May assume that the source answers within its own limits; promises to take at most
 //! [`IN_FLIGHT_MAX`] requests at a time (G6) over few connections ([`listen`]), and to change nothing but by a POST
 //! that no foreign web page can cause. Holds no state.
+mod audit;
 mod guard;
 mod listen;
 mod routes;

@@ -9,12 +9,14 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use http::StatusCode;
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use http::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue};
+use http::{Method, StatusCode};
 use http_body::Body as _;
 use tokio::sync::Semaphore;
 
+use super::audit::audited;
 use super::guard::{Guard, is_addressed};
+use super::listen::ClientAddress;
 use super::source::{AdminSource, OperateError};
 use super::view::{Health, QuarantineQuery, Status, WritesQuery};
 use crate::model::{Problem, WriteId};
@@ -43,22 +45,25 @@ pub fn router<S: AdminSource>(source: Arc<S>, guard: Guard) -> Router {
         .route("/quarantine/{id}", get(quarantined::<S>).post(order_many::<S>))
         .route("/quarantine/{id}/{operation}", post(operate::<S>));
     let in_flight = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
-    Router::new()
+    let routes = Router::new()
         .route("/health/live", get(live::<S>))
         .route("/health/ready", get(ready::<S>))
         .route("/health", get(health::<S>))
         .route("/metrics", get(metrics::<S>))
         .nest("/api/v1", api)
         .fallback(nothing)
-        .method_not_allowed_fallback(nothing)
+        .method_not_allowed_fallback(other_method)
         .layer(middleware::from_fn_with_state((guard, in_flight), admit))
-        .with_state(source)
+        .with_state(source);
+    Router::new().fallback_service(routes).layer(middleware::from_fn(name_allowed))
 }
 
 async fn admit(State((guard, in_flight)): State<(Guard, Arc<Semaphore>)>, request: Request, next: Next) -> Response {
     let allowed =
         is_addressed(&request).and_then(|()| guard.check(request.method(), request.uri().path(), request.headers()));
     if let Err(cause) = allowed {
+        let client = request.extensions().get::<ClientAddress>().map(|client| client.0);
+        tracing::warn!(?client, path = request.uri().path(), why = cause.code().name(), "admin request refused");
         return refuse(cause);
     }
     let request = match with_body(request).await {
@@ -67,6 +72,7 @@ async fn admit(State((guard, in_flight)): State<(Guard, Arc<Semaphore>)>, reques
     };
     let _busy = request.extensions().get::<InWork>().map(InWork::begin);
     match in_flight.try_acquire() {
+        Ok(_permit) if request.method() == Method::POST => audited(guard.by(), request, next).await,
         Ok(_permit) => next.run(request).await,
         Err(_) => refuse(Problem::Overloaded { what: "admin requests" }.into()),
     }
@@ -88,13 +94,30 @@ async fn with_body(request: Request) -> Result<Request, Cause> {
 }
 
 /// An error of this listener, with a fresh request id.
-fn refuse(cause: Cause) -> Response {
+pub(super) fn refuse(cause: Cause) -> Response {
     let request_id = uuid::Uuid::now_v7().to_string();
     problem::response(&cause, &request_id).map(Body::new)
 }
 
 async fn nothing(request: Request) -> Response {
     refuse(Cause::NotFound { path: request.uri().path().to_owned() })
+}
+
+/// Which methods the address has, [`name_allowed`] knows.
+async fn other_method(request: Request) -> Response {
+    let (method, allowed) = (request.method().to_string(), String::new());
+    refuse(Cause::MethodNotAllowed { method, allowed })
+}
+
+/// The router says them in `Allow`, behind whoever wrote the answer: outside of it they come into the text.
+async fn name_allowed(request: Request, next: Next) -> Response {
+    let method = request.method().to_string();
+    let response = next.run(request).await;
+    let allowed = response.headers().get(ALLOW).and_then(|allowed| allowed.to_str().ok());
+    match allowed.filter(|_| response.status() == StatusCode::METHOD_NOT_ALLOWED) {
+        Some(allowed) => refuse(Cause::MethodNotAllowed { method, allowed: allowed.replace(',', ", ") }),
+        None => response,
+    }
 }
 
 fn up_or_down(up: bool, health: &Health) -> Response {
@@ -137,9 +160,12 @@ async fn writes<S: AdminSource>(
     let Ok(Query(query)) = query else {
         return refuse(Cause::BadRequest { what: "the query may have service, open, after and limit (from 1)" });
     };
+    if query.limit == Some(0) {
+        return refuse(NO_LIMIT);
+    }
     match source.writes(query).await {
         Ok(list) => Json(list).into_response(),
-        Err(why) => refuse(Cause::OperationRejected { why }),
+        Err(error) => carried_out(Err(error), ""),
     }
 }
 
@@ -150,6 +176,8 @@ async fn write<S: AdminSource>(State(source): State<Arc<S>>, Path(asked): Path<S
     }
 }
 
+const NO_LIMIT: Cause = Cause::BadRequest { what: "limit=0 asks for nothing: leave it out, or say 1 or more" };
+
 type Chosen = Result<Query<QuarantineQuery>, axum::extract::rejection::QueryRejection>;
 
 const CHOICE: &str = "the query may have service, store, reason, since_ms, lane, firsts, after, limit (from 1), and \
@@ -159,6 +187,9 @@ const UNCHOSEN: &str = "an order about many names at least one of service, store
 
 async fn quarantine<S: AdminSource>(State(source): State<Arc<S>>, query: Chosen) -> Response {
     let Ok(Query(query)) = query else { return refuse(Cause::BadRequest { what: CHOICE }) };
+    if query.limit == Some(0) {
+        return refuse(NO_LIMIT);
+    }
     match source.quarantine(query).await {
         Ok(list) => {
             let mut response = Json(list.entries).into_response();
@@ -179,6 +210,9 @@ async fn order_many<S: AdminSource>(
     query: Chosen,
 ) -> Response {
     let Ok(Query(query)) = query else { return refuse(Cause::BadRequest { what: CHOICE }) };
+    if query.limit == Some(0) {
+        return refuse(NO_LIMIT);
+    }
     let Some(operation) = operation_named(&operation) else {
         return refuse(Cause::NotFound { path: format!("/api/v1/quarantine/{operation}") });
     };
@@ -242,9 +276,8 @@ async fn resume<S: AdminSource>(
 fn carried_out(result: Result<(), OperateError>, asked: &str) -> Response {
     match result {
         Ok(()) => Json(serde_json::json!({ "done": true })).into_response(),
-        Err(OperateError::UnknownWrite(_) | OperateError::UnknownService(_)) => {
-            refuse(Cause::UnknownWrite { asked: asked.to_owned() })
-        }
+        Err(OperateError::UnknownWrite(_)) => refuse(Cause::UnknownWrite { asked: asked.to_owned() }),
+        Err(OperateError::UnknownService(asked)) => refuse(Cause::UnknownService { asked }),
         Err(OperateError::Rejected(why)) => refuse(Cause::OperationRejected { why }),
         Err(OperateError::Gone) => refuse(Problem::Draining.into()),
     }

@@ -12,7 +12,7 @@ use crate::service::Operation;
 pub enum OperateError {
     #[error("no write {0} is kept here")]
     UnknownWrite(WriteId),
-    #[error("no service {0:?} is followed here")]
+    #[error("there is no service {0:?} at this site")]
     UnknownService(String),
     /// The state machine's own words.
     #[error("{0}")]
@@ -28,8 +28,7 @@ pub trait AdminSource: Send + Sync + 'static {
     fn status(&self) -> impl Future<Output = Status> + Send;
     fn peers(&self) -> impl Future<Output = Vec<PeerStatus>> + Send;
     fn services(&self) -> impl Future<Output = Vec<ServiceStatus>> + Send;
-    /// `Err` says what of the query cannot be answered.
-    fn writes(&self, query: WritesQuery) -> impl Future<Output = Result<WriteList, String>> + Send;
+    fn writes(&self, query: WritesQuery) -> impl Future<Output = Result<WriteList, OperateError>> + Send;
     /// `asked` is a write id, a status token or a client's key as it was sent.
     fn write(&self, asked: &str) -> impl Future<Output = Option<WriteStatus>> + Send;
     /// Oldest first, all groups. `Err` says what of the query cannot be answered.
@@ -43,7 +42,7 @@ pub trait AdminSource: Send + Sync + 'static {
         operation: Operation,
     ) -> impl Future<Output = Result<ManyOrdered, OperateError>> + Send;
     fn operate(&self, id: WriteId, operation: Operation) -> impl Future<Output = Result<(), OperateError>> + Send;
-    /// Follow again after a stop.
+    /// Follow again after a stop. An empty `store` stands for the only one.
     fn resume(&self, service: &str, store: &str) -> impl Future<Output = Result<(), OperateError>> + Send;
     /// Counters as Prometheus text; what *is* the listener adds from `status`.
     fn metrics(&self) -> String;

@@ -51,10 +51,10 @@ impl AdminSource for Fixed {
     async fn services(&self) -> Vec<ServiceStatus> {
         Vec::new()
     }
-    async fn writes(&self, query: WritesQuery) -> Result<WriteList, String> {
+    async fn writes(&self, query: WritesQuery) -> Result<WriteList, OperateError> {
         match query.service.as_deref() {
             None | Some("tx") => Ok(WriteList { writes: Vec::new(), more: query.limit() < 100 }),
-            Some(other) => Err(format!("there is no service {other:?}")),
+            Some(other) => Err(OperateError::UnknownService(other.to_owned())),
         }
     }
     async fn write(&self, _: &str) -> Option<WriteStatus> {
@@ -132,7 +132,10 @@ async fn the_listener_answers_each_address() {
         ("GET /api/v1/services".to_owned(), 200, "[]"),
         ("GET /api/v1/writes?limit=5".to_owned(), 200, "\"more\":true"),
         ("GET /api/v1/writes?limti=5".to_owned(), 400, "bad-request"),
-        ("GET /api/v1/writes?service=x".to_owned(), 409, "there is no service"),
+        ("GET /api/v1/writes?service=x".to_owned(), 404, "unknown-service"),
+        ("GET /api/v1/writes?limit=0".to_owned(), 400, "limit=0"),
+        ("GET /api/v1/quarantine?limit=0".to_owned(), 400, "limit=0"),
+        ("POST /api/v1/quarantine/discard?service=tx&limit=0".to_owned(), 400, "limit=0"),
         ("GET /api/v1/writes/4711".to_owned(), 404, "unknown-write"),
         ("GET /api/v1/quarantine".to_owned(), 200, "unknown-outcome"),
         (format!("GET /api/v1/quarantine/{seven}"), 200, "unknown-outcome"),
@@ -140,7 +143,7 @@ async fn the_listener_answers_each_address() {
         (format!("POST /api/v1/quarantine/{seven}/applied"), 200, "true"),
         (format!("POST /api/v1/quarantine/{seven}/resend"), 409, "its lane has passed it"),
         (format!("POST /api/v1/quarantine/{seven}/explode"), 404, "not-found"),
-        (format!("GET /api/v1/quarantine/{seven}/applied"), 404, "not-found"),
+        (format!("GET /api/v1/quarantine/{seven}/applied"), 405, "method-not-allowed"),
         ("POST /api/v1/quarantine/x/applied".to_owned(), 404, "unknown-write"),
         ("GET /api/v1/quarantine?reason=divergence&limit=5&firsts=true".to_owned(), 200, "unknown-outcome"),
         ("GET /api/v1/quarantine?reason=boredom".to_owned(), 400, "bad-request"),
@@ -157,7 +160,8 @@ async fn the_listener_answers_each_address() {
         ("POST /api/v1/quarantine/applied?service=tx".to_owned(), 200, "not this one"),
         ("POST /api/v1/quarantine/explode?service=tx".to_owned(), 404, "not-found"),
         ("POST /api/v1/services/tx/resume".to_owned(), 200, "true"),
-        ("POST /api/v1/services/ty/resume".to_owned(), 404, "unknown-write"),
+        ("POST /api/v1/services/ty/resume".to_owned(), 404, "unknown-service"),
+        ("DELETE /api/v1/writes/4711".to_owned(), 405, "takes GET, HEAD, and not DELETE"),
         ("GET /nowhere".to_owned(), 404, "not-found"),
     ] {
         let (got, body) = ask(address, &request, "").await;
@@ -165,6 +169,29 @@ async fn the_listener_answers_each_address() {
         assert!(body.contains(part), "{request}: {body}");
     }
     assert_eq!(*source.ordered.lock().unwrap(), [(seven, Operation::Applied)]);
+}
+
+#[tokio::test]
+async fn an_address_that_is_there_says_which_methods_it_takes() {
+    let (address, _) = start(HealthState::Ready, None).await;
+    // request | Allow
+    for (request, allowed) in [
+        ("POST /health", "GET, HEAD"),
+        ("PUT /api/v1/status", "GET, HEAD"),
+        ("GET /api/v1/services/tx/resume", "POST"),
+        ("DELETE /api/v1/quarantine/discard", "GET, HEAD, POST"),
+    ] {
+        let text = format!("{request} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        let answer = exchange(address, &text).await;
+        let allow: Vec<&str> = answer.lines().filter_map(|line| line.strip_prefix("allow: ")).collect();
+        assert!(answer.starts_with("HTTP/1.1 405"), "{request}: {answer}");
+        assert_eq!(allow, [allowed], "{request}: {answer}");
+    }
+    assert!(
+        exchange(address, "POST /nowhere HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            .await
+            .starts_with("HTTP/1.1 404")
+    );
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use super::outside::SiteOutside;
 use crate::config::{Config, Service, Stale};
 use crate::control::Control;
 use crate::gateway::{Upstream, Waits};
+use crate::identity::{Credentials, Standing};
 use crate::journal::Journal;
 use crate::link::Links;
 use crate::model::{Group, SiteName};
@@ -18,6 +19,8 @@ use crate::telemetry::Metrics;
 pub(super) struct Lines {
     pub links: OnceLock<Links>,
     pub control: OnceLock<Control>,
+    /// What this site shows other sites; never set where it has no `[identity]`.
+    pub credentials: OnceLock<Arc<Credentials>>,
 }
 
 pub(super) struct Member {
@@ -63,6 +66,11 @@ impl Registry {
         // Set once, before anything else runs that could race.
         let _ = self.lines.links.set(links);
         let _ = self.lines.control.set(control);
+    }
+
+    /// When this site's certificate ends, and whether new files are in trouble.
+    pub fn certificate(&self) -> Option<Standing> {
+        self.lines.credentials.get().map(|credentials| credentials.standing())
     }
 
     pub fn hears(&self, site: &SiteName) -> bool {

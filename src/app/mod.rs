@@ -1,7 +1,7 @@
 //! The only place that wires modules together: from a configuration to a running appliance, and to its end.
 //!
 //! Start: addresses, journal (recovers), groups, gateway, admin, control plane, links; `READY` when all of it stands,
-//! whoever else is away (G8). Nothing is said to another site before all that can fail has not. End: the first signal
+//! whoever else is away (G8). What is missing and may come is waited for ([`patience`]). Nothing is said to another site before all that can fail has not. End: the first signal
 //! stops listening and lets requests in flight finish within `drain`; a second one ends the process at once. A failed
 //! journal ends it with exit code 74: recovery is the normal start path.
 mod groups;
@@ -10,6 +10,9 @@ mod listeners;
 mod memory;
 mod order;
 mod outside;
+mod patience;
+mod recent;
+mod renewal;
 mod resolve;
 mod source;
 mod status;
@@ -27,12 +30,14 @@ use crate::config::Config;
 use crate::control::{Control, ControlError};
 use crate::descriptors;
 use crate::gateway::{Gateway, GatewayError, Neighbours};
+use crate::identity::{AuthorityError, Credentials, IdentityError};
 use crate::journal::{self, Journal};
 use crate::link::{Links, StartError};
 use crate::service::Clock;
 use crate::telemetry::{self, Metrics, Notifier, Notify};
 use groups::Registry;
 use listeners::{HeldAddresses, Listeners};
+use patience::Patience;
 use source::Source;
 
 #[derive(Debug, thiserror::Error)]
@@ -43,12 +48,18 @@ pub enum AppError {
     Gateway(#[from] GatewayError),
     #[error("start links")]
     Links(#[from] StartError),
+    #[error("the identity of this site")]
+    Identity(#[source] IdentityError),
+    #[error("identity.renewals")]
+    Renewals(#[source] AuthorityError),
     #[error("start the control plane")]
     Control(#[from] ControlError),
     #[error("{0}")]
     Setting(String),
     #[error("cannot listen on {address} ({key}): {source}{}", listeners::hint(source))]
     Listen { key: &'static str, address: std::net::SocketAddr, source: std::io::Error },
+    #[error("cannot read {path}: {source}")]
+    File { path: String, source: std::io::Error },
     #[error("start threads")]
     Runtime(#[source] std::io::Error),
     #[error("the journal failed: {0}")]
@@ -58,15 +69,29 @@ pub enum AppError {
 impl AppError {
     pub fn exit(&self) -> Exit {
         match self {
+            _ if self.may_pass() => Exit::TryAgain,
             AppError::Journal { .. } | AppError::Failed(_) => Exit::Disk,
-            AppError::Listen { source, .. } | AppError::Control(ControlError::Listen { source, .. })
-                if listeners::may_pass(source) =>
-            {
-                Exit::TryAgain
-            }
-            AppError::Gateway(_) | AppError::Links(_) | AppError::Control(_) | AppError::Setting(_) => Exit::Config,
-            AppError::Listen { .. } => Exit::Config,
+            AppError::Identity(_)
+            | AppError::Renewals(_)
+            | AppError::Gateway(_)
+            | AppError::Links(_)
+            | AppError::Control(_)
+            | AppError::Setting(_) => Exit::Config,
+            // The file may be right, and the machine not.
+            AppError::Listen { .. } | AppError::File { .. } => Exit::TryAgain,
             AppError::Runtime(_) => Exit::Internal,
+        }
+    }
+
+    /// Another moment may give what is missing, without anything being changed here.
+    fn may_pass(&self) -> bool {
+        match self {
+            AppError::Listen { source, .. } | AppError::Control(ControlError::Listen { source, .. }) => {
+                listeners::may_pass(source)
+            }
+            AppError::Journal { source, .. } => source.may_pass(),
+            AppError::File { .. } => true,
+            _ => false,
         }
     }
 }
@@ -113,6 +138,15 @@ fn abort_on_panic() {
     }));
 }
 
+async fn open(config: &Config) -> Result<Journal, AppError> {
+    let options = resolve::journal(config);
+    let opened = tokio::task::spawn_blocking(move || Journal::open(&options)).await;
+    let dir = config.data_dir.display().to_string();
+    opened
+        .expect("opening panics only with the process")
+        .map_err(|source| AppError::Journal { dir, source: Box::new(source) })
+}
+
 /// Opens a site's journal for `holdfast journal`; the site must not be running.
 pub fn open_journal(config: &Config) -> Result<Journal, AppError> {
     let dir = config.data_dir.display().to_string();
@@ -127,17 +161,13 @@ async fn serve(config: Config) -> Result<(), AppError> {
         tracing::warn!(%error, "NOTIFY_SOCKET cannot be used");
         None
     });
-    let held = HeldAddresses::take(&config)?;
-    let control = resolve::control(&config)?;
-    control.check()?;
-    let opened = {
-        let options = resolve::journal(&config);
-        tokio::task::spawn_blocking(move || Journal::open(&options)).await
-    };
-    let dir = config.data_dir.display().to_string();
-    let journal = opened
-        .expect("opening panics only with the process")
-        .map_err(|source| AppError::Journal { dir, source: Box::new(source) })?;
+    let patience = Patience::new(config.start_within, &notifier);
+    let held = patience.with(async || HeldAddresses::take(&config)).await?;
+    patience.with(async || patience::files_are_there(&config)).await?;
+    let credentials = resolve::credentials(&config)?;
+    let control = resolve::control(&config, credentials.clone())?;
+    patience.with(async || Ok(control.check()?)).await?;
+    let journal = patience.with(|| open(&config)).await?;
     let clock = Clock::new(journal.clone());
     let upstreams = resolve::upstreams(&config)?;
     let registry = Arc::new(Registry::recover(&config, &journal, &clock, &upstreams, &metrics)?);
@@ -150,8 +180,21 @@ async fn serve(config: Config) -> Result<(), AppError> {
     let gateway = Gateway::on(gateway, resolve::gateway(&config)?, services, neighbours)?;
     let admin_address = admin.local_addr().unwrap_or(config.admin.listen);
     let control = Control::start(control, registry.clone())?;
-    let links = Links::start_on(link, resolve::links(&config, &registry, journal.log().store)?, registry.clone())?;
+    let links = Links::start_on(
+        link,
+        resolve::links(&config, &registry, journal.log().store, credentials.clone())?,
+        registry.clone(),
+    )?;
     registry.connect(links.clone(), control.clone());
+    if let Some(credentials) = &credentials {
+        let _ = registry.lines.credentials.set(credentials.clone());
+        tokio::spawn(credentials.clone().watch());
+        if config.identity.as_ref().is_some_and(|identity| identity.renew) {
+            let hubs = config.peers.iter().filter(|peer| peer.link.is_some()).map(|peer| peer.site.clone()).collect();
+            tokio::spawn(renewal::keep_renewed(credentials.clone(), links.clone(), hubs));
+        }
+    }
+    tokio::spawn(hang_ups(credentials));
     let _checks: Vec<_> = upstreams.values().map(|upstream| upstream.spawn_checks()).collect();
 
     let (stop, stopping) = watch::channel(false);
@@ -227,6 +270,20 @@ fn say(notifier: &Option<Notifier>, what: Notify<'_>) {
         && let Err(error) = notifier.say(what)
     {
         tracing::warn!(%error, "the service manager cannot be told");
+    }
+}
+
+/// SIGHUP: there are new certificate files. Without an identity it is nothing, and never the end of the process.
+async fn hang_ups(credentials: Option<Arc<Credentials>>) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut hang_up) = signal(SignalKind::hangup()) else {
+        return tracing::warn!("SIGHUP cannot be waited for; new certificates are found all the same");
+    };
+    while hang_up.recv().await.is_some() {
+        match &credentials {
+            Some(credentials) => credentials.look_now(),
+            None => tracing::info!("SIGHUP: this site has no [identity] whose files could be read again"),
+        }
     }
 }
 

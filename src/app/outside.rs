@@ -2,10 +2,11 @@
 use std::sync::Arc;
 
 use super::groups::Lines;
+use super::recent::Recent;
 use crate::dedup::Fingerprint;
 use crate::gateway::{Ready, Upstream};
 use crate::link::Sent;
-use crate::model::{Group, Request, SiteName};
+use crate::model::{Group, Request, SiteName, WriteId};
 use crate::service::{Attempt, AttemptResult, Message, Note, Outside, ProbeResult};
 use crate::telemetry::{Metrics, ServiceMetrics};
 
@@ -13,12 +14,13 @@ pub(super) struct SiteOutside {
     upstream: Arc<Upstream>,
     lines: Arc<Lines>,
     metrics: Arc<ServiceMetrics>,
+    recent: Recent,
 }
 
 impl SiteOutside {
     pub fn new(upstream: Arc<Upstream>, lines: Arc<Lines>, metrics: Arc<Metrics>, service: &str) -> Self {
         let metrics = metrics.service(service).expect("every configured service has its metrics");
-        Self { upstream, lines, metrics }
+        Self { upstream, lines, metrics, recent: Recent::default() }
     }
 }
 
@@ -30,6 +32,7 @@ impl Outside for SiteOutside {
     }
 
     async fn attempt(&self, attempt: Attempt, over: Option<Ready>) -> AttemptResult {
+        self.recent.sent(attempt.id, &attempt.request);
         match over {
             Some(ready) => self.upstream.attempt_on(ready, attempt).await,
             None => self.upstream.attempt(attempt).await,
@@ -57,20 +60,27 @@ impl Outside for SiteOutside {
 
     fn note(&self, group: &Group, note: &Note) {
         self.metrics.note(note);
+        let request = |id: &WriteId| self.recent.request_id(id);
         match note {
-            Note::Unknown { id, why } => tracing::warn!(%group, %id, %why, "outcome unknown"),
-            Note::StoodAside { id } => tracing::info!(%group, %id, "others of its path go on beside it"),
+            Note::Unknown { id, why } => tracing::warn!(%group, %id, request_id = request(id), %why, "outcome unknown"),
+            Note::StoodAside { id } => {
+                tracing::info!(%group, %id, request_id = request(id), "others of its path go on beside it")
+            }
             Note::KeyConflict { id, with } => {
-                tracing::warn!(%group, %id, %with, "one key for two requests, taken at two sites: both are applied");
+                tracing::warn!(%group, %id, request_id = request(id), %with, "one key for two requests, taken at two sites: both are applied");
             }
             Note::AnsweredDifferently { id, with } => {
-                tracing::warn!(%group, %id, %with, "one write, sent at two sites, was answered differently");
+                tracing::warn!(%group, %id, request_id = request(id), %with, "one write, sent at two sites, was answered differently");
             }
-            Note::Quarantined { id, reason } => tracing::warn!(%group, %id, ?reason, "write quarantined"),
+            Note::Quarantined { id, reason } => {
+                tracing::warn!(%group, %id, request_id = request(id), ?reason, "write quarantined")
+            }
             Note::Stopped { why } => tracing::error!(%group, %why, "following stopped until a person looks"),
             Note::Failover { to: Some(to) } => tracing::info!(%group, %to, "decides from now on"),
             Note::Failover { to: None } => tracing::warn!(%group, "no replica can be asked"),
-            Note::Concurrent { id, with } => tracing::info!(%group, %id, %with, "concurrent writes of one lane"),
+            Note::Concurrent { id, with } => {
+                tracing::info!(%group, %id, request_id = request(id), %with, "concurrent writes of one lane")
+            }
             Note::Fork { peer, log } => {
                 tracing::error!(
                     %group, %peer, %log,
@@ -99,9 +109,11 @@ impl Outside for SiteOutside {
                 )
             }
             Note::TriedOnceMore { id } => {
-                tracing::info!(%group, %id, "what its decider knew nothing of is decided: it is tried once more");
+                tracing::info!(%group, %id, request_id = request(id), "what its decider knew nothing of is decided: it is tried once more");
             }
-            Note::Divergence { id } => tracing::warn!(%group, %id, "a shadow was answered otherwise than the original"),
+            Note::Divergence { id } => {
+                tracing::warn!(%group, %id, request_id = request(id), "a shadow was answered otherwise than the original")
+            }
             Note::Accepted
             | Note::Settled { .. }
             | Note::ShadowApplied

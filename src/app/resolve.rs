@@ -10,14 +10,15 @@ use uuid::Uuid;
 use super::AppError;
 use super::groups::Registry;
 use crate::config::{Config, Dialect, Durability, Scheme, Service, Stale, StoreRule, Tls, fleet_digest};
-use crate::control::{ControlSettings, ControlTls, Endpoint, Hear, Role};
+use crate::control::{ControlSettings, Hear, HubAddress, Role};
 use crate::gateway::{
     EndpointSettings, GatewaySettings, Groups, HealthSettings, LaneRules, ListenSettings, Match, PoolSettings,
     ServiceEntry, ServiceSettings, Target, Upstream, UpstreamSettings, WriteMethods,
 };
 use crate::idempotency::{self, KeyRules};
+use crate::identity::{Credentials, Files, Renewals};
 use crate::journal::OpenOptions;
-use crate::link::{Dial, LinkSettings, SharedService, TlsFiles};
+use crate::link::{Dial, LinkSettings, SharedService};
 use crate::model::{ClientRules, SiteName};
 
 /// Requests at one endpoint at the same time.
@@ -151,6 +152,7 @@ pub(super) fn gateway(config: &Config) -> Result<GatewaySettings, AppError> {
         idle_timeout: limits.idle_timeout,
         body_timeout: limits.body_timeout,
         drain: config.drain,
+        access: config.log_access,
         ..GatewaySettings::new(config.site.clone(), config.gateway.listen.iter().map(listen).collect())
     })
 }
@@ -172,16 +174,28 @@ fn server_tls(tls: &Tls) -> Result<Arc<rustls::ServerConfig>, AppError> {
     Ok(Arc::new(server))
 }
 
-pub(super) fn links(config: &Config, registry: &Registry, store: [u8; 16]) -> Result<LinkSettings, AppError> {
+/// Read and checked; the same for links and control.
+pub(super) fn credentials(config: &Config) -> Result<Option<Arc<Credentials>>, AppError> {
+    let open = |files: Files| Credentials::open(files, config.site.clone(), &config.realm.sites);
+    config.identity.as_ref().map(|identity| open(identity.files())).transpose().map_err(AppError::Identity)
+}
+
+fn renewals(config: &Config) -> Result<Option<Arc<Renewals>>, AppError> {
+    let renewals = config.identity.as_ref().and_then(|identity| identity.renewals.as_ref());
+    let open = |renewals: &crate::config::Renewals| Renewals::open(&renewals.cert, &renewals.key, renewals.days);
+    renewals.map(open).transpose().map(|opened| opened.map(Arc::new)).map_err(AppError::Renewals)
+}
+
+pub(super) fn links(
+    config: &Config,
+    registry: &Registry,
+    store: [u8; 16],
+    tls: Option<Arc<Credentials>>,
+) -> Result<LinkSettings, AppError> {
     let dial = config
         .peers
         .iter()
         .filter_map(|peer| peer.link.as_ref().map(|url| Dial { site: peer.site.clone(), url: url.to_string() }));
-    let tls = config.identity.as_ref().map(|identity| TlsFiles {
-        ca: identity.ca.clone(),
-        cert: identity.cert.clone(),
-        key: identity.key.clone(),
-    });
     Ok(LinkSettings {
         me: config.site.clone(),
         realm: config.realm.name.clone(),
@@ -191,6 +205,7 @@ pub(super) fn links(config: &Config, registry: &Registry, store: [u8; 16]) -> Re
         dial: dial.collect(),
         listen: config.link_listen,
         tls,
+        renewals: renewals(config)?,
         services: config.services.iter().flat_map(|service| shared(config, service, registry)).collect(),
         limits: crate::link::Limits::default(),
     })
@@ -214,13 +229,13 @@ fn shared(config: &Config, service: &Service, registry: &Registry) -> Vec<Shared
     sites.into_iter().map(terms).collect()
 }
 
-pub(super) fn control(config: &Config) -> Result<ControlSettings, AppError> {
+pub(super) fn control(config: &Config, tls: Option<Arc<Credentials>>) -> Result<ControlSettings, AppError> {
     let wrong = |error: crate::control::ParseEndpointError| AppError::Setting(error.to_string());
-    let dialled: Vec<Endpoint> = config
+    let dialled: Vec<HubAddress> = config
         .peers
         .iter()
-        .filter_map(|peer| peer.control.as_ref())
-        .map(|text| text.parse())
+        .filter_map(|peer| Some((&peer.site, peer.control.as_ref()?)))
+        .map(|(site, text)| Ok(HubAddress { site: site.clone(), endpoint: text.parse()? }))
         .collect::<Result<_, _>>()
         .map_err(wrong)?;
     let role = match (config.control.enabled, config.control.listen) {
@@ -235,11 +250,7 @@ pub(super) fn control(config: &Config) -> Result<ControlSettings, AppError> {
     };
     let settings = ControlSettings::new(&config.realm.name, config.site.clone(), config.site.as_str(), role);
     Ok(ControlSettings {
-        tls: config.identity.as_ref().map(|identity| ControlTls {
-            ca: identity.ca.clone(),
-            cert: identity.cert.clone(),
-            key: identity.key.clone(),
-        }),
+        tls,
         hear: Hear::Everyone,
         sites: config.realm.sites.clone(),
         hub_sites: config.realm.hubs.clone(),

@@ -16,6 +16,7 @@ use crate::admin::{
 };
 use crate::config::{Config, Durability, Service};
 use crate::gateway::Upstream;
+use crate::identity::Standing;
 use crate::journal::{Filter, Journal, ListState, Shown, Space};
 use crate::model::{Group, KeyHash, WriteId};
 use crate::service::{ORDERS_MAX, Operation, Reply, View};
@@ -61,6 +62,21 @@ impl Source {
             }
         }
         views
+    }
+
+    /// The group that a person names: without a store the only one of its service.
+    fn meant(&self, service: &str, store: &str) -> Result<Group, OperateError> {
+        let of_service: Vec<&Group> = self.registry.members.keys().filter(|group| group.service == service).collect();
+        match of_service.as_slice() {
+            [] => Err(OperateError::UnknownService(service.to_owned())),
+            [only] if store.is_empty() => Ok((*only).clone()),
+            groups => groups.iter().find(|group| group.store == store).map(|group| (*group).clone()).ok_or_else(|| {
+                let stores: Vec<&str> = groups.iter().map(|group| group.store.as_str()).collect();
+                let asked = if store.is_empty() { String::new() } else { format!(", and not {store:?}") };
+                let stores = stores.join(", ");
+                OperateError::Rejected(format!("name one of the stores of {service} here: {stores}{asked}"))
+            }),
+        }
     }
 
     fn member(&self, group: &Group) -> Option<&Member> {
@@ -114,6 +130,7 @@ impl Source {
                 bytes >> 20
             ));
         }
+        reasons.extend(self.registry.certificate().iter().flat_map(Standing::reasons));
         for (group, view) in views {
             if let Some(why) = &view.stopped {
                 reasons.push(format!("{group}: following stopped: {why}"));
@@ -269,9 +286,10 @@ impl AdminSource for Source {
         services.collect()
     }
 
-    async fn writes(&self, query: WritesQuery) -> Result<WriteList, String> {
+    async fn writes(&self, query: WritesQuery) -> Result<WriteList, OperateError> {
+        let rejected = |error: String| OperateError::Rejected(error);
         let after = match &query.after {
-            Some(text) => Some(text.parse::<WriteId>().map_err(|error| error.to_string())?),
+            Some(text) => Some(text.parse::<WriteId>().map_err(|error| rejected(error.to_string()))?),
             None => None,
         };
         let groups: Vec<Option<Group>> = match &query.service {
@@ -280,7 +298,7 @@ impl AdminSource for Source {
                 let groups: Vec<_> =
                     self.registry.members.keys().filter(|g| g.service == *name).cloned().map(Some).collect();
                 if groups.is_empty() {
-                    return Err(format!("no service {name:?} is followed here"));
+                    return Err(OperateError::UnknownService(name.clone()));
                 }
                 groups
             }
@@ -290,7 +308,7 @@ impl AdminSource for Source {
         for group in groups {
             let state = query.open.then_some(ListState::Open);
             let filter = Filter { group, lane: None, state, after, limit: limit + 1 };
-            listed.extend(self.journal.list(filter).await.map_err(|error| error.to_string())?);
+            listed.extend(self.journal.list(filter).await.map_err(|error| rejected(error.to_string()))?);
         }
         listed.sort_by_key(|l| std::cmp::Reverse((l.row.facts.original_ms, l.row.id)));
         let more = listed.len() > limit;
@@ -392,8 +410,11 @@ impl AdminSource for Source {
     }
 
     async fn resume(&self, service: &str, store: &str) -> Result<(), OperateError> {
-        let group = Group { service: service.to_owned(), store: store.to_owned() };
-        let member = self.member(&group).ok_or_else(|| OperateError::UnknownService(service.to_owned()))?;
+        let group = self.meant(service, store)?;
+        let member = self.member(&group).ok_or(OperateError::Gone)?;
+        if member.handle.view().await.is_some_and(|view| view.stopped.is_none()) {
+            return Err(OperateError::Rejected(format!("{group} is not stopped: there is nothing to resume")));
+        }
         match member.handle.operate(None, Operation::Resume).await {
             Reply::Done => Ok(()),
             Reply::Rejected { why } => Err(OperateError::Rejected(why)),

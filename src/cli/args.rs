@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::exit::Failure;
+use super::identity::IdentityCommand;
 use crate::config::{Config, ShortForm};
 
 /// Keeps the replicas of unmodified HTTP services in step through partitions, reboots and faults.
@@ -47,10 +48,25 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: QuarantineCommand,
     },
+    /// Certificates of links and control: make, renew, look at them
+    Identity {
+        #[command(subcommand)]
+        command: IdentityCommand,
+    },
     /// The journal on disk
     Journal {
         #[command(subcommand)]
         command: JournalCommand,
+    },
+    /// What an error means, what was done and what to do: the page of its code, without a network
+    Explain {
+        /// As in `code` of an answer; the address in its `type` will do. Without: all codes
+        code: Option<String>,
+    },
+    /// Print what makes a shell complete these commands, for example into /etc/bash_completion.d/holdfast
+    Completions {
+        /// Whose
+        shell: clap_complete::Shell,
     },
 }
 
@@ -118,6 +134,7 @@ pub(super) struct CheckArguments {
     /// Print the JSON schema of a configuration and stop
     #[arg(long)]
     pub schema: bool,
+    /// Form of the result
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
 }
@@ -130,6 +147,10 @@ pub struct DemoOptions {
     /// Leave databases, configurations and logs where they are
     #[arg(long)]
     pub keep: bool,
+    /// After the report leave both sites up to be tried, until Ctrl-C
+    #[arg(long)]
+    pub stay: bool,
+    /// Form of the result
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
 }
@@ -150,9 +171,13 @@ pub struct DemoPosOptions {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Sabotage {
+    /// It never reaches the service
     Lose,
+    /// It reaches the service twice
     Double,
+    /// It reaches the service before one that came before it
     Swap,
+    /// It reaches the service late, behind what came after it
     Stale,
 }
 
@@ -172,6 +197,7 @@ pub(super) struct Ask {
     /// Its token; else the environment's HOLDFAST_TOKEN
     #[arg(long, global = true)]
     pub token: Option<String>,
+    /// Form of the result
     #[arg(short, long, value_enum, default_value_t, global = true)]
     pub output: Output,
 }
@@ -180,17 +206,27 @@ pub(super) struct Ask {
 pub(super) enum ServicesCommand {
     /// Follow again after a stop
     Resume {
+        /// As `holdfast services` names it
         service: String,
-        /// At a hub: the store
-        #[arg(long, default_value = "")]
+        /// At a hub: the store; where there is one only, it is meant
+        #[arg(long, default_value = "", hide_default_value = true)]
         store: String,
     },
+}
+
+fn at_most(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(limit @ 1..=1_000) => Ok(limit),
+        Ok(0) => Err("0 asks for nothing: say 1 or more".to_owned()),
+        _ => Err("a whole number from 1 to 1000 is expected; for more, go on with --after".to_owned()),
+    }
 }
 
 #[derive(Debug, Subcommand)]
 pub(super) enum WritesCommand {
     /// Latest first
     Ls {
+        /// Only of this service
         #[arg(long)]
         service: Option<String>,
         /// Only those that are not settled and decided here
@@ -199,7 +235,8 @@ pub(super) enum WritesCommand {
         /// Continue behind this id
         #[arg(long, value_name = "ID")]
         after: Option<String>,
-        #[arg(long, default_value_t = 100)]
+        /// At most so many: 1 to 1000
+        #[arg(long, default_value_t = 100, value_parser = at_most)]
         limit: usize,
         #[command(flatten)]
         ask: Ask,
@@ -226,12 +263,15 @@ pub(super) enum QuarantineCommand {
         /// Go on there: what the page before said
         #[arg(long)]
         after: Option<String>,
-        #[arg(long, default_value_t = 100)]
+        /// At most so many: 1 to 1000
+        #[arg(long, default_value_t = 100, value_parser = at_most)]
         limit: usize,
         #[command(flatten)]
         ask: Ask,
     },
+    /// One entry: what happened, and both answers as far as they are kept
     Show {
+        /// As `holdfast quarantine ls` says it
         id: String,
         #[command(flatten)]
         ask: Ask,
@@ -265,6 +305,7 @@ pub(super) enum QuarantineCommand {
 /// Entries of the quarantine by what they have in common.
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct Chosen {
+    /// Only of this service
     #[arg(long)]
     pub service: Option<String>,
     /// At a hub: the store
@@ -284,6 +325,7 @@ pub(super) struct Chosen {
 /// One write, or many: those are shown first.
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct Which {
+    /// As `holdfast quarantine ls` says it; or choose many by what they have in common
     #[arg(conflicts_with_all = ["service", "store", "reason", "since", "lane", "yes", "keep_going"])]
     pub id: Option<String>,
     #[command(flatten)]
@@ -306,8 +348,10 @@ pub(super) enum JournalCommand {
 
 #[derive(Debug, Args)]
 pub(super) struct JournalSource {
+    /// The configuration of the site
     #[arg(long, value_name = "FILE", default_value = "holdfast.toml")]
     pub config: PathBuf,
+    /// Form of the result
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
 }
@@ -328,6 +372,38 @@ mod tests {
         Arguments::command().debug_assert();
     }
 
+    /// All commands a person may type, with those below them.
+    fn commands(of: &clap::Command) -> Vec<&clap::Command> {
+        let below = of.get_subcommands().filter(|command| !command.is_hide_set() && command.get_name() != "help");
+        std::iter::once(of).chain(below.flat_map(commands)).collect()
+    }
+
+    #[test]
+    fn every_command_and_argument_describes_itself() {
+        let mut all = Arguments::command();
+        all.build();
+        for command in commands(&all) {
+            let name = command.get_name();
+            assert!(command.get_about().is_some(), "{name} says nothing of itself");
+            for argument in command.get_arguments().filter(|argument| !argument.is_hide_set()) {
+                assert!(argument.get_help().is_some(), "{name}: {} says nothing of itself", argument.get_id());
+            }
+        }
+    }
+
+    #[test]
+    fn a_limit_of_nothing_is_refused_in_words() {
+        // limit | what is said
+        for (limit, said) in [("0", "0 asks for nothing"), ("1001", "from 1 to 1000"), ("many", "from 1 to 1000")] {
+            for list in ["writes", "quarantine"] {
+                let words = ["holdfast", list, "ls", "--limit", limit];
+                let error = Arguments::try_parse_from(words).unwrap_err().to_string();
+                assert!(error.contains(said), "{list} {limit}: {error}");
+            }
+        }
+        assert!(Arguments::try_parse_from(["holdfast", "writes", "ls", "--limit", "1000"]).is_ok());
+    }
+
     #[test]
     fn a_start_without_a_file_needs_site_upstream_and_listen() {
         // words | accepted
@@ -341,6 +417,7 @@ mod tests {
             ("run --listen 127.0.0.1:0", false),
             ("demo --sabotage swap -o json", true),
             ("demo --sabotage nothing", false),
+            ("demo --stay --keep", true),
             ("quarantine resend 1 --over-later", true),
             ("quarantine resend 1 --admin http://127.0.0.1:1 -o json", true),
             ("quarantine", false),
@@ -352,6 +429,14 @@ mod tests {
             ("services resume tx --token t", true),
             ("writes ls --open", true),
             ("journal verify --config x", true),
+            ("explain", true),
+            ("explain no-replica", true),
+            ("completions fish", true),
+            ("completions", false),
+            ("identity issue store-042 --days 90", true),
+            ("identity issue store.042", false),
+            ("identity renew store-042 --days 0", false),
+            ("identity show a.pem --config b", false),
             ("fleet", false),
         ] {
             let parsed = Arguments::try_parse_from(std::iter::once("holdfast").chain(words.split(' ')));

@@ -15,12 +15,16 @@ pub(super) fn demo(options: &DemoOptions) -> Result<ExitCode, Failure> {
         Sabotage::Stale => demo::Sabotage::Stale,
     });
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::internal)?;
-    let played = demo::DemoOptions { sabotage, keep: options.keep, ..Default::default() };
-    let report = runtime.block_on(demo::run(played)).map_err(|error| Failure::internal(with_causes(&error)))?;
-    match options.output {
-        Output::Json => output::result(&format!("{}\n", report.to_json()))?,
-        Output::Table => output::result(&format!("{report}\n"))?,
-    }
+    let played = demo::DemoOptions { sabotage, keep: options.keep, stay: options.stay, ..Default::default() };
+    let mut printed = Ok(());
+    let print = |report: &demo::DemoReport| {
+        printed = match options.output {
+            Output::Json => output::result(&format!("{}\n", report.to_json())),
+            Output::Table => output::result(&format!("{report}\n")),
+        };
+    };
+    let report = runtime.block_on(demo::run(played, print)).map_err(|error| Failure::internal(with_causes(&error)))?;
+    printed?;
     Ok(ExitCode::from(report.exit_code()))
 }
 

@@ -51,7 +51,7 @@ impl From<crate::app::AppError> for Failure {
 }
 
 /// What went wrong, and why, down to the first cause.
-pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |error| error.source());
     causes.fold(error.to_string(), |text, cause| {
         let cause = cause.to_string();

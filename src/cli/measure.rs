@@ -2,14 +2,12 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::net::{TcpStream, ToSocketAddrs};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-
 use crate::config::Config;
+use crate::identity::{self, Finding};
 use crate::journal::free_bytes;
 
 /// Enough for a p99 that means something, few enough for a slow SD card.
@@ -20,7 +18,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const ENDS_WITHIN: Duration = Duration::from_millis(200);
 /// 2025-01-01. A clock before it was never set.
 const OLDEST_TIME_S: u64 = 1_735_689_600;
-const EXPIRES_SOON: Duration = Duration::from_secs(30 * 86_400);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -45,6 +42,14 @@ pub(super) struct Measured {
 impl Measured {
     fn new(what: impl Into<String>, grade: Grade, found: impl Into<String>) -> Self {
         Self { what: what.into(), grade, found: found.into(), is_disk: false, numbers: serde_json::Map::new() }
+    }
+    fn of_file(finding: Finding) -> Self {
+        let grade = match finding.grade {
+            identity::Grade::Good => Grade::Ok,
+            identity::Grade::Warning => Grade::Warn,
+            identity::Grade::Bad => Grade::Bad,
+        };
+        Self::new(finding.key, grade, finding.text)
     }
     fn disk(mut self) -> Self {
         self.is_disk = true;
@@ -163,64 +168,18 @@ fn timed_appends(mut file: File) -> io::Result<Vec<Duration>> {
 }
 
 fn files(config: &Config, now: SystemTime) -> Vec<Measured> {
+    let now_s = now.duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
     let mut found = Vec::new();
     if let Some(identity) = &config.identity {
-        found.push(certificate("identity.ca", &identity.ca, now, None));
-        found.push(certificate("identity.cert", &identity.cert, now, Some(config.site.as_str())));
-        found.push(private_key("identity.key", &identity.key));
-    }
-    if let Some(tls) = &config.gateway.tls {
-        found.push(certificate("gateway.tls.cert", &tls.cert, now, None));
-        found.push(private_key("gateway.tls.key", &tls.key));
-    }
-    found
-}
-
-fn private_key(key: &str, path: &Path) -> Measured {
-    match PrivateKeyDer::from_pem_file(path) {
-        Ok(_) => match fs::metadata(path).map(|metadata| metadata.permissions().mode() & 0o077) {
-            Ok(0) => Measured::new(key, Grade::Ok, format!("{} holds a private key", path.display())),
-            Ok(_) => {
-                let found =
-                    format!("{0}: others than its owner may read or change it: `chmod 600 {0}`", path.display());
-                Measured::new(key, Grade::Warn, found)
-            }
-            Err(error) => Measured::new(key, Grade::Bad, format!("{}: {error}", path.display())),
-        },
-        Err(error) => Measured::new(key, Grade::Bad, format!("{}: {error}", path.display())),
-    }
-}
-
-/// `site`: the name that the certificate must bear.
-fn certificate(key: &str, path: &Path, now: SystemTime, site: Option<&str>) -> Measured {
-    let bad = |why: String| Measured::new(key, Grade::Bad, format!("{}: {why}", path.display()));
-    let der = match CertificateDer::from_pem_file(path) {
-        Ok(der) => der,
-        Err(error) => return bad(error.to_string()),
-    };
-    let parsed = match x509_parser::parse_x509_certificate(&der) {
-        Ok((_, parsed)) => parsed,
-        Err(error) => return bad(error.to_string()),
-    };
-    let names: Vec<String> = parsed
-        .subject_alternative_name()
-        .ok()
-        .flatten()
-        .map(|names| names.value.general_names.iter().map(|name| name.to_string()).collect())
-        .unwrap_or_default();
-    if let Some(site) = site.filter(|site| !names.iter().any(|name| *name == format!("DNSName({site})"))) {
-        return bad(format!("does not bear the site's name {site:?} as a DNS name, but {}", names.join(", ")));
-    }
-    let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
-    let left_s = parsed.validity().not_after.timestamp().saturating_sub(seconds);
-    match left_s {
-        ..=0 => bad(format!("expired {} days ago", -left_s / 86_400)),
-        _ if parsed.validity().not_before.timestamp() > seconds => bad("is not valid yet: check the clock".to_owned()),
-        left => {
-            let grade = if left < EXPIRES_SOON.as_secs() as i64 { Grade::Warn } else { Grade::Ok };
-            Measured::new(key, grade, format!("{} expires in {} days", path.display(), left / 86_400))
+        found.extend(identity::examine(&identity.files(), &config.site, &config.realm.sites, now_s));
+        if let Some(renewals) = &identity.renewals {
+            found.push(identity::examine_renewals(&renewals.cert, &renewals.key, now_s));
         }
     }
+    if let Some(tls) = &config.gateway.tls {
+        found.extend(identity::examine_listener(&tls.cert, &tls.key, now_s));
+    }
+    found.into_iter().map(Measured::of_file).collect()
 }
 
 /// A peer that is away is a warning only: a site starts and serves alone (G8).
@@ -311,31 +270,27 @@ mod tests {
     }
 
     #[test]
-    fn certificates_are_read_and_must_bear_the_sites_name() {
+    fn the_gateways_certificate_is_looked_at_with_its_key() {
         let folder = tempfile::tempdir().unwrap();
-        let (cert, key) = (folder.path().join("c.pem"), folder.path().join("k.pem"));
-        let made = rcgen::generate_simple_self_signed(vec!["store-042".to_owned()]).unwrap();
-        fs::write(&cert, made.cert.pem()).unwrap();
-        fs::write(&key, made.signing_key.serialize_pem()).unwrap();
-        for (mode, grade) in [(0o644, Grade::Warn), (0o640, Grade::Warn), (0o600, Grade::Ok)] {
-            fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
-            assert_eq!(private_key("identity.key", &key).grade, grade, "{mode:o}");
-        }
-        let now = SystemTime::now();
-        // file | site | grade
-        for (path, site, grade) in [
-            (&cert, Some("store-042"), Grade::Ok),
-            (&cert, Some("cloud"), Grade::Bad),
-            (&cert, None, Grade::Ok),
-            (&key, None, Grade::Bad),
-            (&folder.path().join("none.pem"), None, Grade::Bad),
-        ] {
-            let found = certificate("identity.cert", path, now, site);
-            assert_eq!(found.grade, grade, "{found:?}");
-        }
-        assert_eq!(private_key("identity.key", &key).grade, Grade::Ok);
-        assert_eq!(private_key("identity.key", &cert).grade, Grade::Bad);
-        let far = now + Duration::from_secs(10_000 * 365 * 86_400);
-        assert_eq!(certificate("identity.cert", &cert, far, None).grade, Grade::Bad);
+        let file = |name: &str, text: String| {
+            let path = folder.path().join(name);
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+            path
+        };
+        let [one, other] = [0; 2].map(|_| rcgen::generate_simple_self_signed(vec!["shop.example".to_owned()]).unwrap());
+        let cert = file("c.pem", one.cert.pem());
+        let (own, strange) =
+            (file("k.pem", one.signing_key.serialize_pem()), file("o.pem", other.signing_key.serialize_pem()));
+        let worst = |cert: &Path, key: &Path, now_s| {
+            let found = identity::examine_listener(cert, key, now_s).into_iter().map(Measured::of_file);
+            found.map(|found| found.grade).max_by_key(|grade| *grade as u8).unwrap()
+        };
+        let now_s = 1_767_225_600;
+        assert_eq!(worst(&cert, &own, now_s), Grade::Ok);
+        assert_eq!(worst(&cert, &strange, now_s), Grade::Bad);
+        assert_eq!(worst(&cert, &own, i64::MAX), Grade::Bad);
+        assert_eq!(worst(&own, &own, now_s), Grade::Bad);
+        assert_eq!(worst(&cert, &folder.path().join("none"), now_s), Grade::Bad);
     }
 }

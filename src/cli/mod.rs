@@ -8,6 +8,8 @@ mod check;
 mod client;
 mod demonstrate;
 mod exit;
+mod explain;
+mod identity;
 mod journal;
 mod listing;
 mod measure;
@@ -17,6 +19,7 @@ mod quarantine;
 mod tests;
 
 pub use args::{DemoOptions, JournalOrder, Sabotage};
+pub(crate) use exit::with_causes;
 pub use exit::{Exit, Failure};
 
 use std::ffi::OsString;
@@ -40,7 +43,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let exit = execute(arguments.command).unwrap_or_else(|failure| {
-        telemetry::say(&format!("holdfast: {failure}"));
+        telemetry::say_error(&format!("holdfast: {failure}"));
         failure.exit.into()
     });
     telemetry::last_words();
@@ -58,6 +61,9 @@ fn execute(command: Command) -> Result<ExitCode, Failure> {
         Command::Services { command, ask } => listing::services(command, &ask),
         Command::Writes { command } => listing::writes(command),
         Command::Quarantine { command } => quarantine::run(command),
+        Command::Explain { code } => explain::explain(code.as_deref()),
+        Command::Completions { shell } => explain::completions(shell),
+        Command::Identity { command } => identity::run(command),
         Command::Journal { command } => {
             let (order, source) = match command {
                 JournalCommand::Verify(source) => (JournalOrder::Verify, source),
@@ -74,7 +80,7 @@ fn execute(command: Command) -> Result<ExitCode, Failure> {
 /// Says on standard error what is allowed and still worth a thought.
 fn load(config: Config) -> Result<Config, Failure> {
     for warning in &config.warnings {
-        telemetry::say(&format!("holdfast: warning: {warning}"));
+        telemetry::say_warning(&format!("holdfast: warning: {warning}"));
     }
     Ok(config)
 }

@@ -82,6 +82,8 @@ fn the_unit_starts_the_binary_as_it_is() {
     Arguments::try_parse_from(words).unwrap();
     assert_eq!(value("Type"), "notify");
     assert_eq!(value("RestartPreventExitStatus"), format!("{} {}", Exit::Usage as u8, Exit::Config as u8));
+    assert_eq!(value("Restart"), "on-failure");
+    assert!(UNIT.contains("\nRestartSec=") && UNIT.contains("\nStartLimitIntervalSec=0\n"), "it is started for ever");
 }
 
 #[test]
@@ -113,4 +115,54 @@ fn failures_have_the_codes_of_the_design() {
     assert_eq!(code("holdfast run --config nowhere.toml"), 78);
     assert_eq!(code("holdfast run --site a --upstream x --listen 127.0.0.1:0"), 78);
     assert_eq!(code("holdfast status --admin nonsense"), 64);
+}
+
+/// Every `holdfast …` of the documents, in the text and in blocks, with where it stands.
+fn documented() -> Vec<(String, String)> {
+    fn files(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
+        for entry in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            match entry.is_dir() {
+                true => files(&entry, found),
+                false => found.push(entry),
+            }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = vec![root.join("README.md")];
+    files(&root.join("docs"), &mut found);
+    let mut commands = Vec::new();
+    for file in found.into_iter().filter(|file| file.extension().is_some_and(|ending| ending == "md")) {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let of_blocks = text.lines().filter_map(|line| line.strip_prefix("    ")).flat_map(|line| line.split(" && "));
+        let of_text = text.split('`').skip(1).step_by(2);
+        let place = file.strip_prefix(root).unwrap().display().to_string();
+        let of_holdfast = of_blocks
+            .chain(of_text)
+            .map(|text| text.replace('\n', " "))
+            .filter(|text| text.starts_with("holdfast ") && !text.contains('…'));
+        commands.extend(of_holdfast.map(|command| (place.clone(), command)));
+    }
+    commands
+}
+
+#[test]
+fn every_command_of_the_documents_exists() {
+    use clap::error::ErrorKind;
+    let commands = documented();
+    assert!(commands.len() > 30, "{commands:?}");
+    for (place, command) in commands {
+        let end = [" #", " | "].iter().filter_map(|end| command.find(end)).min().unwrap_or(command.len());
+        let words = command[..end].split_whitespace().map(|word| word.trim_matches(['"', '\'']));
+        if let Err(error) = Arguments::try_parse_from(words) {
+            // The text may name a command without all that it needs.
+            let is_named = matches!(
+                error.kind(),
+                ErrorKind::MissingRequiredArgument
+                    | ErrorKind::MissingSubcommand
+                    | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+                    | ErrorKind::DisplayHelp
+            );
+            assert!(is_named, "{place}: {command}: {error}");
+        }
+    }
 }

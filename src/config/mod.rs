@@ -28,8 +28,8 @@ pub use fleet::fleet_digest;
 pub use reference::{json_schema, markdown};
 pub use resolved::{
     Admin, Answer, Config, Control, Dialect, Durability, Endpoint, Gateway, GatewayLimits, HealthCheck, Idempotency,
-    Identity, LogFormat, Match, Outcome, Peer, Probe, Realm, Replay, Retries, Scheme, Service, Stale, StoreRule,
-    StoreSettings, Timeouts, Tls,
+    Identity, LogFormat, Match, Outcome, Peer, Probe, Realm, Renewals, Replay, Retries, Scheme, Service, Stale,
+    StoreRule, StoreSettings, Timeouts, Tls,
 };
 pub use short::ShortForm;
 pub(crate) use units::duration_ms;

@@ -12,6 +12,7 @@ use super::resolve_service::services;
 use super::resolved::*;
 use super::table::ROOT;
 use crate::model::SiteName;
+use crate::telemetry::AccessLog;
 
 /// Where control listens at a hub unless the configuration says otherwise.
 pub(super) const CONTROL_PORT: u16 = 7447;
@@ -92,9 +93,19 @@ impl Resolver<'_> {
         let link_listen = address(&root.table("link"), "listen");
         let identity = root.is_set("identity").then(|| {
             let table = root.table("identity");
-            Identity { ca: self.path(&table, "ca"), cert: self.path(&table, "cert"), key: self.path(&table, "key") }
+            let renewals = table.is_set("renewals").then(|| {
+                let table = table.table("renewals");
+                let days = u32::try_from(table.sure("days")).unwrap_or(u32::MAX);
+                Renewals { cert: self.path(&table, "cert"), key: self.path(&table, "key"), days }
+            });
+            let (ca, cert, key) = (self.path(&table, "ca"), self.path(&table, "cert"), self.path(&table, "key"));
+            Identity { ca, cert, key, renew: table.flag("renew"), renewals }
         });
         let peers = self.peers(root, &site, link_listen.is_some(), identity.is_some());
+        if identity.as_ref().is_some_and(|identity| identity.renew) && peers.iter().all(|peer| peer.link.is_none()) {
+            let (at, wrong) = (root.table("identity").at("renew"), "means nothing at a site that dials nobody");
+            self.report.fault(at, "identity.renew", wrong, "remove it, and renew by hand");
+        }
         let realm = self.realm(root, &site, &peers, link_listen.is_some());
         let control = self.control(root, link_listen);
         if identity.is_none() {
@@ -104,6 +115,7 @@ impl Resolver<'_> {
             source: file.to_owned(),
             data_dir: self.path(root, "data_dir"),
             drain: duration(root, "drain"),
+            start_within: duration(root, "start_within"),
             threads: bytes(root, "threads"),
             gateway: self.gateway(&root.table("gateway")),
             store: self.store(&root.table("store")),
@@ -113,6 +125,11 @@ impl Resolver<'_> {
                 _ => LogFormat::Text,
             },
             log_filter: root.table("log").text("filter").unwrap_or_default(),
+            log_access: match root.table("log").text("access").as_deref() {
+                Some("all") => AccessLog::All,
+                Some("sampled") => AccessLog::Sampled,
+                _ => AccessLog::Off,
+            },
             services: Vec::new(),
             warnings: Vec::new(),
             site,

@@ -7,6 +7,7 @@ use super::Fault;
 use crate::gateway::{LaneRule, ScopeRule, StoreFrom};
 use crate::model::{ClientRule, ClientRules, Group, SiteName};
 use crate::service::{Limits, OnConcurrent, OnDivergence, OnUnreachable, Settings, WhenDown};
+use crate::telemetry::AccessLog;
 
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -15,6 +16,7 @@ pub struct Config {
     pub site: SiteName,
     pub data_dir: PathBuf,
     pub drain: Duration,
+    pub start_within: Duration,
     /// 0: one for each core.
     pub threads: usize,
     pub realm: Realm,
@@ -29,6 +31,7 @@ pub struct Config {
     pub admin: Admin,
     pub log_format: LogFormat,
     pub log_filter: String,
+    pub log_access: AccessLog,
     pub services: Vec<Service>,
     /// Allowed, but somebody should know.
     pub warnings: Vec<Fault>,
@@ -80,6 +83,23 @@ pub struct Identity {
     pub ca: PathBuf,
     pub cert: PathBuf,
     pub key: PathBuf,
+    /// Ask for renewals over links.
+    pub renew: bool,
+    pub renewals: Option<Renewals>,
+}
+
+/// What a hub signs renewals with.
+#[derive(Clone, Debug)]
+pub struct Renewals {
+    pub cert: PathBuf,
+    pub key: PathBuf,
+    pub days: u32,
+}
+
+impl Identity {
+    pub fn files(&self) -> crate::identity::Files {
+        crate::identity::Files { ca: self.ca.clone(), cert: self.cert.clone(), key: self.key.clone() }
+    }
 }
 
 #[derive(Clone, Debug)]

@@ -16,6 +16,13 @@ pub(super) static ROOT: Section = Section {
             "\"30s\"",
             "How long a stop waits for requests in flight. A second signal ends at once.",
         ),
+        Key::or(
+            "start_within",
+            ANY_MS,
+            "\"30s\"",
+            "For so long a start tries again what another moment may give: an address that the machine does not have yet, \
+             a port that is taken, a `data_dir` that is not mounted or in use. Then it ends with 75.",
+        ),
         Key::or("threads", Kind::Int { min: 0, max: 1024 }, "0", "Worker threads; 0: one for each core."),
         Key::must("realm", Kind::Table(&REALM), "The fleet that replicates together."),
         Key::must("gateway", Kind::Table(&GATEWAY), "Where clients come in."),
@@ -142,11 +149,28 @@ static CONTROL: Section = Section {
 };
 
 static IDENTITY: Section = Section {
-    doc: "One certificate per site; its name must be the site's. Paths are relative to the file's folder.",
+    doc: "One certificate per site; its DNS name (SAN) is the site's. Paths are relative to the file's folder.",
     keys: &[
         Key::must("ca", Kind::Text, "Authorities that sign the sites' certificates, PEM."),
         Key::must("cert", Kind::Text, "This site's certificate chain, PEM."),
         Key::must("key", Kind::Text, "Its private key, PEM."),
+        Key::or(
+            "renew",
+            Kind::Bool,
+            "false",
+            "When a third of its time is left, ask the sites that this one dials for a new certificate, and replace `cert`.",
+        ),
+        Key::may("renewals", Kind::Table(&RENEWALS), "At a hub: sign anew what linked sites show."),
+    ],
+    later: &[],
+};
+
+static RENEWALS: Section = Section {
+    doc: "An authority below the realm's own (`holdfast identity delegate`), for sites of `realm.sites` that dial this one.",
+    keys: &[
+        Key::must("cert", Kind::Text, "Its certificate, PEM."),
+        Key::must("key", Kind::Text, "Its private key, PEM."),
+        Key::or("days", Kind::Int { min: 1, max: 3_650 }, "90", "How long what it signs lasts."),
     ],
     later: &[],
 };
@@ -198,7 +222,18 @@ static LOG: Section = Section {
     doc: "Logs go to standard error.",
     keys: &[
         Key::or("format", Kind::OneOf { valid: &["text", "json"], later: &["otlp"] }, "\"text\"", "Form of a line."),
-        Key::or("filter", Kind::Text, "\"info\"", "As in `RUST_LOG`, which comes first where it is set."),
+        Key::or(
+            "filter",
+            Kind::Text,
+            "\"info\"",
+            "As in `RUST_LOG`, which comes first where it is set. `zenoh=error` is added where it says nothing of zenoh.",
+        ),
+        Key::or(
+            "access",
+            Kind::OneOf { valid: &["off", "sampled", "all"], later: &[] },
+            "\"off\"",
+            "Requests of clients as JSON, one a line: every hundredth and those answered with 500 and above, or all.",
+        ),
     ],
     later: &[],
 };

@@ -14,10 +14,12 @@
 //! simulation.
 mod codec;
 mod core;
+mod doors;
 mod event;
 mod handle;
 mod heard;
 mod inbox;
+mod inner;
 mod memory;
 mod names;
 mod session;
@@ -34,6 +36,6 @@ mod tests;
 
 pub use handle::{Control, ControlEvents};
 pub use memory::{Memory, Way};
-pub use settings::{ControlError, ControlSettings, ControlTls, Endpoint, Hear, ParseEndpointError, Role};
+pub use settings::{ControlError, ControlSettings, Endpoint, Hear, HubAddress, ParseEndpointError, Role};
 pub use status::ControlStatus;
 pub use threads::{is_of_zenoh, read_and_write_on_one_thread};

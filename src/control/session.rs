@@ -13,6 +13,7 @@ use zenoh::sample::{Locality, Sample, SampleKind};
 use zenoh::session::TransportEvent;
 use zenoh::{Session, Wait};
 
+use super::doors::Doors;
 use super::event::Input;
 use super::inbox::{Inbound, Inbox};
 use super::names::{Keys, Topic};
@@ -23,6 +24,7 @@ use super::worker::Carrier;
 use super::zenoh_config;
 use crate::contain::contain;
 use crate::model::SiteName;
+use crate::telemetry;
 
 /// Between two attempts to open a session: the first pause, and the longest. Both spread by half, up and down.
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
@@ -46,6 +48,7 @@ struct Opened {
 /// What opening a session takes.
 pub(super) struct Opener {
     settings: Arc<ControlSettings>,
+    doors: Option<Doors>,
     keys: Keys,
     inbox: Arc<Inbox>,
     counters: Arc<Counters>,
@@ -117,7 +120,7 @@ impl Carrier for Zenoh {
     }
 
     fn reopen(&mut self, why: Reopen) {
-        tracing::warn!(?why, "control session carries nothing, opening a new one");
+        tracing::warn!(?why, "control: the session carries nothing, a new one is opened");
         // Full: a reopening is under way already.
         let _ = self.commands.try_send(Command::Reopen);
     }
@@ -157,11 +160,14 @@ impl Keeper {
             let change = Input::Session { generation: self.generation, open: false };
             self.opener.inbox.inbound(Inbound::Input(change), &self.opener.counters);
             if let Some(Err(error)) = opened.map(|opened| opened.session.close().wait()) {
-                tracing::debug!(%error, "control session did not close in order");
+                tracing::debug!(%error, "control: a session did not close in order");
             }
             if !matches!(order, Ok(Command::Reopen)) {
                 break;
             }
+        }
+        if let Some(doors) = &self.opener.doors {
+            doors.drain();
         }
         self.opener.shown.set_session(Vec::new(), None);
     }
@@ -175,18 +181,31 @@ impl Keeper {
             let opened = contain(|| self.opener.open(self.generation, &self.slot, &self.answers));
             match opened.unwrap_or_else(|bug| Err(bug.into())) {
                 Ok(session) => {
-                    let locators = session.info().locators().wait();
-                    self.opener.shown.set_session(locators.iter().map(ToString::to_string).collect(), None);
-                    tracing::info!(tries, "control session is open");
+                    let locators = session.info().locators().wait().into_iter().map(|locator| locator.to_string());
+                    let outside = self.opener.doors.iter().flat_map(|doors| doors.through.outside.clone());
+                    self.opener.shown.set_session(outside.chain(locators).collect(), None);
+                    if tries > 1 {
+                        tracing::info!(tries, "control: a session is open again");
+                    } else {
+                        tracing::info!("control: a session is open");
+                    }
                     return true;
                 }
                 Err(error) => {
-                    self.opener.shown.set_session(Vec::new(), Some(error.to_string()));
-                    if tries.is_power_of_two() {
+                    let error = error.to_string();
+                    let error = telemetry::without_build_folders(&error);
+                    // The doors know why a hub is not reached, and have said it.
+                    let told = self.opener.doors.as_ref().and_then(Doors::trouble);
+                    let is_told = told.is_some();
+                    self.opener.shown.set_session(Vec::new(), Some(told.unwrap_or_else(|| error.to_string())));
+                    if tries == 1 && !is_told {
+                        let whom = self.opener.settings.role.dialled();
                         tracing::warn!(
-                            tries,
-                            "no control session, trying on (hints are lost meanwhile, nothing else): {error}"
+                            "control: {whom} cannot be reached, tried again quietly (hints are lost meanwhile, nothing \
+                             else): {error}"
                         );
+                    } else {
+                        tracing::debug!(tries, "control: no session: {error}");
                     }
                 }
             }
@@ -200,14 +219,21 @@ impl Keeper {
 }
 
 impl Opener {
-    pub fn new(settings: Arc<ControlSettings>, inbox: Arc<Inbox>, counters: Arc<Counters>, shown: Arc<Shown>) -> Self {
-        Self { keys: Keys::new(&settings.realm), settings, inbox, counters, shown }
+    pub fn new(
+        settings: Arc<ControlSettings>,
+        doors: Option<Doors>,
+        inbox: Arc<Inbox>,
+        counters: Arc<Counters>,
+        shown: Arc<Shown>,
+    ) -> Self {
+        Self { keys: Keys::new(&settings.realm), settings, doors, inbox, counters, shown }
     }
 
     /// Opens one session and declares what this node says and hears.
     fn open(&self, generation: u64, slot: &Slot, answers: &Answers) -> zenoh::Result<Session> {
         let mut config = zenoh::Config::default();
-        for (key, value) in zenoh_config::config(&self.settings, fastrand::f64()) {
+        let through = self.doors.as_ref().map(|doors| &doors.through);
+        for (key, value) in zenoh_config::config(&self.settings, through, fastrand::f64()) {
             config.insert_json5(key, &value.to_string())?;
         }
         let session = zenoh::open(config).wait()?;

@@ -1,14 +1,13 @@
 //! What the control plane must know, resolved from the configuration, and what can be wrong with it.
 use std::fmt;
 use std::net::TcpListener;
-use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use uuid::Uuid;
 
 use super::names::NAME_BYTES_MAX;
+use crate::identity::Credentials;
 use crate::model::SiteName;
 
 /// `tls/host:7447` or `tcp/host:7447`.
@@ -56,23 +55,29 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// PEM files; the certificate's common name is the site's name. Dialling reads them again each time, so a renewed
-/// certificate is taken; a hub's listening certificate is read when its session opens.
+/// Where a hub of another site is dialled.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ControlTls {
-    pub ca: PathBuf,
-    pub cert: PathBuf,
-    pub key: PathBuf,
+pub struct HubAddress {
+    pub site: SiteName,
+    pub endpoint: Endpoint,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Dials out, to the first hub that answers.
-    Edge { hubs: Vec<Endpoint> },
+    Edge { hubs: Vec<HubAddress> },
     /// Has the router. Of two hubs only one lists the other: mutual dialling can leave a session that is deaf one way.
-    Hub { listen: Vec<Endpoint>, peers: Vec<Endpoint> },
+    Hub { listen: Vec<Endpoint>, peers: Vec<HubAddress> },
     /// No control plane: everything works, duplicates cost more questions.
     Off,
+}
+
+impl Role {
+    /// The addresses of the hubs that this node dials, for people.
+    pub(super) fn dialled(&self) -> String {
+        let (Role::Edge { hubs: dialled } | Role::Hub { peers: dialled, .. }) = self else { return String::new() };
+        dialled.iter().map(|hub| hub.endpoint.address.as_str()).collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// Whose hints are wanted.
@@ -92,7 +97,7 @@ pub struct ControlSettings {
     /// New in each life of the process.
     pub boot: Uuid,
     pub role: Role,
-    pub tls: Option<ControlTls>,
+    pub tls: Option<Arc<Credentials>>,
     pub hear: Hear,
     /// `[realm] sites`: who may speak. Empty: anybody (a start without a file).
     pub sites: Vec<SiteName>,
@@ -128,14 +133,12 @@ pub enum ControlError {
     NoListen,
     #[error("control endpoint {0} is over TLS, but there is no [identity] with ca, cert and key")]
     TlsWithoutIdentity(Endpoint),
-    #[error("read {what} for control from {path}: {why}")]
-    Pem { what: &'static str, path: PathBuf, why: String },
-    #[error("certificate {path} is for {names:?}, this site is {site:?}: its common name must be the site's name")]
-    CertificateName { path: PathBuf, names: Vec<String>, site: String },
     #[error("listen on {endpoint} for control: {source}")]
     Listen { endpoint: Endpoint, source: std::io::Error },
     #[error("start the control thread: {0}")]
     Thread(std::io::Error),
+    #[error("make the certificates of the control plane's inside: {0}")]
+    Inner(String),
 }
 
 impl ControlSettings {
@@ -146,47 +149,21 @@ impl ControlSettings {
                 return Err(ControlError::Name { what, bytes: name.len() });
             }
         }
-        let (listen, dial): (&[Endpoint], &[Endpoint]) = match &self.role {
+        let (listen, dial): (&[Endpoint], &[HubAddress]) = match &self.role {
             Role::Off => return Ok(()),
             Role::Edge { hubs } if hubs.is_empty() => return Err(ControlError::NoHub),
             Role::Edge { hubs } => (&[], hubs),
             Role::Hub { listen, .. } if listen.is_empty() => return Err(ControlError::NoListen),
             Role::Hub { listen, peers } => (listen, peers),
         };
-        match (&self.tls, listen.iter().chain(dial).find(|endpoint| endpoint.tls)) {
-            (None, Some(endpoint)) => return Err(ControlError::TlsWithoutIdentity(endpoint.clone())),
-            (Some(tls), Some(_)) => tls.check(&self.me)?,
-            (_, None) => {}
+        let mut endpoints = listen.iter().chain(dial.iter().map(|hub| &hub.endpoint));
+        if let (None, Some(endpoint)) = (&self.tls, endpoints.find(|endpoint| endpoint.tls)) {
+            return Err(ControlError::TlsWithoutIdentity(endpoint.clone()));
         }
         for endpoint in listen {
             // zenoh would log and go on without the listener.
             let bound = TcpListener::bind(&endpoint.address);
             bound.map_err(|source| ControlError::Listen { endpoint: endpoint.clone(), source })?;
-        }
-        Ok(())
-    }
-}
-
-impl ControlTls {
-    /// A wrong file here would show only as silence: zenoh retries for ever and says nothing.
-    fn check(&self, site: &SiteName) -> Result<(), ControlError> {
-        let broken = |what, path: &PathBuf, why: String| ControlError::Pem { what, path: path.clone(), why };
-        let certificates = |what, path: &PathBuf| {
-            let found: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
-            let found = found.map_err(|error| broken(what, path, error.to_string()))?;
-            let first = found.into_iter().next();
-            first.ok_or_else(|| broken(what, path, "there is no certificate in it".to_owned()))
-        };
-        certificates("the CA", &self.ca)?;
-        let own = certificates("the certificate", &self.cert)?;
-        PrivateKeyDer::from_pem_file(&self.key)
-            .map_err(|error| broken("the private key", &self.key, error.to_string()))?;
-        let (_, parsed) = x509_parser::parse_x509_certificate(&own)
-            .map_err(|error| broken("the certificate", &self.cert, error.to_string()))?;
-        let names: Vec<String> =
-            parsed.subject().iter_common_name().filter_map(|name| name.as_str().ok().map(str::to_owned)).collect();
-        if !names.iter().any(|name| name == site.as_str()) {
-            return Err(ControlError::CertificateName { path: self.cert.clone(), names, site: site.to_string() });
         }
         Ok(())
     }
@@ -224,7 +201,7 @@ mod tests {
         assert!(matches!(settings(Role::Edge { hubs: vec![] }).check(), Err(ControlError::NoHub)));
         let none = Role::Hub { listen: vec![], peers: vec![] };
         assert!(matches!(settings(none).check(), Err(ControlError::NoListen)));
-        let edge = settings(Role::Edge { hubs: vec![tls] });
+        let edge = settings(Role::Edge { hubs: vec![HubAddress { site: SiteName::new("b"), endpoint: tls }] });
         assert!(matches!(edge.check(), Err(ControlError::TlsWithoutIdentity(_))));
         let mut long = settings(Role::Off);
         long.node = "x".repeat(256);

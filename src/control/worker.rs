@@ -5,6 +5,7 @@ use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use super::core::Node;
+use super::doors::Doors;
 use super::event::{Input, Output};
 use super::handle::{ControlEvents, tell};
 use super::inbox::{Inbound, Inbox, Work};
@@ -97,7 +98,8 @@ pub(super) fn spawn(
     alive: SyncSender<()>,
 ) -> Result<(), ControlError> {
     let node = Node::new(settings.identity(), tuning, counters.clone(), 0);
-    let opener = Opener::new(Arc::new(settings), inbox.clone(), counters, shown.clone());
+    let doors = Doors::open(&settings)?;
+    let opener = Opener::new(Arc::new(settings), doors, inbox.clone(), counters, shown.clone());
     let carrier = Zenoh::start(opener, alive).map_err(ControlError::Thread)?;
     let worker = Worker::new(node, carrier, inbox, events, shown);
     std::thread::Builder::new().name("control".to_owned()).spawn(move || run(worker)).map_err(ControlError::Thread)?;

@@ -1,17 +1,24 @@
 //! A zenoh configuration from our settings. Every value that differs from zenoh's default has its reason here.
 use serde_json::{Value, json};
 
+use super::doors::Through;
 use super::names::Keys;
-use super::settings::{ControlSettings, Endpoint, Role};
+use super::settings::{ControlSettings, Endpoint, HubAddress, Role};
 use crate::descriptors;
 use crate::model::SiteName;
 
 /// Pairs of configuration key and value, in the order in which they are inserted.
-pub(super) fn config(settings: &ControlSettings, jitter: f64) -> Vec<(&'static str, Value)> {
-    let (mode, listen, connect): (_, &[Endpoint], &[Endpoint]) = match &settings.role {
-        Role::Hub { listen, peers } => ("router", listen, peers),
-        Role::Edge { hubs } => ("client", &[], hubs),
-        Role::Off => ("client", &[], &[]),
+/// What is over TLS goes through doors: zenoh is told of those.
+pub(super) fn config(settings: &ControlSettings, through: Option<&Through>, jitter: f64) -> Vec<(&'static str, Value)> {
+    let plain = |hubs: &[HubAddress]| hubs.iter().map(|hub| hub.endpoint.clone()).collect::<Vec<_>>();
+    let (mode, listen, connect) = match &settings.role {
+        Role::Hub { listen, peers } => ("router", listen.clone(), plain(peers)),
+        Role::Edge { hubs } => ("client", Vec::new(), plain(hubs)),
+        Role::Off => ("client", Vec::new(), Vec::new()),
+    };
+    let (listen, connect) = match through {
+        Some(through) => (through.listen.clone(), through.dial.clone()),
+        None => (listen, connect),
     };
     let text = |endpoints: &[Endpoint]| endpoints.iter().map(Endpoint::to_string).collect::<Vec<_>>();
     // zenoh has no jitter of its own: a thousand stores would come back in step.
@@ -22,10 +29,10 @@ pub(super) fn config(settings: &ControlSettings, jitter: f64) -> Vec<(&'static s
         ("scouting/gossip/enabled", json!(false)),
         // A router sleeps this long when it opens.
         ("scouting/delay", json!(0)),
-        ("listen/endpoints", json!(text(listen))),
+        ("listen/endpoints", json!(text(&listen))),
         ("listen/timeout_ms", json!(0)),
         ("listen/exit_on_failure", json!(true)),
-        ("connect/endpoints", json!(text(connect))),
+        ("connect/endpoints", json!(text(&connect))),
         (
             "connect/retry",
             json!({"period_init_ms": spread(250.0), "period_max_ms": spread(4_000.0), "period_increase_factor": 2}),
@@ -49,23 +56,15 @@ pub(super) fn config(settings: &ControlSettings, jitter: f64) -> Vec<(&'static s
     // unreachable peers dials in the background.
     let timeout_ms = if mode == "client" { 0 } else { -1 };
     config.extend([("connect/timeout_ms", json!(timeout_ms)), ("connect/exit_on_failure", json!(mode == "client"))]);
-    let endpoints = || listen.iter().chain(connect);
+    let endpoints = || listen.iter().chain(&connect);
     let protocols: Vec<&str> = [("tls", true), ("tcp", false)]
         .into_iter()
         .filter(|p| endpoints().any(|e| e.tls == p.1))
         .map(|p| p.0)
         .collect();
     config.push(("transport/link/protocols", json!(protocols)));
-    if let Some(tls) = settings.tls.as_ref().filter(|_| endpoints().any(|e| e.tls)) {
-        config.push((
-            "transport/link/tls",
-            json!({
-                "root_ca_certificate": tls.ca, "enable_mtls": true, "verify_name_on_connect": true,
-                "connect_certificate": tls.cert, "connect_private_key": tls.key,
-                "listen_certificate": tls.cert, "listen_private_key": tls.key,
-                "close_link_on_expiration": true,
-            }),
-        ));
+    if let Some(through) = through {
+        config.push(("transport/link/tls", through.tls.clone()));
         if matches!(settings.role, Role::Hub { .. }) && !settings.sites.is_empty() {
             config.push(("access_control", access_control(settings)));
         }
@@ -73,8 +72,8 @@ pub(super) fn config(settings: &ControlSettings, jitter: f64) -> Vec<(&'static s
     config
 }
 
-/// A site hears everything and speaks only under its own name, by the common name of its certificate; sites with hubs
-/// pass on what others say. The match is literal: one subject per site.
+/// A site hears everything and speaks only under its own name, by the common name that its door gave it; sites with
+/// hubs pass on what others say. The match is literal: one subject per site.
 fn access_control(settings: &ControlSettings) -> Value {
     let keys = Keys::new(&settings.realm);
     let speaking = ["put", "reply", "declare_queryable", "liveliness_token"];
@@ -109,28 +108,29 @@ fn access_control(settings: &ControlSettings) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::settings::ControlTls;
+    use crate::control::doors::Doors;
+    use crate::identity::tests::Ca;
 
-    fn insert_all(settings: &ControlSettings) {
+    fn insert_all(settings: &ControlSettings, through: Option<&Through>) {
         let mut zenoh = zenoh::Config::default();
-        for (key, value) in config(settings, 0.5) {
+        for (key, value) in config(settings, through, 0.5) {
             zenoh.insert_json5(key, &value.to_string()).unwrap_or_else(|error| panic!("{key}: {error}"));
         }
     }
 
     #[test]
     fn zenoh_knows_every_key() {
-        let endpoint: Endpoint = "tls/127.0.0.1:1".parse().unwrap();
-        let tls = ControlTls { ca: "ca.pem".into(), cert: "c.pem".into(), key: "k.pem".into() };
-        for role in
-            [Role::Hub { listen: vec![endpoint.clone()], peers: vec![] }, Role::Edge { hubs: vec![endpoint.clone()] }]
-        {
-            let mut settings = ControlSettings::new("acme", SiteName::new("a b"), "n", role);
-            insert_all(&settings);
-            settings.tls = Some(tls.clone());
-            settings.sites = vec![SiteName::new("a b"), SiteName::new("b")];
-            settings.hub_sites = vec![SiteName::new("a b")];
-            insert_all(&settings);
+        let folder = tempfile::tempdir().unwrap();
+        let endpoint: Endpoint = "tls/127.0.0.1:0".parse().unwrap();
+        let hub = HubAddress { site: SiteName::new("b"), endpoint: endpoint.clone() };
+        for role in [Role::Hub { listen: vec![endpoint], peers: vec![hub.clone()] }, Role::Edge { hubs: vec![hub] }] {
+            let mut settings = ControlSettings::new("acme", SiteName::new("a"), "n", role);
+            insert_all(&settings, None);
+            settings.sites = vec![SiteName::new("a"), SiteName::new("b")];
+            settings.hub_sites = vec![SiteName::new("a")];
+            settings.tls = Some(Ca::new(folder.path(), "ca").credentials("a", &settings.sites));
+            let doors = Doors::open(&settings).unwrap().unwrap();
+            insert_all(&settings, Some(&doors.through));
         }
     }
 }

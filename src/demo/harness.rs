@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::check::{self, Verdict};
 use super::history::{History, Told};
+use super::ports::Addresses;
 use super::process::{self, Launcher, Scratch};
 use super::progress::{Counters, Phase};
 use super::relay::Relay;
@@ -25,16 +26,30 @@ const CATCH_UP_PATIENCE: Duration = Duration::from_secs(20);
 const DRAIN_PATIENCE: Duration = Duration::from_secs(30);
 const GIVE_UP: Duration = Duration::from_secs(12);
 const POLL: Duration = Duration::from_millis(20);
+/// How often what stays up is looked after.
+const LOOKED_AFTER: Duration = Duration::from_millis(500);
 /// How long a dead appliance stays dead.
 const DOWN: Duration = Duration::from_millis(300);
 
-pub async fn run(options: &DemoOptions, launcher: &Launcher) -> Result<DemoReport, Error> {
+/// `told` hears the report as soon as it stands.
+pub async fn run(
+    options: &DemoOptions,
+    launcher: &Launcher,
+    told: impl FnOnce(&DemoReport),
+) -> Result<DemoReport, Error> {
     let scratch = Scratch::create(options.keep)?;
     let mut stage = Stage::build(options, launcher, &scratch).await?;
     let result = tokio::select! {
         result = stage.play(options) => result,
         _ = process::interrupted() => Err(Error::Interrupted),
     };
+    if let Ok(report) = &result {
+        told(report);
+        if options.stay {
+            say(&stage.to_try(&launcher.program(), scratch.path()));
+            stage.stay(process::interrupted()).await?;
+        }
+    }
     let went_well = match &result {
         Ok(report) => report.is_good() || report.sabotage.is_some(),
         Err(error) => matches!(error, Error::Interrupted),
@@ -237,6 +252,36 @@ impl Stage {
         Ok(quiet >= 2)
     }
 
+    /// Both sites go on until `end`, as long as all of it runs.
+    async fn stay(&mut self, end: impl Future) -> Result<(), Error> {
+        let mut end = std::pin::pin!(end);
+        loop {
+            tokio::select! {
+                _ = end.as_mut() => return Ok(()),
+                () = tokio::time::sleep(LOOKED_AFTER) => {}
+            }
+            self.edge.still_runs()?;
+            self.hub.still_runs()?;
+        }
+    }
+
+    /// What a person may do with two sites that stand.
+    fn to_try(&self, program: &str, folder: &std::path::Path) -> String {
+        let (edge, hub, folder) = (&self.edge, &self.hub, folder.display());
+        let Addresses { gateway, admin, .. } = edge.at;
+        format!(
+            "\n  Both sites stay up until Ctrl-C. To try, in another terminal:\n\n\
+             \x20   {program} status --admin http://{admin}    # {}\n\
+             \x20   {program} status --admin http://{}    # {}\n\
+             \x20   curl -i http://{gateway}/transactions -H 'Content-Type: application/json' \\\n\
+             \x20       -H 'Idempotency-Key: mine' -d '{{\"id\": \"mine\", \"till\": \"me\"}}'\n\
+             \x20   curl http://{}/transactions/mine    # the same sale at the service of {}\n\
+             \x20   {program} writes show mine --admin http://{admin}\n\n\
+             \x20 Send the first curl twice: it is sold once. Configurations, journals and logs: {folder}",
+            edge.name, hub.at.admin, hub.name, hub.service, hub.name
+        )
+    }
+
     async fn judge(&mut self) -> Result<Verdict, Error> {
         let replicas = [self.edge.replica().await?, self.hub.replica().await?];
         Ok(self.shared.history.with(|history| check::check(history, &replicas)))
@@ -298,11 +343,14 @@ impl Outage {
         let mut failover = Failover::default();
         for told in history.iter().filter(|told| told.home == EDGE && told.is_acknowledged()) {
             let Some(answered) = told.answered else { continue };
+            if told.sent >= self.to || answered <= self.from {
+                continue;
+            }
             let took_ms = (answered - told.sent).as_millis() as u64;
-            if told.sent >= self.from && answered <= self.to {
+            if told.stayed_home() && told.served_by.as_deref() == Some(HUB) {
                 failover.requests += 1;
                 failover.slowest_ms = failover.slowest_ms.max(took_ms);
-            } else if told.sent < self.to && answered > self.from {
+            } else if told.stayed_home() && answered > self.to {
                 failover.held_back += 1;
                 failover.held_back_slowest_ms = failover.held_back_slowest_ms.max(took_ms);
             }

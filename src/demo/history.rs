@@ -33,6 +33,8 @@ pub struct Told {
     /// When the answer that ended it came.
     pub answered: Option<Duration>,
     pub ending: Ending,
+    /// The site whose replica gave that answer, as far as the appliance said it.
+    pub served_by: Option<String>,
 }
 
 impl Told {

@@ -46,6 +46,8 @@ pub struct DemoOptions {
     pub think: Duration,
     /// Leave databases, configurations and logs where they are.
     pub keep: bool,
+    /// After the report leave both sites up, until the process is told to end.
+    pub stay: bool,
     /// `None`: this program.
     pub launcher: Option<Launcher>,
 }
@@ -59,6 +61,7 @@ impl Default for DemoOptions {
             phase: Duration::from_secs(5),
             think: Duration::from_millis(80),
             keep: false,
+            stay: false,
             launcher: None,
         }
     }
@@ -93,11 +96,11 @@ pub enum Error {
 }
 
 /// Plays the demo. Prints progress, and when something goes wrong the appliances' last log lines, on standard error;
-/// the report is the caller's to print.
-pub async fn run(options: DemoOptions) -> Result<DemoReport, Error> {
+/// the report is the caller's to print, in `told`.
+pub async fn run(options: DemoOptions, told: impl FnOnce(&DemoReport)) -> Result<DemoReport, Error> {
     let launcher = match &options.launcher {
         Some(launcher) => launcher.clone(),
         None => Launcher::current()?,
     };
-    harness::run(&options, &launcher).await
+    harness::run(&options, &launcher, told).await
 }

@@ -69,6 +69,15 @@ impl Launcher {
         Ok(Self::Program(program))
     }
 
+    /// As a person types it.
+    pub fn program(&self) -> String {
+        match self {
+            Self::Program(program) => program.display().to_string(),
+            #[cfg(test)]
+            Self::StandIn => "holdfast".to_owned(),
+        }
+    }
+
     fn command(&self, arguments: &[String]) -> Result<Command, Error> {
         match self {
             Self::Program(program) => {

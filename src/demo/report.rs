@@ -21,10 +21,11 @@ pub struct Replay {
 
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Failover {
-    /// Writes of the edge's tills sent while its service was dead, and answered with success before it came back.
+    /// Writes of the edge's tills that the hub's service carried out, by way of the edge's own appliance, because their
+    /// own service was dead.
     pub requests: usize,
     pub slowest_ms: u64,
-    /// Writes that the death met in flight, or that had to wait for one of these.
+    /// Writes that the death met too, and that their own service carried out when it was back.
     pub held_back: usize,
     pub held_back_slowest_ms: u64,
 }
@@ -142,8 +143,11 @@ impl fmt::Display for DemoReport {
             format!("{} writes in {:.2} s ({:.0}/s)", replay.writes, replay.seconds, replay.per_second)
         })?;
         let failover = &self.failover;
-        row("failed over", format!("{} writes, slowest {} ms", failover.requests, failover.slowest_ms))?;
-        row("held back by the failure", {
+        row(
+            "failed over to the other site",
+            format!("{} writes, slowest {} ms", failover.requests, failover.slowest_ms),
+        )?;
+        row("waited for the dead service", {
             format!("{} writes, slowest {} ms", failover.held_back, failover.held_back_slowest_ms)
         })?;
         for (site, sha) in &self.state_sha256 {

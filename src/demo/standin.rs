@@ -363,7 +363,9 @@ impl Appliance {
         if let Some(length) = length.filter(|_| owner.away == 0) {
             owner.keep(Entry::MustFollow(length));
         }
-        answer.map_or_else(unavailable, |answer| respond(answer.status, answer.body))
+        let mut response = answer.map_or_else(unavailable, |answer| respond(answer.status, answer.body));
+        response.headers_mut().insert("holdfast-served-by", http::HeaderValue::from_static(super::site::HUB));
+        response
     }
 }
 

@@ -196,6 +196,7 @@ impl Till {
             sent: self.shared.history.now(),
             answered: None,
             ending: Ending::Unanswered,
+            served_by: None,
         };
         self.shared.progress.waiting.fetch_add(1, Ordering::Relaxed);
         let answer = self.until_told(&draft, &mut told).await;
@@ -218,6 +219,8 @@ impl Till {
             {
                 told.answered = Some(self.shared.history.now());
                 told.ending = ending;
+                let served_by = answer.headers.get("holdfast-served-by").and_then(|site| site.to_str().ok());
+                told.served_by = served_by.map(str::to_owned);
                 return answer.json().filter(|_| told.is_acknowledged());
             }
             tokio::time::sleep(backoff.mul_f64(0.5 + self.random.f64())).await;

@@ -1,5 +1,5 @@
 //! What a group said about a write, as HTTP.
-use http::header::{HeaderMap, HeaderName, HeaderValue, LOCATION};
+use http::header::{HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
 use http::{Response, StatusCode};
 
 use super::app::{App, Context, STATUS_PATH};
@@ -17,6 +17,8 @@ use crate::service::Reply;
 
 const IDEMPOTENCY_STATUS: HeaderName = HeaderName::from_static("idempotency-status");
 const X_ENVOY_RATELIMITED: HeaderName = HeaderName::from_static("x-envoy-ratelimited");
+/// Seconds, as the page at the status address says them.
+const QUEUED_RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 const TRUE: HeaderValue = HeaderValue::from_static("true");
 
 impl App {
@@ -41,6 +43,7 @@ impl App {
             Reply::Go { .. } | Reply::Done | Reply::Rejected { .. } | Reply::Orders(_) => {
                 tracing::error!(
                     service = context.service.settings.name,
+                    request_id = context.id(),
                     ?reply,
                     "a group answered a write with something else"
                 );
@@ -86,11 +89,12 @@ impl App {
     fn queued(&self, context: &Context<'_>, id: WriteId) -> Response<Body> {
         let token = self.neighbours.tokens.token(id);
         let address = format!("{STATUS_PATH}{token}");
-        let body = serde_json::json!({ "status": "queued", "write": address });
+        let body = serde_json::json!({ "state": "queued", "status": null, "status_address": address });
         let mut response = Response::new(Body::Full(body.to_string().into()));
         *response.status_mut() = StatusCode::ACCEPTED;
         let map = response.headers_mut();
         map.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        map.insert(RETRY_AFTER, QUEUED_RETRY_AFTER);
         insert(map, LOCATION, HeaderValue::try_from(address));
         insert(map, HOLDFAST_WRITE, HeaderValue::try_from(token));
         insert(map, HOLDFAST_SERVED_BY, Ok::<_, http::Error>(self.site_header.clone()));

@@ -8,6 +8,7 @@ use http::uri::PathAndQuery;
 use http::{Method, Request, Response, Uri, Version};
 use hyper::body::Incoming;
 
+use super::access::{Begun, Recorder};
 use super::body::Body;
 use super::conn::REFUSED_METHOD;
 use super::headers::{self, Client, HOLDFAST_HOP, HOLDFAST_LOOP, HOLDFAST_SEEN, TRACEPARENT, X_REQUEST_ID};
@@ -39,6 +40,7 @@ pub struct App {
     pub(super) body_timeout: Duration,
     max_headers: usize,
     pub(super) room: Room,
+    access: Recorder,
 }
 
 impl App {
@@ -61,7 +63,8 @@ impl App {
         };
         let room = Room::new(settings.max_body_bytes, longest, shares);
         let (body_timeout, max_headers) = (settings.body_timeout, settings.max_headers);
-        Ok(Arc::new(Self { site, site_header, router, services, neighbours, body_timeout, max_headers, room }))
+        let access = Recorder::new(settings.access);
+        Ok(Arc::new(Self { site, site_header, router, services, neighbours, body_timeout, max_headers, room, access }))
     }
 
     /// The longest that a client may have to wait for the head of an answer.
@@ -81,22 +84,36 @@ impl App {
         #[cfg(test)]
         crate::contain::planted::may_panic(head.uri.path());
         failpoint::hit("request");
-        if let Some(violation) = refused(&head) {
-            let request_id = time::uuid_v7(time::wall_ms()).to_string();
-            return refusal::response(&of_violation(violation), &request_id, None);
-        }
-        let request_id = request_id(&mut head.headers);
-        let hop = head.headers.get(HOLDFAST_HOP).cloned();
-        let result = self.route_and_answer(client, head, body, &request_id).await;
-        result.unwrap_or_else(|refusal| {
-            let id = request_id.to_str().unwrap_or_default();
-            let mut response = refusal::response(&refusal, id, None);
-            // To the appliance that sent it, by the name that this one exchange has there.
-            if let (Cause::LoopDetected, Some(hop)) = (&refusal.cause, hop) {
-                response.headers_mut().insert(HOLDFAST_LOOP, hop);
+        let mut begun = self.access.begin(client.address, &head);
+        let note = |begun: &mut Option<Begun>, id: &str| {
+            if let Some(begun) = begun {
+                begun.request_id = id.to_owned();
             }
-            response
-        })
+        };
+        let response = if let Some(violation) = refused(&head) {
+            let request_id = time::uuid_v7(time::wall_ms()).to_string();
+            note(&mut begun, &request_id);
+            refusal::response(&of_violation(violation), &request_id, None)
+        } else {
+            let request_id = request_id(&mut head.headers);
+            note(&mut begun, request_id.to_str().unwrap_or_default());
+            let hop = head.headers.get(HOLDFAST_HOP).cloned();
+            let result = self.route_and_answer(client, head, body, &request_id).await;
+            result.unwrap_or_else(|refusal| {
+                let id = request_id.to_str().unwrap_or_default();
+                let mut response = refusal::response(&refusal, id, None);
+                // To the appliance that sent it, by the name that this one exchange has there.
+                if let (Cause::LoopDetected, Some(hop)) = (&refusal.cause, hop) {
+                    response.headers_mut().insert(HOLDFAST_LOOP, hop);
+                }
+                response
+            })
+        };
+        if let Some(begun) = begun {
+            let routed = self.router.route(parts::host_of(&begun.host), begun.path()).ok().flatten();
+            begun.end(routed.map(|index| self.services[index].settings.name.as_str()), &response);
+        }
+        response
     }
 
     async fn route_and_answer(
@@ -170,7 +187,8 @@ impl App {
         let token = path.strip_prefix(STATUS_PATH).filter(|t| !t.is_empty() && t.len() <= 128);
         let token = token.ok_or(Cause::UnknownToken)?;
         if method != Method::GET && method != Method::HEAD {
-            return Err(Cause::MethodUnsupported { method: method.to_string() }.into());
+            let (method, allowed) = (method.to_string(), "GET, HEAD".to_owned());
+            return Err(Cause::MethodNotAllowed { method, allowed }.into());
         }
         Ok(self.neighbours.status.status(token).await.ok_or(Cause::UnknownToken)?)
     }

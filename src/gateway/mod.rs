@@ -10,6 +10,7 @@
 //!
 //! The way of a request: `listen` → `conn` (strict) → hyper → `app` (route, store) → `write` → group → `answer`,
 //! or → `read` → `upstream` or a peer. A group's attempt: `upstream` → `pool` → `h1` or `h2`.
+mod access;
 mod answer;
 mod app;
 mod arriving;

@@ -15,7 +15,7 @@ use tokio::time::error::Elapsed;
 use super::body::{Body, BoxError};
 use super::endpoint::EndpointSettings;
 use super::h1::{BodyError, Spelling};
-use super::headers::{self, HOLDFAST_HOP, HOLDFAST_LOOP};
+use super::headers::{self, HOLDFAST_HOP, HOLDFAST_LOOP, X_REQUEST_ID};
 use super::large::{Large, LargeAnswers};
 use super::pool::{Pool, PoolSettings, Ready, SendError};
 use crate::contain::contained_in;
@@ -135,16 +135,31 @@ impl Upstream {
         &self.via
     }
 
-    /// `Some`: the answer is of an appliance that refused to go in a circle, so that nothing was done. It says the name
-    /// of this very exchange, which a service that had the request does not do in its own.
-    fn circle(&self, pool: &Pool, hop: Option<&HeaderValue>, head: &http::response::Parts) -> Option<SendError> {
+    /// Whether the endpoints lead back to this appliance, or to another one that had the request before.
+    pub(super) fn is_circle(&self) -> bool {
+        self.is_circle.load(Ordering::Relaxed)
+    }
+
+    /// Takes note of where an answer came from. `Some`: from an appliance that refused to go in a circle, so that
+    /// nothing was done. It says the name of this very exchange, which a service that had the request does not do in
+    /// its own.
+    fn circle(
+        &self,
+        pool: &Pool,
+        hop: Option<&HeaderValue>,
+        head: &http::response::Parts,
+        request_id: Option<&str>,
+    ) -> Option<SendError> {
         let said = head.headers.get(HOLDFAST_LOOP);
-        if head.status != http::StatusCode::LOOP_DETECTED || said.is_none() || said != hop {
-            return None;
+        let is_circle = head.status == http::StatusCode::LOOP_DETECTED && said.is_some() && said == hop;
+        if is_circle != self.is_circle() {
+            self.is_circle.store(is_circle, Ordering::Relaxed);
         }
-        let why = format!("{} leads back to where the request had been: check endpoints", pool.name());
-        tracing::warn!(service = self.settings.service, why, "a request was sent in a circle");
-        Some(SendError::Circle { why })
+        is_circle.then(|| {
+            let why = format!("{} leads back to where the request had been: check endpoints", pool.name());
+            tracing::warn!(service = self.settings.service, request_id, why, "a request was sent in a circle");
+            SendError::Circle { why }
+        })
     }
 
     /// Address and health of each endpoint, for people.
@@ -198,6 +213,8 @@ impl Upstream {
     /// Streams a request through, in origin-form and with `Host`; tries the next endpoint only when it was never sent.
     pub async fn stream(&self, mut request: Request<Body>) -> Result<Response<Body>, StreamError> {
         let mut why = self.nobody();
+        let request_id = request.headers().get(X_REQUEST_ID).cloned();
+        let request_id = request_id.as_ref().and_then(|id| id.to_str().ok());
         for pool in self.candidates() {
             let hop = headers::new_hop();
             request.headers_mut().insert(HOLDFAST_HOP, hop.clone());
@@ -212,7 +229,7 @@ impl Upstream {
                 }
                 Ok(Ok(response)) => {
                     let (mut head, body) = response.into_parts();
-                    if let Some(error) = self.circle(pool, Some(&hop), &head) {
+                    if let Some(error) = self.circle(pool, Some(&hop), &head, request_id) {
                         return Err(error);
                     }
                     headers::strip_answer(&mut head.headers);
@@ -360,21 +377,24 @@ impl Upstream {
         taken: &AtomicBool,
     ) -> Result<Answer, SendError> {
         let pool = ready.pool.clone();
+        let request_id = request.headers().get(X_REQUEST_ID).cloned();
+        let request_id = request_id.as_ref().and_then(|id| id.to_str().ok());
         #[cfg(test)]
         crate::contain::planted::may_panic(request.uri().path());
         let hop = request.headers().get(HOLDFAST_HOP).cloned();
         let (mut head, body) = match ready.send(request, taken).await {
-            Err(SendError::Unusable { status, why }) => return Ok(self.unusable(status, &why)),
+            Err(SendError::Unusable { status, why }) => return Ok(self.unusable(status, &why, request_id)),
             sent => sent?.into_parts(),
         };
-        if let Some(error) = self.circle(&pool, hop.as_ref(), &head) {
+        if let Some(error) = self.circle(&pool, hop.as_ref(), &head, request_id) {
             return Err(error);
         }
         let collected = match collect(body, self.settings.max_replay_body, &self.large).await {
             Ok(collected) => collected,
             // Not cut short: the service has said all that it had to say.
             Err(error) if matches!(error.downcast_ref(), Some(BodyError::Malformed)) => {
-                return Ok(self.unusable(head.status.as_u16(), &format!("{}: {error}", pool.name())));
+                let why = format!("{}: {error}", pool.name());
+                return Ok(self.unusable(head.status.as_u16(), &why, request_id));
             }
             Err(error) => {
                 let why = super::pool::describe(&*error);
@@ -398,8 +418,13 @@ impl Upstream {
     }
 
     /// What an answer says of which only the status can be passed on. The outcome of a write is known by it.
-    fn unusable(&self, status: u16, why: &str) -> Answer {
-        tracing::warn!(service = self.settings.service, why, "an answer cannot be passed on, but for its status");
+    fn unusable(&self, status: u16, why: &str, request_id: Option<&str>) -> Answer {
+        tracing::warn!(
+            service = self.settings.service,
+            request_id,
+            why,
+            "an answer cannot be passed on, but for its status"
+        );
         // A success may have said what the client must know: it is told that the answer is not there, not that it was
         // empty.
         let omitted = (status < 400).then(|| crate::idempotency::of_body(b""));

@@ -15,13 +15,14 @@ use tokio_rustls::TlsConnector;
 
 use super::backoff::redial_delay;
 use super::body::{LinkBody, full};
-use super::expiry::Validity;
 use super::hub::{Hub, Peer};
 use super::meter::{Meter, Metered};
+use super::outage::Outage;
 use super::refusal::{PROBLEM_BYTES_MAX, REFUSED_HEADER, describe};
 use super::session::{self, Session};
 use super::{hello, messages, serve};
 use crate::contain::{Beside, Panicked, contain, contained_in};
+use crate::identity::{Plane, Validity};
 use crate::model::SiteName;
 use crate::wire;
 
@@ -64,13 +65,14 @@ pub(super) async fn keep(hub: Arc<Hub>, site: SiteName) {
     let Some(peer) = hub.peer(&site) else { return };
     let limits = &hub.settings.limits;
     let mut failures = 0;
+    let outage = Outage::default();
     loop {
         // The peer may have dialled this side.
         let free = async { drop(peer.current.subscribe().wait_for(Option::is_none).await) };
         tokio::select! { () = hub.stopped() => return, () = free => {} }
         let began = Instant::now();
         // Not dropped when the site stops: a session ends in order.
-        let ended = match contained_in(dial(&hub, peer)).await {
+        let ended = match contained_in(dial(&hub, peer, &outage)).await {
             Ok(ended) => ended,
             Err(bug) => {
                 let begun = peer.current.borrow().clone().filter(|session| session.requests.is_some());
@@ -90,12 +92,12 @@ pub(super) async fn keep(hub: Arc<Hub>, site: SiteName) {
             }
             Err(DialError::Failed(error)) => {
                 failures += 1;
-                tracing::warn!(peer = %site, %error, failures, "dialling failed");
+                outage.failed(&site, &error);
                 peer.note_error(&error);
                 redial_delay(limits.redial_first, limits.redial_max, failures - 1, fastrand::f64())
             }
             Err(DialError::Refused(why)) => {
-                tracing::error!(peer = %site, %why, "the peer refuses the link");
+                outage.refused(&site, &why);
                 peer.note_error(&format!("refused by the peer: {why}"));
                 limits.redial_refused.mul_f64(0.5 + fastrand::f64())
             }
@@ -105,7 +107,7 @@ pub(super) async fn keep(hub: Arc<Hub>, site: SiteName) {
 }
 
 /// Ends when the session is over, or there was none.
-async fn dial(hub: &Arc<Hub>, peer: &Peer) -> Result<(), DialError> {
+async fn dial(hub: &Arc<Hub>, peer: &Peer, outage: &Outage) -> Result<(), DialError> {
     let limits = &hub.settings.limits;
     let slow = |what: &str| DialError::Failed(format!("{what} took longer than {:.1} s", limits.connect.as_secs_f64()));
     let meter = Meter::new();
@@ -128,6 +130,7 @@ async fn dial(hub: &Arc<Hub>, peer: &Peer) -> Result<(), DialError> {
     let session = Session::new(hub.next_session(), who, welcome.differs, carried, Some(requests.clone()));
     // The queue opens with the session; the body needs it to be open, or it would end at once.
     hub.begin(peer, &session).map_err(DialError::Failed)?;
+    outage.ends(&peer.site);
     let request = hub.request(peer, Method::POST, serve::MESSAGES, messages::body(hub, &session));
     let opened = timeout(limits.connect, requests.send_request(request)).await;
     let opened = match opened {
@@ -197,7 +200,7 @@ async fn connect(hub: &Hub, peer: &Peer, meter: &Arc<Meter>) -> Result<Connected
         return Ok(Connected { requests, connection, validity: None });
     };
     let name = ServerName::try_from(host.to_owned()).map_err(|error| failed("TLS to", error.to_string()))?;
-    let client = tls.client(&peer.site).map_err(|error| failed("TLS to", error.to_string()))?;
+    let client = tls.client(&peer.site, Plane::Link).map_err(|why| failed("TLS to", why))?;
     let secured = TlsConnector::from(client).connect(name, metered).await;
     let secured = secured.map_err(|error| failed("TLS to", chain(&error)))?;
     let certificates = secured.get_ref().1.peer_certificates();

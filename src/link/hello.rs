@@ -47,7 +47,7 @@ fn short_hash(value: &str) -> u64 {
 pub(super) fn judge(
     settings: &LinkSettings,
     hello: &Result<Hello, wire::Error>,
-    certificate: Option<&[String]>,
+    speaker: Option<&Result<SiteName, String>>,
 ) -> Result<Vec<Difference>, Refusal> {
     let refuse = |status, code, detail| Err(Refusal::new(status, code, detail));
     let hello = match hello {
@@ -94,8 +94,13 @@ pub(super) fn judge(
         let detail = format!("site {site} is not listed in [realm] sites of {me}");
         return refuse(StatusCode::BAD_REQUEST, "site-not-listed", detail);
     }
-    if let Some(names) = certificate.filter(|names| !names.iter().any(|name| name == site.as_str())) {
-        let detail = format!("the certificate is for {names:?}, site {site} was claimed");
+    let why = match speaker {
+        Some(Ok(speaker)) if speaker != site => Some(format!("the certificate is for site {speaker}")),
+        Some(Err(why)) => Some(why.clone()),
+        Some(Ok(_)) | None => None,
+    };
+    if let Some(why) = why {
+        let detail = format!("{why}; site {site} was claimed");
         return refuse(StatusCode::FORBIDDEN, "certificate-of-another-site", detail);
     }
     Ok(differences(&terms_with(&settings.services, site), &hello.services))
@@ -155,16 +160,17 @@ mod tests {
             dial: vec![],
             listen: None,
             tls: None,
+            renewals: None,
             services: vec![],
             limits: super::super::Limits::default(),
         };
         let good = Hello { site: SiteName::new("store-042"), ..hello_to(&settings, &settings.me) };
-        let judged = |hello: Hello, names: Option<&[&str]>| {
-            let names: Option<Vec<String>> = names.map(|names| names.iter().map(|n| (*n).to_owned()).collect());
-            judge(&settings, &Ok(hello), names.as_deref()).map_err(|refusal| (refusal.status.as_u16(), refusal.code))
+        let judged = |hello: Hello, speaker: Option<Result<&str, &str>>| {
+            let speaker = speaker.map(|speaker| speaker.map(SiteName::new).map_err(str::to_owned));
+            judge(&settings, &Ok(hello), speaker.as_ref()).map_err(|refusal| (refusal.status.as_u16(), refusal.code))
         };
         assert_eq!(judged(good.clone(), None), Ok(vec![]));
-        assert_eq!(judged(good.clone(), Some(&["x", "store-042"])), Ok(vec![]));
+        assert_eq!(judged(good.clone(), Some(Ok("store-042"))), Ok(vec![]));
         let site = |name: &str| Hello { site: SiteName::new(name), ..good.clone() };
         // hello | status | code
         let cases = [
@@ -178,7 +184,9 @@ mod tests {
         for (hello, status, code) in cases {
             assert_eq!(judged(hello, None), Err((status, code)));
         }
-        assert_eq!(judged(good, Some(&["store-041"])), Err((403, "certificate-of-another-site")));
+        for speaker in [Ok("store-041"), Err("has no DNS name")] {
+            assert_eq!(judged(good.clone(), Some(speaker)), Err((403, "certificate-of-another-site")));
+        }
         let newer = judge(&settings, &Err(wire::Error::NewerVersion { got: 3 }), None).unwrap_err();
         assert_eq!((newer.status.as_u16(), newer.code), (409, "newer-version"));
         let older = judge(&settings, &Err(wire::Error::OlderVersion { got: 1 }), None).unwrap_err();

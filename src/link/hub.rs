@@ -2,7 +2,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::{Method, Request, Uri};
@@ -14,8 +14,8 @@ use super::body::LinkBody;
 use super::messages::left;
 use super::outgoing::{Outgoing, Sent, wish_of};
 use super::session::Session;
-use super::tls::Tls;
-use super::{Inbound, LinkSettings, TlsError, dial, serve};
+use super::{Inbound, LinkSettings, dial, serve};
+use crate::identity::Identity;
 use crate::model::{Group, SiteName};
 use crate::service::Message;
 use crate::wire::Difference;
@@ -33,8 +33,6 @@ pub enum StartError {
     NotListed { site: SiteName },
     #[error("peer {site} has an https link, and this site has no [identity] to show")]
     NoIdentity { site: SiteName },
-    #[error(transparent)]
-    Tls(#[from] TlsError),
     #[error("link listener {address} cannot be opened")]
     Listen { address: SocketAddr, source: std::io::Error },
 }
@@ -154,7 +152,6 @@ impl Peer {
 pub(super) struct Hub {
     pub settings: LinkSettings,
     pub inbound: Arc<dyn Inbound>,
-    pub tls: RwLock<Option<Arc<Tls>>>,
     pub stopping: watch::Sender<bool>,
     /// Reads of all peers that are under way here.
     pub reads: Arc<Semaphore>,
@@ -171,8 +168,9 @@ impl Hub {
         self.sessions.fetch_add(1, Relaxed) + 1
     }
 
-    pub fn tls(&self) -> Option<Arc<Tls>> {
-        self.tls.read().unwrap_or_else(PoisonError::into_inner).clone()
+    /// What this side shows and whom it trusts, for one connection.
+    pub fn tls(&self) -> Option<Arc<Identity>> {
+        self.settings.tls.as_ref().map(|credentials| credentials.current())
     }
 
     pub async fn stopped(&self) {
@@ -305,7 +303,6 @@ impl Links {
         settings: LinkSettings,
         inbound: Arc<dyn Inbound>,
     ) -> Result<Self, StartError> {
-        let tls = settings.tls.as_ref().map(|files| Tls::load(files, &settings.me)).transpose()?;
         let mut peers = BTreeMap::new();
         for site in settings.sites.iter().filter(|site| **site != settings.me) {
             peers.insert(site.clone(), Peer::new(site.clone(), None, &settings));
@@ -318,22 +315,15 @@ impl Links {
                 url: dialled.url.clone(),
                 why,
             })?;
-            if url.scheme_str() == Some("https") && tls.is_none() {
+            if url.scheme_str() == Some("https") && settings.tls.is_none() {
                 return Err(StartError::NoIdentity { site: site.clone() });
             }
             peer.url = Some(url);
         }
         let address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
         let reads = Arc::new(Semaphore::new(settings.limits.reads_of_all));
-        let hub = Arc::new(Hub {
-            settings,
-            inbound,
-            tls: RwLock::new(tls.map(Arc::new)),
-            stopping: watch::Sender::new(false),
-            reads,
-            peers,
-            sessions: 0.into(),
-        });
+        let hub =
+            Arc::new(Hub { settings, inbound, stopping: watch::Sender::new(false), reads, peers, sessions: 0.into() });
         let mut tasks = JoinSet::new();
         for peer in hub.peers.values() {
             tasks.spawn(announce(hub.clone(), peer.site.clone()));
@@ -381,14 +371,6 @@ impl Links {
 
     pub fn state(&self) -> Vec<LinkState> {
         self.hub.peers.values().map(Peer::state).collect()
-    }
-
-    /// Reads the certificates again; connections that are up keep the old ones. On an error everything stays as it was.
-    pub fn reload_tls(&self) -> Result<(), TlsError> {
-        let Some(files) = &self.hub.settings.tls else { return Ok(()) };
-        let tls = Tls::load(files, &self.hub.settings.me)?;
-        *self.hub.tls.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(tls));
-        Ok(())
     }
 
     /// Lets what is queued leave, for a moment; then ends all links and waits for their tasks.

@@ -15,22 +15,22 @@
 mod backoff;
 mod body;
 mod dial;
-mod expiry;
 mod hello;
 mod hub;
 mod large;
 mod messages;
 mod meter;
+mod outage;
 mod outgoing;
 mod pages;
 mod parked;
 mod progress;
 mod proxy;
 mod refusal;
+mod renewal;
 mod serve;
 mod session;
 mod settings;
-mod tls;
 mod watched;
 
 use std::pin::Pin;
@@ -43,7 +43,6 @@ pub use hub::{LinkState, Links, StartError};
 pub use outgoing::Sent;
 pub use proxy::{BAD_READ, ReadError};
 pub use settings::{Dial, Limits, LinkSettings, SharedService};
-pub use tls::{TlsError, TlsFiles};
 
 use crate::model::{Group, SiteName, WriteId};
 use crate::service::Message;

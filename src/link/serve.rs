@@ -1,5 +1,6 @@
 //! The accepting side: listen, check who speaks, answer the requests of the link.
 use std::convert::Infallible;
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls_pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -18,14 +20,15 @@ use tokio_rustls::TlsAcceptor;
 
 use super::body::{LinkBody, empty, full};
 use super::dial::chain;
-use super::expiry::Validity;
 use super::hub::Hub;
 use super::meter::{Meter, Metered};
 use super::refusal::Refusal;
 use super::session::{self, Session};
-use super::{hello, large, messages, pages, parked, proxy, tls};
+use super::{hello, large, messages, pages, parked, proxy, renewal};
 use crate::contain::{Beside, Panicked, contain, contained_in};
 use crate::descriptors::{self, Use};
+use crate::identity::{Plane, Validity};
+use crate::model::SiteName;
 use crate::places::{Busy, InWork, Places};
 use crate::wire;
 
@@ -57,9 +60,9 @@ enum Phase {
 struct Connection {
     hub: Arc<Hub>,
     meter: Arc<Meter>,
-    /// Whom the client's certificate names; `None` on plain TCP.
-    names: Option<Vec<String>>,
-    validity: Option<Validity>,
+    /// What the client has shown; `None` on plain TCP.
+    shown: Option<Shown>,
+    renewals: AtomicU32,
     phase: Mutex<Phase>,
     /// A connection without a link makes room for others.
     in_work: InWork,
@@ -67,6 +70,13 @@ struct Connection {
     pages: Semaphore,
     large: Semaphore,
     reads: Arc<Semaphore>,
+}
+
+struct Shown {
+    certificate: CertificateDer<'static>,
+    /// Whom it speaks for, or why for nobody.
+    speaker: Result<SiteName, String>,
+    validity: Validity,
 }
 
 /// Accepts connections until the site stops.
@@ -120,33 +130,27 @@ async fn accept(hub: Arc<Hub>, tcp: TcpStream, in_work: InWork) -> Result<(), St
     let meter = Meter::new();
     let metered = Metered { inner: tcp, meter: meter.clone() };
     let Some(tls) = hub.tls() else { return serve(hub, meter, metered, in_work, None).await };
-    let accepting = TlsAcceptor::from(tls.server.clone()).accept(metered);
+    let accepting = TlsAcceptor::from(tls.server(Plane::Link)).accept(metered);
     let secured = timeout(hub.settings.limits.connect, accepting).await.map_err(|_| "TLS handshake took too long")?;
     let secured = secured.map_err(|error| format!("TLS: {}", chain(&error)))?;
     let certificates = secured.get_ref().1.peer_certificates();
     let certificate = certificates.and_then(|chain| chain.first()).ok_or("TLS: no client certificate")?;
-    let names = tls::names_of(certificate).map_err(|why| format!("client certificate: {why}"))?;
+    let speaker = tls.speaker(certificate);
     let validity = tls.validity_with(certificate).map_err(|why| format!("client certificate: {why}"))?;
-    serve(hub, meter, secured, in_work, Some((names, validity))).await
+    let shown = Shown { certificate: certificate.clone().into_owned(), speaker, validity };
+    serve(hub, meter, secured, in_work, Some(shown)).await
 }
 
-async fn serve<T>(
-    hub: Arc<Hub>,
-    meter: Arc<Meter>,
-    io: T,
-    in_work: InWork,
-    shown: Option<(Vec<String>, Validity)>,
-) -> Result<(), String>
+async fn serve<T>(hub: Arc<Hub>, meter: Arc<Meter>, io: T, in_work: InWork, shown: Option<Shown>) -> Result<(), String>
 where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let limits = hub.settings.limits;
-    let (names, validity) = shown.unzip();
     let connection = Arc::new(Connection {
         hub,
         meter,
-        names,
-        validity,
+        shown,
+        renewals: AtomicU32::new(renewal::OF_ONE_CONNECTION),
         phase: Mutex::new(Phase::New),
         in_work,
         opened: tokio::sync::Notify::new(),
@@ -219,6 +223,7 @@ impl Connection {
             (&Method::GET, large::PATH) => self.give_large().await,
             (&Method::GET, parked::PATH) => self.park_read().await,
             (&Method::POST, parked::PATH) => self.answered_read(request).await,
+            (&Method::POST, renewal::PATH) => self.renew(),
             (_, proxy::PATH) => self.read(request).await,
             (method, path) => {
                 let detail = format!("{method} {path} is not part of a link of version {}", hello::PROTOCOL);
@@ -240,7 +245,7 @@ impl Connection {
         let body = body.map_err(unreadable)?.to_bytes();
         let bug = |bug: Panicked| Refusal::new(StatusCode::BAD_REQUEST, "bad-hello", bug.to_string());
         let hello = contain(|| wire::decode_hello(&body)).map_err(bug)?;
-        let judged = hello::judge(settings, &hello, self.names.as_deref())
+        let judged = hello::judge(settings, &hello, self.shown.as_ref().map(|shown| &shown.speaker))
             .and_then(|differs| self.give_way(&hello, differs))
             .and_then(|differs| self.one_store(&hello, differs));
         let (differs, hello) = match (judged, hello) {
@@ -256,7 +261,7 @@ impl Connection {
             (Ok(_), Err(error)) => return Err(Refusal::new(StatusCode::BAD_REQUEST, "bad-hello", error.to_string())),
         };
         let who = (hello.site, hello.boot, hello.store, hello.software);
-        let carried = (self.meter.clone(), self.validity.clone());
+        let carried = (self.meter.clone(), self.shown.as_ref().map(|shown| shown.validity.clone()));
         let session = Session::new(self.hub.next_session(), who, differs.clone(), carried, None);
         *self.phase() = Phase::Greeted(session);
         let software = hello::SOFTWARE.to_owned();
@@ -338,6 +343,11 @@ impl Connection {
 
     async fn answered_read(&self, request: Request<Incoming>) -> Result<Response<LinkBody>, Refusal> {
         parked::answered(&*self.session()?, request).await
+    }
+
+    fn renew(&self) -> Result<Response<LinkBody>, Refusal> {
+        let shown = self.shown.as_ref().map(|shown| &shown.certificate);
+        renewal::serve(&self.hub, &*self.session()?, shown, &self.renewals)
     }
 
     async fn read(&self, request: Request<Incoming>) -> Result<Response<LinkBody>, Refusal> {

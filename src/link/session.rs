@@ -8,12 +8,12 @@ use hyper::client::conn::http2::SendRequest;
 use tokio::sync::{Semaphore, watch};
 
 use super::body::LinkBody;
-use super::expiry::Validity;
 use super::hub::{Hub, Peer};
 use super::meter::Meter;
 use super::parked::Reads;
 use super::{large, messages, pages, parked};
 use crate::contain::contained_in;
+use crate::identity::Validity;
 use crate::model::SiteName;
 use crate::wire::{self, Beat, Difference};
 

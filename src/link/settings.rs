@@ -1,9 +1,10 @@
 //! What links must know, resolved from the configuration.
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::TlsFiles;
+use crate::identity::{Credentials, Renewals};
 use crate::model::SiteName;
 
 /// A peer that this side dials.
@@ -38,7 +39,9 @@ pub struct LinkSettings {
     pub dial: Vec<Dial>,
     pub listen: Option<SocketAddr>,
     /// The listener speaks TLS exactly when this is set; each dial as its URL says.
-    pub tls: Option<TlsFiles>,
+    pub tls: Option<Arc<Credentials>>,
+    /// What signs for sites that dial this one, as they come near their certificates' ends.
+    pub renewals: Option<Arc<Renewals>>,
     pub services: Vec<SharedService>,
     pub limits: Limits,
 }

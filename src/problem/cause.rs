@@ -68,11 +68,20 @@ pub enum Cause {
     UnknownWrite {
         asked: String,
     },
+    UnknownService {
+        asked: String,
+    },
     OperationRejected {
         why: String,
     },
     NotFound {
         path: String,
+    },
+    /// The address is there.
+    MethodNotAllowed {
+        method: String,
+        /// As in `Allow`.
+        allowed: String,
     },
     /// Something that must not happen. What it was is in the log, not in the answer.
     Internal,
@@ -109,8 +118,10 @@ impl Cause {
             Cause::LoopDetected => Code::LoopDetected,
             Cause::Unauthorized => Code::Unauthorized,
             Cause::UnknownWrite { .. } => Code::UnknownWrite,
+            Cause::UnknownService { .. } => Code::UnknownService,
             Cause::OperationRejected { .. } => Code::OperationRejected,
             Cause::NotFound { .. } => Code::NotFound,
+            Cause::MethodNotAllowed { .. } => Code::MethodNotAllowed,
             Cause::Internal => Code::Internal,
         }
     }
@@ -167,8 +178,10 @@ impl Cause {
             | Cause::LoopDetected
             | Cause::Unauthorized
             | Cause::UnknownWrite { .. }
+            | Cause::UnknownService { .. }
             | Cause::OperationRejected { .. }
-            | Cause::NotFound { .. } => Retry::Never,
+            | Cause::NotFound { .. }
+            | Cause::MethodNotAllowed { .. } => Retry::Never,
         }
     }
 
@@ -229,8 +242,10 @@ impl Cause {
             Cause::UnknownWrite { asked } => {
                 format!("{asked:?} is neither the id nor the status token of a write kept here")
             }
+            Cause::UnknownService { asked } => format!("there is no service {asked:?} at this site"),
             Cause::OperationRejected { why } => why.clone(),
             Cause::NotFound { path } => format!("{path:?} is not an address of this listener"),
+            Cause::MethodNotAllowed { method, allowed } => format!("this address takes {allowed}, and not {method}"),
             Cause::Internal => "the operator finds the reason in the log under this request id".to_owned(),
         }
     }

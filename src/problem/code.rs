@@ -32,6 +32,10 @@ macro_rules! codes {
             pub fn title(self) -> &'static str {
                 match self { $(Code::$variant => $title,)* }
             }
+            /// The whole page: for who cannot reach the address in `type`, as at a site whose line is cut.
+            pub fn page(self) -> &'static str {
+                match self { $(Code::$variant => include_str!(concat!("../../docs/errors/", $name, ".md")),)* }
+            }
         }
     };
 }
@@ -74,7 +78,9 @@ codes! {
     LoopDetected, "loop-detected", LOOP_DETECTED, Appliance, "The request came back to where it had been";
     Unauthorized, "unauthorized", UNAUTHORIZED, Appliance, "The admin token is missing or wrong";
     UnknownWrite, "unknown-write", NOT_FOUND, Appliance, "No write has this id or key";
+    UnknownService, "unknown-service", NOT_FOUND, Appliance, "No service has this name";
     OperationRejected, "operation-rejected", CONFLICT, Appliance, "The order cannot be carried out";
     NotFound, "not-found", NOT_FOUND, Appliance, "There is nothing at this address";
+    MethodNotAllowed, "method-not-allowed", METHOD_NOT_ALLOWED, Appliance, "The address takes other methods";
     Internal, "internal", INTERNAL_SERVER_ERROR, Appliance, "The appliance failed";
 }

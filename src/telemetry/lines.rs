@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::form::{self, Priority};
 use crate::contain::contain;
 
 /// Some seconds of a busy site's log at `debug`.
@@ -81,6 +82,19 @@ impl Lines {
         queue.lines.push_back(line);
         drop(queue);
         self.shared.some.notify_one();
+    }
+
+    /// As [`Lines::push`], of what there may be much of: where half the room is taken it is lost, so that other lines
+    /// are not.
+    pub fn push_light(&self, line: Vec<u8>) {
+        let queue = self.shared.queue();
+        let is_tight = queue.lines.len() >= LINES_MAX / 2 || queue.bytes + line.len() > BYTES_MAX / 2;
+        drop(queue);
+        if is_tight {
+            self.shared.lost.fetch_add(1, Relaxed);
+        } else {
+            self.push(line);
+        }
     }
 
     /// As [`Lines::push`], of what the process says last: older lines make room for it.
@@ -198,12 +212,13 @@ fn no_signal_at_a_file_limit() {
 /// What `tracing` writes one event into; handed over as one line when it is dropped.
 pub(super) struct Line {
     lines: Lines,
+    priority: Priority,
     bytes: Vec<u8>,
 }
 
 impl Line {
-    pub fn new(lines: &Lines) -> Self {
-        Self { lines: lines.clone(), bytes: Vec::new() }
+    pub fn new(lines: &Lines, priority: Priority) -> Self {
+        Self { lines: lines.clone(), priority, bytes: Vec::new() }
     }
 }
 
@@ -220,7 +235,7 @@ impl Write for Line {
 impl Drop for Line {
     fn drop(&mut self) {
         if !self.bytes.is_empty() {
-            self.lines.push(std::mem::take(&mut self.bytes));
+            self.lines.push(form::event(&self.bytes, self.priority));
         }
     }
 }
@@ -314,6 +329,22 @@ mod tests {
         });
         assert!(lines.flush(SOON));
         reading.join().unwrap();
+    }
+
+    #[test]
+    fn records_leave_half_of_the_room_to_other_lines() {
+        let (reader, writer) = io::pipe().unwrap();
+        let lines = Lines::to(writer);
+        for _ in 0..2 * LINES_MAX {
+            lines.push_light(vec![b'x'; 100]);
+        }
+        let lost = lines.lost();
+        assert!(lost >= LINES_MAX as u64, "{lost} were lost");
+        for _ in 0..LINES_MAX / 4 {
+            lines.push(b"a line\n".to_vec());
+        }
+        assert_eq!(lines.lost(), lost, "no line of log was");
+        drop(reader);
     }
 
     #[test]

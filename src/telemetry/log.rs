@@ -2,10 +2,15 @@
 use std::panic::PanicHookInfo;
 use std::time::Duration;
 
+use tracing::Metadata;
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::format::FmtSpan;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
 
+use super::form::{self, Priority};
 use super::lines::{Line, Lines};
+use super::repeats::{self, Repeats};
 use crate::config::LogFormat;
 
 /// What an end waits for its last lines.
@@ -26,27 +31,57 @@ pub enum InitError {
 /// Once per process. `RUST_LOG` comes before `filter`.
 pub fn init(format: LogFormat, filter: &str) -> Result<(), InitError> {
     let filter = std::env::var("RUST_LOG").ok().filter(|text| !text.is_empty()).unwrap_or_else(|| filter.to_owned());
-    let filter = EnvFilter::try_new(&filter).map_err(|source| InitError::Filter { filter, source })?;
+    let filter = EnvFilter::try_new(quiet(&filter)).map_err(|source| InitError::Filter { filter, source })?;
     // What the subscriber cannot write it would complain of on standard error, and panic where that is what is broken.
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(|| Line::new(Lines::standard()))
-        .log_internal_errors(false)
-        .with_span_events(FmtSpan::NONE);
-    match format {
-        LogFormat::Text => lines.with_target(true).try_init(),
-        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(Standard)
+        .with_ansi(form::has_colours())
+        .log_internal_errors(false);
+    let lines = match format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    };
+    let subscriber = tracing_subscriber::registry().with(filter).with(Repeats::start()).with(lines);
+    subscriber.try_init().map_err(|error| InitError::Twice(error.into()))
+}
+
+/// zenoh tells of every attempt to reach a hub, in words of its own. What of it counts is said by `control`. Who asks
+/// for its words gets them.
+fn quiet(filter: &str) -> String {
+    if filter.contains("zenoh") { filter.to_owned() } else { format!("{filter},zenoh=error") }
+}
+
+struct Standard;
+
+impl<'a> MakeWriter<'a> for Standard {
+    type Writer = Line;
+
+    fn make_writer(&'a self) -> Line {
+        Line::new(Lines::standard(), Priority::Info)
     }
-    .map_err(InitError::Twice)
+    fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> Line {
+        Line::new(Lines::standard(), metadata.level().into())
+    }
 }
 
 /// Says something outside of the log: in place of `eprintln!`, which panics where nobody listens. Never waits.
 pub fn say(text: &str) {
-    Lines::standard().push_last(format!("{text}\n").into_bytes());
+    Lines::standard().push_last(form::lines(text, Priority::Info));
+}
+
+/// As [`say`], of what is allowed and worth a thought.
+pub fn say_warning(text: &str) {
+    Lines::standard().push_last(form::lines(text, Priority::Warning));
+}
+
+/// As [`say`], of what went wrong.
+pub fn say_error(text: &str) {
+    Lines::standard().push_last(form::lines(text, Priority::Error));
 }
 
 /// Before the process ends: what was said is written, where that can be done in a moment.
 pub fn last_words() {
+    repeats::say_all();
     Lines::standard().flush(LAST_WORDS);
 }
 
@@ -60,5 +95,5 @@ pub fn say_panic(info: &PanicHookInfo<'_>) {
     };
     let place = info.location().map_or_else(String::new, |at| format!(" at {at}"));
     let message = info.payload_as_str().unwrap_or("with something that is no text");
-    say(&format!("thread '{}' panicked{place}:\n{message}{backtrace}", thread.name().unwrap_or("?")));
+    say_error(&format!("thread '{}' panicked{place}:\n{message}{backtrace}", thread.name().unwrap_or("?")));
 }

@@ -3,14 +3,19 @@
 //! Owns the names of all metrics ([`metrics`]), the form of a log line and its way out ([`Lines`]). May be called from
 //! any thread at any time; promises that counting costs an atomic addition, that logging never fails, and that neither
 //! ever waits. A crash loses the counts: nothing is decided by them.
+mod form;
 mod instruments;
 mod lines;
 mod log;
 mod metrics;
 mod notify;
+mod records;
+mod repeats;
 
+pub use form::without_build_folders;
 pub use instruments::{By, Counter, Gauge, Histogram, Instrument, Label};
 pub use lines::Lines;
-pub use log::{InitError, init, last_words, say, say_panic};
+pub use log::{InitError, init, last_words, say, say_error, say_panic, say_warning};
 pub use metrics::{Metrics, NodeMetrics, RequestKind, ServiceMetrics, StatusClass};
 pub use notify::{Notifier, Notify};
+pub use records::{Access, AccessLog, Audit, access, audit};

@@ -119,7 +119,7 @@ fn a_data_folder_in_use_is_left_alone() {
         let mut command = holdfast();
         command.args(words).arg(&file);
         let ended = run(command);
-        assert_eq!(ended.code, Some(74), "{ended:?}");
+        assert_eq!(ended.code, Some(75), "{ended:?}");
         assert!(ended.err.contains("in use"), "{}", ended.err);
     }
     first.tell(&crate::harness::Call::post("/tx/a").key("a")).expect(201);

@@ -9,10 +9,13 @@ mod harness;
 
 mod admin;
 mod attacks;
+mod certificates;
 mod clock;
+mod commands;
 mod configuration;
 mod control;
 mod disk;
+mod documents;
 mod journal;
 mod keys;
 #[cfg(feature = "failpoints")]
@@ -25,6 +28,7 @@ mod quarantine;
 mod requests;
 mod second_process;
 mod silence;
+mod starting;
 mod storage;
 mod three_sites;
 mod tokens;

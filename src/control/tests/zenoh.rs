@@ -1,15 +1,17 @@
 //! Over real zenoh on loopback: hubs that come late, restart, or do not trust.
 use std::net::TcpListener;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde_json::json;
 use tokio::net::TcpSocket;
 use zenoh::Wait;
 
 use super::{Recorder, group, log, print};
 use crate::control::tuning::Tuning;
-use crate::control::{Control, ControlError, ControlSettings, ControlTls, Endpoint, Role};
+use crate::control::{Control, ControlSettings, Endpoint, HubAddress, Role};
+use crate::identity::tests::Ca;
+use crate::identity::{Credentials, Files};
 use crate::model::SiteName;
 
 /// An address for a hub that comes late or restarts: bound and not listening for as long as it is held, so that
@@ -23,24 +25,28 @@ fn held(tls: bool) -> (TcpSocket, Endpoint) {
     (socket, Endpoint { tls, address })
 }
 
-fn start(site: &str, role: Role, tls: Option<ControlTls>) -> (Control, Arc<Recorder>) {
+fn start(site: &str, role: Role, tls: Option<Files>) -> (Control, Arc<Recorder>) {
     let mut settings = ControlSettings::new("acme", SiteName::new(site), "n1", role);
     settings.sites = ["cloud", "a", "b"].map(SiteName::new).to_vec();
     settings.hub_sites = vec![SiteName::new("cloud")];
-    settings.tls = tls;
+    settings.tls = tls.map(|files| Credentials::open(files, settings.me.clone(), &settings.sites).unwrap());
     let recorder = Arc::new(Recorder::default());
     (Control::start(settings, recorder.clone()).unwrap(), recorder)
 }
 
-fn hub(endpoint: &Endpoint, tls: Option<ControlTls>) -> (Control, Arc<Recorder>) {
+fn hub(endpoint: &Endpoint, tls: Option<Files>) -> (Control, Arc<Recorder>) {
     let listen = vec![endpoint.clone()];
     // The port may be taken for a moment after a hub's end.
     wait_for("the port is free", || TcpListener::bind(&endpoint.address).is_ok());
     start("cloud", Role::Hub { listen, peers: vec![] }, tls)
 }
 
-fn edge(site: &str, endpoint: &Endpoint, tls: Option<ControlTls>) -> (Control, Arc<Recorder>) {
-    start(site, Role::Edge { hubs: vec![endpoint.clone()] }, tls)
+fn edge(site: &str, endpoint: &Endpoint, tls: Option<Files>) -> (Control, Arc<Recorder>) {
+    start(site, Role::Edge { hubs: vec![at(endpoint)] }, tls)
+}
+
+fn at(endpoint: &Endpoint) -> HubAddress {
+    HubAddress { site: SiteName::new("cloud"), endpoint: endpoint.clone() }
 }
 
 /// Whether `site` was last seen up, or down.
@@ -124,7 +130,7 @@ fn a_session_that_nobody_echoes_or_that_stays_alone_is_opened_anew() {
     let (cloud, heard_cloud) = hub(&endpoint, None);
     // So impatient that the first echo comes too late; patience doubles until one is in time.
     let tuning = Tuning { beat_ms: 60, deaf_ms: 1, alone_ms: 150, round_ms: 200, ..Tuning::default() };
-    let settings = ControlSettings::new("acme", SiteName::new("a"), "n1", Role::Edge { hubs: vec![endpoint.clone()] });
+    let settings = ControlSettings::new("acme", SiteName::new("a"), "n1", Role::Edge { hubs: vec![at(&endpoint)] });
     let a = Control::start_with(settings, Arc::new(Recorder::default()), tuning).unwrap();
     wait_for("deaf", || a.status().reopened >= 1);
     a.publish_fingerprint(&group(""), print("a", 1));
@@ -137,72 +143,32 @@ fn a_session_that_nobody_echoes_or_that_stays_alone_is_opened_anew() {
     cloud.stop();
 }
 
-/// A certificate authority and what it signs.
-struct Authority {
-    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
-    pem: String,
-}
-
-fn authority() -> Authority {
-    let mut params = rcgen::CertificateParams::default();
-    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let key = rcgen::KeyPair::generate().unwrap();
-    let pem = params.self_signed(&key).unwrap().pem();
-    Authority { issuer: rcgen::Issuer::new(params, key), pem }
-}
-
-impl Authority {
-    fn identity(&self, folder: &Path, site: &str) -> ControlTls {
-        let mut params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
-        params.distinguished_name = rcgen::DistinguishedName::new();
-        params.distinguished_name.push(rcgen::DnType::CommonName, site);
-        let key = rcgen::KeyPair::generate().unwrap();
-        let cert = params.signed_by(&key, &self.issuer).unwrap();
-        let file = |name: &str, text: &str| {
-            let path = folder.join(format!("{site}-{name}.pem"));
-            std::fs::write(&path, text).unwrap();
-            path
-        };
-        ControlTls {
-            ca: file("ca", &self.pem),
-            cert: file("cert", &cert.pem()),
-            key: file("key", &key.serialize_pem()),
-        }
-    }
-}
-
 #[test]
 fn over_mtls_a_site_speaks_only_under_its_own_name_and_a_stranger_not_at_all() {
     let (folder, strange) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let (ours, theirs) = (authority(), authority());
+    let (ours, theirs) = (Ca::new(folder.path(), "ca"), Ca::new(strange.path(), "ca"));
     let (_held, endpoint) = held(true);
-    let (cloud, heard_cloud) = hub(&endpoint, Some(ours.identity(folder.path(), "cloud")));
-    let (a, heard_a) = edge("a", &endpoint, Some(ours.identity(folder.path(), "a")));
+    let (cloud, heard_cloud) = hub(&endpoint, Some(ours.files("cloud", true)));
+    let (a, heard_a) = edge("a", &endpoint, Some(ours.files("a", true)));
     sees(&heard_cloud, "a", true);
     sees(&heard_a, "cloud", true);
     a.publish_fingerprint(&group(""), print("a", 1));
     hears(&heard_cloud, 1);
 
     // A stranger's certificate has the right name and the wrong signature.
-    let (b, _) = edge("b", &endpoint, Some(theirs.identity(strange.path(), "b")));
+    let (b, _) = edge("b", &endpoint, Some(theirs.files("b", true)));
     b.publish_fingerprint(&group(""), print("b", 50));
     wait_for("the failure is shown", || b.status().trouble.is_some());
     assert!(!b.status().connected);
     b.stop();
 
     // Site b's own certificate does not let it speak as a: the hub drops it, whatever the node says of itself.
-    let liar = ours.identity(folder.path(), "b");
-    let mut settings =
-        ControlSettings::new("acme", SiteName::new("a"), "liar", Role::Edge { hubs: vec![endpoint.clone()] });
-    settings.tls = Some(liar);
-    let refused = Control::start(settings.clone(), Arc::new(Recorder::default()));
-    assert!(matches!(refused, Err(ControlError::CertificateName { .. })));
-    let liar = Liar::start(&settings);
+    let liar = Liar::start(&endpoint, &ours.files("b", true));
 
     // What was said after it has come, so what was said before it never will.
     heard_cloud.wait("b's own word", |heard| heard.prints.iter().any(|print| print.1.id.n == 61));
     heard_cloud.wait("b's own token", |heard| heard.alive.iter().any(|alive| alive.1 == "truthful"));
-    let asks = bare(&ControlSettings { tls: Some(ours.identity(folder.path(), "a")), ..settings.clone() });
+    let asks = bare(&endpoint, &ours.files("a", true));
     let question = asks.get(LIED_ABOUT).timeout(Duration::from_secs(5)).wait().unwrap();
     let answers = std::iter::from_fn(|| question.recv().ok()).filter(|answer| answer.result().is_ok()).count();
     assert_eq!(answers, 0, "b answers for a");
@@ -221,11 +187,92 @@ fn over_mtls_a_site_speaks_only_under_its_own_name_and_a_stranger_not_at_all() {
     cloud.stop();
 }
 
+#[test]
+fn a_certificate_counts_by_its_dns_name_alone_on_control_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let ca = Ca::new(folder.path(), "ca");
+    let (_held, endpoint) = held(true);
+    // Neither bears the address that is dialled, nor a common name that is a site's; the other way round counts for nothing.
+    let (cloud, heard) = hub(&endpoint, Some(ca.files("cloud", true)));
+    let (a, _) = edge("a", &endpoint, Some(ca.files("a", true)));
+    sees(&heard, "a", true);
+    // Whoever shows another site's certificate at that address is not the hub that was meant, and the reason is told.
+    let elsewhere = HubAddress { site: SiteName::new("b"), endpoint: endpoint.clone() };
+    let (lost, _) = start("a", Role::Edge { hubs: vec![elsewhere] }, Some(ca.files("a", true)));
+    let told = |control: &Control, part: &str| control.status().trouble.is_some_and(|why| why.contains(part));
+    wait_for("the other name is told", || told(&lost, "the peer's certificate is for cloud, not for site b"));
+    lost.stop();
+    // A common name alone, which zenoh itself would believe.
+    let by_common_name = ca.files("b", false);
+    let as_b = std::panic::catch_unwind(|| bare(&endpoint, &by_common_name));
+    assert!(as_b.is_err(), "a certificate without a DNS name was let in");
+    a.stop();
+    cloud.stop();
+}
+
+#[test]
+fn new_certificates_are_shown_and_asked_for_without_a_new_session() {
+    let folder = tempfile::tempdir().unwrap();
+    let (old, new) = (Ca::new(folder.path(), "old"), Ca::new(folder.path(), "new"));
+    let (_held, endpoint) = held(true);
+    let open = |name: &str, files: &Files, role| {
+        let mut settings = ControlSettings::new("acme", SiteName::new(name), "n1", role);
+        settings.sites = ["cloud", "a", "b"].map(SiteName::new).to_vec();
+        settings.hub_sites = vec![SiteName::new("cloud")];
+        let credentials = Credentials::open(files.clone(), settings.me.clone(), &settings.sites).unwrap();
+        settings.tls = Some(credentials.clone());
+        let recorder = Arc::new(Recorder::default());
+        (Control::start(settings, recorder.clone()).unwrap(), recorder, credentials)
+    };
+    let replace = |files: &Files, credentials: &Credentials, site: &str| {
+        let renewed = new.files(site, true);
+        for (from, to) in [(renewed.ca, &files.ca), (renewed.cert, &files.cert), (renewed.key, &files.key)] {
+            std::fs::copy(from, to).unwrap();
+        }
+        credentials.look_at_once();
+    };
+    let (of_cloud, of_a) = (old.files("cloud", true), old.files("a", true));
+    let hub = Role::Hub { listen: vec![endpoint.clone()], peers: vec![] };
+    let (cloud, heard, of_hub) = open("cloud", &of_cloud, hub.clone());
+    let (a, _, of_edge) = open("a", &of_a, Role::Edge { hubs: vec![at(&endpoint)] });
+    sees(&heard, "a", true);
+    // The hub goes over to another authority: who comes from now on meets it, and who is there stays.
+    replace(&of_cloud, &of_hub, "cloud");
+    let (b, _) = edge("b", &endpoint, Some(new.files("b", true)));
+    sees(&heard, "b", true);
+    a.publish_fingerprint(&group(""), print("a", 1));
+    hears(&heard, 1);
+    // So does the edge, and comes back to a hub that knows nothing else.
+    replace(&of_a, &of_edge, "a");
+    cloud.stop();
+    wait_for("the port is free", || TcpListener::bind(&endpoint.address).is_ok());
+    let (cloud, heard, _) = open("cloud", &of_cloud, hub);
+    sees(&heard, "a", true);
+    a.publish_fingerprint(&group(""), print("a", 2));
+    hears(&heard, 2);
+    a.stop();
+    b.stop();
+    cloud.stop();
+}
+
 /// A bare zenoh session with a site's certificate: no code of ours looks at what it says.
-fn bare(settings: &ControlSettings) -> ::zenoh::Session {
+fn bare(endpoint: &Endpoint, files: &Files) -> ::zenoh::Session {
     let mut zenoh = ::zenoh::Config::default();
-    let config = crate::control::zenoh_config::config(settings, 0.5);
-    config.iter().for_each(|(key, value)| zenoh.insert_json5(key, &value.to_string()).unwrap());
+    for (key, value) in [
+        ("mode", json!("client")),
+        ("scouting/multicast/enabled", json!(false)),
+        ("listen/endpoints", json!([])),
+        ("connect/endpoints", json!([endpoint.to_string()])),
+        (
+            "transport/link/tls",
+            json!({
+                "root_ca_certificate": files.ca, "enable_mtls": true, "verify_name_on_connect": false,
+                "connect_certificate": files.cert, "connect_private_key": files.key,
+            }),
+        ),
+    ] {
+        zenoh.insert_json5(key, &value.to_string()).unwrap();
+    }
     ::zenoh::open(zenoh).wait().unwrap()
 }
 
@@ -239,7 +286,7 @@ struct Liar {
 }
 
 impl Liar {
-    fn start(settings: &ControlSettings) -> Self {
+    fn start(endpoint: &Endpoint, files: &Files) -> Self {
         use crate::control::codec::{Batch, Digest, Message, Print, encode};
         let say = |name: &str, n: u64| {
             let (site, group, log, print) = (SiteName::new(name), group(""), log(), print(name, n));
@@ -260,9 +307,9 @@ impl Liar {
             said.map(|(key, message)| (key, encode(&message)))
         };
         let (lies, [.., truth]) = (say("a", 60), say("b", 61));
-        let (settings, (stop, stopped)) = (settings.clone(), std::sync::mpsc::channel());
+        let (endpoint, files, (stop, stopped)) = (endpoint.clone(), files.clone(), std::sync::mpsc::channel());
         let thread = std::thread::spawn(move || {
-            let session = bare(&settings);
+            let session = bare(&endpoint, &files);
             let answer = lies[3].1.clone();
             let answers = move |query: ::zenoh::query::Query| drop(query.reply(LIED_ABOUT, answer.clone()).wait());
             let _answering = session.declare_queryable(LIED_ABOUT).callback(answers).wait().unwrap();

@@ -20,6 +20,7 @@ fn told(key: &str, sent: u64, answered: u64) -> Told {
         sent: ms(sent),
         answered: Some(ms(answered)),
         ending: Ending::Acknowledged { status: 200 },
+        served_by: None,
     }
 }
 

@@ -215,7 +215,7 @@ async fn own_pages_unknown_routes_and_upgrades() {
         (get("/.holdfast/writes/tok-1", ""), "200", "queued"),
         (get("/.holdfast/writes/other", ""), "404", "unknown-token"),
         (get("/.holdfast/writes/", ""), "404", "unknown-token"),
-        (post("/.holdfast/writes/tok-1", "", ""), "501", "method-unsupported"),
+        (post("/.holdfast/writes/tok-1", "", ""), "405", "allow: GET, HEAD"),
         (get("/txs", ""), "404", "no-route"),
         (get("/tx/1", ""), "200", "here"),
         (post("/tx/1", "Expect: 200-maybe\r\n", "x"), "417", "expectation-failed"),

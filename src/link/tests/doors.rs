@@ -15,7 +15,8 @@ use tokio::sync::mpsc;
 
 use super::kit::*;
 use super::refusals::{Ca, https, secured};
-use crate::link::{Limits, LinkSettings, ReadError, SharedService, TlsFiles};
+use crate::identity::{Files, Identity, Plane};
+use crate::link::{Limits, LinkSettings, ReadError, SharedService};
 use crate::model::{Group, WriteId};
 use crate::service::Message;
 use crate::wire::{self, samples};
@@ -41,10 +42,10 @@ struct Raw {
 
 impl Raw {
     /// Shows `files`, says that it is `name`, and opens its message stream.
-    async fn open(cloud: &Site, name: &str, files: &TlsFiles) -> Self {
-        let shown = super::super::tls::Tls::load(files, &site(name)).unwrap();
+    async fn open(cloud: &Site, name: &str, files: &Files) -> Self {
+        let shown = Identity::load(files, &site(name), &all(hub()).sites.into()).unwrap();
         let tcp = tokio::net::TcpStream::connect(cloud.links.local_addr().unwrap()).await.unwrap();
-        let connector = tokio_rustls::TlsConnector::from(shown.client(&site("cloud")).unwrap());
+        let connector = tokio_rustls::TlsConnector::from(shown.client(&site("cloud"), Plane::Link).unwrap());
         let host = rustls_pki_types::ServerName::try_from("127.0.0.1").unwrap();
         let io = connector.connect(host, tcp).await.unwrap();
         let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(io));
@@ -65,6 +66,13 @@ impl Raw {
     async fn post(&mut self, path: &str, body: Bytes) -> u16 {
         let request = Request::post(format!("http://hub{path}")).body(Either::Left(Full::new(body))).unwrap();
         self.requests.send_request(request).await.map_or(400, |answer| answer.status().as_u16())
+    }
+
+    async fn renewal(&mut self) -> (u16, String) {
+        let answer = self.ask("POST", "/link/v1/renewal", &[], Bytes::new()).await;
+        let status = answer.status().as_u16();
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8_lossy(&body).into_owned())
     }
 
     async fn ask(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: Bytes) -> Response<Incoming> {
@@ -106,7 +114,7 @@ async fn a_site_asks_sends_and_gets_only_for_itself() {
     let ca = Ca::new(folder.path(), "ca");
     // This peer has no heartbeat.
     let limits = Limits { park: Duration::from_millis(50), dead_after: SOON, ..hub().limits };
-    let cloud = all(secured(LinkSettings { limits, ..hub() }, ca.files("cloud", true)));
+    let cloud = secured(all(LinkSettings { limits, ..hub() }), ca.files("cloud", true));
     let mut cloud = start(cloud).await;
     let mut raw = Raw::open(&cloud, "store-043", &ca.files("store-043", true)).await;
     cloud.up("store-043").await;
@@ -179,6 +187,9 @@ async fn a_site_asks_sends_and_gets_only_for_itself() {
     {
         assert_eq!(raw.ask(method, path, &[], Bytes::new()).await.status(), 404, "{method} {path}");
     }
+    // A site that has nothing to sign with signs nothing.
+    let (status, problem) = raw.renewal().await;
+    assert!(status == 404 && problem.contains("no-renewals"), "{status} {problem}");
     let own = Message::Revoke { id: WriteId { log: samples::log(), n: 3 }, attempt: 1 };
     raw.say(&group_of("store-043"), &own).await;
     assert_eq!(cloud.told().await, Told::Message(site("store-043"), group_of("store-043"), own));
@@ -189,8 +200,8 @@ async fn who_says_what_cannot_be_is_disconnected_and_named_and_others_go_on() {
     let folder = tempfile::tempdir().unwrap();
     let ca = Ca::new(folder.path(), "ca");
     let limits = Limits { dead_after: SOON, ..hub().limits };
-    let mut cloud = start(all(secured(LinkSettings { limits, ..hub() }, ca.files("cloud", true)))).await;
-    let mut store = start(all(secured(edge(https(&cloud)), ca.files("store-042", true)))).await;
+    let mut cloud = start(secured(all(LinkSettings { limits, ..hub() }), ca.files("cloud", true))).await;
+    let mut store = start(secured(all(edge(https(&cloud))), ca.files("store-042", true))).await;
     cloud.up("store-042").await;
     store.up("cloud").await;
     let id = |n| WriteId { log: samples::log(), n };
@@ -274,6 +285,40 @@ async fn places_of_readers_that_do_not_read_come_back_and_a_full_set_is_no_outag
 }
 
 #[tokio::test]
+async fn a_renewal_is_for_the_name_and_the_key_that_were_shown_and_few_are_signed() {
+    let folder = tempfile::tempdir().unwrap();
+    let realm = crate::identity::Authority::init(folder.path(), "acme", 100).unwrap();
+    let authority = crate::identity::Authority::open(&realm.cert, &realm.key).unwrap();
+    let files = |name: &str| {
+        let issued = authority.issue(&site(name), &folder.path().join(name), 50).unwrap();
+        Files { ca: realm.cert.clone(), cert: issued.cert, key: issued.key }
+    };
+    let delegated = authority.delegate(&site("cloud"), folder.path(), 90).unwrap();
+    let renewals = crate::identity::Renewals::open(&delegated.cert, &delegated.key, 60).unwrap();
+    let limits = Limits { dead_after: SOON, ..hub().limits };
+    let signs = LinkSettings { renewals: Some(std::sync::Arc::new(renewals)), limits, ..hub() };
+    let mut cloud = start(secured(all(signs), files("cloud"))).await;
+    let own = files("store-043");
+    let mut raw = Raw::open(&cloud, "store-043", &own).await;
+    cloud.up("store-043").await;
+    // There is nothing in which another could be named.
+    let (status, pem) = raw.renewal().await;
+    assert_eq!(status, 200, "{pem}");
+    let renewed = crate::identity::Credentials::open(own.clone(), site("store-043"), &all(hub()).sites).unwrap();
+    let before = renewed.standing().not_after_s;
+    renewed.replace(&pem).unwrap();
+    assert!(renewed.standing().not_after_s > before + 8 * 86_400);
+    while raw.renewal().await.0 == 200 {}
+    let (status, problem) = raw.renewal().await;
+    assert!(status == 429 && problem.contains("renewed-already"), "{status} {problem}");
+    // What was signed links as well as what the realm's authority signed.
+    drop(raw);
+    cloud.down("store-043").await;
+    let _again = Raw::open(&cloud, "store-043", &own).await;
+    cloud.up("store-043").await;
+}
+
+#[tokio::test]
 async fn a_session_ends_with_the_certificate_that_it_began_with() {
     let folder = tempfile::tempdir().unwrap();
     let ca = Ca::new(folder.path(), "ca");
@@ -301,7 +346,7 @@ async fn a_panic_in_one_request_ends_its_stream_and_one_in_what_runs_for_a_sessi
     let folder = tempfile::tempdir().unwrap();
     let ca = Ca::new(folder.path(), "ca");
     let limits = Limits { dead_after: SOON, ..hub().limits };
-    let mut cloud = start(all(secured(LinkSettings { limits, ..hub() }, ca.files("cloud", true)))).await;
+    let mut cloud = start(secured(all(LinkSettings { limits, ..hub() }), ca.files("cloud", true))).await;
     let mut raw = Raw::open(&cloud, "store-043", &ca.files("store-043", true)).await;
     cloud.up("store-043").await;
     let request = Request::get("http://hub/planted-panic/link").body(Either::Left(Full::new(Bytes::new()))).unwrap();
@@ -310,7 +355,7 @@ async fn a_panic_in_one_request_ends_its_stream_and_one_in_what_runs_for_a_sessi
     assert_eq!(raw.read("GET", "transactions", "store-043", &[]).await.0, 203);
     assert_eq!(cloud.state("store-043").connections, 1);
 
-    let mut store = start(all(secured(edge(https(&cloud)), ca.files("store-042", true)))).await;
+    let mut store = start(secured(all(edge(https(&cloud))), ca.files("store-042", true))).await;
     store.up("cloud").await;
     cloud.up("store-042").await;
     store.links.panic_in_session(&site("cloud"));

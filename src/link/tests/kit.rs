@@ -172,6 +172,7 @@ pub fn settings(me: &str) -> LinkSettings {
         dial: vec![],
         listen: None,
         tls: None,
+        renewals: None,
         limits: Limits {
             redial_first: Duration::from_millis(20),
             redial_max: Duration::from_millis(200),

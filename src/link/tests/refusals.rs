@@ -1,56 +1,19 @@
 //! Who may not speak here, and what each side is told.
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rcgen::{CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair};
-
 use super::kit::*;
-use crate::link::{Dial, LinkSettings, Links, Sent, SharedService, TlsFiles};
+use crate::identity::{Credentials, Files, Identity, Plane};
+use crate::link::{Dial, LinkSettings, Links, Sent, SharedService};
 use crate::model::SiteName;
 use crate::wire::Difference;
 use crate::wire::samples::SAMPLES;
 
-/// A certificate authority in a folder.
-pub(super) struct Ca {
-    issuer: CertifiedIssuer<'static, KeyPair>,
-    folder: PathBuf,
-}
+pub(super) use crate::identity::tests::Ca;
 
-impl Ca {
-    pub(super) fn new(folder: &Path, name: &str) -> Self {
-        let mut params = CertificateParams::new(vec![]).unwrap();
-        params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, name);
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let folder = folder.join(name);
-        std::fs::create_dir(&folder).unwrap();
-        std::fs::write(folder.join("ca.pem"), issuer.pem()).unwrap();
-        Self { issuer, folder }
-    }
-    /// With the name as DNS name, or as common name only.
-    pub(super) fn files(&self, site: &str, as_dns: bool) -> TlsFiles {
-        self.files_until(site, as_dns, Duration::from_secs(1 << 30))
-    }
-    /// Valid for so long from now on.
-    pub(super) fn files_until(&self, site: &str, as_dns: bool, valid: Duration) -> TlsFiles {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-        let names = if as_dns { vec![site.to_owned()] } else { vec![] };
-        let mut params = CertificateParams::new(names).unwrap();
-        params.distinguished_name = DistinguishedName::new();
-        params.distinguished_name.push(DnType::CommonName, if as_dns { "some name" } else { site });
-        params.not_after = rcgen::date_time_ymd(1970, 1, 1) + now + valid;
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let [cert, key_path] = ["pem", "key"].map(|extension| self.folder.join(format!("{site}.{extension}")));
-        std::fs::write(&cert, certificate.pem()).unwrap();
-        std::fs::write(&key_path, key.serialize_pem()).unwrap();
-        TlsFiles { ca: self.folder.join("ca.pem"), cert, key: key_path }
-    }
-}
-
-pub(super) fn secured(settings: LinkSettings, tls: TlsFiles) -> LinkSettings {
-    LinkSettings { tls: Some(tls), ..settings }
+pub(super) fn secured(settings: LinkSettings, files: Files) -> LinkSettings {
+    let credentials = Credentials::open(files, settings.me.clone(), &settings.sites).unwrap();
+    LinkSettings { tls: Some(credentials), ..settings }
 }
 pub(super) fn https(site: &Site) -> String {
     site.url().replace("http://", "https://")
@@ -60,15 +23,12 @@ pub(super) fn https(site: &Site) -> String {
 async fn mutual_tls_links_two_sites_that_show_their_names() {
     let folder = tempfile::tempdir().unwrap();
     let ca = Ca::new(folder.path(), "ca");
-    for as_dns in [true, false] {
-        let mut cloud = start(secured(hub(), ca.files("cloud", as_dns))).await;
-        let mut store = start(secured(edge(https(&cloud)), ca.files("store-042", as_dns))).await;
-        cloud.up("store-042").await;
-        store.up("cloud").await;
-        assert_eq!(store.send("cloud", SAMPLES[3].1()), Sent::Queued);
-        assert_eq!(cloud.message().await, SAMPLES[3].1());
-        store.links.reload_tls().unwrap();
-    }
+    let mut cloud = start(secured(hub(), ca.files("cloud", true))).await;
+    let mut store = start(secured(edge(https(&cloud)), ca.files("store-042", true))).await;
+    cloud.up("store-042").await;
+    store.up("cloud").await;
+    assert_eq!(store.send("cloud", SAMPLES[3].1()), Sent::Queued);
+    assert_eq!(cloud.message().await, SAMPLES[3].1());
 }
 
 #[tokio::test]
@@ -80,7 +40,7 @@ async fn a_certificate_of_another_authority_is_refused_by_both_sides() {
     let store = start(secured(edge(https(&cloud)), theirs.files("store-042", true))).await;
     store.fails_with("cloud", "UnknownIssuer").await;
     // The hub does not trust the edge, which trusts the hub.
-    let mixed = TlsFiles { ca: ours.folder.join("ca.pem"), ..theirs.files("store-042", true) };
+    let mixed = Files { ca: ours.folder.join("ca.pem"), ..theirs.files("store-042", true) };
     let store = start(secured(edge(https(&cloud)), mixed)).await;
     // TLS says UnknownCA or DecryptError; which one depends on whether the two authorities share a name.
     store.fails_with("cloud", "alert").await;
@@ -94,26 +54,26 @@ async fn a_certificate_of_another_site_is_refused_by_both_sides() {
     let mut sites = settings("cloud").sites;
     sites.push(site("store-043"));
     let all = |settings: LinkSettings| LinkSettings { sites: sites.clone(), ..settings };
-    let mut cloud = start(all(secured(hub(), ca.files("cloud", true)))).await;
+    let mut cloud = start(secured(all(hub()), ca.files("cloud", true))).await;
     // Claims to be what its certificate does not say: its own start would refuse it, so it is forged here.
-    let forged = secured(edge(https(&cloud)), ca.files("store-043", true));
-    let error = Links::start(forged, std::sync::Arc::new(Nobody)).await.err().unwrap().to_string();
-    assert!(error.contains("store-043.pem") && error.contains("this site is store-042"), "{error}");
-    let shown = super::super::tls::Tls::load(&ca.files("store-043", true), &site("store-043")).unwrap();
+    let (files, listed) = (ca.files("store-043", true), sites.clone());
+    let error = Credentials::open(files.clone(), site("store-042"), &listed).unwrap_err().to_string();
+    assert!(error.contains("store-043.pem") && error.contains("is for store-043, not for site store-042"), "{error}");
+    let shown = Identity::load(&files, &site("store-043"), &listed.into()).unwrap();
     let tcp = tokio::net::TcpStream::connect(cloud.links.local_addr().unwrap()).await.unwrap();
-    let connector = tokio_rustls::TlsConnector::from(shown.client(&site("cloud")).unwrap());
+    let connector = tokio_rustls::TlsConnector::from(shown.client(&site("cloud"), Plane::Link).unwrap());
     let name = rustls_pki_types::ServerName::try_from("127.0.0.1").unwrap();
     let io = connector.connect(name, tcp).await.unwrap();
     let hello = super::super::hello::hello_to(&edge(https(&cloud)), &site("cloud"));
     let hello = crate::wire::encode_hello(&hello).unwrap().to_vec();
     let (status, problem) = raw(io, "/link/v1/hello", hello).await;
-    let expected = "the certificate is for [\\\"store-043\\\"], site store-042 was claimed";
+    let expected = "the certificate is for site store-043; site store-042 was claimed";
     assert!(status == 403 && problem.contains(expected), "{status} {problem}");
     // The dialled host is another site.
-    let mut wrong = all(secured(settings("store-042"), ca.files("store-042", true)));
+    let mut wrong = secured(all(settings("store-042")), ca.files("store-042", true));
     wrong.dial = vec![Dial { site: site("store-043"), url: https(&cloud) }];
     let store = start(wrong).await;
-    store.fails_with("store-043", "the peer's certificate is for [\"cloud\"], expected site store-043").await;
+    store.fails_with("store-043", "the peer's certificate is for cloud, not for site store-043").await;
     cloud.silent_for(Duration::from_millis(50)).await;
 }
 
@@ -166,8 +126,8 @@ async fn plain_and_tls_do_not_mix_and_say_so() {
     store.fails_with("cloud", "TLS to").await;
 }
 
-#[tokio::test]
-async fn unusable_certificate_files_are_named() {
+#[test]
+fn unusable_certificate_files_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let ca = Ca::new(folder.path(), "ca");
     let good = ca.files("cloud", true);
@@ -177,14 +137,14 @@ async fn unusable_certificate_files_are_named() {
     let other_key = ca.files("store-042", true).key;
     // files | parts of the error
     let cases = [
-        (TlsFiles { ca: path("missing.pem"), ..good.clone() }, ["CA", "missing.pem", "No such file"]),
-        (TlsFiles { cert: path("empty.pem"), ..good.clone() }, ["certificate", "empty.pem", "holds no certificate"]),
-        (TlsFiles { cert: path("broken.pem"), ..good.clone() }, ["certificate", "broken.pem", "cannot be read"]),
-        (TlsFiles { key: good.cert.clone(), ..good.clone() }, ["private key", "cloud.pem", "holds no PEM section"]),
-        (TlsFiles { key: other_key, ..good.clone() }, ["private key", "store-042.key", "not usable"]),
+        (Files { ca: path("missing.pem"), ..good.clone() }, ["CA", "missing.pem", "No such file"]),
+        (Files { cert: path("empty.pem"), ..good.clone() }, ["certificate", "empty.pem", "holds no certificate"]),
+        (Files { cert: path("broken.pem"), ..good.clone() }, ["certificate", "broken.pem", "cannot be read"]),
+        (Files { key: good.cert.clone(), ..good.clone() }, ["private key", "cloud.pem", "holds no PEM section"]),
+        (Files { key: other_key, ..good.clone() }, ["private key", "store-042.key", "does not belong to"]),
     ];
     for (files, parts) in cases {
-        let error = Links::start(secured(hub(), files), std::sync::Arc::new(Nobody)).await.err().unwrap().to_string();
+        let error = Credentials::open(files, site("cloud"), &hub().sites).unwrap_err().to_string();
         assert!(parts.iter().all(|part| error.contains(part)), "{error}, expected {parts:?}");
     }
 }

@@ -55,8 +55,8 @@ fn no_hello_ends_a_site_and_an_honest_one_is_taken_afterwards() {
             bytes.truncate(rng.usize(..bytes.len()));
         }
         let hello = wire::decode_hello(&bytes);
-        let names = ["store-042".to_owned()];
-        let judged = judge(&me, &hello, Some(&names).filter(|_| rng.bool()).map(|names| &names[..]));
+        let speaker = Ok(SiteName::new("store-042"));
+        let judged = judge(&me, &hello, Some(&speaker).filter(|_| rng.bool()));
         read += usize::from(hello.is_ok());
         if judged.is_ok() {
             // Whatever else it says, it is of a listed site, of this realm, meant for this one, and short enough for

@@ -28,7 +28,13 @@ pub struct Ended {
 
 /// Runs to the end; killed, and the test fails, when it takes longer than a start ever may.
 #[track_caller]
-pub fn run(mut command: Command) -> Ended {
+pub fn run(command: Command) -> Ended {
+    run_within(SOON, command)
+}
+
+/// For what measures a disk, which may be a busy one.
+#[track_caller]
+pub fn run_within(patience: Duration, mut command: Command) -> Ended {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
     let read = |mut pipe: Box<dyn Read + Send>| {
         std::thread::spawn(move || {
@@ -39,7 +45,7 @@ pub fn run(mut command: Command) -> Ended {
     };
     let out = read(Box::new(child.stdout.take().unwrap()));
     let err = read(Box::new(child.stderr.take().unwrap()));
-    let deadline = Instant::now() + SOON;
+    let deadline = Instant::now() + patience;
     let code = loop {
         if let Some(status) = child.try_wait().unwrap() {
             break status.code();

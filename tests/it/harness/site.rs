@@ -107,8 +107,8 @@ impl Site {
     pub fn toml(&self) -> String {
         let sites: Vec<String> = self.sites.iter().map(|site| format!("\"{site}\"")).collect();
         let mut text = format!(
-            "site = \"{}\"\ndata_dir = \"data\"\ndrain = \"20s\"\n\n[realm]\nname = \"{}\"\nsites = [{}]\n\n[gateway]\nlisten = [\"{}\"]\n\n\
-             [admin]\nlisten = \"{}\"\n\n[log]\nfilter = \"info,holdfast=debug\"\n",
+            "site = \"{}\"\ndata_dir = \"data\"\ndrain = \"20s\"\nstart_within = \"1s\"\n\n[realm]\nname = \"{}\"\nsites = [{}]\n\n[gateway]\nlisten = [\"{}\"]\n\n\
+             [admin]\nlisten = \"{}\"\n",
             self.name,
             self.realm,
             sites.join(", "),
@@ -116,6 +116,9 @@ impl Site {
             self.admin
         );
         let section = |name: &str| self.sections.iter().any(|(n, _)| n == name);
+        if !section("log") {
+            text.push_str("\n[log]\nfilter = \"info,holdfast=debug\"\n");
+        }
         if self.is_hub && !section("link") {
             text.push_str(&format!("\n[link]\nlisten = \"{}\"\n", self.link));
         }

@@ -145,7 +145,11 @@ pub struct Upstream {
 
 impl Upstream {
     pub fn start() -> Self {
-        let mut upstream = Self { address: free_port(), inner: Arc::default(), up: None };
+        Self::start_at(free_port())
+    }
+
+    pub fn start_at(address: SocketAddr) -> Self {
+        let mut upstream = Self { address, inner: Arc::default(), up: None };
         upstream.resume();
         upstream
     }

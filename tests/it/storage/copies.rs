@@ -2,7 +2,7 @@
 use std::net::SocketAddr;
 
 use super::files::{at_rest_and_killed, copy, takes_no_writes_because};
-use crate::harness::process::{Process, holdfast};
+use crate::harness::process::{Process, holdfast, run};
 use crate::harness::tills::sale;
 use crate::harness::{Appliance, Call, SOON, Told, Two, free_port, judge, ledger, wait_for};
 
@@ -80,7 +80,11 @@ fn a_directory_that_was_moved_goes_on_alone_when_a_person_says_so() {
     two.cut_line();
     two.store.spawn_again(&[]);
     wait_for("it says that it waits", SOON, || is_stopped_by(&two.store, COPY));
-    resume(&two.store).expect(200);
+    // There is one store: it need not be named.
+    let mut resume = holdfast();
+    resume.args(["services", "resume", "tx", "--admin", &format!("http://{}", two.store.site.admin)]);
+    let resumed = run(resume);
+    assert_eq!((resumed.code, resumed.out.as_str()), (Some(0), "tx follows again\n"), "{resumed:?}");
     two.store.tell(&sale("alone", "till")).expect(201);
     // The place is known from now on.
     two.store.restart();

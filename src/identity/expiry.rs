@@ -9,14 +9,14 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// Until when both certificates of a connection are valid, seconds since 1970.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Validity {
+pub(crate) struct Validity {
     own: i64,
     peer: i64,
 }
 
 impl Validity {
-    pub fn of(own: &CertificateDer<'_>, peer: &CertificateDer<'_>) -> Result<Self, String> {
-        Ok(Self { own: not_after(own)?, peer: not_after(peer)? })
+    pub fn of(own: i64, peer: i64) -> Self {
+        Self { own, peer }
     }
 
     /// Returns when one of the two is over, and which.
@@ -40,14 +40,19 @@ impl Validity {
     }
 }
 
-fn now_s() -> i64 {
+pub(crate) fn now_s() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
 }
 
-fn not_after(certificate: &CertificateDer<'_>) -> Result<i64, String> {
+pub(super) fn not_after(certificate: &CertificateDer<'_>) -> Result<i64, String> {
     let (_, parsed) = x509_parser::parse_x509_certificate(certificate).map_err(|error| error.to_string())?;
     Ok(parsed.validity().not_after.timestamp())
+}
+
+pub(super) fn not_before(certificate: &CertificateDer<'_>) -> Result<i64, String> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).map_err(|error| error.to_string())?;
+    Ok(parsed.validity().not_before.timestamp())
 }
 
 #[cfg(test)]

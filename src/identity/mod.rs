@@ -1,0 +1,27 @@
+//! Who a site is: its certificate, the authorities that it trusts, and the one rule for both planes.
+//!
+//! **The rule.** A certificate speaks for the one site of the realm whose name it bears as a DNS name (SAN), whatever
+//! host was dialled and whatever its subject says. Links and control both ask this room, so they cannot differ.
+//!
+//! Owns the three files of `[identity]`, what was read of them, and when they end. May assume nothing about the files:
+//! somebody may be replacing them at this moment. Promises that whoever opens a connection gets the newest pair that
+//! was whole ([`Credentials`]), that a bad new pair keeps the old one and is said once, and that an end is told long
+//! before. A crash costs nothing: it writes nothing but what a person orders ([`Authority`]).
+mod authority;
+mod credentials;
+mod examine;
+mod expiry;
+mod files;
+mod loaded;
+mod names;
+#[cfg(test)]
+pub(crate) mod tests;
+mod verify;
+
+pub use authority::{Authority, AuthorityError, Issued, Renewals};
+pub use credentials::{Credentials, Standing};
+pub(crate) use examine::span;
+pub use examine::{EXPIRES_SOON_S, Finding, Grade, Shown, examine, examine_listener, examine_renewals, show};
+pub(crate) use expiry::{Validity, now_s};
+pub use files::{Files, IdentityError};
+pub(crate) use loaded::{Identity, Plane};
