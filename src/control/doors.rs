@@ -247,7 +247,9 @@ fn inward(
 }
 
 async fn let_in(shared: Arc<Shared>, listener: TcpListener, router: SocketAddr) {
-    let places = Arc::new(Places::new(CONNECTIONS));
+    // Each takes three descriptors: its own, and two on the way to the router.
+    let (most, strangers) = (descriptors::share(8, 64..=CONNECTIONS), descriptors::share(16, 32..=1_000));
+    let places = Arc::new(Places::with_idle(most, strangers));
     loop {
         let (tcp, remote) = match listener.accept().await {
             Ok(accepted) => accepted,
