@@ -45,6 +45,6 @@ pub trait AdminSource: Send + Sync + 'static {
     fn operate(&self, id: WriteId, operation: Operation) -> impl Future<Output = Result<(), OperateError>> + Send;
     /// Follow again after a stop.
     fn resume(&self, service: &str, store: &str) -> impl Future<Output = Result<(), OperateError>> + Send;
-    /// Counters as Prometheus text; what *is* the listener adds from `status`.
-    fn metrics(&self) -> String;
+    /// The metrics page, as Prometheus text.
+    fn metrics(&self) -> impl Future<Output = String> + Send;
 }

@@ -68,8 +68,8 @@ impl Outside for SiteOutside {
             }
             Note::Quarantined { id, reason } => tracing::warn!(%group, %id, ?reason, "write quarantined"),
             Note::Stopped { why } => tracing::error!(%group, %why, "following stopped until a person looks"),
-            Note::Failover { to: Some(to) } => tracing::info!(%group, %to, "decides from now on"),
-            Note::Failover { to: None } => tracing::warn!(%group, "no replica can be asked"),
+            Note::Failover { to: Some(to), .. } => tracing::info!(%group, %to, "decides from now on"),
+            Note::Failover { to: None, .. } => tracing::warn!(%group, "no replica can be asked"),
             Note::Concurrent { id, with } => tracing::info!(%group, %id, %with, "concurrent writes of one lane"),
             Note::Fork { peer, log } => {
                 tracing::error!(
@@ -104,7 +104,7 @@ impl Outside for SiteOutside {
             Note::Divergence { id } => tracing::warn!(%group, %id, "a shadow was answered otherwise than the original"),
             Note::Accepted
             | Note::Settled { .. }
-            | Note::ShadowApplied
+            | Note::ShadowSettled { .. }
             | Note::Duplicate
             | Note::Replayed
             | Note::RefusedBehind { .. }

@@ -18,6 +18,7 @@ use super::upstream::Upstream;
 use crate::idempotency::KeyRules;
 use crate::model::{ClientRules, Group, SiteName, WriteId};
 use crate::service::Handle;
+use crate::telemetry::GatewayMetrics;
 
 #[derive(Clone)]
 pub struct GatewaySettings {
@@ -40,6 +41,7 @@ pub struct GatewaySettings {
     pub body_timeout: Duration,
     /// How long requests in flight may go on after the signal to stop.
     pub drain: Duration,
+    pub metrics: Arc<GatewayMetrics>,
 }
 
 impl GatewaySettings {
@@ -58,6 +60,7 @@ impl GatewaySettings {
             idle_timeout: Duration::from_secs(60),
             body_timeout: Duration::from_secs(60),
             drain: Duration::from_secs(10),
+            metrics: Arc::default(),
         }
     }
 

@@ -50,6 +50,11 @@ fn not_after(certificate: &CertificateDer<'_>) -> Result<i64, String> {
     Ok(parsed.validity().not_after.timestamp())
 }
 
+/// When the first certificate of a chain ends, seconds since 1970; `None` where one cannot be read.
+pub fn end_s(chain: &[CertificateDer<'_>]) -> Option<i64> {
+    chain.iter().map(not_after).collect::<Result<Vec<_>, _>>().ok()?.into_iter().min()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

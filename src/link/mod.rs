@@ -39,6 +39,7 @@ use http::{HeaderMap, Method, Request, Response};
 use hyper::body::Incoming;
 
 pub use body::LinkBody;
+pub use expiry::end_s as certificate_end_s;
 pub use hub::{LinkState, Links, StartError};
 pub use outgoing::Sent;
 pub use proxy::{BAD_READ, ReadError};

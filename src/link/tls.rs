@@ -52,6 +52,11 @@ impl Tls {
     pub fn validity_with(&self, peer: &CertificateDer<'_>) -> Result<Validity, String> {
         Validity::of(&self.chain[0], peer)
     }
+
+    /// When the first certificate of the chain ends, seconds since 1970.
+    pub fn end_s(&self) -> Option<i64> {
+        super::expiry::end_s(&self.chain)
+    }
 }
 
 impl Tls {

@@ -4,13 +4,20 @@
 //! any thread at any time; promises that counting costs an atomic addition, that logging never fails, and that neither
 //! ever waits. A crash loses the counts: nothing is decided by them.
 mod instruments;
+mod labels;
 mod lines;
 mod log;
 mod metrics;
 mod notify;
+mod process;
+#[cfg(test)]
+mod reference;
 
-pub use instruments::{By, Counter, Gauge, Histogram, Instrument, Label};
+pub use instruments::{By, Counter, Gauge, Histogram, Instrument, Label, Level, Seconds};
+pub use labels::{AttemptResult, CertificateUse, Closed, Outcome, RequestKind, ShadowFate, StatusClass};
 pub use lines::Lines;
 pub use log::{InitError, init, last_words, say, say_panic};
-pub use metrics::{Metrics, NodeMetrics, RequestKind, ServiceMetrics, StatusClass};
+pub use metrics::{
+    GatewayMetrics, Gathered, GroupMetrics, JournalMetrics, Metrics, NodeMetrics, PeerMetrics, ServiceMetrics,
+};
 pub use notify::{Notifier, Notify};
