@@ -13,7 +13,7 @@ use crate::control::ControlStatus;
 use crate::journal::{Aged, QuarantineCounts, QuarantineFilter, QuarantineReason};
 use crate::link::LinkState;
 use crate::model::{Group, LogId};
-use crate::service::{PeerView, View};
+use crate::service::{LackView, PeerView, View};
 use crate::telemetry::CertificateUse;
 
 /// What the journal does not tell in this time is not known: a page of numbers must come also when the journal cannot
@@ -126,25 +126,23 @@ impl Source {
     async fn age(&self, groups: &mut [(Group, View)]) {
         let mut asked: Vec<(Group, LogId, u64)> = Vec::new();
         for (group, view) in &*groups {
-            for lack in view.peers.iter().flat_map(|peer| &peer.lacks) {
-                asked.extend([lack.received, lack.decided].map(|at| (group.clone(), lack.log, at.saturating_add(1))));
-            }
+            let positions = view.peers.iter().flat_map(|peer| &peer.lacks).flat_map(of_lives_before);
+            asked.extend(positions.map(|(log, at)| (group.clone(), log, at)));
         }
         if asked.is_empty() {
             return;
         }
-        let Some(ages) = within(self.journal.ages(asked)).await else { return };
-        let now = Moment {
-            clock_ms: self.journal.clock_ms(),
-            clock_base_ms: self.journal.clock_base_ms(),
-            wall_ms: wall_ms(),
-        };
-        let mut ages = ages.into_iter().map(|aged| aged.map_or(0, |aged| now.age_ms(aged)));
-        for peer in groups.iter_mut().flat_map(|(_, view)| &mut view.peers) {
-            for _ in 0..peer.lacks.len() {
-                let (unreceived_ms, lag_ms) = (ages.next().unwrap_or(0), ages.next().unwrap_or(0));
-                peer.unreceived_ms = peer.unreceived_ms.max(unreceived_ms);
-                peer.lag_ms = peer.lag_ms.max(lag_ms);
+        let Some(ages) = within(self.journal.ages(asked.clone())).await else { return };
+        let now = Moment { clock_ms: self.journal.clock_ms(), wall_ms: wall_ms() };
+        let ages = asked.into_iter().zip(ages).filter_map(|(of, aged)| Some((of, now.age_ms(aged?))));
+        let ages: BTreeMap<(Group, LogId, u64), u64> = ages.collect();
+        for (group, view) in groups {
+            let age_ms = |log, at: u64| ages.get(&(group.clone(), log, at.saturating_add(1))).copied().unwrap_or(0);
+            for peer in &mut view.peers {
+                for lack in &peer.lacks {
+                    peer.unreceived_ms = peer.unreceived_ms.max(age_ms(lack.log, lack.received));
+                    peer.lag_ms = peer.lag_ms.max(age_ms(lack.log, lack.decided));
+                }
             }
         }
     }
@@ -183,23 +181,26 @@ pub(super) fn wall_ms() -> u64 {
     u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// The first position of a series that a peer has not stored, and that it has not decided, where they were here before
+/// this life of the process.
+fn of_lives_before(lack: &LackView) -> impl Iterator<Item = (LogId, u64)> {
+    let (log, before) = (lack.log, lack.before);
+    let positions = [lack.received, lack.decided].map(|at| at.saturating_add(1));
+    positions.into_iter().filter(move |at| *at <= before).map(move |at| (log, at))
+}
+
 /// What the clocks say.
 #[derive(Clone, Copy)]
 struct Moment {
-    /// The retention clock, which stands while the process does not run, and what it said when the process began.
+    /// The retention clock, which stands while the process does not run, and falls back a little in a crash.
     clock_ms: u64,
-    clock_base_ms: u64,
     wall_ms: u64,
 }
 
 impl Moment {
-    /// For how long a write has been settled. In this life of the process the clock that never jumps tells it; before,
-    /// the wall clock, for the time that nothing ran counts too.
+    /// How old a write of a life before is: the time that nothing ran counts too, which the wall clock alone knows.
     fn age_ms(self, of: Aged) -> u64 {
         let ran_ms = if of.clock_ms == 0 { 0 } else { self.clock_ms.saturating_sub(of.clock_ms) };
-        if of.clock_ms >= self.clock_base_ms {
-            return ran_ms;
-        }
         let was_set = !wall_clock::is_unset(of.original_ms);
         if was_set { ran_ms.max(self.wall_ms.saturating_sub(of.original_ms)) } else { ran_ms }
     }
@@ -210,18 +211,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_age_of_a_write_counts_the_time_that_nothing_ran_and_no_jump_of_a_clock() {
+    fn the_age_of_a_write_of_a_life_before_counts_the_time_that_nothing_ran() {
         let wall_ms = 1_800_000_000_000;
-        let now = Moment { clock_ms: 100_000, clock_base_ms: 60_000, wall_ms };
+        let now = Moment { clock_ms: 100_000, wall_ms };
         // settled at (retention clock), accepted at (wall clock) | age
         for (clock_ms, original_ms, age_ms) in [
-            (86_000, wall_ms - 14_000, 14_000),
-            // It waited for its service, or the clock was put forward.
-            (86_000, wall_ms - 7_200_000, 14_000),
-            (86_000, 0, 14_000),
             // Before a night without power.
             (59_000, wall_ms - 36_000_000, 36_000_000),
-            // The clock was put back, or was not set then.
+            // The retention clock fell back in a crash.
+            (100_500, wall_ms - 4_000, 4_000),
+            // The wall clock was put back, or was not set then.
             (59_000, wall_ms + 5_000, 41_000),
             (59_000, 3_000, 41_000),
             // Another site's, received and not decided here.
@@ -230,5 +229,16 @@ mod tests {
         ] {
             assert_eq!(now.age_ms(Aged { original_ms, clock_ms }), age_ms, "{clock_ms} {original_ms}");
         }
+    }
+
+    #[test]
+    fn the_journal_is_asked_about_lives_before_alone() {
+        let lack = |received, decided, before| {
+            let log = LogId { store: [1; 16], incarnation: 1 };
+            let lack = LackView { log, end: 9, received, decided, before };
+            of_lives_before(&lack).map(|(_, at)| at).collect::<Vec<_>>()
+        };
+        assert_eq!((lack(2, 1, 9), lack(5, 1, 3), lack(5, 4, 0)), (vec![3, 2], vec![2], vec![]));
+        assert_eq!(lack(u64::MAX, 9, u64::MAX), [u64::MAX, 10]);
     }
 }

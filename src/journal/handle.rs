@@ -93,11 +93,6 @@ impl Journal {
         self.inner.shared.clock.now_ms()
     }
 
-    /// What [`Journal::clock_ms`] said when this life began.
-    pub fn clock_base_ms(&self) -> u64 {
-        self.inner.shared.clock.base_ms()
-    }
-
     /// Makes `ops` durable as one transaction (which may hold other batches too). Never blocks. Batches become durable
     /// in the order of the calls; `done` is called on the writer's thread in that order.
     ///

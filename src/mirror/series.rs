@@ -35,6 +35,8 @@ pub struct Series {
     tail_bytes: usize,
     /// (position, when it was received): the age of what is not decided yet.
     marks: VecDeque<(u64, u64)>,
+    /// What was received before this life of the process.
+    pub received_before: u64,
     /// As [`SeriesMeta::confirmed`]: (received, decided).
     confirmed: BTreeMap<SiteName, (u64, u64)>,
     /// Some of it is not in the journal.
@@ -79,6 +81,7 @@ impl Series {
             tail: BTreeMap::new(),
             tail_bytes: 0,
             marks,
+            received_before: meta.received,
             confirmed: meta.confirmed.into_iter().map(|of| (of.site, (of.received, of.decided))).collect(),
             is_confirmed_anew: false,
         }

@@ -92,6 +92,8 @@ pub struct LackView {
     /// As confirmed.
     pub received: u64,
     pub decided: u64,
+    /// So much of it was here before this life of the process.
+    pub before: u64,
 }
 
 #[derive(Clone, Debug, serde::Serialize)]
@@ -108,7 +110,8 @@ impl Core {
         let others = self.series.values().filter(|series| series.site != *site);
         let lacks = others.filter_map(|series| {
             let (received, decided) = series.confirmed_by(site);
-            let lack = LackView { log: series.log, end: series.received, received, decided };
+            let (log, end, before) = (series.log, series.received, series.received_before);
+            let lack = LackView { log, end, received, decided, before };
             (decided.min(received) < series.received).then_some(lack)
         });
         let lacks: Vec<LackView> = lacks.collect();

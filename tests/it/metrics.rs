@@ -19,7 +19,7 @@ fn number(appliance: &Appliance, name: &str) -> f64 {
 }
 
 /// Counters that no pair of healthy sites moves, and the test that does.
-const ELSEWHERE: [(&str, &str, &str); 14] = [
+const ELSEWHERE: [(&str, &str, &str); 16] = [
     ("holdfast_clock_jumps_total", "tests/it/clock.rs", "an_hour_back_changes_nothing"),
     ("holdfast_connections_refused_total", "tests/it/admin.rs", "strangers_at_the_gateway_leave_descriptors_for_work"),
     ("holdfast_control_messages_dropped_total", "src/control/tests/memory.rs", "a_full_queue_drops_and_counts"),
@@ -49,6 +49,11 @@ const ELSEWHERE: [(&str, &str, &str); 14] = [
         "a_share_of_differences_stops_following_where_it_is_asked_for",
     ),
     ("holdfast_journal_records_damaged_total", "tests/it/metrics.rs", "a_record_that_is_broken_is_counted"),
+    (
+        "holdfast_link_messages_dropped_total",
+        "src/link/outgoing/tests.rs",
+        "drops_and_counts_at_the_limit_of_messages_and_of_bytes",
+    ),
     ("holdfast_link_messages_refused_total", "src/link/tests/doors.rs", "a_site_asks_sends_and_gets_only_for_itself"),
     ("holdfast_log_lines_lost_total", "tests/it/logs.rs", "a_full_disk_under_the_log_costs_lines_and_nothing_else"),
     (
@@ -61,6 +66,11 @@ const ELSEWHERE: [(&str, &str, &str); 14] = [
         "holdfast_tried_once_more_total",
         "src/service/tests/unknown.rs",
         "a_divergence_is_tried_once_more_when_what_its_decider_did_not_know_is_decided",
+    ),
+    (
+        "holdfast_writes_stood_aside_total",
+        "src/service/tests/creating.rs",
+        "beside_an_unknown_post_others_of_a_path_that_answers_201_go_on",
     ),
 ];
 
@@ -94,7 +104,7 @@ fn play(two: &mut Two, queue: &mut Upstream) {
     two.store.tell(&Call::post("/tx/broken").key("x").lane("broken")).expect(500);
     two.at_store.as_usual();
     queue.stop();
-    wait_for("the queue's service is down", SOON, || two.store.tell(&Call::post("/queue/x").lane("q")).status == 202);
+    wait_for("the queue's service is down", SOON, || two.store.tell(&Call::post("/waits/x").lane("q")).status == 202);
     queue.resume();
     two.wait_settled();
     // On both sides of a cut: a copy, a key for two requests, a copy that is answered in two ways, one lane.
@@ -102,11 +112,11 @@ fn play(two: &mut Two, queue: &mut Upstream) {
     for site in [&two.store, &two.cloud] {
         site.tell(&sale("copy").lane("copies")).expect(201);
         site.tell(&Call::post("/tx/sale").key("key").lane("keys").body(site.site.name.clone())).expect(201);
-        site.tell(&Call::put("/tx/one").key(&format!("lane {}", site.site.name)).lane("one")).expect(201);
+        site.tell(&Call::put("/tx/one").key(&format!("lane-{}", site.site.name)).lane("one")).expect(201);
     }
-    two.at_cloud.at("/tx/two-ways", Act::answer(409));
+    two.at_cloud.at("/tx/two-ways", Act::answer(200).body("another"));
     two.store.tell(&Call::post("/tx/two-ways").key("t").lane("two")).expect(201);
-    two.cloud.tell(&Call::post("/tx/two-ways").key("t").lane("two")).expect(409);
+    two.cloud.tell(&Call::post("/tx/two-ways").key("t").lane("two")).expect(200);
     two.at_cloud.as_usual();
     two.heal();
     two.wait_together();
@@ -124,12 +134,17 @@ fn two_with_more() -> (Two, Upstream, Upstream) {
     let (plain, queue) = (Upstream::start(), Upstream::start());
     let two = Two::spawn(
         |site| {
-            let queue = Service::new("queue", &queue).replicas(&[&site.name]).set("when_down", "\"queue\"");
-            if site.name == "store" { site.service(queue).service(Service::new("plain", &plain)) } else { site }
+            if site.name != "store" {
+                return site;
+            }
+            let waits = Service::new("waits", &queue).replicas(&[&site.name]).set("when_down", "\"queue\"");
+            site.service(waits).service(Service::new("plain", &plain).without("lane").without("longest_request"))
         },
         |_, tx| tx.impatient().probed(),
     );
     two.wait_together();
+    two.store.wait_control("cloud");
+    two.cloud.wait_control("store");
     (two, plain, queue)
 }
 
@@ -220,7 +235,11 @@ fn what_a_peer_lacks_is_true_in_a_cut_and_after_a_restart_in_it() {
     wait_for("the oldest is older", SOON, || lacks(&two).2 >= oldest.as_secs_f64());
     let (count, age, lag) = lacks(&two);
     assert_eq!(count, 92.0);
-    assert!(lag <= began.elapsed().as_secs_f64() && age >= oldest.as_secs_f64() && age <= lag + 1.0, "{age} {lag}");
+    // A moment is remembered for all that comes within 50 ms.
+    assert!(
+        lag <= began.elapsed().as_secs_f64() + 0.1 && age >= oldest.as_secs_f64() && age <= lag + 1.0,
+        "{age} {lag}"
+    );
     two.store.kill();
     two.store.restart();
     let (count, age, lag) = lacks(&two);
