@@ -25,7 +25,7 @@ instruments! {
         writes_accepted: Counter, "holdfast_writes_accepted_total", "Writes of clients that got an id.";
         writes_settled: By<Verdict, Counter>, "holdfast_writes_settled_total", "Own writes that were settled, wherever they were decided.";
         shadows_settled: By<ShadowFate, Counter>, "holdfast_shadows_settled_total", "Writes of other sites that were decided at this replica, each once.";
-        duplicates: Counter, "holdfast_writes_duplicate_total", "Copies of writes of other sites that were recognised and not applied.";
+        duplicates: Counter, "holdfast_writes_duplicate_total", "Copies of a write of another log that were recognised here and not applied.";
         replayed: Counter, "holdfast_answers_replayed_total", "Answers given from the record.";
         origin_questions: Counter, "holdfast_origin_questions_total", "Questions to another site about a key.";
         concurrent: Counter, "holdfast_writes_concurrent_total", "Writes of one lane taken on both sides of a cut.";
@@ -87,7 +87,7 @@ instruments! {
     JournalMetrics {
         commits: Counter, "holdfast_journal_commits_total", "Transactions that became durable.";
         batches: Counter, "holdfast_journal_batches_total", "Batches that became durable; several share a commit.";
-        committed_bytes: Counter, "holdfast_journal_committed_bytes_total", "Bytes of the batches that became durable, in memory.";
+        committed_bytes: Counter, "holdfast_journal_committed_bytes_total", "Bytes of the batches that became durable, by what they weigh in memory.";
         commit_seconds: Histogram, "holdfast_journal_commit_duration_seconds", "One commit, the disk's part included.";
         wait_seconds: Histogram, "holdfast_journal_wait_duration_seconds", "Time that the first batch of a commit waited before it began.";
     }
