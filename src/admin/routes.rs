@@ -1,5 +1,4 @@
 //! The addresses.
-use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +17,7 @@ use super::audit::audited;
 use super::guard::{Guard, is_addressed};
 use super::listen::ClientAddress;
 use super::source::{AdminSource, OperateError};
-use super::view::{Health, QuarantineQuery, Status, WritesQuery};
+use super::view::{Health, QuarantineQuery, WritesQuery};
 use crate::model::{Problem, WriteId};
 use crate::places::InWork;
 use crate::problem::{self, Cause};
@@ -284,43 +283,5 @@ fn carried_out(result: Result<(), OperateError>, asked: &str) -> Response {
 }
 
 async fn metrics<S: AdminSource>(State(source): State<Arc<S>>) -> Response {
-    let mut page = source.metrics();
-    present(&mut page, &source.status().await);
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4")], page).into_response()
-}
-
-/// Gauges of what is, read at the moment of the scrape.
-fn present(page: &mut String, status: &Status) {
-    let mut gauge = |name: &str, help: &str, values: Vec<(String, f64)>| {
-        let written = write!(page, "# HELP {name} {help}\n# TYPE {name} gauge\n");
-        let lines = values.iter().try_for_each(|(labels, value)| writeln!(page, "{name}{labels} {value}"));
-        written.and(lines).expect("a String takes everything");
-    };
-    let groups = |value: &dyn Fn(&crate::service::View) -> f64| -> Vec<(String, f64)> {
-        let labels = |g: &super::GroupStatus| format!("{{service=\"{}\",store=\"{}\"}}", g.service, g.store);
-        status.groups.iter().map(|group| (labels(group), value(&group.view))).collect()
-    };
-    let peers = |value: &dyn Fn(&super::PeerStatus) -> f64| -> Vec<(String, f64)> {
-        status.peers.iter().map(|peer| (format!("{{peer=\"{}\"}}", peer.site), value(peer))).collect()
-    };
-    let bit = |yes: bool| f64::from(u8::from(yes));
-    let seconds = |ms: u64| ms as f64 / 1e3;
-    gauge("holdfast_ready_info", "1 when ready.", vec![(String::new(), bit(status.health.is_ready()))]);
-    gauge("holdfast_journal_bytes", "Size of the journal.", vec![(String::new(), status.store.journal_bytes as f64)]);
-    gauge("holdfast_open_writes", "Writes not settled and decided here.", groups(&|v| v.open_writes as f64));
-    gauge("holdfast_queued_writes", "Writes answered 202 and not sent.", groups(&|v| v.queued as f64));
-    gauge("holdfast_unknown_writes", "Writes whose outcome nobody knows.", groups(&|v| v.unknown as f64));
-    gauge("holdfast_quarantine_writes", "Writes that wait for a person.", groups(&|v| v.quarantine as f64));
-    gauge("holdfast_not_equal_lanes", "Lanes that have a write in quarantine.", groups(&|v| v.not_equal as f64));
-    gauge("holdfast_replica_lag_seconds", "Age of the oldest undecided write.", groups(&|v| seconds(v.lag_ms)));
-    gauge("holdfast_replica_healthy_info", "1 when this replica can decide.", groups(&|v| bit(v.healthy)));
-    gauge("holdfast_following_stopped_info", "1 when a person must look.", groups(&|v| bit(v.stopped.is_some())));
-    gauge("holdfast_peer_linked_info", "1 while the link is up.", peers(&|p| bit(p.linked)));
-    gauge("holdfast_peer_not_received_writes", "Writes the peer has not confirmed.", peers(&|p| p.not_received as f64));
-    gauge("holdfast_peer_not_decided_writes", "Writes the peer has not decided.", peers(&|p| p.not_decided as f64));
-    gauge(
-        "holdfast_peer_lag_seconds",
-        "Age of the oldest write the peer has not decided.",
-        peers(&|p| seconds(p.lag_ms)),
-    );
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4")], source.metrics().await).into_response()
 }

@@ -44,6 +44,6 @@ pub trait AdminSource: Send + Sync + 'static {
     fn operate(&self, id: WriteId, operation: Operation) -> impl Future<Output = Result<(), OperateError>> + Send;
     /// Follow again after a stop. An empty `store` stands for the only one.
     fn resume(&self, service: &str, store: &str) -> impl Future<Output = Result<(), OperateError>> + Send;
-    /// Counters as Prometheus text; what *is* the listener adds from `status`.
-    fn metrics(&self) -> String;
+    /// The metrics page, as Prometheus text.
+    fn metrics(&self) -> impl Future<Output = String> + Send;
 }

@@ -50,7 +50,8 @@ pub struct StoreStatus {
     pub free_bytes: u64,
     pub reserve_bytes: u64,
     pub journal_bytes: u64,
-    /// Until the reserve is reached at the present rate; absent when nothing grows.
+    /// Until the reserve is reached, if the disk fills as in the last hour; `null` while it does not, or too little is
+    /// known.
     pub hours_left: Option<f64>,
 }
 
@@ -96,10 +97,13 @@ pub struct PeerStatus {
     pub control: bool,
     /// When `linked` last changed, wall clock, milliseconds since 1970.
     pub since_ms: Option<u64>,
-    /// Writes that it has not confirmed as stored, over all groups.
+    /// Writes kept here that it has not confirmed as stored, over all groups: what would be lost with this disk. And as
+    /// decided there.
     pub not_received: u64,
     pub not_decided: u64,
+    /// Age of the oldest that it has not confirmed as decided, and as stored, by this site's own log.
     pub lag_ms: u64,
+    pub not_received_age_ms: u64,
     pub last_error: Option<String>,
     /// Services that the two sites define differently, with the keys: nothing of them is exchanged.
     pub differs: Vec<String>,

@@ -4,12 +4,15 @@
 //! whoever else is away (G8). What is missing and may come is waited for ([`patience`]). Nothing is said to another site before all that can fail has not. End: the first signal
 //! stops listening and lets requests in flight finish within `drain`; a second one ends the process at once. A failed
 //! journal ends it with exit code 74: recovery is the normal start path.
+mod forecast;
 mod groups;
 mod inbound;
 mod listeners;
 mod memory;
+mod numbers;
 mod order;
 mod outside;
+mod page;
 mod patience;
 mod recent;
 mod renewal;
@@ -17,6 +20,8 @@ mod resolve;
 mod source;
 mod status;
 mod tokens;
+mod vitals;
+mod wall_clock;
 
 pub use memory::give_memory_back;
 use std::sync::Arc;
@@ -169,15 +174,21 @@ async fn serve(config: Config) -> Result<(), AppError> {
     patience.with(async || Ok(control.check()?)).await?;
     let journal = patience.with(|| open(&config)).await?;
     let clock = Clock::new(journal.clone());
-    let upstreams = resolve::upstreams(&config)?;
+    let upstreams = resolve::upstreams(&config, &metrics)?;
     let registry = Arc::new(Registry::recover(&config, &journal, &clock, &upstreams, &metrics)?);
     let (state, ready) = watch::channel(admin::HealthState::Recovering);
-    let source =
-        Arc::new(Source::new(config.clone(), journal.clone(), registry.clone(), upstreams.clone(), metrics, ready)?);
+    let source = Arc::new(Source::new(
+        config.clone(),
+        journal.clone(),
+        registry.clone(),
+        upstreams.clone(),
+        metrics.clone(),
+        ready,
+    )?);
     let neighbours = Neighbours { tokens: source.clone(), status: source.clone(), peers: Some(registry.clone()) };
     let services = resolve::services(&config, &registry, &upstreams)?;
     let Listeners { gateway, admin, link } = held.listen()?;
-    let gateway = Gateway::on(gateway, resolve::gateway(&config)?, services, neighbours)?;
+    let gateway = Gateway::on(gateway, resolve::gateway(&config, &metrics)?, services, neighbours)?;
     let admin_address = admin.local_addr().unwrap_or(config.admin.listen);
     let control = Control::start(control, registry.clone())?;
     let links = Links::start_on(
@@ -195,6 +206,7 @@ async fn serve(config: Config) -> Result<(), AppError> {
         }
     }
     tokio::spawn(hang_ups(credentials));
+    tokio::spawn(source.vitals.clone().watch(journal.clone()));
     let _checks: Vec<_> = upstreams.values().map(|upstream| upstream.spawn_checks()).collect();
 
     let (stop, stopping) = watch::channel(false);

@@ -76,8 +76,8 @@ impl Outside for SiteOutside {
                 tracing::warn!(%group, %id, request_id = request(id), ?reason, "write quarantined")
             }
             Note::Stopped { why } => tracing::error!(%group, %why, "following stopped until a person looks"),
-            Note::Failover { to: Some(to) } => tracing::info!(%group, %to, "decides from now on"),
-            Note::Failover { to: None } => tracing::warn!(%group, "no replica can be asked"),
+            Note::Failover { to: Some(to), .. } => tracing::info!(%group, %to, "decides from now on"),
+            Note::Failover { to: None, .. } => tracing::warn!(%group, "no replica can be asked"),
             Note::Concurrent { id, with } => {
                 tracing::info!(%group, %id, request_id = request(id), %with, "concurrent writes of one lane")
             }
@@ -116,7 +116,7 @@ impl Outside for SiteOutside {
             }
             Note::Accepted
             | Note::Settled { .. }
-            | Note::ShadowApplied
+            | Note::ShadowSettled { .. }
             | Note::Duplicate
             | Note::Replayed
             | Note::RefusedBehind { .. }

@@ -20,6 +20,7 @@ use crate::identity::{Credentials, Files, Renewals};
 use crate::journal::OpenOptions;
 use crate::link::{Dial, LinkSettings, SharedService};
 use crate::model::{ClientRules, SiteName};
+use crate::telemetry::{Metrics, ServiceMetrics};
 
 /// Requests at one endpoint at the same time.
 const IN_FLIGHT_PER_ENDPOINT: usize = 1_024;
@@ -39,11 +40,15 @@ pub(super) fn journal(config: &Config) -> OpenOptions {
     }
 }
 
-pub(super) fn upstreams(config: &Config) -> Result<BTreeMap<String, Arc<Upstream>>, AppError> {
-    config.services.iter().map(|service| Ok((service.name.clone(), Upstream::new(upstream(service)?)))).collect()
+pub(super) fn upstreams(config: &Config, metrics: &Metrics) -> Result<BTreeMap<String, Arc<Upstream>>, AppError> {
+    let upstream = |service: &Service| {
+        let counted = metrics.service(&service.name).expect("every configured service has its metrics");
+        Ok((service.name.clone(), Upstream::new(upstream(service, counted)?)))
+    };
+    config.services.iter().map(upstream).collect()
 }
 
-fn upstream(service: &Service) -> Result<UpstreamSettings, AppError> {
+fn upstream(service: &Service, metrics: Arc<ServiceMetrics>) -> Result<UpstreamSettings, AppError> {
     let auth = service.replay.auth.as_ref().map(|auth| {
         let invalid = |_| AppError::Setting(format!("replay.auth of {} is no header value", service.name));
         http::HeaderValue::from_str(auth).map_err(invalid)
@@ -79,6 +84,7 @@ fn upstream(service: &Service) -> Result<UpstreamSettings, AppError> {
         large_answers: LARGE_ANSWERS_BYTES,
         probe: probe.transpose()?,
         replay_auth: auth.transpose()?,
+        metrics,
     })
 }
 
@@ -135,7 +141,7 @@ fn service_settings(service: &Service) -> ServiceSettings {
     }
 }
 
-pub(super) fn gateway(config: &Config) -> Result<GatewaySettings, AppError> {
+pub(super) fn gateway(config: &Config, metrics: &Metrics) -> Result<GatewaySettings, AppError> {
     let tls = config.gateway.tls.as_ref().map(server_tls).transpose()?;
     let listen = |&address| ListenSettings { address, tls: tls.clone() };
     let limits = &config.gateway.limits;
@@ -153,6 +159,7 @@ pub(super) fn gateway(config: &Config) -> Result<GatewaySettings, AppError> {
         body_timeout: limits.body_timeout,
         drain: config.drain,
         access: config.log_access,
+        metrics: metrics.gateway.clone(),
         ..GatewaySettings::new(config.site.clone(), config.gateway.listen.iter().map(listen).collect())
     })
 }
@@ -172,6 +179,12 @@ fn server_tls(tls: &Tls) -> Result<Arc<rustls::ServerConfig>, AppError> {
         .map_err(|error| wrong(&tls.cert, error.to_string()))?;
     server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(server))
+}
+
+/// When the chain that clients are shown ends; a file that cannot be read is an error elsewhere.
+pub(super) fn certificate_end_s(tls: &Tls) -> Option<i64> {
+    let chain = CertificateDer::pem_file_iter(&tls.cert).and_then(|certs| certs.collect::<Result<Vec<_>, _>>()).ok()?;
+    crate::identity::end_s(&chain)
 }
 
 /// Read and checked; the same for links and control.

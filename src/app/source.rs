@@ -1,14 +1,16 @@
 //! What the admin listener shows, gathered from groups, journal, links and control plane.
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
 use super::AppError;
 use super::groups::{Member, Registry};
-use super::order;
+use super::numbers::{DiskNumbers, PeerNumbers};
 use super::tokens::TokenCodec;
+use super::vitals::Vitals;
+use super::{order, resolve};
 use crate::admin::{
     AdminSource, EndpointStatus, GroupStatus, Health, HealthState, ManyOrdered, OperateError, PeerStatus,
     QuarantineEntry, QuarantineList, QuarantineQuery, ReplicaStatus, ServiceStatus, Status, StoreStatus, WriteList,
@@ -26,13 +28,16 @@ use crate::telemetry::Metrics;
 const QUARANTINE_SHOWN: usize = 1_000;
 
 pub(super) struct Source {
-    config: Arc<Config>,
+    pub(super) config: Arc<Config>,
     pub journal: Journal,
-    registry: Arc<Registry>,
+    pub(super) registry: Arc<Registry>,
     upstreams: BTreeMap<String, Arc<Upstream>>,
-    metrics: Arc<Metrics>,
-    state: watch::Receiver<HealthState>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) state: watch::Receiver<HealthState>,
     pub tokens: TokenCodec,
+    pub(super) vitals: Arc<Vitals>,
+    /// Of the chain that clients are shown, where they are.
+    pub(super) gateway_certificate_end_s: Option<i64>,
     started: Instant,
 }
 
@@ -48,10 +53,21 @@ impl Source {
         let dir = config.data_dir.display().to_string();
         let tokens =
             TokenCodec::open(&journal).map_err(|source| AppError::Journal { dir, source: Box::new(source) })?;
-        Ok(Self { config, journal, registry, upstreams, metrics, state, tokens, started: Instant::now() })
+        Ok(Self {
+            gateway_certificate_end_s: config.gateway.tls.as_ref().and_then(resolve::certificate_end_s),
+            config,
+            journal,
+            registry,
+            upstreams,
+            metrics,
+            state,
+            tokens,
+            vitals: Vitals::new(),
+            started: Instant::now(),
+        })
     }
 
-    async fn views(&self) -> Vec<(Group, View)> {
+    pub(super) async fn views(&self) -> Vec<(Group, View)> {
         let mut views = Vec::new();
         for (group, member) in &self.registry.members {
             if let Some(mut view) = member.handle.view().await {
@@ -83,31 +99,22 @@ impl Source {
         self.registry.members.get(group)
     }
 
-    fn peers_from(&self, views: &[(Group, View)]) -> Vec<PeerStatus> {
-        let Some(links) = self.registry.lines.links.get() else { return Vec::new() };
-        let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
-        let concerned = |site: &crate::model::SiteName| self.registry.members.values().any(|m| m.peers.contains(site));
-        let states = links.state().into_iter().filter(|state| state.dials || state.connected || concerned(&state.site));
-        states
-            .map(|state| {
-                let of = |value: fn(&crate::service::PeerView) -> u64| {
-                    views.iter().flat_map(|(_, v)| &v.peers).filter(|p| p.site == state.site).map(value)
-                };
-                PeerStatus {
-                    linked: state.connected,
-                    dials: state.dials,
-                    address: self.config.peer(&state.site).and_then(|p| p.link.as_ref()).map(ToString::to_string),
-                    control: self.registry.hears(&state.site),
-                    since_ms: Some(now_ms.saturating_sub(state.since_ms)),
-                    not_received: of(|p| p.not_received).sum(),
-                    not_decided: of(|p| p.not_decided).sum(),
-                    lag_ms: of(|p| p.lag_ms).max().unwrap_or(0),
-                    last_error: state.last_error,
-                    differs: state.differs.iter().map(|d| format!("{}: {}", d.service, d.keys.join(", "))).collect(),
-                    site: state.site,
-                }
-            })
-            .collect()
+    fn peers_from(&self, numbers: Vec<PeerNumbers>) -> Vec<PeerStatus> {
+        let status = |peer: PeerNumbers| PeerStatus {
+            linked: peer.link.connected,
+            dials: peer.link.dials,
+            address: self.config.peer(&peer.link.site).and_then(|p| p.link.as_ref()).map(ToString::to_string),
+            control: peer.hears,
+            since_ms: Some(peer.since_ms),
+            not_received: peer.not_received,
+            not_decided: peer.not_decided,
+            lag_ms: peer.not_decided_age_ms,
+            not_received_age_ms: peer.not_received_age_ms,
+            last_error: peer.link.last_error,
+            differs: peer.link.differs.iter().map(|d| format!("{}: {}", d.service, d.keys.join(", "))).collect(),
+            site: peer.link.site,
+        };
+        numbers.into_iter().map(status).collect()
     }
 
     fn health_from(&self, views: &[(Group, View)], peers: &[PeerStatus]) -> Health {
@@ -175,28 +182,17 @@ impl Source {
         Some(format!("{group}: {what}{first}"))
     }
 
-    async fn store(&self) -> StoreStatus {
-        let stats = self.journal.stats().await.ok();
+    fn store(&self, disk: &DiskNumbers) -> StoreStatus {
         StoreStatus {
             durability: match self.config.store.durability {
                 Durability::PowerLoss => "power-loss",
                 Durability::ProcessCrash => "process-crash",
             },
-            free_bytes: stats.as_ref().map_or(0, |s| s.disk_free_bytes),
-            reserve_bytes: self.config.store.reserve_bytes,
-            journal_bytes: stats.as_ref().map_or(0, |s| s.pages * s.page_bytes + s.wal_bytes),
-            hours_left: stats.as_ref().and_then(|s| self.hours_left(s)),
+            free_bytes: disk.free_bytes.unwrap_or(0),
+            reserve_bytes: disk.reserve_bytes,
+            journal_bytes: disk.journal_bytes.unwrap_or(0),
+            hours_left: disk.left_s.map(|left_s| left_s / 3_600.0),
         }
-    }
-
-    /// From what was accepted since the oldest row that is kept; a store that is young says nothing.
-    fn hours_left(&self, stats: &crate::journal::Stats) -> Option<f64> {
-        const YOUNG: Duration = Duration::from_secs(600);
-        let oldest = UNIX_EPOCH + Duration::from_millis(stats.oldest_original_ms?);
-        let age = SystemTime::now().duration_since(oldest).ok().filter(|age| *age >= YOUNG)?;
-        let used = (stats.pages - stats.free_pages) * stats.page_bytes;
-        let free = stats.disk_free_bytes.saturating_sub(self.config.store.reserve_bytes);
-        Some(free as f64 / (used as f64 / age.as_secs_f64()) / 3_600.0)
     }
 
     async fn shown(&self, asked: &str) -> Option<Shown> {
@@ -242,26 +238,27 @@ impl AdminSource for Source {
             return Health { state: HealthState::Recovering, reasons: Vec::new() };
         }
         let views = self.views().await;
-        self.health_from(&views, &self.peers_from(&views))
+        self.health_from(&views, &self.peers_from(self.peer_numbers(&views)))
     }
 
     async fn status(&self) -> Status {
-        let views = self.views().await;
-        let peers = self.peers_from(&views);
+        let numbers = self.numbers().await;
+        let store = self.store(&numbers.disk);
+        let (views, peers) = (numbers.groups, self.peers_from(numbers.peers));
         Status {
             site: self.config.site.clone(),
             realm: self.config.realm.name.clone(),
             version: env!("CARGO_PKG_VERSION"),
             uptime_s: self.started.elapsed().as_secs(),
             health: self.health_from(&views, &peers),
-            store: self.store().await,
+            store,
             peers,
             groups: views.into_iter().map(|(group, view)| GroupStatus::new(&group, view)).collect(),
         }
     }
 
     async fn peers(&self) -> Vec<PeerStatus> {
-        self.peers_from(&self.views().await)
+        self.peers_from(self.numbers().await.peers)
     }
 
     async fn services(&self) -> Vec<ServiceStatus> {
@@ -422,11 +419,8 @@ impl AdminSource for Source {
         }
     }
 
-    fn metrics(&self) -> String {
-        let node = &self.metrics.node;
-        node.panics.raise_to(crate::contain::contained());
-        let states = self.registry.lines.links.get().map(crate::link::Links::state).unwrap_or_default();
-        node.link_messages_refused.raise_to(states.iter().map(|state| state.refused).sum());
-        self.metrics.print()
+    async fn metrics(&self) -> String {
+        let numbers = self.numbers().await;
+        self.page(&numbers)
     }
 }

@@ -14,6 +14,7 @@ use crate::idempotency::Dialect;
 use crate::model::{After, Answer, Problem, SiteName, WriteId};
 use crate::problem::Cause;
 use crate::service::Reply;
+use crate::telemetry::Outcome;
 
 const IDEMPOTENCY_STATUS: HeaderName = HeaderName::from_static("idempotency-status");
 const X_ENVOY_RATELIMITED: HeaderName = HeaderName::from_static("x-envoy-ratelimited");
@@ -73,6 +74,9 @@ impl App {
         *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::BAD_GATEWAY);
         headers::restore_reason(&answer.headers, response.extensions_mut());
         spell_answer(&Spelling::of_kept(&answer.headers), response.extensions_mut());
+        if replayed {
+            response.extensions_mut().insert(Outcome::Replayed);
+        }
         let map = response.headers_mut();
         headers::restore(&answer.headers, map);
         mark(map, context.service.settings.keys.dialect, replayed);
@@ -92,6 +96,7 @@ impl App {
         let body = serde_json::json!({ "state": "queued", "status": null, "status_address": address });
         let mut response = Response::new(Body::Full(body.to_string().into()));
         *response.status_mut() = StatusCode::ACCEPTED;
+        response.extensions_mut().insert(Outcome::Queued);
         let map = response.headers_mut();
         map.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         map.insert(RETRY_AFTER, QUEUED_RETRY_AFTER);

@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use super::access::{Begun, Recorder};
 use super::body::Body;
 use super::conn::REFUSED_METHOD;
+use super::counted::Counted;
 use super::headers::{self, Client, HOLDFAST_HOP, HOLDFAST_LOOP, HOLDFAST_SEEN, TRACEPARENT, X_REQUEST_ID};
 use super::http2;
 use super::parts::{self, Parts};
@@ -26,6 +27,7 @@ use super::time;
 use crate::failpoint;
 use crate::model::{After, Problem, SiteName};
 use crate::problem::Cause;
+use crate::telemetry::{GatewayMetrics, RequestKind};
 
 /// Where a client asks how its write stands.
 pub const STATUS_PATH: &str = "/.holdfast/writes/";
@@ -41,6 +43,7 @@ pub struct App {
     max_headers: usize,
     pub(super) room: Room,
     access: Recorder,
+    pub(super) metrics: Arc<GatewayMetrics>,
 }
 
 impl App {
@@ -63,8 +66,19 @@ impl App {
         };
         let room = Room::new(settings.max_body_bytes, longest, shares);
         let (body_timeout, max_headers) = (settings.body_timeout, settings.max_headers);
-        let access = Recorder::new(settings.access);
-        Ok(Arc::new(Self { site, site_header, router, services, neighbours, body_timeout, max_headers, room, access }))
+        let (access, metrics) = (Recorder::new(settings.access), settings.metrics.clone());
+        Ok(Arc::new(Self {
+            site,
+            site_header,
+            router,
+            services,
+            neighbours,
+            body_timeout,
+            max_headers,
+            room,
+            access,
+            metrics,
+        }))
     }
 
     /// The longest that a client may have to wait for the head of an answer.
@@ -74,6 +88,7 @@ impl App {
 
     /// To a client that has as many requests under way as it may have.
     pub fn busy(&self, request: &Request<Incoming>) -> Response<Body> {
+        self.metrics.requests_refused.one();
         let request_id = request_id(&mut request.headers().clone());
         let refusal = Refusal::from(Cause::from(Problem::Overloaded { what: "requests of one client" }));
         refusal::response(&refusal, request_id.to_str().unwrap_or_default(), None)
@@ -91,6 +106,7 @@ impl App {
             }
         };
         let response = if let Some(violation) = refused(&head) {
+            self.metrics.requests_refused.one();
             let request_id = time::uuid_v7(time::wall_ms()).to_string();
             note(&mut begun, &request_id);
             refusal::response(&of_violation(violation), &request_id, None)
@@ -98,7 +114,14 @@ impl App {
             let request_id = request_id(&mut head.headers);
             note(&mut begun, request_id.to_str().unwrap_or_default());
             let hop = head.headers.get(HOLDFAST_HOP).cloned();
-            let result = self.route_and_answer(client, head, body, &request_id).await;
+            let mut counted = None;
+            let result = self.route_and_answer(client, head, body, &request_id, &mut counted).await;
+            match (&result, &mut counted) {
+                (_, Some(counted)) => counted.answered(&result),
+                (Err(_), None) => self.metrics.requests_refused.one(),
+                // A page of our own.
+                (Ok(_), None) => {}
+            }
             result.unwrap_or_else(|refusal| {
                 let id = request_id.to_str().unwrap_or_default();
                 let mut response = refusal::response(&refusal, id, None);
@@ -116,12 +139,14 @@ impl App {
         response
     }
 
-    async fn route_and_answer(
-        &self,
+    /// `counted`: from where on it is a request of a service.
+    async fn route_and_answer<'a>(
+        &'a self,
         client: &Client,
         mut head: Head,
         body: Incoming,
         request_id: &HeaderValue,
+        counted: &mut Option<Counted<'a>>,
     ) -> Result<Response<Body>, Refusal> {
         if head.version == Version::HTTP_2 {
             http2::check(&mut head, self.max_headers)?;
@@ -140,6 +165,9 @@ impl App {
             return Err(Cause::NoRoute { host: host.to_owned(), path: head.uri.path().to_owned() }.into());
         };
         let service = &self.services[index];
+        let writes = service.settings.writes.contains(&head.method);
+        let kind = RequestKind::of(&head.method, writes, !matches!(service.groups, Groups::Plain));
+        *counted = Some(Counted::new(&service.upstream.settings.metrics, kind));
         if headers::has_come_back(&head.headers, service.upstream.via()) {
             return Err(Cause::LoopDetected.into());
         }

@@ -26,6 +26,7 @@ use super::served::{Answers, Busy, Load, Served};
 use super::settings::{GatewaySettings, ListenSettings, Neighbours, ServiceEntry};
 use crate::contain::{Beside, contained_in};
 use crate::descriptors::{self, Use};
+use crate::telemetry::{Closed, GatewayMetrics};
 
 #[derive(Debug, thiserror::Error)]
 pub enum GatewayError {
@@ -175,8 +176,14 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Sha
         let Ok(permit) = shared.connections.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, peer)) => {
+                let metrics = &shared.app.metrics;
+                metrics.opened.one();
                 let kept = descriptors::kept(Use::Client, &stream);
-                match shared.app.room.enter(peer.ip()).filter(|_| kept) {
+                let place = shared.app.room.enter(peer.ip()).filter(|_| kept);
+                if place.is_none() && kept {
+                    metrics.closed_at_once.of(Closed::Address).one();
+                }
+                match place {
                     Some(place) => {
                         let place = (permit, place);
                         tokio::spawn(contained_in(connection(stream, peer.ip(), tls.clone(), shared.clone(), place)));
@@ -200,6 +207,7 @@ async fn connection(
     shared: Arc<Shared>,
     place: (OwnedSemaphorePermit, Place),
 ) {
+    let _open = Open::new(&shared.app.metrics);
     // Without it small answers wait for acknowledgements; a socket that refuses is about to fail anyway.
     let _ = stream.set_nodelay(true);
     let Some(tls) = tls else {
@@ -216,6 +224,22 @@ async fn connection(
         serve(stream, client(peer, true, &place.1), is_h2, &shared).await;
     }
     drop(place);
+}
+
+/// Counts a connection as long as it lives.
+struct Open(Arc<GatewayMetrics>);
+
+impl Open {
+    fn new(metrics: &Arc<GatewayMetrics>) -> Self {
+        metrics.connections.enter();
+        Self(metrics.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.connections.leave();
+    }
 }
 
 fn client(peer: IpAddr, is_tls: bool, place: &Place) -> Client {

@@ -16,6 +16,7 @@ mod app;
 mod arriving;
 mod body;
 mod conn;
+mod counted;
 mod endpoint;
 mod h1;
 mod h2;

@@ -5,6 +5,7 @@ use http::header::{CONNECTION, HeaderValue, LINK};
 use http_body_util::BodyExt;
 
 use super::body::Body;
+use super::counted::of_cause;
 use super::headers::{HOLDFAST_WRITE, X_REQUEST_ID};
 use crate::problem::{self, Cause};
 
@@ -33,6 +34,7 @@ impl Refusal {
 pub fn response(refusal: &Refusal, request_id: &str, token: Option<&str>) -> Response<Body> {
     let response = problem::response(&refusal.cause, request_id);
     let mut response = response.map(|full| Body::Boxed(full.map_err(|never| match never {}).boxed_unsync()));
+    response.extensions_mut().insert(of_cause(&refusal.cause));
     let headers = response.headers_mut();
     let mut append = |name, text: &str| HeaderValue::from_str(text).map(|value| headers.append(name, value)).is_ok();
     append(X_REQUEST_ID, request_id);

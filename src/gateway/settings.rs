@@ -18,7 +18,7 @@ use super::upstream::Upstream;
 use crate::idempotency::KeyRules;
 use crate::model::{ClientRules, Group, SiteName, WriteId};
 use crate::service::Handle;
-use crate::telemetry::AccessLog;
+use crate::telemetry::{AccessLog, GatewayMetrics};
 
 #[derive(Clone)]
 pub struct GatewaySettings {
@@ -42,6 +42,7 @@ pub struct GatewaySettings {
     /// How long requests in flight may go on after the signal to stop.
     pub drain: Duration,
     pub access: AccessLog,
+    pub metrics: Arc<GatewayMetrics>,
 }
 
 impl GatewaySettings {
@@ -61,6 +62,7 @@ impl GatewaySettings {
             body_timeout: Duration::from_secs(60),
             drain: Duration::from_secs(10),
             access: AccessLog::Off,
+            metrics: Arc::default(),
         }
     }
 

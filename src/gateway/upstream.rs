@@ -2,7 +2,7 @@
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HOST, HeaderMap, HeaderName, HeaderValue, TE, VIA};
@@ -22,6 +22,7 @@ use crate::contain::contained_in;
 use crate::model::{Answer, Digest, Header, WriteId};
 use crate::problem::{self, Cause};
 use crate::service::{Attempt, AttemptResult, ProbeResult};
+use crate::telemetry::{AttemptResult as Counted, ServiceMetrics};
 
 #[derive(Clone, Debug)]
 pub struct HealthSettings {
@@ -51,6 +52,7 @@ pub struct UpstreamSettings {
     pub probe: Option<ProbeTemplate>,
     /// `replay.auth`: in place of the client's `Authorization` in shadows.
     pub replay_auth: Option<HeaderValue>,
+    pub metrics: Arc<ServiceMetrics>,
 }
 
 /// `GET /transactions/by-key/{key}`.
@@ -215,14 +217,18 @@ impl Upstream {
         let mut why = self.nobody();
         let request_id = request.headers().get(X_REQUEST_ID).cloned();
         let request_id = request_id.as_ref().and_then(|id| id.to_str().ok());
+        let mut is_tried = false;
         for pool in self.candidates() {
+            is_tried = true;
             let hop = headers::new_hop();
             request.headers_mut().insert(HOLDFAST_HOP, hop.clone());
             if pool.is_h2c() {
                 to_h2(&mut request).map_err(|why| SendError::NoRequest { why })?;
             }
-            let taken = AtomicBool::new(false);
-            match self.send_streamed(pool, request, &taken).await {
+            let (taken, began) = (AtomicBool::new(false), Instant::now());
+            let sent = self.send_streamed(pool, request, &taken).await;
+            self.count(began, &taken, sent.as_ref().map(|sent| sent.as_ref().map(|head| head.status().as_u16())).ok());
+            match sent {
                 Ok(Err(SendError::NeverSent { why: reason, request: Some(unsent) })) => {
                     request = *unsent;
                     why = reason;
@@ -247,6 +253,9 @@ impl Upstream {
                 }
             }
         }
+        if !is_tried {
+            self.settings.metrics.attempts.of(Counted::NeverSent).one();
+        }
         Err(SendError::NeverSent { why, request: Some(Box::new(request)) })
     }
 
@@ -260,7 +269,27 @@ impl Upstream {
                 Err(_) => why = format!("{}: no connection within {:?}", pool.name(), self.settings.try_timeout),
             }
         }
+        self.settings.metrics.attempts.of(Counted::NeverSent).one();
         Err(why)
+    }
+
+    /// What one try proved. `sent`: the status of the answer, or why there is none; `None`: the time was over.
+    fn count(&self, began: Instant, taken: &AtomicBool, sent: Option<Result<u16, &SendError>>) {
+        let result = match sent {
+            Some(Ok(status)) => Counted::of(status),
+            Some(Err(SendError::NeverSent { .. } | SendError::Circle { .. } | SendError::NoRequest { .. })) => {
+                Counted::NeverSent
+            }
+            Some(Err(SendError::Broken { .. } | SendError::TimedOut { .. } | SendError::Unusable { .. })) => {
+                Counted::Broken
+            }
+            None if taken.load(Ordering::Relaxed) => Counted::Broken,
+            None => Counted::NeverSent,
+        };
+        self.settings.metrics.attempts.of(result).one();
+        if result != Counted::NeverSent {
+            self.settings.metrics.attempt_seconds.observe(began.elapsed());
+        }
     }
 
     /// Sends a write to an endpoint, once; to another one only where it was never sent.
@@ -281,10 +310,12 @@ impl Upstream {
                 // Tried once more it would be none again, and hold up all others for ever.
                 Err(why) => return self.refused(&attempt, Cause::BadRequest { what: NO_REQUEST }, &why).await,
             };
-            let taken = AtomicBool::new(false);
+            let (taken, began) = (AtomicBool::new(false), Instant::now());
             let keep_for = attempt.shadow.is_none().then_some(attempt.id);
             let exchange = self.exchange(ready, request, keep_for, &taken);
-            let why = match tokio::time::timeout(self.settings.try_timeout, exchange).await {
+            let exchanged = tokio::time::timeout(self.settings.try_timeout, exchange).await;
+            self.count(began, &taken, exchanged.as_ref().map(|done| done.as_ref().map(|answer| answer.status)).ok());
+            let why = match exchanged {
                 Ok(Ok(answer)) => return AttemptResult::Answered(Arc::new(answer)),
                 Ok(Err(SendError::NeverSent { why, .. })) => why,
                 Ok(Err(SendError::Circle { why })) => return self.refused(&attempt, Cause::LoopDetected, &why).await,
@@ -339,14 +370,16 @@ impl Upstream {
             if pool.is_h2c() && to_h2(&mut request).is_err() {
                 break;
             }
-            let taken = AtomicBool::new(false);
+            let (taken, began) = (AtomicBool::new(false), Instant::now());
             let asked = async {
                 match pool.ready().await {
                     Ok(ready) => self.exchange(ready, request, None, &taken).await,
                     Err(why) => Err(SendError::NeverSent { why, request: None }),
                 }
             };
-            match tokio::time::timeout(self.settings.try_timeout, asked).await {
+            let asked = tokio::time::timeout(self.settings.try_timeout, asked).await;
+            self.count(began, &taken, asked.as_ref().map(|done| done.as_ref().map(|answer| answer.status)).ok());
+            match asked {
                 Ok(Ok(answer)) if (200..300).contains(&answer.status) => return ProbeResult::Applied(Arc::new(answer)),
                 Ok(Ok(answer)) if answer.status == 404 => return ProbeResult::NotFound,
                 Ok(Err(SendError::NeverSent { .. })) => {}

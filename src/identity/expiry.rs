@@ -55,6 +55,11 @@ pub(super) fn not_before(certificate: &CertificateDer<'_>) -> Result<i64, String
     Ok(parsed.validity().not_before.timestamp())
 }
 
+/// When the first certificate of a chain ends, seconds since 1970; `None` where one cannot be read.
+pub(crate) fn end_s(chain: &[CertificateDer<'_>]) -> Option<i64> {
+    chain.iter().map(not_after).collect::<Result<Vec<_>, _>>().ok()?.into_iter().min()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -22,6 +22,6 @@ pub use authority::{Authority, AuthorityError, Issued, Renewals};
 pub use credentials::{Credentials, Standing};
 pub(crate) use examine::span;
 pub use examine::{EXPIRES_SOON_S, Finding, Grade, Shown, examine, examine_listener, examine_renewals, show};
-pub(crate) use expiry::{Validity, now_s};
+pub(crate) use expiry::{Validity, end_s, now_s};
 pub use files::{Files, IdentityError};
 pub(crate) use loaded::{Identity, Plane};

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use tokio::sync::watch;
 
-use super::people::{Filter, Listed, Shown, Stats};
+use super::people::{Aged, Filter, Listed, Shown, Stats, Usage};
 use super::pool::Pool;
 use super::quarantine::{InOrder, QuarantineCounts, QuarantineFilter, QuarantinePage};
 use super::queue::Work;
@@ -16,6 +16,7 @@ use super::{
 };
 use crate::model::{Group, Item, LogId, WriteId};
 use crate::service::{Find, Found};
+use crate::telemetry::JournalMetrics;
 
 /// Cheap to clone. The last one dropped closes the journal: it blocks until what was handed over is written.
 #[derive(Clone)]
@@ -239,6 +240,19 @@ impl Journal {
     /// Reads every record and checks it, at one moment: while it runs, the write-ahead log grows.
     pub async fn verify(&self) -> Result<Report, Error> {
         self.read(|reader| reader.verify()).await
+    }
+
+    /// For each series the age of its first write from a position on that is still kept.
+    pub async fn ages(&self, asked: Vec<(Group, LogId, u64)>) -> Result<Vec<Option<Aged>>, Error> {
+        self.read(move |reader| reader.ages(&asked)).await
+    }
+
+    pub async fn usage(&self) -> Result<Usage, Error> {
+        self.read(|reader| reader.usage()).await
+    }
+
+    pub fn metrics(&self) -> Arc<JournalMetrics> {
+        self.inner.shared.metrics.clone()
     }
 
     pub async fn stats(&self) -> Result<Stats, Error> {

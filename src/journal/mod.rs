@@ -56,10 +56,12 @@ pub use handle::{Held, Journal, Returned};
 pub use memory::Memory;
 pub use names::NUMBER_MAX;
 pub use options::{Durability, OpenOptions, Space};
-pub use people::{Filter, ListState, Listed, Shown, Stats};
+pub use people::{Aged, Filter, ListState, Listed, Shown, Stats, Usage};
 pub use quarantine::{InOrder, QuarantineCounts, QuarantineFilter, QuarantineListed, QuarantinePage};
 pub use queue::{Done, Refusal};
-pub use row::{Age, Fate, Here, Op, Origin, QuarantineReason, Quarantined, Row, SeriesMeta, Stop, StopKind, WishHeld};
+pub use row::{
+    Age, Confirmed, Fate, Here, Op, Origin, QuarantineReason, Quarantined, Row, SeriesMeta, Stop, StopKind, WishHeld,
+};
 pub use single::{NotWritten, Single};
 pub use space::free_bytes;
 pub use verify::Report;

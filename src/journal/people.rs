@@ -2,12 +2,14 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use rusqlite::OptionalExtension;
+
 use super::names::{self, GroupName};
 use super::reader::{Reader, Snapshot};
 use super::shared::Shared;
 use super::standing::Standing;
 use super::{Error, Quarantined, Row, Space};
-use crate::model::{Group, KeyHash, Lane, Request, WriteId};
+use crate::model::{Group, KeyHash, Lane, LogId, Request, WriteId};
 use crate::service::Found;
 
 /// Rows of one log that a listing looks at, at most: a rare state must not make it read everything.
@@ -90,7 +92,64 @@ pub struct Stats {
     pub damaged: usize,
 }
 
+/// When the write at a position was accepted, and when it was settled or decided here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Aged {
+    /// Wall clock of its origin, milliseconds since 1970.
+    pub original_ms: u64,
+    /// The retention clock ([`super::Journal::clock_ms`]); 0 where it is not decided.
+    pub clock_ms: u64,
+}
+
+/// How much of the disk is taken, and left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Of the database and its write-ahead log.
+    pub journal_bytes: u64,
+    pub disk_free_bytes: u64,
+}
+
 impl Reader {
+    /// Of each series the first write from a position on that is still kept; `None` where there is none, or it cannot
+    /// be read.
+    pub(super) fn ages(&mut self, asked: &[(Group, LogId, u64)]) -> Result<Vec<Option<Aged>>, Error> {
+        let failed = || Error::sqlite("read when writes were accepted");
+        let snapshot = self.snapshot()?;
+        let mut find = snapshot
+            .transaction
+            .prepare_cached(
+                "SELECT w.id, w.body FROM place p JOIN write w ON w.id = p.id \
+                 WHERE p.at BETWEEN ?1 AND ?2 ORDER BY p.at LIMIT 1",
+            )
+            .map_err(failed())?;
+        let mut ages = Vec::with_capacity(asked.len());
+        for (group, log, from) in asked {
+            let place =
+                snapshot.names.group(group).and_then(|name| Some((name, snapshot.names.series(name.ix, *log)?)));
+            let Some((name, series)) = place else {
+                ages.push(None);
+                continue;
+            };
+            let row = |row: &rusqlite::Row<'_>| Ok(snapshot.row(name, row.get(0)?, row.get_ref(1)?.as_blob()?).ok());
+            let row = find.query_row(names::places(series, *from, names::NUMBER_MAX), row).optional();
+            let aged = |row: Row| Aged { original_ms: row.facts.original_ms, clock_ms: row.settled_clock_ms };
+            ages.push(row.map_err(failed())?.flatten().map(aged));
+        }
+        Ok(ages)
+    }
+
+    pub(super) fn usage(&mut self) -> Result<Usage, Error> {
+        let shared = self.shared.clone();
+        let snapshot = self.snapshot()?;
+        let sql = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size";
+        let bytes: i64 =
+            snapshot.transaction.query_row(sql, [], |row| row.get(0)).map_err(Error::sqlite("read the size"))?;
+        Ok(Usage {
+            journal_bytes: bytes.unsigned_abs() + shared.log_bytes(),
+            disk_free_bytes: shared.free_bytes.load(Ordering::Relaxed),
+        })
+    }
+
     pub(super) fn list(&mut self, filter: &Filter) -> Result<Vec<Listed>, Error> {
         let snapshot = self.snapshot()?;
         let mut listed = Vec::new();
@@ -153,8 +212,8 @@ impl Reader {
             wal_bytes: std::fs::metadata(wal).map_or(0, |wal| wal.len()),
             disk_free_bytes: shared.free_bytes.load(Ordering::Relaxed),
             space: Space::from_u8(shared.space.load(Ordering::Relaxed)),
-            transactions: shared.transactions.load(Ordering::Relaxed),
-            batches: shared.batches.load(Ordering::Relaxed),
+            transactions: shared.metrics.commits.get(),
+            batches: shared.metrics.batches.get(),
             damaged: shared.damages.list().len(),
         })
     }

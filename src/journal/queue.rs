@@ -1,7 +1,7 @@
 //! What waits for the writer: bounded in count and bytes, in order.
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{CommitError, Committed, Fatal, Op};
 use crate::model::Group;
@@ -49,7 +49,8 @@ pub(super) struct Queue {
 
 #[derive(Default)]
 struct State {
-    works: VecDeque<(Work, usize)>,
+    /// With its weight, and since when it waits.
+    works: VecDeque<(Work, usize, Instant)>,
     /// Waiting and under way.
     batches: usize,
     bytes: usize,
@@ -63,6 +64,8 @@ struct State {
 pub(super) struct Taken {
     pub(super) works: Vec<Work>,
     pub(super) bytes: usize,
+    /// Since when the first of them waited.
+    pub(super) since: Option<Instant>,
     /// No more will come, and nothing is left.
     pub(super) finished: bool,
 }
@@ -95,7 +98,7 @@ impl Queue {
         }
         state.batches += 1;
         state.bytes += weight;
-        state.works.push_back((work, weight));
+        state.works.push_back((work, weight, Instant::now()));
         drop(state);
         self.filled.notify_one();
         Ok(())
@@ -112,12 +115,13 @@ impl Queue {
         let waited = self.filled.wait_timeout_while(self.lock(), timeout, idle);
         let (mut state, _) = waited.unwrap_or_else(|poisoned| poisoned.into_inner());
         state.nudged = false;
-        let mut taken = Taken { works: Vec::new(), bytes: 0, finished: false };
-        while let Some((_, weight)) = state.works.front() {
+        let mut taken = Taken { works: Vec::new(), bytes: 0, since: None, finished: false };
+        while let Some((_, weight, _)) = state.works.front() {
             if !taken.works.is_empty() && taken.bytes + weight > bytes_max {
                 break;
             }
-            let (work, weight) = state.works.pop_front().expect("it has a front");
+            let (work, weight, since) = state.works.pop_front().expect("it has a front");
+            taken.since.get_or_insert(since);
             taken.bytes += weight;
             taken.works.push(work);
         }
@@ -157,7 +161,7 @@ impl Queue {
     pub(super) fn fail(&self, fatal: Fatal) -> Vec<Work> {
         let mut state = self.lock();
         state.failed.get_or_insert(fatal);
-        let works = state.works.drain(..).map(|(work, _)| work).collect();
+        let works = state.works.drain(..).map(|(work, ..)| work).collect();
         drop(state);
         self.room.notify_waiters();
         works

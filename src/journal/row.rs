@@ -190,6 +190,17 @@ pub struct SeriesMeta {
     /// Numbers, with positions (0: not known), of writes whose recorded success was told here before this replica
     /// decided them: what its clients send next comes after them (G3). Some may be decided by now.
     pub told: Vec<(u64, u64)>,
+    /// What other sites have confirmed of it. For people alone: nothing is decided by it, for a peer may have been put
+    /// back to an older copy since. May lag behind by a second.
+    pub confirmed: Vec<Confirmed>,
+}
+
+/// So much of a series a site has confirmed as stored, and as decided at its replica.
+#[derive(Clone, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
+pub struct Confirmed {
+    pub site: SiteName,
+    pub received: u64,
+    pub decided: u64,
 }
 
 /// A write that waits for a person.

@@ -2,8 +2,8 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use sha2::{Digest, Sha256};
@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use super::open::{Life, Lock};
 use super::queue::Queue;
 use super::{Age, Damage, Fatal, Held, OpenOptions, RecordName, space};
+use crate::telemetry::JournalMetrics;
 
 /// Broken records kept by name; more are only counted by `verify`.
 const DAMAGES_MAX: usize = 1_000;
@@ -23,8 +24,7 @@ pub(super) struct Shared {
     pub(super) space: AtomicU8,
     pub(super) free_bytes: AtomicU64,
     pub(super) wal_pages: AtomicU64,
-    pub(super) transactions: AtomicU64,
-    pub(super) batches: AtomicU64,
+    pub(super) metrics: Arc<JournalMetrics>,
     pub(super) fatal: watch::Sender<Option<Fatal>>,
     /// While the writer waits for another program's lock.
     pub(super) held: watch::Sender<Option<Held>>,
@@ -53,8 +53,7 @@ impl Shared {
             space: 0.into(),
             free_bytes: 0.into(),
             wal_pages: 0.into(),
-            transactions: 0.into(),
-            batches: 0.into(),
+            metrics: Arc::default(),
             fatal: watch::Sender::new(None),
             held: watch::Sender::new(None),
             read_by: Mutex::default(),

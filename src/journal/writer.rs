@@ -128,7 +128,10 @@ fn run(
             continue;
         }
         writer.reserve_ids()?;
-        writer.write_until_durable(taken.works)?;
+        if let Some(since) = taken.since {
+            shared.metrics.wait_seconds.observe(since.elapsed());
+        }
+        writer.write_until_durable(taken.works, taken.bytes)?;
         shared.queue.release(batches, taken.bytes);
         writer.after_commit(taken.bytes)?;
     }
@@ -220,9 +223,10 @@ struct Writer<'c> {
 
 impl Writer<'_> {
     /// Keeps the batches while the disk is full. Those that cannot be written are told why.
-    fn write_until_durable(&mut self, works: Vec<Work>) -> Result<(), Fatal> {
+    fn write_until_durable(&mut self, works: Vec<Work>, bytes: usize) -> Result<(), Fatal> {
         let mut waiting_since = None;
         loop {
+            let began = Instant::now();
             match self.write(&works) {
                 Ok(committed) => {
                     // A sync that failed beside it may have been about these very bytes.
@@ -230,8 +234,10 @@ impl Writer<'_> {
                         works.into_iter().for_each(|work| work.finish(Err(CommitError::Fatal(fatal.clone()))));
                         return Err(fatal);
                     }
-                    self.shared.transactions.fetch_add(1, Ordering::Relaxed);
-                    self.shared.batches.fetch_add(works.len() as u64, Ordering::Relaxed);
+                    self.shared.metrics.commit_seconds.observe(began.elapsed());
+                    self.shared.metrics.commits.one();
+                    self.shared.metrics.committed_bytes.add(bytes as u64);
+                    self.shared.metrics.batches.add(works.len() as u64);
                     if self.shared.space.load(Ordering::Relaxed) == Space::Full as u8 {
                         self.look_at_space()?;
                     }

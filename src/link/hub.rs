@@ -57,12 +57,17 @@ pub struct LinkState {
     pub read_bytes: u64,
     pub written_bytes: u64,
     pub connections: u64,
+    /// Dials that led to no session, and sessions that broke.
+    pub failures: u64,
     pub queued: usize,
     pub queued_bytes: usize,
     /// Messages and pages that were not sent: a limit was reached or the peer was away.
     pub dropped: u64,
     /// Messages that came and were not taken.
     pub refused: u64,
+    /// Messages and pages, over all connections.
+    pub sent: u64,
+    pub received: u64,
 }
 
 #[derive(Clone)]
@@ -72,6 +77,7 @@ struct Standing {
     read_bytes: u64,
     written_bytes: u64,
     connections: u64,
+    failures: u64,
 }
 
 pub(super) struct Peer {
@@ -83,6 +89,8 @@ pub(super) struct Peer {
     pub asking: Arc<Semaphore>,
     /// Messages that came and were not taken.
     pub refused: AtomicU64,
+    /// Those that were.
+    pub received: AtomicU64,
     /// A dial has got past TCP: with two sites that dial each other, one of the two must give way.
     pub dialling: watch::Sender<bool>,
     pub current: watch::Sender<Option<Arc<Session>>>,
@@ -94,14 +102,21 @@ pub(super) struct Peer {
 impl Peer {
     fn new(site: SiteName, url: Option<Uri>, settings: &LinkSettings) -> Self {
         let now = Instant::now();
-        let standing =
-            Standing { offline_since: now, last_error: None, read_bytes: 0, written_bytes: 0, connections: 0 };
+        let standing = Standing {
+            offline_since: now,
+            last_error: None,
+            read_bytes: 0,
+            written_bytes: 0,
+            connections: 0,
+            failures: 0,
+        };
         Self {
             site,
             url,
             outgoing: Outgoing::new(settings.limits),
             asking: Arc::new(Semaphore::new(settings.limits.reads)),
             refused: 0.into(),
+            received: 0.into(),
             dialling: watch::Sender::new(false),
             current: watch::Sender::new(None),
             announced: watch::Sender::new(None),
@@ -114,7 +129,9 @@ impl Peer {
     }
 
     pub fn note_error(&self, error: &str) {
-        self.standing().last_error = Some(error.to_owned());
+        let mut standing = self.standing();
+        standing.last_error = Some(error.to_owned());
+        standing.failures += 1;
     }
 
     pub fn dials_now(&self) -> bool {
@@ -140,10 +157,13 @@ impl Peer {
             read_bytes: standing.read_bytes + meter.map_or(0, |meter| meter.read_bytes.load(Relaxed)),
             written_bytes: standing.written_bytes + meter.map_or(0, |meter| meter.written_bytes.load(Relaxed)),
             connections: standing.connections,
+            failures: standing.failures,
             queued,
             queued_bytes,
             dropped: self.outgoing.dropped.load(Relaxed),
             refused: self.refused.load(Relaxed),
+            sent: self.outgoing.sent.load(Relaxed),
+            received: self.received.load(Relaxed),
             differs: current.map(|session| session.differs.clone()).unwrap_or_default(),
         }
     }
@@ -241,6 +261,8 @@ impl Hub {
         standing.read_bytes += session.meter.read_bytes.load(Relaxed);
         standing.written_bytes += session.meter.written_bytes.load(Relaxed);
         standing.last_error = Some(reason.clone());
+        // Its own end is no failure of a link.
+        standing.failures += u64::from(!*self.stopping.borrow());
         drop(standing);
         tracing::warn!(peer = %peer.site, %reason, "link is down");
     }

@@ -188,5 +188,6 @@ async fn hand_over_checked(hub: &Hub, peer: &Peer, group: Group, message: Messag
         tracing::warn!(peer = %peer.site, "a group takes no messages, one was dropped");
         return Taken::No;
     }
+    peer.received.fetch_add(1, Relaxed);
     Taken::Yes
 }

@@ -82,12 +82,14 @@ pub(super) struct Outgoing {
     /// `wants` has changed.
     pub wanted: Notify,
     pub dropped: AtomicU64,
+    /// Messages and pages that were handed to the line.
+    pub sent: AtomicU64,
 }
 
 impl Outgoing {
     pub fn new(limits: Limits) -> Self {
         let (paged, large_queued, wanted) = (Notify::new(), Notify::new(), Notify::new());
-        Self { queues: Mutex::default(), limits, paged, large_queued, wanted, dropped: 0.into() }
+        Self { queues: Mutex::default(), limits, paged, large_queued, wanted, dropped: 0.into(), sent: 0.into() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Queues> {
@@ -266,10 +268,12 @@ impl Outgoing {
         match queues.slots.pop_front() {
             Some(Slot::Message { group, message, weight }) => {
                 queues.bytes -= weight;
+                self.sent.fetch_add(1, Relaxed);
                 Poll::Ready(Some(Entry::Message(group, message)))
             }
             Some(Slot::StatusOf(group)) => {
                 let status = queues.statuses.remove(&group).expect("a slot is pushed with its status");
+                self.sent.fetch_add(1, Relaxed);
                 Poll::Ready(Some(Entry::Message(group, Message::Status(status))))
             }
             None => {
@@ -287,6 +291,7 @@ impl Outgoing {
         }
         let (group, message, weight) = queues.large.pop_front()?;
         queues.large_bytes -= weight;
+        self.sent.fetch_add(1, Relaxed);
         if !queues.large.is_empty() {
             // One notice wakes one of those that wait, and there may be several.
             self.large_queued.notify_one();
@@ -301,7 +306,9 @@ impl Outgoing {
             return None;
         }
         let series = queues.turns.front()?.clone();
-        take_page(&mut queues, &series).map(|page| (series.group, page))
+        let page = take_page(&mut queues, &series)?;
+        self.sent.fetch_add(1, Relaxed);
+        Some((series.group, page))
     }
 
     /// The next page of one series for a fetcher that has everything up to `from`.
@@ -314,6 +321,7 @@ impl Outgoing {
             let page = take_page(&mut queues, series)?;
             // What the fetcher has already is not worth the line.
             if page.items.is_empty() || page.from + page.items.len() as u64 > from {
+                self.sent.fetch_add(1, Relaxed);
                 return Some(page);
             }
         }

@@ -2,7 +2,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use crate::journal::SeriesMeta;
+use crate::journal::{Confirmed, SeriesMeta};
 use crate::model::{Chain, Item, LogId, SiteName, Stretch};
 
 /// Newest items kept in memory for peers and for the follower, in bytes; older ones are read from the journal.
@@ -35,12 +35,27 @@ pub struct Series {
     tail_bytes: usize,
     /// (position, when it was received): the age of what is not decided yet.
     marks: VecDeque<(u64, u64)>,
+    /// What was received before this life of the process.
+    pub received_before: u64,
+    /// As [`SeriesMeta::confirmed`]: (received, decided).
+    confirmed: BTreeMap<SiteName, (u64, u64)>,
+    /// Some of it is not in the journal.
+    is_confirmed_anew: bool,
 }
 
 impl Series {
     pub fn new(log: LogId, site: SiteName) -> Self {
         Self::recover(
-            SeriesMeta { log, site, received: 0, chain: Chain::default(), decided: 0, forgotten: 0, told: Vec::new() },
+            SeriesMeta {
+                log,
+                site,
+                received: 0,
+                chain: Chain::default(),
+                decided: 0,
+                forgotten: 0,
+                told: Vec::new(),
+                confirmed: Vec::new(),
+            },
             0,
         )
     }
@@ -66,6 +81,9 @@ impl Series {
             tail: BTreeMap::new(),
             tail_bytes: 0,
             marks,
+            received_before: meta.received,
+            confirmed: meta.confirmed.into_iter().map(|of| (of.site, (of.received, of.decided))).collect(),
+            is_confirmed_anew: false,
         }
     }
 
@@ -78,7 +96,34 @@ impl Series {
             decided: self.decided,
             forgotten: self.forgotten,
             told: self.told.iter().map(|(&n, &position)| (n, position)).collect(),
+            confirmed: self
+                .confirmed
+                .iter()
+                .map(|(site, &(received, decided))| Confirmed { site: site.clone(), received, decided })
+                .collect(),
         }
+    }
+
+    /// A peer said how far it is: also less than it said before, where it was put back.
+    pub fn confirm(&mut self, site: &SiteName, received: u64, decided: u64) {
+        if self.confirmed_by(site) != (received, decided) {
+            self.confirmed.insert(site.clone(), (received, decided));
+            self.is_confirmed_anew = true;
+        }
+    }
+
+    /// So much a peer has confirmed as stored, and as decided there; in lives before this one too.
+    pub fn confirmed_by(&self, site: &SiteName) -> (u64, u64) {
+        self.confirmed.get(site).copied().unwrap_or_default()
+    }
+
+    pub fn is_confirmed_anew(&self) -> bool {
+        self.is_confirmed_anew
+    }
+
+    /// [`Series::meta`] goes into the journal.
+    pub fn is_saved(&mut self) {
+        self.is_confirmed_anew = false;
     }
 
     /// Takes the next position.

@@ -114,11 +114,10 @@ impl Core {
 
     fn after_settling(&mut self, cx: &mut Cx, id: WriteId) {
         let write = &self.live[&id];
-        let role = write.role;
         let position = write.position.map(|(p, _)| p).expect("just settled");
         let verdict = write.outcome.as_ref().expect("just settled").verdict;
         let stage = write.stage.clone();
-        cx.note(Note::Settled { verdict, shadow: role == Role::Shadow });
+        cx.note(Note::Settled { verdict });
         self.learn_creating(id);
         match stage {
             Stage::Decided(fate) => {

@@ -17,6 +17,9 @@ pub(crate) const SERIES_MAX: usize = 1_024;
 const STATUS_EVERY_MS: u64 = 500;
 /// Changes are gathered for so long before peers hear of them.
 const STATUS_SOON_MS: u64 = 10;
+/// What peers confirm is written down this often, and when they go: for people, who may ask after a restart what is
+/// owed.
+const CONFIRMED_EVERY_MS: u64 = 1_000;
 
 impl Core {
     /// Sends what is new of a series to every peer that wants it.
@@ -168,6 +171,9 @@ impl Core {
             }
             return;
         }
+        if let Some(series) = self.series.get_mut(&line.log) {
+            series.confirm(from, line.received, line.decided);
+        }
         let Some(peer) = self.peers.get_mut(from) else { return };
         let cursor = peer.cursors.entry(line.log).or_default();
         let stalled = cursor.sent > line.received && now >= cursor.progress_ms + RESEND_MS;
@@ -247,6 +253,21 @@ impl Core {
         let missing = self.ask_ahead(cx);
         for peer in peers {
             self.say_status_with(cx, peer, asks_again, missing.clone());
+        }
+        if cx.ms() >= self.confirmed_ms + CONFIRMED_EVERY_MS {
+            self.save_confirmed(cx);
+        }
+    }
+
+    /// Writes down what peers have confirmed, where the journal does not know it.
+    pub(crate) fn save_confirmed(&mut self, cx: &mut Cx) {
+        if self.is_held() {
+            return;
+        }
+        self.confirmed_ms = cx.ms();
+        let anew = self.series.values().filter(|series| series.is_confirmed_anew()).map(|series| series.log);
+        for log in anew.collect::<Vec<_>>() {
+            self.persist_series(cx, log);
         }
     }
 

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use crate::journal::{Fate, Here, Op, Origin, QuarantineReason, Quarantined, Row};
 use crate::mirror::{decided_by, is_decision};
-use crate::model::{Answer, Outcome, Verdict, WriteId};
+use crate::model::{Answer, LogId, Outcome, Verdict, WriteId};
 use crate::service::core::{Core, Cx, Work};
 use crate::service::outcome::{Class, classify, is_about_the_caller};
 use crate::service::write::{Role, Stage};
@@ -196,7 +196,6 @@ impl Core {
             }
         }
         self.compared(cx, id, None);
-        cx.note(Note::ShadowApplied);
         self.decide_shadow(cx, id, Fate::Applied);
     }
 
@@ -237,6 +236,10 @@ impl Core {
 
     /// This replica is done with a write that another decided, or that came back from its decider.
     pub(crate) fn decide_shadow(&mut self, cx: &mut Cx, id: WriteId, fate: Fate) {
+        let Some(position) = self.live.get(&id).map(|write| write.position.map(|(position, _)| position)) else {
+            return;
+        };
+        self.note_shadow(cx, id.log, position, &fate);
         let Some(write) = self.live.get_mut(&id) else { return };
         write.stage = Stage::Decided(fate.clone());
         write.doubtful = false;
@@ -244,7 +247,7 @@ impl Core {
         if write.settled_clock_ms == 0 {
             write.settled_clock_ms = cx.now.clock_ms;
         }
-        let (lane, position) = (write.facts.lane, write.position.map(|(p, _)| p));
+        let lane = write.facts.lane;
         if fate == Fate::Applied {
             self.note_applied(id);
             self.learn_creating(id);
@@ -263,6 +266,15 @@ impl Core {
         self.decided_id(id);
         self.answer_copies(cx, id);
         self.evict_if_final(id);
+    }
+
+    /// Once for each: what was decided ahead is counted when it has its position, and what a person has ordered to be
+    /// sent again was.
+    pub(crate) fn note_shadow(&self, cx: &mut Cx, log: LogId, position: Option<u64>, fate: &Fate) {
+        let open = |position| self.series.get(&log).is_some_and(|series| !series.is_decided(position));
+        if log != self.own && position.is_some_and(open) {
+            cx.note(Note::ShadowSettled { fate: fate.clone() });
+        }
     }
 
     /// A POST that only its path names was answered 201: others of that path share nothing with it.

@@ -220,6 +220,7 @@ impl Core {
         if self.live.get(&item.id).is_some_and(|write| write.stage == Stage::Idle) {
             return self.decide_shadow(cx, item.id, Fate::Skipped);
         }
+        self.note_shadow(cx, item.id.log, Some(item.position), &Fate::Skipped);
         self.position_decided(cx, item.id.log, item.position);
         self.decided_id(item.id);
     }

@@ -26,15 +26,22 @@ pub struct Chooser {
     order: Vec<SiteName>,
     lag_ms: u64,
     current: Option<SiteName>,
+    /// Who decided last, where nobody does now.
+    last: Option<SiteName>,
 }
 
 impl Chooser {
     pub fn new(order: Vec<SiteName>, lag_ms: u64) -> Self {
-        Self { order, lag_ms, current: None }
+        Self { order, lag_ms, current: None, last: None }
     }
 
     pub fn current(&self) -> Option<&SiteName> {
         self.current.as_ref()
+    }
+
+    /// Who decides, or did last.
+    pub fn last(&self) -> Option<&SiteName> {
+        self.current.as_ref().or(self.last.as_ref())
     }
 
     /// Looks at all sites again; returns whether the choice changed.
@@ -63,6 +70,7 @@ impl Chooser {
         let choice = choice.or_else(|| self.current.as_ref().filter(with(true)));
         let choice = choice.or_else(|| self.order.iter().find(with(true))).cloned();
         let changed = choice != self.current;
+        self.last = self.current.take().or(self.last.take());
         self.current = choice;
         changed
     }

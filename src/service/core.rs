@@ -208,6 +208,8 @@ pub struct Core {
     pub(crate) concurrent: u64,
     pub(crate) conflicts: Conflicts,
     /// Something changed that peers should hear soon.
+    /// When what peers had confirmed was written down last.
+    pub(crate) confirmed_ms: u64,
     pub(crate) status_due: bool,
     pub(crate) next_status_ms: u64,
     pub(crate) statuses_said: u64,
@@ -357,7 +359,8 @@ impl Core {
     }
 
     pub(crate) fn persist_series(&mut self, cx: &mut Cx, log: LogId) {
-        if let Some(series) = self.series.get(&log) {
+        if let Some(series) = self.series.get_mut(&log) {
+            series.is_saved();
             cx.persist(Op::Series(series.meta()));
             self.changed = true;
         }

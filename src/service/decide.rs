@@ -302,10 +302,12 @@ impl Core {
         let standings: Vec<(SiteName, Standing)> =
             self.settings.order.iter().map(|s| (s.clone(), self.standing(s, cx.ms()))).collect();
         let of = |site: &SiteName| standings.iter().find(|(s, _)| s == site).expect("all of the order").1;
+        let before = self.chooser.last().cloned();
         if self.chooser.update(of) {
             self.drain_at_ms = 0;
             let current = self.chooser.current().cloned();
-            cx.note(Note::Failover { to: current.clone() });
+            let from = before.filter(|before| current.as_ref() != Some(before));
+            cx.note(Note::Failover { from, to: current.clone() });
             cx.out.push(Effect::Decider(current));
             self.place_again();
             self.place_waiting();

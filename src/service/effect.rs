@@ -85,11 +85,14 @@ pub struct Ordered {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Note {
     Accepted,
+    /// An own write, wherever it was decided.
     Settled {
         verdict: crate::model::Verdict,
-        shadow: bool,
     },
-    ShadowApplied,
+    /// A write of another site is decided at this replica, for the first time.
+    ShadowSettled {
+        fate: crate::journal::Fate,
+    },
     Duplicate,
     Replayed,
     Concurrent {
@@ -132,7 +135,10 @@ pub enum Note {
     Stopped {
         why: String,
     },
+    /// Another site decides from now on, or none can be asked. `from`: who decided last, where that is another site
+    /// than `to`; at the start nobody was.
     Failover {
+        from: Option<SiteName>,
         to: Option<SiteName>,
     },
     AskedOrigin,

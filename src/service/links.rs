@@ -25,6 +25,7 @@ impl Core {
         state.wants_nothing();
         self.wishes_cut_short(cx, &peer);
         self.release_receipts(cx);
+        self.save_confirmed(cx);
         self.status_due = true;
         self.choose(cx);
         let asked: Vec<u64> = self.asking.iter().filter(|(_, a)| a.site == peer).map(|(t, _)| *t).collect();

@@ -48,4 +48,4 @@ pub use outbox::Outbox;
 pub use plausible::Implausible;
 pub use settings::{Bug, Limits, OnConcurrent, OnDivergence, OnUnreachable, Settings, WhenDown};
 pub use task::{Clock, Outside, Task};
-pub use view::{CursorView, NextView, PeerView, SeriesView, View, WaitView};
+pub use view::{CursorView, LackView, NextView, PeerView, SeriesView, View, WaitView};

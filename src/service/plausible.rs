@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::core::Core;
 use super::{Cursor, Known, Message, Page, Status, Wish, WishWord};
-use crate::journal::{Here, NUMBER_MAX, Origin, Row, SeriesMeta, UNKNOWN_MAX};
+use crate::journal::{Confirmed, Here, NUMBER_MAX, Origin, Row, SeriesMeta, UNKNOWN_MAX};
 use crate::mirror::{decided_by, is_decision};
 use crate::model::{After, Answer, Facts, Header, Item, LogId, Outcome, Request, SiteName, Stretch, WriteId};
 
@@ -240,7 +240,9 @@ pub(crate) fn check_meta(meta: &SeriesMeta) -> Checked {
     number("the position up to which a series is decided", meta.decided)?;
     number("the position up to which a series is forgotten", meta.forgotten)?;
     let told = |(n, position): &(u64, u64)| number("a write that was told", *n).and(number("a position", *position));
-    meta.told.iter().try_for_each(told)
+    meta.told.iter().try_for_each(told)?;
+    let confirmed = |of: &Confirmed| number("a position that was confirmed", of.received.max(of.decided));
+    meta.confirmed.iter().try_for_each(confirmed)
 }
 
 impl Core {

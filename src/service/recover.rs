@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::chooser::Chooser;
 use super::core::{Conflicts, Core, Cx, Timer, Work};
 use super::write::{Role, Stage, Write};
-use super::{CursorView, Effect, Find, Looking, Now, PeerView, SeriesView, Settings, View};
+use super::{CursorView, Effect, Find, Looking, Now, SeriesView, Settings, View};
 use crate::dedup::Ring;
 use crate::idempotency::KeyTable;
 use crate::journal::{Fate, Here, Origin, Quarantined, Recovered};
@@ -85,6 +85,7 @@ impl Core {
             work: VecDeque::new(),
             concurrent: 0,
             conflicts: Conflicts::default(),
+            confirmed_ms: now.mono_ms,
             status_due: false,
             next_status_ms: now.mono_ms,
             settings,
@@ -243,21 +244,8 @@ impl Core {
 
     pub fn view(&self, now: Now) -> View {
         let count = |f: fn(&Write) -> bool| self.live.values().filter(|w| f(w)).count();
-        let peers = self.settings.replicas.iter().filter(|s| **s != self.settings.me).map(|site| {
-            let peer = self.peers.get(site);
-            let behind = |of: fn(&super::peer::PeerCursor) -> u64| -> u64 {
-                let at = |log| peer.and_then(|p| p.cursors.get(log)).map_or(0, of);
-                self.series.values().filter(|s| s.site != *site).map(|s| s.received.saturating_sub(at(&s.log))).sum()
-            };
-            PeerView {
-                site: site.clone(),
-                linked: peer.is_some_and(|p| p.linked),
-                healthy: peer.is_some_and(|p| p.healthy),
-                lag_ms: peer.map_or(0, |p| p.lag_ms),
-                not_received: behind(|c| c.received),
-                not_decided: behind(|c| c.decided),
-            }
-        });
+        let others = self.settings.replicas.iter().filter(|site| **site != self.settings.me);
+        let peers = others.map(|site| self.peer_view(site, now.mono_ms));
         View {
             decider: self.chooser.current().cloned(),
             healthy: self.endpoints_healthy,
@@ -287,10 +275,10 @@ impl Core {
                 .collect(),
             peers: peers.collect(),
             cursors: self
-                .peers
-                .iter()
-                .flat_map(|(site, peer)| peer.cursors.iter().map(move |(log, c)| (site, *log, c)))
-                .map(|(site, log, c)| CursorView { site: site.clone(), log, received: c.received, decided: c.decided })
+                .series
+                .values()
+                .flat_map(|series| series.meta().confirmed.into_iter().map(move |of| (series.log, of)))
+                .map(|(log, of)| CursorView { site: of.site, log, received: of.received, decided: of.decided })
                 .collect(),
             // The journal counts its own.
             quarantine: self.unreadable().count() as u64,

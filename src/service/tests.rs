@@ -16,6 +16,7 @@ mod nothing_kept;
 mod orders;
 mod orders_aside;
 mod orders_elsewhere;
+mod owed;
 mod probes;
 mod reads;
 mod receipts;
@@ -308,6 +309,7 @@ fn a_copy_and_its_first() -> (Core, Vec<Effect>) {
             decided: 0,
             forgotten: 0,
             told: Vec::new(),
+            confirmed: Vec::new(),
         })
     };
     let mut memory = Memory::new();

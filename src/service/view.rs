@@ -28,7 +28,7 @@ pub struct View {
     pub waits: Vec<WaitView>,
     pub series: Vec<SeriesView>,
     pub peers: Vec<PeerView>,
-    /// How far each peer is with each series, as it said last.
+    /// How far each peer is with each series, as it said last, in whatever life of this store.
     pub cursors: Vec<CursorView>,
     pub quarantine: u64,
     /// Of these, entries made of records that cannot be read: the journal does not have them.
@@ -73,10 +73,29 @@ pub struct PeerView {
     pub site: SiteName,
     pub linked: bool,
     pub healthy: bool,
-    pub lag_ms: u64,
-    /// Positions of all series known here that the peer has not confirmed as stored, and as decided.
+    /// Writes that this site has and the peer has not confirmed, as stored and as decided there: positions of all
+    /// series known here, and own writes that have none yet and are kept here alone.
     pub not_received: u64,
     pub not_decided: u64,
+    /// Age of the oldest position that the peer has not confirmed as decided, and as stored, milliseconds. What was
+    /// stored in a life before this one counts from the start: the journal knows better (`lacks`).
+    pub lag_ms: u64,
+    pub unreceived_ms: u64,
+    #[serde(skip)]
+    pub lacks: Vec<LackView>,
+}
+
+/// A series of which a peer has not confirmed all.
+#[derive(Clone, Copy, Debug)]
+pub struct LackView {
+    pub log: LogId,
+    /// Here.
+    pub end: u64,
+    /// As confirmed.
+    pub received: u64,
+    pub decided: u64,
+    /// So much of it was here before this life of the process.
+    pub before: u64,
 }
 
 #[derive(Clone, Debug, serde::Serialize)]
@@ -88,6 +107,41 @@ pub struct CursorView {
 }
 
 impl Core {
+    pub(super) fn peer_view(&self, site: &SiteName, now_ms: u64) -> PeerView {
+        let peer = self.peers.get(site);
+        let others = self.series.values().filter(|series| series.site != *site);
+        let lacks = others.filter_map(|series| {
+            let (received, decided) = series.confirmed_by(site);
+            let (log, end, before) = (series.log, series.received, series.received_before);
+            let lack = LackView { log, end, received, decided, before };
+            (decided.min(received) < series.received).then_some(lack)
+        });
+        let lacks: Vec<LackView> = lacks.collect();
+        // A write that was wished is at another site too.
+        let alone = |write: &&Write| {
+            write.stored
+                && write.id.log == self.own
+                && write.position.is_none()
+                && matches!(write.origin, Origin::Queued | Origin::Here)
+        };
+        let alone = self.live.values().filter(alone).count() as u64;
+        let count = |of: fn(&LackView) -> u64| lacks.iter().map(|lack| lack.end.saturating_sub(of(lack))).sum::<u64>();
+        let oldest = |of: fn(&LackView) -> u64| {
+            let ages = lacks.iter().map(|lack| self.series[&lack.log].lag_ms(of(lack), now_ms));
+            ages.max().unwrap_or(0)
+        };
+        PeerView {
+            site: site.clone(),
+            linked: peer.is_some_and(|p| p.linked),
+            healthy: peer.is_some_and(|p| p.healthy),
+            not_received: count(|lack| lack.received) + alone,
+            not_decided: count(|lack| lack.decided) + alone,
+            lag_ms: oldest(|lack| lack.decided),
+            unreceived_ms: oldest(|lack| lack.received),
+            lacks,
+        }
+    }
+
     pub(crate) fn next_of(&self, series: &Series) -> Option<NextView> {
         let next = |write: &&Write| write.position.is_some_and(|(position, _)| position == series.decided + 1);
         let mut of_log =

@@ -7,8 +7,12 @@ use std::time::Duration;
 /// Something that prints itself as Prometheus text.
 pub trait Instrument {
     const TYPE: &'static str;
-    /// `labels` is empty or `a="b",c="d"`.
+    /// `labels` is empty or `a="b",c="d"`. Prints nothing where there is no value.
     fn print(&self, out: &mut String, name: &str, labels: &str);
+    /// Its own labels, with all values that each may have.
+    fn labels() -> Vec<(&'static str, Vec<&'static str>)> {
+        Vec::new()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -17,10 +21,6 @@ pub struct Counter(AtomicU64);
 impl Counter {
     pub fn add(&self, n: u64) {
         self.0.fetch_add(n, Relaxed);
-    }
-    /// Where the counting is done elsewhere.
-    pub fn raise_to(&self, n: u64) {
-        self.0.fetch_max(n, Relaxed);
     }
     pub fn one(&self) {
         self.add(1);
@@ -41,22 +41,79 @@ impl Instrument for Counter {
     }
 }
 
-#[derive(Debug, Default)]
+/// What is now, in base units; written when somebody asks. Not a number, as at first: it is not known, and is not
+/// printed.
+#[derive(Debug)]
 pub struct Gauge(AtomicU64);
 
-impl Gauge {
-    pub fn set(&self, value: u64) {
-        self.0.store(value, Relaxed);
+impl Default for Gauge {
+    fn default() -> Self {
+        Self(f64::NAN.to_bits().into())
     }
-    pub fn get(&self) -> u64 {
-        self.0.load(Relaxed)
+}
+
+impl Gauge {
+    pub fn set(&self, value: f64) {
+        self.0.store(value.to_bits(), Relaxed);
+    }
+    pub fn set_count(&self, value: u64) {
+        self.set(value as f64);
+    }
+    pub fn set_ms(&self, value: u64) {
+        self.set(value as f64 / 1e3);
+    }
+    pub fn set_bit(&self, value: bool) {
+        self.set(f64::from(u8::from(value)));
+    }
+    pub fn set_known(&self, value: Option<f64>) {
+        self.set(value.unwrap_or(f64::NAN));
     }
 }
 
 impl Instrument for Gauge {
     const TYPE: &'static str = "gauge";
     fn print(&self, out: &mut String, name: &str, labels: &str) {
-        line(out, name, "", labels, self.get());
+        let value = f64::from_bits(self.0.load(Relaxed));
+        if !value.is_nan() {
+            line(out, name, "", labels, value);
+        }
+    }
+}
+
+/// How many there are now of what comes and goes.
+#[derive(Debug, Default)]
+pub struct Level(AtomicU64);
+
+impl Level {
+    pub fn enter(&self) {
+        self.0.fetch_add(1, Relaxed);
+    }
+    pub fn leave(&self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+impl Instrument for Level {
+    const TYPE: &'static str = "gauge";
+    fn print(&self, out: &mut String, name: &str, labels: &str) {
+        line(out, name, "", labels, self.0.load(Relaxed));
+    }
+}
+
+/// Seconds that were spent, where somebody else counts them.
+#[derive(Debug, Default)]
+pub struct Seconds(AtomicU64);
+
+impl Seconds {
+    pub fn reach(&self, spent: Duration) {
+        self.0.fetch_max(u64::try_from(spent.as_micros()).unwrap_or(u64::MAX), Relaxed);
+    }
+}
+
+impl Instrument for Seconds {
+    const TYPE: &'static str = "counter";
+    fn print(&self, out: &mut String, name: &str, labels: &str) {
+        line(out, name, "", labels, self.0.load(Relaxed) as f64 / 1e6);
     }
 }
 
@@ -137,11 +194,46 @@ impl<L: Label, I: Instrument> Instrument for By<L, I> {
             self.of(*label).print(out, name, &labels);
         }
     }
+    fn labels() -> Vec<(&'static str, Vec<&'static str>)> {
+        let values = L::ALL.iter().map(|label| label.value()).collect();
+        [vec![(L::NAME, values)], I::labels()].concat()
+    }
 }
 
 fn line(out: &mut String, name: &str, suffix: &str, labels: &str, value: impl std::fmt::Display) {
     let labels = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
     writeln!(out, "{name}{suffix}{labels} {value}").expect("a String takes everything");
+}
+
+/// An enum whose values are those of a label.
+macro_rules! label {
+    ($(#[$doc:meta])* $name:ident, $label:literal { $($(#[$of:meta])* $variant:ident = $value:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $name { $($(#[$of])* $variant,)* }
+
+        impl $crate::telemetry::Label for $name {
+            const NAME: &'static str = $label;
+            const ALL: &'static [Self] = &[$($name::$variant,)*];
+            fn index(self) -> usize {
+                self as usize
+            }
+            fn value(self) -> &'static str {
+                match self { $($name::$variant => $value,)* }
+            }
+        }
+    };
+}
+pub(super) use label;
+
+/// One metric, for the page of documentation.
+#[cfg(test)]
+#[derive(Debug)]
+pub(super) struct Described {
+    pub name: &'static str,
+    pub kind: &'static str,
+    pub help: &'static str,
+    pub labels: Vec<(&'static str, Vec<&'static str>)>,
 }
 
 /// A set of instruments with names and help.
@@ -155,16 +247,28 @@ macro_rules! instruments {
             /// All sets of one kind together, because a name's HELP and TYPE may stand there once only.
             pub(super) fn print_all(sets: &[(String, &$set)], out: &mut String) {
                 $(
+                    let start = out.len();
                     out.push_str(concat!("# HELP ", $name, " ", $help, "\n# TYPE ", $name, " "));
                     out.push_str(<$kind as $crate::telemetry::Instrument>::TYPE);
                     out.push('\n');
+                    let lines = out.len();
                     for (labels, set) in sets {
                         $crate::telemetry::Instrument::print(&set.$field, out, $name, labels);
+                    }
+                    if out.len() == lines {
+                        out.truncate(start);
                     }
                 )*
             }
             #[cfg(test)]
-            pub(super) const NAMES: &'static [&'static str] = &[$($name,)*];
+            pub(super) fn describe() -> Vec<$crate::telemetry::instruments::Described> {
+                vec![$($crate::telemetry::instruments::Described {
+                    name: $name,
+                    kind: <$kind as $crate::telemetry::Instrument>::TYPE,
+                    help: $help,
+                    labels: <$kind as $crate::telemetry::Instrument>::labels(),
+                },)*]
+            }
         }
     };
 }

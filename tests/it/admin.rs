@@ -89,7 +89,9 @@ fn strangers_at_the_gateway_leave_descriptors_for_work() {
     let held = strangers(appliance.at(), 1_100, "");
     wait_for("all are taken or refused", SOON, || {
         let page = Call::get("/metrics").told(appliance.site.admin).expect(200).text();
-        page.lines().any(|line| line.starts_with("holdfast_connections_refused_total ") && !line.ends_with(" 0"))
+        page.lines().any(|line| {
+            line.starts_with("holdfast_connections_refused_total{reason=\"descriptors\"}") && !line.ends_with(" 0")
+        })
     });
     let now = descriptors(&appliance);
     assert!(now < DESCRIPTORS - 128, "{now} of {DESCRIPTORS} descriptors are taken");

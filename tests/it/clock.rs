@@ -1,6 +1,7 @@
 //! A wall clock that jumps. Order and lifetimes never depend on it.
 use std::path::PathBuf;
 
+use crate::harness::metrics;
 use crate::harness::{Call, Service, Site, Upstream, ledger, skipped, wait_for};
 
 fn libfaketime() -> Option<PathBuf> {
@@ -43,6 +44,9 @@ fn an_hour_back_changes_nothing() {
     }
     let moved = stamps(&store).iter().any(|&stamp| stamp < before - 3_000_000);
     assert!(moved, "the clock did not jump for the appliance: {:?}", stamps(&store));
+    wait_for("the jumps are counted", crate::harness::SOON, || {
+        metrics::Page::of(&store).sum("holdfast_clock_jumps_total") > 0.0
+    });
     store.kill();
     store.restart();
     wait_for("it remembers after a restart in the past", crate::harness::SOON, || {

@@ -21,6 +21,7 @@ mod keys;
 #[cfg(feature = "failpoints")]
 mod kill;
 mod logs;
+mod metrics;
 #[cfg(feature = "failpoints")]
 mod panics;
 mod peers;

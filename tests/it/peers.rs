@@ -1,7 +1,11 @@
 //! Whom a site speaks with, and what about.
 use std::time::Duration;
 
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+
 use crate::harness::certificates::Authority;
+use crate::harness::metrics::Page;
 use crate::harness::{Call, Relay, SOON, Service, Site, Two, Upstream, holds_for, wait_for};
 
 fn sale(key: &str) -> Call {
@@ -115,6 +119,12 @@ fn with_certificates_everything_works_over_tls() {
     two.store.tell(&sale("a")).expect(201);
     two.cloud.tell(&sale("b")).expect(201);
     two.wait_equal(2);
+    // When it ends is told long before.
+    let der = CertificateDer::from_pem_file(two.store.site.folder().join("site.pem")).unwrap();
+    let (_, certificate) = x509_parser::parse_x509_certificate(&der).unwrap();
+    let end = certificate.validity().not_after.timestamp() as f64;
+    let told = Page::of(&two.store).sum_where("holdfast_certificate_end_timestamp_seconds", "use=\"identity\"");
+    assert_eq!(told, end);
 }
 
 #[test]

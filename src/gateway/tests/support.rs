@@ -30,6 +30,7 @@ pub fn site() -> SiteName {
 pub fn upstream_settings(addresses: &[SocketAddr]) -> UpstreamSettings {
     let endpoint = |a: &SocketAddr| EndpointSettings::parse(&format!("http://{a}")).unwrap();
     UpstreamSettings {
+        metrics: Arc::default(),
         service: "tx".into(),
         endpoints: addresses.iter().map(endpoint).collect(),
         pool: PoolSettings { connect_timeout: SOON, in_flight: 64, idle: 16, idle_timeout: SOON },

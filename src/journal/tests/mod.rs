@@ -172,7 +172,8 @@ pub(super) fn settled(id: WriteId, position: u64, previous: Chain, clock_ms: u64
 }
 
 pub(super) fn meta(log: LogId, received: u64, chain: Chain, decided: u64) -> SeriesMeta {
-    SeriesMeta { log, site: SiteName::new("a"), received, chain, decided, forgotten: 0, told: Vec::new() }
+    let (told, confirmed) = (Vec::new(), Vec::new());
+    SeriesMeta { log, site: SiteName::new("a"), received, chain, decided, forgotten: 0, told, confirmed }
 }
 
 /// Ops that put a whole series of settled writes, numbers and positions from 1.

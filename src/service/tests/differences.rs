@@ -241,10 +241,13 @@ fn stops_at_two(settings: &mut Settings) {
 fn a_share_of_differences_stops_following_where_it_is_asked_for() {
     for (statuses, stops) in [([404, 201, 201, 201, 404], false), ([201, 404, 201, 404, 201], true)] {
         let mut bench = bench(stops_at_two);
+        let mut said = Vec::new();
         for (n, status) in (1..).zip(statuses) {
             bench.hear("b", Message::Page(page(log(2), "b", n, n)));
-            bench.attempted(shadow(n), 1, answered(status));
+            said.extend(bench.attempted(shadow(n), 1, answered(status)));
         }
+        let noted = said.iter().filter(|effect| matches!(effect, Effect::Note(Note::Stopped { .. }))).count();
+        assert_eq!(noted, usize::from(stops), "{statuses:?}");
         let view = bench.core.view(bench.now);
         assert_eq!(view.stop, stops.then_some(StopKind::Divergences), "{statuses:?}: {:?}", view.stopped);
         bench.restart();

@@ -82,7 +82,7 @@ fn the_view_counts_what_stands_where() {
         Cursor { log: log(of), site: site(at), received, chain, decided, want: false, again: 0 }
     };
     bench.status("c", true, vec![cursor(1, "a", 0, 0)]);
-    bench.core.peers.get_mut(&site("c")).expect("it is linked").cursors.get_mut(&log(1)).expect("told").received = 1;
+    bench.core.series.get_mut(&log(1)).expect("the own one").confirm(&site("c"), 1, 0);
     bench.status("b", false, Vec::new());
     bench.wait(70);
     let view = bench.core.view(bench.now);
@@ -91,7 +91,10 @@ fn the_view_counts_what_stands_where() {
     assert_eq!(series, [(log(1), 1, 1), (log(2), 5, 1)]);
     let peers: Vec<_> =
         view.peers.iter().map(|p| (p.site.as_str(), p.healthy, p.not_received, p.not_decided)).collect();
-    assert_eq!(peers, [("b", false, 1, 1), ("c", true, 5, 6)], "b's own series it has");
+    // One is unknown here and three are queued: nobody else has them.
+    assert_eq!(peers, [("b", false, 4 + 1, 4 + 1), ("c", true, 4 + 5, 4 + 6)], "b's own series it has");
+    let ages: Vec<_> = view.peers.iter().map(|p| (p.unreceived_ms, p.lag_ms)).collect();
+    assert_eq!(ages, [(70, 70), (70, 70)]);
     assert_eq!((view.lag_ms, view.stages["queued"], view.stages["shadow-sending"]), (70, 3, 4));
 }
 

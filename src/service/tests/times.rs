@@ -174,7 +174,8 @@ fn an_origin_that_does_not_tell_of_a_key_is_waited_for_a_second() {
     for on_unreachable in [OnUnreachable::Accept, OnUnreachable::Refuse] {
         let mut bench = with(|s| s.on_unreachable = on_unreachable);
         hinted(&mut bench, 7);
-        assert!(question(&bench.submit(new_write("POST", 1, 7))).is_some());
+        let asked = bench.submit(new_write("POST", 1, 7));
+        assert!(question(&asked).is_some() && asked.contains(&Effect::Note(Note::AskedOrigin)));
         if on_unreachable == OnUnreachable::Accept {
             assert_eq!(after(&mut bench, 1_000, first_attempt), (own(1), 1));
         } else {

@@ -58,7 +58,7 @@ fn what_a_site_that_does_not_know_finds_out_counts() {
     bench.submit(new_write("POST", 1, 0));
     word(&mut bench, WishWord::Unknown);
     let said = word(&mut bench, done(After::new()));
-    assert!(said.contains(&Effect::Note(Note::Settled { verdict: Verdict::Applied, shadow: true })));
+    assert!(said.contains(&Effect::Note(Note::Settled { verdict: Verdict::Applied })));
     assert!(bench.row(own(1)).is_some_and(|row| row.position.is_some_and(|(position, _)| position == 1)));
 }
 

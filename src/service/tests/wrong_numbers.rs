@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::super::testing::*;
 use super::super::*;
-use crate::journal::{Memory, NUMBER_MAX, Op};
+use crate::journal::{Confirmed, Memory, NUMBER_MAX, Op, SeriesMeta};
 use crate::mirror::decision_of;
 use crate::model::{After, Chain, Group, LogId, Outcome, SiteName, Stretch, Verdict, WriteId};
 use crate::wire;
@@ -357,7 +357,7 @@ fn no_number_in_a_journal_ends_a_start() {
         for (l, site) in [(1, "a"), (2, "b"), (3, "c")] {
             let (received, decided, forgotten) = (number(&mut rng), number(&mut rng), number(&mut rng));
             let (log, site) = (log(l), SiteName::new(site));
-            let meta = crate::journal::SeriesMeta {
+            let meta = SeriesMeta {
                 log,
                 site,
                 received,
@@ -365,6 +365,11 @@ fn no_number_in_a_journal_ends_a_start() {
                 decided,
                 forgotten,
                 told: vec![(number(&mut rng), number(&mut rng))],
+                confirmed: vec![Confirmed {
+                    site: SiteName::new("b"),
+                    received: number(&mut rng),
+                    decided: number(&mut rng),
+                }],
             };
             if plausible::check_meta(&meta).is_ok() {
                 recovered.series.push(meta);

@@ -8,6 +8,7 @@ pub mod certificates;
 pub mod client;
 pub mod http;
 pub mod ledger;
+pub mod metrics;
 pub mod ports;
 pub mod process;
 pub mod relay;
