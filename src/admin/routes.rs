@@ -159,9 +159,6 @@ async fn writes<S: AdminSource>(
     let Ok(Query(query)) = query else {
         return refuse(Cause::BadRequest { what: "the query may have service, open, after and limit (from 1)" });
     };
-    if query.limit == Some(0) {
-        return refuse(NO_LIMIT);
-    }
     match source.writes(query).await {
         Ok(list) => Json(list).into_response(),
         Err(error) => carried_out(Err(error), ""),
@@ -175,8 +172,6 @@ async fn write<S: AdminSource>(State(source): State<Arc<S>>, Path(asked): Path<S
     }
 }
 
-const NO_LIMIT: Cause = Cause::BadRequest { what: "limit=0 asks for nothing: leave it out, or say 1 or more" };
-
 type Chosen = Result<Query<QuarantineQuery>, axum::extract::rejection::QueryRejection>;
 
 const CHOICE: &str = "the query may have service, store, reason, since_ms, lane, firsts, after, limit (from 1), and \
@@ -186,9 +181,6 @@ const UNCHOSEN: &str = "an order about many names at least one of service, store
 
 async fn quarantine<S: AdminSource>(State(source): State<Arc<S>>, query: Chosen) -> Response {
     let Ok(Query(query)) = query else { return refuse(Cause::BadRequest { what: CHOICE }) };
-    if query.limit == Some(0) {
-        return refuse(NO_LIMIT);
-    }
     match source.quarantine(query).await {
         Ok(list) => {
             let mut response = Json(list.entries).into_response();
@@ -209,9 +201,6 @@ async fn order_many<S: AdminSource>(
     query: Chosen,
 ) -> Response {
     let Ok(Query(query)) = query else { return refuse(Cause::BadRequest { what: CHOICE }) };
-    if query.limit == Some(0) {
-        return refuse(NO_LIMIT);
-    }
     let Some(operation) = operation_named(&operation) else {
         return refuse(Cause::NotFound { path: format!("/api/v1/quarantine/{operation}") });
     };

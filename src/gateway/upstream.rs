@@ -137,14 +137,8 @@ impl Upstream {
         &self.via
     }
 
-    /// Whether the endpoints lead back to this appliance, or to another one that had the request before.
-    pub(super) fn is_circle(&self) -> bool {
-        self.is_circle.load(Ordering::Relaxed)
-    }
-
-    /// Takes note of where an answer came from. `Some`: from an appliance that refused to go in a circle, so that
-    /// nothing was done. It says the name of this very exchange, which a service that had the request does not do in
-    /// its own.
+    /// `Some`: the answer is of an appliance that refused to go in a circle, so that nothing was done. It says the name
+    /// of this very exchange, which a service that had the request does not do in its own.
     fn circle(
         &self,
         pool: &Pool,
@@ -154,9 +148,6 @@ impl Upstream {
     ) -> Option<SendError> {
         let said = head.headers.get(HOLDFAST_LOOP);
         let is_circle = head.status == http::StatusCode::LOOP_DETECTED && said.is_some() && said == hop;
-        if is_circle != self.is_circle() {
-            self.is_circle.store(is_circle, Ordering::Relaxed);
-        }
         is_circle.then(|| {
             let why = format!("{} leads back to where the request had been: check endpoints", pool.name());
             tracing::warn!(service = self.settings.service, request_id, why, "a request was sent in a circle");

@@ -209,6 +209,7 @@ impl Client {
         self.shared.begun.fetch_add(1, Relaxed);
         let key = format!("{}-{:06}-{:08x}", self.place.till, self.writes, self.random.u32(..));
         let mut told = Told {
+            served_by: None,
             key,
             method: draft.method.to_string(),
             path: draft.path.clone(),

@@ -129,6 +129,7 @@ mod tests {
 
     fn told(key: &str, at_ms: u64) -> Told {
         Told {
+            served_by: None,
             key: key.into(),
             method: "POST".into(),
             path: "/ledger/a/1".into(),
