@@ -124,7 +124,7 @@ impl Pool {
         match tokio::time::timeout(timeout, place).await {
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(why)) => {
-                self.rest_from_now();
+                self.rest_from_now(&why);
                 Err(why)
             }
             Err(_) => Err(format!("{} allows no HTTP/2 stream within {timeout:?}", self.name())),

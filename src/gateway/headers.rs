@@ -279,6 +279,11 @@ impl Client {
     }
 }
 
+/// Of a kept request, from what [`Client::append_forwarded`] said: the last line is ours, whatever a client said before.
+pub fn client_of(headers: &HeaderMap) -> Option<IpAddr> {
+    headers.get_all(X_FORWARDED_FOR).iter().next_back()?.to_str().ok()?.parse().ok()
+}
+
 /// Headers as a request or answer is kept: in order, names as they were spelled where that is known.
 pub fn keep(headers: &HeaderMap, extensions: &Extensions, without: &[HeaderName]) -> Vec<Header> {
     let mut kept = Vec::with_capacity(headers.len() + 3);

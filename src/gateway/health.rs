@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 
 use super::body::Body;
 use super::pool::{Pool, PoolSettings};
+use super::rest::look_once;
 use super::upstream::{HealthSettings, Upstream};
 use crate::contain::contained_in;
 
@@ -60,9 +61,10 @@ impl Upstream {
                     pool.sweep();
                 }
             });
-            if let Some(health) = &self.settings.health {
-                tasks.spawn(check(Arc::downgrade(self), pool.clone(), health.clone()));
-            }
+            match &self.settings.health {
+                Some(health) => tasks.spawn(check(Arc::downgrade(self), pool.clone(), health.clone())),
+                None => tasks.spawn(look_once(Arc::downgrade(pool))),
+            };
         }
         tasks
     }
@@ -79,14 +81,20 @@ async fn check(upstream: Weak<Upstream>, pool: Arc<Pool>, settings: HealthSettin
         ticks.tick().await;
         // A panic over what an endpoint answers is a failure of that endpoint.
         let asked = contained_in(ask(&own, &settings.path));
-        let success = matches!(tokio::time::timeout(settings.timeout, asked).await, Ok(Ok(true)));
+        let said = match tokio::time::timeout(settings.timeout, asked).await {
+            Ok(Ok(said)) => said,
+            Ok(Err(bug)) => Err(bug.to_string()),
+            Err(_) => Err(format!("no answer within {:?}", settings.timeout)),
+        };
+        let why = said.as_ref().err().map(|why| format!("GET {}: {why}", settings.path));
         let Some(upstream) = upstream.upgrade() else { return };
-        let healthy = streak.take(success, &settings);
-        if pool.set_healthy(healthy) {
+        let healthy = streak.take(said.is_ok(), &settings);
+        if pool.set_healthy(healthy, why.as_deref()) {
             tracing::info!(
                 service = upstream.settings.service,
                 endpoint = pool.name(),
                 healthy,
+                why,
                 "endpoint health changed"
             );
             upstream.note_health();
@@ -94,24 +102,27 @@ async fn check(upstream: Weak<Upstream>, pool: Arc<Pool>, settings: HealthSettin
     }
 }
 
-async fn ask(pool: &Arc<Pool>, path: &str) -> bool {
+/// `Err`: why it is not well.
+async fn ask(pool: &Arc<Pool>, path: &str) -> Result<(), String> {
     let host = HeaderValue::from_str(&pool.name());
-    let (Ok(host), Ok(mut request)) = (host, Request::builder().uri(path).body(Body::Empty)) else { return false };
+    let (Ok(host), Ok(mut request)) = (host, Request::builder().uri(path).body(Body::Empty)) else {
+        return Err("no request can be made of it".to_owned());
+    };
     request.headers_mut().insert(HOST, host);
     request.headers_mut().insert(USER_AGENT, HeaderValue::from_static("holdfast-health"));
-    if pool.is_h2c() && super::upstream::to_h2(&mut request).is_err() {
-        return false;
+    if pool.is_h2c() {
+        super::upstream::to_h2(&mut request)?;
     }
-    let Ok(response) = pool.send(request, &AtomicBool::new(false)).await else { return false };
+    let response = pool.send(request, &AtomicBool::new(false)).await.map_err(|error| error.why().to_owned())?;
     let good = |response: &Response<Body>| response.status().is_success() || response.status().is_redirection();
-    let success = good(&response);
+    let (success, status) = (good(&response), response.status());
     let mut body = response.into_body();
     while let Some(frame) = body.frame().await {
         if frame.is_err() {
-            return false;
+            return Err("its answer broke off".to_owned());
         }
     }
-    success
+    if success { Ok(()) } else { Err(format!("it answered {}", status.as_u16())) }
 }
 
 #[cfg(test)]

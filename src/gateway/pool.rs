@@ -16,6 +16,7 @@ use super::body::Body;
 use super::endpoint::EndpointSettings;
 use super::h1::{Conn, Failure, Head, Reply};
 use super::h2::{Multiplexed, Stream};
+use super::reach::{EndpointState, Trouble};
 use super::rest::Rest;
 use super::upstream::Upstream;
 use crate::descriptors::{self, Use};
@@ -60,6 +61,19 @@ pub enum SendError {
     },
 }
 
+impl SendError {
+    pub(super) fn why(&self) -> &str {
+        match self {
+            SendError::NeverSent { why, .. }
+            | SendError::Broken { why }
+            | SendError::TimedOut { why }
+            | SendError::Circle { why }
+            | SendError::NoRequest { why }
+            | SendError::Unusable { why, .. } => why,
+        }
+    }
+}
+
 struct Idle {
     conn: Conn,
     since: Instant,
@@ -78,6 +92,7 @@ pub struct Pool {
     in_flight: Arc<Semaphore>,
     healthy: AtomicBool,
     pub(super) rest: Rest,
+    pub(super) trouble: Trouble,
     /// Who hears of a change of health; none for a pool that health checks use.
     pub(super) owner: Weak<Upstream>,
 }
@@ -216,6 +231,7 @@ impl Pool {
             in_flight,
             healthy: AtomicBool::new(true),
             rest: Rest::default(),
+            trouble: Trouble::default(),
             owner,
         })
     }
@@ -236,9 +252,24 @@ impl Pool {
     pub fn is_healthy(&self) -> bool {
         self.healthy.load(Ordering::Relaxed) && !self.rest.is_resting()
     }
-    /// What health checks say. Whether that is a change.
-    pub fn set_healthy(&self, healthy: bool) -> bool {
-        self.healthy.swap(healthy, Ordering::Relaxed) != healthy
+    /// What health checks say, and what they met where it is not healthy. Whether that is a change.
+    pub fn set_healthy(&self, healthy: bool, why: Option<&str>) -> bool {
+        let is_change = self.healthy.swap(healthy, Ordering::Relaxed) != healthy;
+        if let Some(why) = why.filter(|_| !healthy) {
+            self.trouble.met(why);
+        }
+        self.forget_trouble();
+        is_change
+    }
+    /// Unless there is another one still.
+    pub(super) fn forget_trouble(&self) {
+        if self.is_healthy() {
+            self.trouble.over();
+        }
+    }
+    pub fn state(&self) -> EndpointState {
+        let healthy = self.is_healthy();
+        EndpointState { name: self.name(), healthy, trouble: self.trouble.now().filter(|_| !healthy) }
     }
 
     /// A place and a connection: what can fail without anything having been sent fails here.
@@ -299,7 +330,7 @@ impl Pool {
         Err(match failure {
             Failure::NotTaken { request, why } => {
                 if is_fresh {
-                    self.rest_from_now();
+                    self.rest_from_now(&why);
                 }
                 SendError::NeverSent { why: said(why), request: Some(request) }
             }
@@ -372,8 +403,8 @@ impl Pool {
     /// A new connection. An endpoint that gives none is left alone for a moment.
     pub(super) async fn connect(self: &Arc<Self>) -> Result<TcpStream, String> {
         let connected = self.try_connect(self.rest.is_suspect()).await;
-        if connected.is_err() {
-            self.rest_from_now();
+        if let Err(why) = &connected {
+            self.rest_from_now(why);
         }
         connected
     }

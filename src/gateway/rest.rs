@@ -1,7 +1,7 @@
 //! An endpoint that gives no connection is left alone for a moment, a growing one, and asked again by us, not by a
 //! client's request: while a service is down its writes cost nothing and leave nothing behind.
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::h1::Conn;
@@ -40,19 +40,28 @@ impl Rest {
 
 impl Pool {
     /// Nobody is sent there until a connection of our own succeeds.
-    pub(super) fn rest_from_now(self: &Arc<Self>) {
+    pub(super) fn rest_from_now(self: &Arc<Self>, why: &str) {
         // A health check's own pool asks at its own pace.
         let Some(owner) = self.owner.upgrade() else { return };
+        self.trouble.met(why);
         if self.rest.resting.swap(true, Ordering::Relaxed) {
             return;
         }
-        tracing::info!(endpoint = self.name(), "an endpoint gives no connection: it is left alone until it does");
+        tracing::info!(endpoint = self.name(), why, "an endpoint gives no connection: it is left alone until it does");
         owner.note_health();
         tokio::spawn(ask_again(Arc::downgrade(self)));
     }
 }
 
-async fn ask_again(pool: std::sync::Weak<Pool>) {
+/// Whoever is to look at a service must not wait for its first client to find it gone.
+pub(super) async fn look_once(pool: Weak<Pool>) {
+    let Some(pool) = pool.upgrade() else { return };
+    if let Err(why) = pool.try_connect(false).await {
+        pool.rest_from_now(&why);
+    }
+}
+
+async fn ask_again(pool: Weak<Pool>) {
     let mut pause = FIRST;
     loop {
         // Apart from each other: many appliances may wait for one service.
@@ -64,13 +73,17 @@ async fn ask_again(pool: std::sync::Weak<Pool>) {
                     pool.put_fresh(Conn::new(stream));
                 }
                 pool.rest.resting.store(false, Ordering::Relaxed);
+                pool.forget_trouble();
                 tracing::info!(endpoint = pool.name(), "an endpoint gives connections again");
                 if let Some(owner) = pool.owner.upgrade() {
                     owner.note_health();
                 }
                 return;
             }
-            Err(why) => tracing::debug!(why, "an endpoint is left alone"),
+            Err(why) => {
+                pool.trouble.met(&why);
+                tracing::debug!(why, "an endpoint is left alone");
+            }
         }
         pause = (pause * 2).min(LONGEST);
     }

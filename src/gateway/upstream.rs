@@ -18,6 +18,7 @@ use super::h1::{BodyError, Spelling};
 use super::headers::{self, HOLDFAST_HOP, HOLDFAST_LOOP, X_REQUEST_ID};
 use super::large::{Large, LargeAnswers};
 use super::pool::{Pool, PoolSettings, Ready, SendError};
+use super::reach::{EndpointState, Reach, Unanswered};
 use crate::contain::contained_in;
 use crate::model::{Answer, Digest, Header, WriteId};
 use crate::problem::{self, Cause};
@@ -99,6 +100,7 @@ pub struct Upstream {
     pub(super) pools: Vec<Arc<Pool>>,
     next: AtomicUsize,
     healthy: watch::Sender<bool>,
+    reach: Reach,
     large: LargeAnswers,
     /// Our name in `Via` of what is sent.
     via: HeaderValue,
@@ -118,7 +120,7 @@ impl Upstream {
             let pool = |e: &EndpointSettings| Pool::new(e.clone(), settings.pool, owner.clone());
             let pools = settings.endpoints.iter().map(pool).collect();
             let via = headers::via_service(&settings.service);
-            Self { settings, pools, next: AtomicUsize::new(0), healthy, large, via }
+            Self { settings, pools, next: AtomicUsize::new(0), healthy, reach: Reach::default(), large, via }
         })
     }
 
@@ -129,7 +131,11 @@ impl Upstream {
 
     pub(super) fn note_health(&self) {
         let healthy = self.pools.iter().any(|pool| pool.is_healthy());
-        self.healthy.send_if_modified(|now| std::mem::replace(now, healthy) != healthy);
+        let is_change = self.healthy.send_if_modified(|now| std::mem::replace(now, healthy) != healthy);
+        if is_change && healthy {
+            // What its last requests met was true of then.
+            self.reach.answered();
+        }
     }
 
     /// Our name in `Via` of what is sent to this service.
@@ -155,9 +161,14 @@ impl Upstream {
         })
     }
 
-    /// Address and health of each endpoint, for people.
-    pub fn endpoints(&self) -> impl Iterator<Item = (String, bool)> + '_ {
-        self.pools.iter().map(|pool| (pool.name(), pool.is_healthy()))
+    /// Each endpoint, for people.
+    pub fn endpoints(&self) -> Vec<EndpointState> {
+        self.pools.iter().map(|pool| pool.state()).collect()
+    }
+
+    /// The last requests, where none of them was answered.
+    pub fn unanswered(&self) -> Option<Unanswered> {
+        self.reach.unanswered()
     }
 
     /// The body of an answer too large to keep, once, for the client that waits for it.
@@ -246,14 +257,16 @@ impl Upstream {
         }
         if !is_tried {
             self.settings.metrics.attempts.of(Counted::NeverSent).one();
+            self.reach.failed(None);
         }
         Err(SendError::NeverSent { why, request: Some(Box::new(request)) })
     }
 
     /// A place and a connection at one of the endpoints, before anything is written down. `Err`: why there is none.
     pub async fn ready(&self) -> Result<Ready, String> {
-        let mut why = self.nobody();
+        let (mut why, mut is_tried) = (self.nobody(), false);
         for pool in self.candidates() {
+            is_tried = true;
             match tokio::time::timeout(self.settings.try_timeout, pool.ready()).await {
                 Ok(Ok(ready)) => return Ok(ready),
                 Ok(Err(reason)) => why = reason,
@@ -261,6 +274,7 @@ impl Upstream {
             }
         }
         self.settings.metrics.attempts.of(Counted::NeverSent).one();
+        self.reach.failed(Some(why.as_str()).filter(|_| is_tried));
         Err(why)
     }
 
@@ -278,8 +292,24 @@ impl Upstream {
             None => Counted::NeverSent,
         };
         self.settings.metrics.attempts.of(result).one();
+        self.note_reach(sent);
         if result != Counted::NeverSent {
             self.settings.metrics.attempt_seconds.observe(began.elapsed());
+        }
+    }
+
+    fn note_reach(&self, sent: Option<Result<u16, &SendError>>) {
+        match sent {
+            // Whoever stands before the service says so of it.
+            Some(Ok(status @ 502..=504)) => self.reach.failed(Some(&format!("it answered {status}"))),
+            Some(Ok(_) | Err(SendError::Unusable { .. })) => self.reach.answered(),
+            // It is the request's fault.
+            Some(Err(SendError::NoRequest { .. })) => {}
+            Some(Err(error)) => self.reach.failed(Some(error.why())),
+            None => {
+                let within = self.settings.try_timeout;
+                self.reach.failed(Some(&format!("no whole answer within {within:?}")));
+            }
         }
     }
 
