@@ -12,14 +12,15 @@ mod source;
 #[cfg(test)]
 pub(crate) mod tests;
 mod view;
+pub(crate) mod words;
 
 pub use guard::Guard;
 pub use routes::{IN_FLIGHT_MAX, router};
 pub use source::{AdminSource, OperateError};
 pub use view::{
-    EndpointStatus, GroupStatus, Health, HealthState, ManyOrdered, PeerStatus, QuarantineEntry, QuarantineList,
-    QuarantineQuery, ReplicaStatus, ServiceStatus, Status, StoreStatus, WriteList, WriteStatus, WriteSummary,
-    WritesQuery,
+    Attention, EndpointStatus, Grade, GroupStatus, Health, HealthState, ManyOrdered, PeerStatus, QuarantineEntry,
+    QuarantineList, QuarantineQuery, ReplicaStatus, ServiceStatus, Status, StoreStatus, WriteList, WriteStatus,
+    WriteSummary, WritesQuery,
 };
 
 use std::future::Future;

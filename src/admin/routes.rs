@@ -17,7 +17,7 @@ use super::audit::audited;
 use super::guard::{Guard, is_addressed};
 use super::listen::ClientAddress;
 use super::source::{AdminSource, OperateError};
-use super::view::{Health, QuarantineQuery, WritesQuery};
+use super::view::{HealthState, QuarantineQuery, WritesQuery};
 use crate::model::{Problem, WriteId};
 use crate::places::InWork;
 use crate::problem::{self, Cause};
@@ -119,24 +119,24 @@ async fn name_allowed(request: Request, next: Next) -> Response {
     }
 }
 
-fn up_or_down(up: bool, health: &Health) -> Response {
+fn up_or_down(up: bool, state: HealthState) -> Response {
     let status = if up { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(serde_json::json!({ "state": health.state }))).into_response()
+    (status, Json(serde_json::json!({ "state": state }))).into_response()
 }
 
 async fn live<S: AdminSource>(State(source): State<Arc<S>>) -> Response {
-    let health = source.health().await;
-    up_or_down(health.is_live(), &health)
+    let state = source.state().await;
+    up_or_down(state.is_live(), state)
 }
 
 async fn ready<S: AdminSource>(State(source): State<Arc<S>>) -> Response {
-    let health = source.health().await;
-    up_or_down(health.is_ready(), &health)
+    let state = source.state().await;
+    up_or_down(state.is_ready(), state)
 }
 
 async fn health<S: AdminSource>(State(source): State<Arc<S>>) -> Response {
     let health = source.health().await;
-    let status = if health.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if health.state.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(health)).into_response()
 }
 

@@ -2,8 +2,8 @@
 use std::future::Future;
 
 use super::view::{
-    Health, ManyOrdered, PeerStatus, QuarantineEntry, QuarantineList, QuarantineQuery, ServiceStatus, Status,
-    WriteList, WriteStatus, WritesQuery,
+    Health, HealthState, ManyOrdered, PeerStatus, QuarantineEntry, QuarantineList, QuarantineQuery, ServiceStatus,
+    Status, WriteList, WriteStatus, WritesQuery,
 };
 use crate::model::WriteId;
 use crate::service::Operation;
@@ -25,6 +25,8 @@ pub enum OperateError {
 /// Implemented where modules are wired together, over `service::Handle` and the journal's readers.
 pub trait AdminSource: Send + Sync + 'static {
     fn health(&self) -> impl Future<Output = Health> + Send;
+    /// For probes: without all that a person must know.
+    fn state(&self) -> impl Future<Output = HealthState> + Send;
     fn status(&self) -> impl Future<Output = Status> + Send;
     fn peers(&self) -> impl Future<Output = Vec<PeerStatus>> + Send;
     fn services(&self) -> impl Future<Output = Vec<ServiceStatus>> + Send;

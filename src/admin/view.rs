@@ -1,6 +1,7 @@
 //! What the API shows. Field names are part of the interface: scripts read them.
 use std::num::NonZeroUsize;
 
+use super::words;
 use crate::journal::{Fate, Here, Origin, QuarantineFilter, QuarantineListed, QuarantineReason, Quarantined, Row};
 use crate::model::{Answer, Group, Lane, SiteName, Verdict, WriteId};
 use crate::service::{Ordered, View};
@@ -16,19 +17,55 @@ pub enum HealthState {
     Failed,
 }
 
+impl HealthState {
+    pub fn is_ready(self) -> bool {
+        self == HealthState::Ready
+    }
+    pub fn is_live(self) -> bool {
+        self != HealthState::Failed
+    }
+}
+
+/// How soon somebody must come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Grade {
+    /// Clients are refused, what was acknowledged is at risk, or both will be soon.
+    Critical,
+    Warning,
+    #[default]
+    Ok,
+}
+
+/// Something that a person must know.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Attention {
+    pub grade: Grade,
+    /// A service (and store), a site, `disk`, `journal`, `certificate`, `clock`, …
+    pub subject: String,
+    /// What is the matter, since when, and how much of it.
+    pub what: String,
+    /// What to type next.
+    pub command: String,
+}
+
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Health {
     pub state: HealthState,
-    /// What a person should look at; empty when all is well. Other sites being away is no reason to be unready (G8).
+    /// That of the worst.
+    pub grade: Grade,
+    /// What a person should look at, the most dangerous first; empty when all is well. Other sites being away is no
+    /// reason to be unready (G8).
     pub reasons: Vec<String>,
+    /// The same in parts, with what to do.
+    pub look_at: Vec<Attention>,
 }
 
 impl Health {
-    pub fn is_ready(&self) -> bool {
-        self.state == HealthState::Ready
-    }
-    pub fn is_live(&self) -> bool {
-        self.state != HealthState::Failed
+    pub fn new(state: HealthState, look_at: Vec<Attention>) -> Self {
+        let reasons = look_at.iter().map(|one| format!("{}: {}", one.subject, one.what)).collect();
+        let grade = look_at.iter().map(|one| one.grade).min().unwrap_or_default();
+        Self { state, grade, reasons, look_at }
     }
 }
 
@@ -84,6 +121,9 @@ pub struct ServiceStatus {
 pub struct EndpointStatus {
     pub url: String,
     pub healthy: bool,
+    /// For how long it has not been healthy, and what was met last.
+    pub down_ms: Option<u64>,
+    pub why: Option<String>,
 }
 
 #[derive(Clone, Debug, serde::Serialize)]
@@ -147,6 +187,15 @@ pub struct WriteSummary {
     pub origin: &'static str,
     /// Where this replica stands with it.
     pub here: &'static str,
+    /// The site that accepted it, where it is known.
+    pub origin_site: Option<SiteName>,
+    /// Who accepted it, and where that site stands with it; and what this replica has done: in words.
+    pub origin_words: String,
+    pub decided_words: String,
+    /// As its client said it, where that is known and no secret.
+    pub lane_words: Option<String>,
+    /// Its hash.
+    pub lane: String,
     pub verdict: Option<Verdict>,
     /// What the decider's replica answered.
     pub status: Option<u16>,
@@ -155,13 +204,25 @@ pub struct WriteSummary {
 }
 
 impl WriteSummary {
-    pub fn new(group: &Group, row: &Row, request: Option<&crate::model::Request>) -> Self {
+    /// `from`: the site of its log; `lane_words`: as its client said it.
+    pub fn new(
+        group: &Group,
+        row: &Row,
+        request: Option<&crate::model::Request>,
+        (from, is_own): (Option<SiteName>, bool),
+        lane_words: Option<String>,
+    ) -> Self {
         Self {
             id: row.id,
             service: group.service.clone(),
             store: group.store.clone(),
             method: request.map(|request| request.method.clone()),
             target: request.map(|request| request.target.clone()),
+            origin_words: words::origin(row, is_own, from.as_ref()),
+            decided_words: words::decided(row),
+            origin_site: from,
+            lane_words,
+            lane: format!("{:016x}", row.facts.lane.0),
             origin: origin_name(&row.origin),
             here: here_name(&row.here),
             verdict: row.outcome.as_ref().map(|outcome| outcome.verdict),
@@ -202,7 +263,6 @@ fn here_name(here: &Here) -> &'static str {
 pub struct WriteStatus {
     #[serde(flatten)]
     pub summary: WriteSummary,
-    pub lane: String,
     pub has_key: bool,
     pub traceparent: Option<String>,
     /// The write of which this one is a copy.
@@ -230,7 +290,7 @@ pub struct QuarantineQuery {
     pub store: Option<String>,
     pub reason: Option<QuarantineReason>,
     pub since_ms: Option<u64>,
-    /// As `GET /writes/{id}` says it.
+    /// As `GET /writes/{id}` says it in `lane`.
     pub lane: Option<String>,
     /// Of each lane the first alone.
     pub firsts: bool,

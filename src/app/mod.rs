@@ -4,6 +4,7 @@
 //! whoever else is away (G8). What is missing and may come is waited for ([`patience`]). Nothing is said to another site before all that can fail has not. End: the first signal
 //! stops listening and lets requests in flight finish within `drain`; a second one ends the process at once. A failed
 //! journal ends it with exit code 74: recovery is the normal start path.
+mod attention;
 mod forecast;
 mod groups;
 mod inbound;

@@ -5,12 +5,16 @@
 //! of itself; both are in the journal, so that a restart in a cut forgets nothing.
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::source::Source;
+use super::vitals::{Lately, Mishap};
 use super::wall_clock;
 use crate::control::ControlStatus;
-use crate::journal::{Aged, QuarantineCounts, QuarantineFilter, QuarantineReason};
+use crate::gateway::{EndpointState, Unanswered, Upstream};
+use crate::identity::Standing;
+use crate::journal::{Aged, QuarantineCounts, QuarantineFilter, QuarantineReason, Space};
 use crate::link::LinkState;
 use crate::model::{Group, LogId};
 use crate::service::{LackView, PeerView, View};
@@ -27,8 +31,15 @@ pub(super) struct Numbers {
     pub disk: DiskNumbers,
     /// What stands in quarantine now, by service.
     pub quarantine: BTreeMap<String, QuarantineCounts>,
+    /// Each service of the configuration at its endpoints here.
+    pub services: Vec<ServiceNumbers>,
+    pub journal: JournalNumbers,
+    /// What stands in the way of certificates; `None` without `[identity]`.
+    pub identity: Option<Standing>,
     /// When the first certificate of each chain ends, seconds since 1970.
     pub certificates: Vec<(CertificateUse, i64)>,
+    /// What has been counted that should not happen, with when it was.
+    pub mishaps: Vec<(Mishap, Lately)>,
     pub clock: ClockNumbers,
     pub control: ControlStatus,
     /// Lines of log that nobody will ever read, since the start.
@@ -53,6 +64,21 @@ pub(super) struct PeerNumbers {
     /// Age of the oldest of each, milliseconds; 0 where there is none.
     pub not_received_age_ms: u64,
     pub not_decided_age_ms: u64,
+}
+
+pub(super) struct ServiceNumbers {
+    pub name: String,
+    pub endpoints: Vec<EndpointState>,
+    /// Its last requests, where none of them was answered.
+    pub unanswered: Option<Unanswered>,
+}
+
+pub(super) struct JournalNumbers {
+    pub space: Space,
+    /// Who keeps it from writing, and for how long, milliseconds.
+    pub held: Option<(String, u64)>,
+    /// Who reads it for so long that the write-ahead log grows, and how long that is, bytes.
+    pub read_by: Option<(String, u64)>,
 }
 
 pub(super) struct DiskNumbers {
@@ -80,7 +106,12 @@ impl Source {
         self.age(&mut groups).await;
         let usage = within(self.journal.usage()).await;
         let quarantine = self.quarantine_by_service(&groups).await;
+        let (log_lines_lost, panics) = (crate::telemetry::Lines::standard().lost(), crate::contain::contained());
         Numbers {
+            services: self.service_numbers(),
+            journal: self.journal_numbers(),
+            identity: self.registry.certificate(),
+            mishaps: self.mishaps(&groups),
             peers: self.peer_numbers(&groups),
             disk: DiskNumbers {
                 free_bytes: usage.map(|usage| usage.disk_free_bytes),
@@ -92,15 +123,44 @@ impl Source {
             certificates: self.certificates(),
             clock: ClockNumbers { jumps: self.vitals.clock_jumps(), is_unset: wall_clock::is_unset(wall_ms()) },
             control: self.registry.lines.control.get().map(|control| control.status()).unwrap_or_default(),
-            log_lines_lost: crate::telemetry::Lines::standard().lost(),
-            panics: crate::contain::contained(),
+            log_lines_lost,
+            panics,
             damaged: self.journal.damages().len() as u64,
             groups,
         }
     }
 
-    /// What of each peer this site's groups know. Asks no journal: for those who must not wait.
-    pub(super) fn peer_numbers(&self, groups: &[(Group, View)]) -> Vec<PeerNumbers> {
+    fn service_numbers(&self) -> Vec<ServiceNumbers> {
+        let of = |(name, upstream): (&String, &Arc<Upstream>)| ServiceNumbers {
+            name: name.clone(),
+            endpoints: upstream.endpoints(),
+            unanswered: upstream.unanswered(),
+        };
+        self.upstreams.iter().map(of).collect()
+    }
+
+    fn journal_numbers(&self) -> JournalNumbers {
+        let held = self.journal.held();
+        let held = held.borrow().as_ref().map(|held| (held.by.clone(), held.since.elapsed().as_millis() as u64));
+        JournalNumbers { space: self.journal.space(), held, read_by: self.journal.read_by() }
+    }
+
+    fn mishaps(&self, groups: &[(Group, View)]) -> Vec<(Mishap, Lately)> {
+        let sum = |of: fn(&View) -> u64| groups.iter().map(|(_, view)| of(view)).sum::<u64>();
+        let counts = [
+            (Mishap::ClockJumps, self.vitals.clock_jumps()),
+            (Mishap::LogLines, crate::telemetry::Lines::standard().lost()),
+            (Mishap::Panics, crate::contain::contained()),
+            (Mishap::Connections, crate::descriptors::refused()),
+            (Mishap::Keys, sum(|view| view.conflicts.keys)),
+            (Mishap::Answers, sum(|view| view.conflicts.answers)),
+        ];
+        let lately = |(of, count)| Some((of, self.vitals.lately(of, count)?));
+        counts.into_iter().filter_map(lately).collect()
+    }
+
+    /// What of each peer this site's groups know.
+    fn peer_numbers(&self, groups: &[(Group, View)]) -> Vec<PeerNumbers> {
         let Some(links) = self.registry.lines.links.get() else { return Vec::new() };
         let now_ms = wall_ms();
         let concerned = |site: &crate::model::SiteName| self.registry.members.values().any(|m| m.peers.contains(site));
@@ -172,7 +232,7 @@ impl Source {
     }
 }
 
-async fn within<T>(asked: impl Future<Output = Result<T, crate::journal::Error>>) -> Option<T> {
+pub(super) async fn within<T>(asked: impl Future<Output = Result<T, crate::journal::Error>>) -> Option<T> {
     tokio::time::timeout(PATIENCE, asked).await.ok()?.ok()
 }
 

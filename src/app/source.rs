@@ -1,13 +1,14 @@
 //! What the admin listener shows, gathered from groups, journal, links and control plane.
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::watch;
 
 use super::AppError;
+use super::attention::{self, Known};
 use super::groups::{Member, Registry};
-use super::numbers::{DiskNumbers, PeerNumbers};
+use super::numbers::{DiskNumbers, Numbers, PeerNumbers, wall_ms, within};
 use super::tokens::TokenCodec;
 use super::vitals::Vitals;
 use super::{order, resolve};
@@ -17,10 +18,9 @@ use crate::admin::{
     WriteStatus, WriteSummary, WritesQuery,
 };
 use crate::config::{Config, Durability, Service};
-use crate::gateway::Upstream;
-use crate::identity::Standing;
-use crate::journal::{Filter, Journal, ListState, Shown, Space};
-use crate::model::{Group, KeyHash, WriteId};
+use crate::gateway::{EndpointState, LaneRule, LaneRules, Upstream};
+use crate::journal::{Filter, Journal, ListState, Row, Shown};
+use crate::model::{Group, KeyHash, LogId, Request, SiteName, WriteId};
 use crate::service::{ORDERS_MAX, Operation, Reply, View};
 use crate::telemetry::Metrics;
 
@@ -31,7 +31,10 @@ pub(super) struct Source {
     pub(super) config: Arc<Config>,
     pub journal: Journal,
     pub(super) registry: Arc<Registry>,
-    upstreams: BTreeMap<String, Arc<Upstream>>,
+    pub(super) upstreams: BTreeMap<String, Arc<Upstream>>,
+    /// To say lanes as clients said them.
+    lanes: BTreeMap<String, LaneRules>,
+    looks: attention::Settings,
     pub(super) metrics: Arc<Metrics>,
     pub(super) state: watch::Receiver<HealthState>,
     pub tokens: TokenCodec,
@@ -54,6 +57,8 @@ impl Source {
         let tokens =
             TokenCodec::open(&journal).map_err(|source| AppError::Journal { dir, source: Box::new(source) })?;
         Ok(Self {
+            lanes: config.services.iter().map(|s| (s.name.clone(), LaneRules::new(&s.lane))).collect(),
+            looks: attention::Settings::of(&config),
             gateway_certificate_end_s: config.gateway.tls.as_ref().and_then(resolve::certificate_end_s),
             config,
             journal,
@@ -72,7 +77,8 @@ impl Source {
         for (group, member) in &self.registry.members {
             if let Some(mut view) = member.handle.view().await {
                 if view.quarantine > 0 {
-                    view.not_equal = self.journal.quarantine_firsts(group.clone()).await.unwrap_or_default();
+                    let firsts = within(self.journal.quarantine_firsts(group.clone())).await;
+                    view.not_equal = firsts.unwrap_or_default();
                 }
                 views.push((group.clone(), view));
             }
@@ -117,69 +123,32 @@ impl Source {
         numbers.into_iter().map(status).collect()
     }
 
-    fn health_from(&self, views: &[(Group, View)], peers: &[PeerStatus]) -> Health {
-        let mut reasons = Vec::new();
-        match self.journal.space() {
-            Space::Ok => {}
-            Space::Reserve => reasons.push("disk: less than store.reserve is free, new writes get 507".to_owned()),
-            Space::Full => reasons.push("disk: full".to_owned()),
-        }
-        if let Some(held) = &*self.journal.held().borrow() {
-            let seconds = held.since.elapsed().as_secs();
-            reasons.push(format!(
-                "journal: {} has held the lock of its database for {seconds} s, new writes get 503",
-                held.by
-            ));
-        }
-        if let Some((by, bytes)) = self.journal.read_by() {
-            reasons.push(format!(
-                "journal: {by} reads its database, the write-ahead log (WAL) has grown to {} MiB",
-                bytes >> 20
-            ));
-        }
-        reasons.extend(self.registry.certificate().iter().flat_map(Standing::reasons));
-        for (group, view) in views {
-            if let Some(why) = &view.stopped {
-                reasons.push(format!("{group}: following stopped: {why}"));
-            }
-            if let Some(left_ms) = view.hidden_try_ms {
-                reasons.push(format!(
-                    "{group}: a try of before the start may be under way, its record is broken: nothing is sent to this \
-                     replica for {} s",
-                    left_ms.div_ceil(1_000)
-                ));
-            }
-            if !view.healthy {
-                reasons.push(format!("{group}: no healthy endpoint at this site"));
-            }
-            reasons.extend(self.waits_too_long(group, view));
-            if view.quarantine > 0 {
-                reasons.push(format!("{group}: {} in quarantine, not equal: {}", view.quarantine, view.not_equal));
-            }
-        }
-        for peer in peers {
-            reasons.extend(peer.differs.iter().map(|differs| {
-                format!("{}: defines services differently, nothing of them is exchanged: {differs}", peer.site)
-            }));
-        }
-        Health { state: *self.state.borrow(), reasons }
+    fn health_from(&self, numbers: &Numbers) -> Health {
+        let state = *self.state.borrow();
+        let (me, settings, now_ms) = (&self.config.site, &self.looks, wall_ms());
+        Health::new(state, attention::look_at(&Known { me, state, numbers, settings, now_ms }))
     }
 
-    /// Beyond `answer.lag` another site decides in this one's place, and what is queued has a receipt and no more: for
-    /// what the
-    /// first of them waits.
-    fn waits_too_long(&self, group: &Group, view: &View) -> Option<String> {
-        let service = self.config.services.iter().find(|service| service.name == group.service)?;
-        let lag = Duration::from_millis(view.lag_ms);
-        let what = match (lag > service.answer.lag, view.queued) {
-            (true, 0) => format!("{} s behind", lag.as_secs()),
-            (true, queued) => format!("{} s behind, {queued} queued", lag.as_secs()),
-            (false, 0) => return None,
-            (false, queued) => format!("{queued} queued"),
-        };
-        let first =
-            view.waits.first().map_or_else(String::new, |wait| format!(": {} waits for {}", wait.write, wait.on));
-        Some(format!("{group}: {what}{first}"))
+    /// The sites of all logs that are known here.
+    fn sites(&self, views: &[(Group, View)]) -> BTreeMap<LogId, SiteName> {
+        let series = views.iter().flat_map(|(_, view)| &view.series);
+        let sites = series.map(|series| (series.log, series.site.clone()));
+        sites.chain([(self.journal.log(), self.config.site.clone())]).collect()
+    }
+
+    fn summary(
+        &self,
+        group: &Group,
+        row: &Row,
+        request: Option<&Request>,
+        sites: &BTreeMap<LogId, SiteName>,
+    ) -> WriteSummary {
+        let site = sites.get(&row.id.log).cloned();
+        let is_own = site.as_ref() == Some(&self.config.site);
+        let rules = self.lanes.get(&group.service);
+        let said = request.zip(rules).and_then(|(request, rules)| rules.said(request, row.facts.lane));
+        let lane = said.and_then(|(rule, value)| lane_words(rule, &value));
+        WriteSummary::new(group, row, request, (site, is_own), lane)
     }
 
     fn store(&self, disk: &DiskNumbers) -> StoreStatus {
@@ -235,22 +204,32 @@ impl Source {
 impl AdminSource for Source {
     async fn health(&self) -> Health {
         if *self.state.borrow() == HealthState::Recovering {
-            return Health { state: HealthState::Recovering, reasons: Vec::new() };
+            return Health::new(HealthState::Recovering, Vec::new());
         }
-        let views = self.views().await;
-        self.health_from(&views, &self.peers_from(self.peer_numbers(&views)))
+        self.health_from(&self.numbers().await)
+    }
+
+    /// Tasks that have come to a standstill are not alive; a journal that cannot be read at the moment is no reason.
+    async fn state(&self) -> HealthState {
+        let state = *self.state.borrow();
+        if state != HealthState::Recovering {
+            for member in self.registry.members.values() {
+                member.handle.view().await;
+            }
+        }
+        state
     }
 
     async fn status(&self) -> Status {
         let numbers = self.numbers().await;
-        let store = self.store(&numbers.disk);
+        let (store, health) = (self.store(&numbers.disk), self.health_from(&numbers));
         let (views, peers) = (numbers.groups, self.peers_from(numbers.peers));
         Status {
             site: self.config.site.clone(),
             realm: self.config.realm.name.clone(),
             version: env!("CARGO_PKG_VERSION"),
             uptime_s: self.started.elapsed().as_secs(),
-            health: self.health_from(&views, &peers),
+            health,
             store,
             peers,
             groups: views.into_iter().map(|(group, view)| GroupStatus::new(&group, view)).collect(),
@@ -274,10 +253,7 @@ impl AdminSource for Source {
                 .iter()
                 .map(|m| format!("{}{}", m.host.as_deref().unwrap_or("*"), m.path))
                 .collect(),
-            endpoints: self.upstreams[&service.name]
-                .endpoints()
-                .map(|(url, healthy)| EndpointStatus { url, healthy })
-                .collect(),
+            endpoints: self.upstreams[&service.name].endpoints().into_iter().map(endpoint).collect(),
             groups: groups(&service.name),
         });
         services.collect()
@@ -310,11 +286,8 @@ impl AdminSource for Source {
         listed.sort_by_key(|l| std::cmp::Reverse((l.row.facts.original_ms, l.row.id)));
         let more = listed.len() > limit;
         listed.truncate(limit);
-        let summary = |l: &crate::journal::Listed| {
-            let mut summary = WriteSummary::new(&l.group, &l.row, None);
-            (summary.method, summary.target) = l.request.clone().unzip();
-            summary
-        };
+        let sites = self.sites(&self.views().await);
+        let summary = |l: &crate::journal::Listed| self.summary(&l.group, &l.row, l.request.as_deref(), &sites);
         Ok(WriteList { writes: listed.iter().map(summary).collect(), more })
     }
 
@@ -323,9 +296,9 @@ impl AdminSource for Source {
         let view = self.member(&shown.group)?.handle.view().await?;
         let row = &shown.row;
         let request = shown.request.as_deref();
+        let sites = self.sites(&[(shown.group.clone(), view.clone())]);
         Some(WriteStatus {
-            summary: WriteSummary::new(&shown.group, row, request),
-            lane: format!("{:016x}", row.facts.lane.0),
+            summary: self.summary(&shown.group, row, request, &sites),
             has_key: row.facts.key.is_some(),
             traceparent: row.facts.traceparent.clone(),
             repeats: row.outcome.as_ref().and_then(|outcome| outcome.repeats),
@@ -423,4 +396,20 @@ impl AdminSource for Source {
         let numbers = self.numbers().await;
         self.page(&numbers)
     }
+}
+
+/// What the client said; `None` where that is what lets it in.
+fn lane_words(rule: &LaneRule, value: &[u8]) -> Option<String> {
+    match rule {
+        LaneRule::Cookie(_) => None,
+        LaneRule::Header(name) if name == http::header::AUTHORIZATION => None,
+        LaneRule::Service => Some("service".to_owned()),
+        _ => Some(String::from_utf8_lossy(value).into_owned()),
+    }
+}
+
+fn endpoint(state: EndpointState) -> EndpointStatus {
+    let (lasting, why) = state.trouble.unzip();
+    let down_ms = lasting.map(|lasting| u64::try_from(lasting.as_millis()).unwrap_or(u64::MAX));
+    EndpointStatus { url: state.name, healthy: state.healthy, down_ms, why }
 }

@@ -14,6 +14,8 @@ use crate::service::Found;
 
 /// Rows of one log that a listing looks at, at most: a rare state must not make it read everything.
 const LIST_SCAN_MAX: usize = 200_000;
+/// A lane may be named in a body; longer ones are left out of lists.
+const LISTED_BODY_MAX: usize = 16 << 10;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -57,8 +59,8 @@ pub struct Listed {
     pub group: Group,
     pub state: ListState,
     pub row: Row,
-    /// Method and target of the request.
-    pub request: Option<(String, String)>,
+    /// Without its body, where that is long.
+    pub request: Option<Arc<Request>>,
 }
 
 #[derive(Clone, Debug)]
@@ -264,7 +266,7 @@ impl Snapshot<'_> {
                 && filter.state.is_none_or(|wanted| wanted == state);
             if wanted {
                 taken += 1;
-                let request = found.request.map(|request| (request.method.clone(), request.target.clone()));
+                let request = found.request.map(without_long_body);
                 listed.push(Listed { group: group.clone(), state, row: found.row, request });
             }
         }
@@ -287,6 +289,14 @@ impl Snapshot<'_> {
         }
         Ok(oldest)
     }
+}
+
+/// Many may be listed at once.
+fn without_long_body(request: Arc<Request>) -> Arc<Request> {
+    if request.body.len() <= LISTED_BODY_MAX {
+        return request;
+    }
+    Arc::new(Request { body: bytes::Bytes::new(), ..(*request).clone() })
 }
 
 fn shown(group: &Group, found: Found) -> Shown {

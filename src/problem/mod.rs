@@ -65,6 +65,7 @@ pub fn response(cause: &Cause, request_id: &str) -> Response<Full<Bytes>> {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     if let Cause::MethodNotAllowed { allowed, .. } = cause
+        && !allowed.is_empty()
         && let Ok(allowed) = HeaderValue::from_str(allowed)
     {
         headers.insert(ALLOW, allowed);
