@@ -27,8 +27,8 @@ pub(super) enum Command {
     /// The demo's point-of-sale service
     #[command(hide = true)]
     DemoPos(DemoPosOptions),
-    /// What is healthy, pending, stopped
-    Status(Ask),
+    /// What a person must know, most dangerous first; then what is healthy, pending, stopped
+    Status(StatusArguments),
     /// Other sites: connected, offline since when, what they have not confirmed
     Peers(Ask),
     /// Services with their endpoints; `resume` follows again after a stop
@@ -188,11 +188,25 @@ pub enum Output {
     Json,
 }
 
+#[derive(Clone, Debug, Args)]
+pub(super) struct StatusArguments {
+    /// One line for monitoring, and its exit code: 0 all is well, 1 a warning, 2 critical, 3 it cannot be asked
+    #[arg(long, conflicts_with = "watch")]
+    pub check: bool,
+    /// Again every two seconds, until Ctrl-C
+    #[arg(long)]
+    pub watch: bool,
+    #[command(flatten)]
+    pub ask: Ask,
+}
+
+pub(super) const ADMIN: &str = "http://127.0.0.1:9797";
+
 /// Which appliance to ask.
 #[derive(Clone, Debug, Args)]
 pub(super) struct Ask {
     /// Address of its admin listener
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9797", global = true)]
+    #[arg(long, value_name = "URL", default_value = ADMIN, global = true)]
     pub admin: String,
     /// Its token; else the environment's HOLDFAST_TOKEN
     #[arg(long, global = true)]
@@ -200,6 +214,9 @@ pub(super) struct Ask {
     /// Form of the result
     #[arg(short, long, value_enum, default_value_t, global = true)]
     pub output: Output,
+    /// All columns, however wide; else tables fit the terminal, or 80 columns
+    #[arg(long, global = true)]
+    pub wide: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -428,6 +445,10 @@ mod tests {
             ("services", true),
             ("services resume tx --token t", true),
             ("writes ls --open", true),
+            ("writes ls --wide", true),
+            ("status --check", true),
+            ("status --watch --wide --admin http://127.0.0.1:1", true),
+            ("status --watch --check", false),
             ("journal verify --config x", true),
             ("explain", true),
             ("explain no-replica", true),

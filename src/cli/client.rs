@@ -17,19 +17,23 @@ const ANSWER_MAX_BYTES: usize = 64 << 20;
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(super) fn get(ask: &Ask, path: &str) -> Result<Value, Failure> {
-    Ok(call(ask, Method::GET, path)?.0)
+    get_within(ask, path, TIMEOUT)
+}
+
+pub(super) fn get_within(ask: &Ask, path: &str, timeout: Duration) -> Result<Value, Failure> {
+    Ok(call(ask, Method::GET, path, timeout)?.0)
 }
 
 /// A list that may be longer than this answer: how long it is, and where it goes on.
 pub(super) fn page(ask: &Ask, path: &str) -> Result<(Value, u64, Option<String>), Failure> {
-    let (value, headers) = call(ask, Method::GET, path)?;
+    let (value, headers) = call(ask, Method::GET, path, TIMEOUT)?;
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let total = header("holdfast-total").and_then(|total| total.parse().ok()).unwrap_or_default();
     Ok((value, total, header("holdfast-next")))
 }
 
 pub(super) fn post(ask: &Ask, path: &str) -> Result<Value, Failure> {
-    Ok(call(ask, Method::POST, path)?.0)
+    Ok(call(ask, Method::POST, path, TIMEOUT)?.0)
 }
 
 /// One segment of a path or one value of a query.
@@ -38,13 +42,14 @@ pub(super) fn escape(text: &str) -> String {
     text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }
 
-fn call(ask: &Ask, method: Method, path: &str) -> Result<(Value, HeaderMap), Failure> {
+fn call(ask: &Ask, method: Method, path: &str, timeout: Duration) -> Result<(Value, HeaderMap), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::internal)?;
     let token = ask.token.clone().or_else(|| std::env::var("HOLDFAST_TOKEN").ok());
     let answer = runtime.block_on(async {
-        tokio::time::timeout(TIMEOUT, exchange(&ask.admin, token, method, path))
+        let within = timeout.as_secs();
+        tokio::time::timeout(timeout, exchange(&ask.admin, token, method, path))
             .await
-            .unwrap_or_else(|_| Err(Failure::internal(format!("{} did not answer within 30 s", ask.admin))))
+            .unwrap_or_else(|_| Err(Failure::internal(format!("{} did not answer within {within} s", ask.admin))))
     });
     let (status, headers, body) = answer?;
     let json: Value = serde_json::from_slice(&body).map_err(|error| {

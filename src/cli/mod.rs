@@ -15,6 +15,8 @@ mod listing;
 mod measure;
 mod output;
 mod quarantine;
+mod status;
+mod table;
 #[cfg(test)]
 mod tests;
 
@@ -56,7 +58,7 @@ fn execute(command: Command) -> Result<ExitCode, Failure> {
         Command::Check(check) => check::check(&check),
         Command::Demo(options) => demonstrate::demo(&options),
         Command::DemoPos(options) => demonstrate::pos(options),
-        Command::Status(ask) => listing::status(&ask),
+        Command::Status(arguments) => status::status(&arguments),
         Command::Peers(ask) => listing::peers(&ask),
         Command::Services { command, ask } => listing::services(command, &ask),
         Command::Writes { command } => listing::writes(command),
@@ -75,6 +77,12 @@ fn execute(command: Command) -> Result<ExitCode, Failure> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// Whether these words are a command of this program.
+#[cfg(test)]
+pub(crate) fn parses(command: &str) -> Result<(), String> {
+    Arguments::try_parse_from(command.split(' ')).map(drop).map_err(|error| error.to_string())
 }
 
 /// Says on standard error what is allowed and still worth a thought.

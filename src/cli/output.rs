@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::args::Output;
 use super::exit::Failure;
+use crate::admin::words::{ago, span};
 
 /// A heading and where its value stands (a JSON pointer), with how it is shown.
 pub(super) type Column = (&'static str, &'static str, Show);
@@ -17,6 +18,12 @@ pub(super) enum Show {
     Ms,
     /// Milliseconds since 1970 as a date.
     Date,
+    /// And as how long ago that is.
+    Ago,
+    /// Left out of a narrow table where no row has anything.
+    Rare,
+    /// Left out of a narrow table where all rows have the same.
+    Common,
 }
 
 /// `-o json` prints exactly what the appliance said.
@@ -47,26 +54,31 @@ pub(super) fn rows(list: &Value, columns: &[Column]) -> String {
     if list.is_empty() {
         return "none\n".to_owned();
     }
+    align(&cells(list, columns))
+}
+
+/// The headings, and a row for each element.
+pub(super) fn cells(list: &[Value], columns: &[Column]) -> Vec<Vec<String>> {
     let head = columns.iter().map(|(heading, ..)| (*heading).to_owned()).collect();
     let row =
         |value: &Value| -> Vec<String> { columns.iter().map(|(_, at, show)| cell(value.pointer(at), *show)).collect() };
-    align(std::iter::once(head).chain(list.iter().map(row)).collect())
+    std::iter::once(head).chain(list.iter().map(row)).collect()
 }
 
 /// One line for each member of an object; what is nested stands there as JSON.
 pub(super) fn fields(object: &Value) -> String {
     let Some(members) = object.as_object() else { return format!("{object}\n") };
     let date = |name: &str| if name.ends_with("since_ms") || name == "original_ms" { Show::Date } else { Show::Plain };
-    align(members.iter().map(|(name, value)| vec![name.clone(), cell(Some(value), date(name))]).collect())
+    align(&members.iter().map(|(name, value)| vec![name.clone(), cell(Some(value), date(name))]).collect::<Vec<_>>())
 }
 
-fn align(table: Vec<Vec<String>>) -> String {
+pub(super) fn align(table: &[Vec<String>]) -> String {
     let columns = table.iter().map(Vec::len).max().unwrap_or(0);
     let width =
         |i: usize| table.iter().filter_map(|row| row.get(i)).map(|cell| cell.chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let mut out = String::new();
-    for row in &table {
+    for row in table {
         let mut line = String::new();
         for (cell, width) in row.iter().zip(&widths) {
             write!(line, "{cell:width$}  ").expect("a String takes everything");
@@ -77,7 +89,13 @@ fn align(table: Vec<Vec<String>>) -> String {
     out
 }
 
-fn cell(value: Option<&Value>, show: Show) -> String {
+/// Of this machine.
+pub(super) fn now_ms() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
+
+pub(super) fn cell(value: Option<&Value>, show: Show) -> String {
     match (value, show) {
         (None | Some(Value::Null), _) => "-".to_owned(),
         (Some(Value::Bool(yes)), _) => if *yes { "yes" } else { "no" }.to_owned(),
@@ -94,7 +112,8 @@ fn cell(value: Option<&Value>, show: Show) -> String {
 
 fn scaled(n: u64, show: Show) -> String {
     match show {
-        Show::Plain => n.to_string(),
+        Show::Plain | Show::Rare | Show::Common => n.to_string(),
+        Show::Ago => ago(n, now_ms()),
         Show::Bytes => match n {
             0..1024 => format!("{n} B"),
             1024..1_048_576 => format!("{:.1} KiB", n as f64 / 1024.0),
@@ -102,7 +121,7 @@ fn scaled(n: u64, show: Show) -> String {
             _ => format!("{:.1} GiB", n as f64 / 1_073_741_824.0),
         },
         Show::Ms if n < 10_000 => format!("{n} ms"),
-        Show::Ms => format!("{} s", n / 1000),
+        Show::Ms => span(n),
         Show::Date => {
             let time = std::time::UNIX_EPOCH.checked_add(std::time::Duration::from_millis(n));
             // The last second of the year 9999 is the last one that has such a form.

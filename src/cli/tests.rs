@@ -3,7 +3,7 @@ use std::path::Path;
 
 use clap::Parser;
 
-use super::args::{Arguments, Ask, Chosen, Output, QuarantineCommand, Which, WritesCommand};
+use super::args::{Arguments, Ask, Chosen, Output, QuarantineCommand, StatusArguments, Which, WritesCommand};
 use super::*;
 use crate::admin::HealthState;
 
@@ -25,14 +25,17 @@ fn listener(token: Option<&'static str>) -> String {
 }
 
 fn ask(admin: &str, token: Option<&str>) -> Ask {
-    Ask { admin: admin.to_owned(), token: token.map(str::to_owned), output: Output::Table }
+    Ask { admin: admin.to_owned(), token: token.map(str::to_owned), output: Output::Table, wide: false }
 }
 
 #[test]
 fn commands_talk_to_the_admin_listener() {
     let admin = listener(Some("0123456789abcdef"));
     let ours = || ask(&admin, Some("0123456789abcdef"));
-    listing::status(&ours()).unwrap();
+    let status = |ask, check| status::status(&StatusArguments { check, watch: false, ask });
+    assert_eq!(status(ours(), false).unwrap(), ExitCode::SUCCESS);
+    assert_eq!(status(ours(), true).unwrap(), ExitCode::SUCCESS);
+    assert_eq!(status(ask(&admin, Some("wrong")), true).unwrap(), ExitCode::from(3));
     listing::peers(&ours()).unwrap();
     listing::services(None, &ours()).unwrap();
     let ls = |service: &str, ask| WritesCommand::Ls {
@@ -56,7 +59,7 @@ fn commands_talk_to_the_admin_listener() {
     quarantine::run(QuarantineCommand::Discard { which: many(true), ask: ours() }).unwrap();
     // result | what is said
     for (result, said) in [
-        (listing::status(&ask(&admin, Some("wrong"))), "unauthorized"),
+        (status(ask(&admin, Some("wrong")), false), "unauthorized"),
         (listing::writes(ls("a b&c=d", ours())), "there is no service \"a b&c=d\""),
         (
             quarantine::run(QuarantineCommand::Resend { which: one(), over_later: false, ask: ours() }),

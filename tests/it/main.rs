@@ -30,6 +30,7 @@ mod requests;
 mod second_process;
 mod silence;
 mod starting;
+mod status;
 mod storage;
 mod three_sites;
 mod tokens;
