@@ -20,7 +20,7 @@
 //! | [`mirror`] | its source side: settling, series, pages, wishes |
 //! | [`replay`] | its follower side: receive, order by `after`, send, compare, doubt |
 //! | [`journal`] | the store contract: what is durable; SQLite, and the same in memory |
-//! | [`identity`] | who a site is: certificates, the rule for both planes, when they end |
+//! | [`identity`] | who a site is: certificates, the rule for both planes, when they end, who may join |
 //! | [`idempotency`] | keys, digests, the table of keys |
 //! | [`dedup`] | fingerprints and the circular buffer |
 //! | [`wire`] | versioned envelopes |

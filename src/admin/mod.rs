@@ -18,9 +18,9 @@ pub use guard::Guard;
 pub use routes::{IN_FLIGHT_MAX, router};
 pub use source::{AdminSource, OperateError};
 pub use view::{
-    Attention, EndpointStatus, Grade, GroupStatus, Health, HealthState, ManyOrdered, PeerStatus, QuarantineEntry,
-    QuarantineList, QuarantineQuery, ReplicaStatus, ServiceStatus, Status, StoreStatus, WriteList, WriteStatus,
-    WriteSummary, WritesQuery,
+    Attention, EndpointStatus, Grade, GroupStatus, Health, HealthState, InviteMade, InviteQuery, ManyOrdered,
+    PeerStatus, QuarantineEntry, QuarantineList, QuarantineQuery, ReplicaStatus, ServiceStatus, Status, StoreStatus,
+    WriteList, WriteStatus, WriteSummary, WritesQuery,
 };
 
 use std::future::Future;

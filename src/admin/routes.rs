@@ -17,7 +17,7 @@ use super::audit::audited;
 use super::guard::{Guard, is_addressed};
 use super::listen::ClientAddress;
 use super::source::{AdminSource, OperateError};
-use super::view::{HealthState, QuarantineQuery, WritesQuery};
+use super::view::{HealthState, InviteQuery, QuarantineQuery, WritesQuery};
 use crate::model::{Problem, WriteId};
 use crate::places::InWork;
 use crate::problem::{self, Cause};
@@ -38,6 +38,7 @@ pub fn router<S: AdminSource>(source: Arc<S>, guard: Guard) -> Router {
         .route("/peers", get(peers::<S>))
         .route("/services", get(services::<S>))
         .route("/services/{service}/resume", post(resume::<S>))
+        .route("/identity/invites", post(invite::<S>))
         .route("/writes", get(writes::<S>))
         .route("/writes/{id}", get(write::<S>))
         .route("/quarantine", get(quarantine::<S>))
@@ -259,6 +260,21 @@ async fn resume<S: AdminSource>(
     Query(store): Query<Store>,
 ) -> Response {
     carried_out(source.resume(&service, &store.store).await, &service)
+}
+
+async fn invite<S: AdminSource>(
+    State(source): State<Arc<S>>,
+    query: Result<Query<InviteQuery>, axum::extract::rejection::QueryRejection>,
+) -> Response {
+    let Ok(Query(query)) = query else {
+        return refuse(Cause::BadRequest {
+            what: "the query has site, hours and secret (SHA-256 of the code's secret)",
+        });
+    };
+    match source.invite(query).await {
+        Ok(made) => Json(made).into_response(),
+        Err(error) => carried_out(Err(error), ""),
+    }
 }
 
 fn carried_out(result: Result<(), OperateError>, asked: &str) -> Response {

@@ -2,8 +2,8 @@
 use std::future::Future;
 
 use super::view::{
-    Health, HealthState, ManyOrdered, PeerStatus, QuarantineEntry, QuarantineList, QuarantineQuery, ServiceStatus,
-    Status, WriteList, WriteStatus, WritesQuery,
+    Health, HealthState, InviteMade, InviteQuery, ManyOrdered, PeerStatus, QuarantineEntry, QuarantineList,
+    QuarantineQuery, ServiceStatus, Status, WriteList, WriteStatus, WritesQuery,
 };
 use crate::model::WriteId;
 use crate::service::Operation;
@@ -46,6 +46,8 @@ pub trait AdminSource: Send + Sync + 'static {
     fn operate(&self, id: WriteId, operation: Operation) -> impl Future<Output = Result<(), OperateError>> + Send;
     /// Follow again after a stop. An empty `store` stands for the only one.
     fn resume(&self, service: &str, store: &str) -> impl Future<Output = Result<(), OperateError>> + Send;
+    /// Lets a box join, at a hub that signs.
+    fn invite(&self, asked: InviteQuery) -> impl Future<Output = Result<InviteMade, OperateError>> + Send;
     /// The metrics page, as Prometheus text.
     fn metrics(&self) -> impl Future<Output = String> + Send;
 }

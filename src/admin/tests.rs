@@ -95,6 +95,17 @@ impl AdminSource for Fixed {
     async fn resume(&self, service: &str, _: &str) -> Result<(), OperateError> {
         if service == "tx" { Ok(()) } else { Err(OperateError::UnknownService(service.to_owned())) }
     }
+    async fn invite(&self, asked: InviteQuery) -> Result<InviteMade, OperateError> {
+        match asked.site.as_str() {
+            "store" => Ok(InviteMade {
+                site: SiteName::new(asked.site),
+                hub: SiteName::new("cloud"),
+                until: "some day".to_owned(),
+                trust: "07".repeat(16),
+            }),
+            other => Err(OperateError::Rejected(format!("site {other} is not listed in [realm] sites"))),
+        }
+    }
     async fn metrics(&self) -> String {
         "holdfast_journal_commits_total 3\n".to_owned()
     }

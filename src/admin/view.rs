@@ -352,6 +352,26 @@ pub struct ManyOrdered {
     pub next: Option<String>,
 }
 
+/// `?site=&secret=&hours=`: a box may join.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InviteQuery {
+    pub site: String,
+    /// SHA-256 of the code's secret, hexadecimal; the secret itself stays where it was made.
+    pub secret: String,
+    pub hours: u32,
+}
+
+/// What the code must say beside its secret.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct InviteMade {
+    pub site: SiteName,
+    pub hub: SiteName,
+    pub until: String,
+    /// By what the box knows this hub.
+    pub trust: String,
+}
+
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct QuarantineEntry {
     pub id: WriteId,

@@ -7,9 +7,9 @@ use super::outside::SiteOutside;
 use crate::config::{Config, Service, Stale};
 use crate::control::Control;
 use crate::gateway::{Upstream, Waits};
-use crate::identity::{Credentials, Standing};
+use crate::identity::{Credentials, Ends, NearEnd, Standing, now_s};
 use crate::journal::Journal;
-use crate::link::Links;
+use crate::link::{Joins, Links};
 use crate::model::{Group, SiteName};
 use crate::service::{Clock, Event, Handle, Task};
 use crate::telemetry::Metrics;
@@ -21,6 +21,10 @@ pub(super) struct Lines {
     pub control: OnceLock<Control>,
     /// What this site shows other sites; never set where it has no `[identity]`.
     pub credentials: OnceLock<Arc<Credentials>>,
+    /// Certificates beside this site's own.
+    pub ends: OnceLock<Arc<Ends>>,
+    /// Never set where this site signs nothing.
+    pub joins: OnceLock<Joins>,
 }
 
 pub(super) struct Member {
@@ -71,6 +75,11 @@ impl Registry {
     /// When this site's certificate ends, and whether new files are in trouble.
     pub fn certificate(&self) -> Option<Standing> {
         self.lines.credentials.get().map(|credentials| credentials.standing())
+    }
+
+    /// Other certificates whose ends are near.
+    pub fn other_ends(&self) -> Vec<NearEnd> {
+        self.lines.ends.get().map(|ends| ends.near(now_s())).unwrap_or_default()
     }
 
     pub fn hears(&self, site: &SiteName) -> bool {

@@ -8,6 +8,7 @@ mod attention;
 mod forecast;
 mod groups;
 mod inbound;
+mod invite;
 mod listeners;
 mod memory;
 mod numbers;
@@ -192,9 +193,14 @@ async fn serve(config: Config) -> Result<(), AppError> {
     let gateway = Gateway::on(gateway, resolve::gateway(&config, &metrics)?, services, neighbours)?;
     let admin_address = admin.local_addr().unwrap_or(config.admin.listen);
     let control = Control::start(control, registry.clone())?;
+    let joins = resolve::joins(&config)?;
+    let signs = joins.as_ref().map(|joins| joins.renewals.clone());
+    if let Some(joins) = &joins {
+        let _ = registry.lines.joins.set(joins.clone());
+    }
     let links = Links::start_on(
         link,
-        resolve::links(&config, &registry, journal.log().store, credentials.clone())?,
+        resolve::links(&config, &registry, journal.log().store, credentials.clone(), joins)?,
         registry.clone(),
     )?;
     registry.connect(links.clone(), control.clone());
@@ -203,10 +209,13 @@ async fn serve(config: Config) -> Result<(), AppError> {
         tokio::spawn(credentials.clone().watch());
         if config.identity.as_ref().is_some_and(|identity| identity.renew) {
             let hubs = config.peers.iter().filter(|peer| peer.link.is_some()).map(|peer| peer.site.clone()).collect();
-            tokio::spawn(renewal::keep_renewed(credentials.clone(), links.clone(), hubs));
+            tokio::spawn(renewal::keep_renewed(credentials.clone(), signs, links.clone(), hubs));
         }
     }
     tokio::spawn(hang_ups(credentials));
+    let ends = resolve::ends(&config);
+    let _ = registry.lines.ends.set(ends.clone());
+    tokio::spawn(ends.watch());
     tokio::spawn(source.vitals.clone().watch(journal.clone()));
     let _checks: Vec<_> = upstreams.values().map(|upstream| upstream.spawn_checks()).collect();
 

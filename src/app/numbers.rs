@@ -13,7 +13,7 @@ use super::vitals::{Lately, Mishap};
 use super::wall_clock;
 use crate::control::ControlStatus;
 use crate::gateway::{EndpointState, Unanswered, Upstream};
-use crate::identity::Standing;
+use crate::identity::{NearEnd, Standing};
 use crate::journal::{Aged, QuarantineCounts, QuarantineFilter, QuarantineReason, Space};
 use crate::link::LinkState;
 use crate::model::{Group, LogId};
@@ -38,6 +38,8 @@ pub(super) struct Numbers {
     pub identity: Option<Standing>,
     /// When the first certificate of each chain ends, seconds since 1970.
     pub certificates: Vec<(CertificateUse, i64)>,
+    /// Of authorities, and of what a hub signs with: those whose ends are near.
+    pub other_ends: Vec<NearEnd>,
     /// What has been counted that should not happen, with when it was.
     pub mishaps: Vec<(Mishap, Lately)>,
     pub clock: ClockNumbers,
@@ -121,6 +123,7 @@ impl Source {
             },
             quarantine,
             certificates: self.certificates(),
+            other_ends: self.registry.other_ends(),
             clock: ClockNumbers { jumps: self.vitals.clock_jumps(), is_unset: wall_clock::is_unset(wall_ms()) },
             control: self.registry.lines.control.get().map(|control| control.status()).unwrap_or_default(),
             log_lines_lost,

@@ -16,9 +16,9 @@ use crate::gateway::{
     ServiceEntry, ServiceSettings, Target, Upstream, UpstreamSettings, WriteMethods,
 };
 use crate::idempotency::{self, KeyRules};
-use crate::identity::{Credentials, Files, Renewals};
+use crate::identity::{Credentials, Ends, Files, INVITES_FILE, Invites, Renewals};
 use crate::journal::OpenOptions;
-use crate::link::{Dial, LinkSettings, SharedService};
+use crate::link::{Dial, Joins, LinkSettings, SharedService};
 use crate::model::{ClientRules, SiteName};
 use crate::telemetry::{Metrics, ServiceMetrics};
 
@@ -193,10 +193,26 @@ pub(super) fn credentials(config: &Config) -> Result<Option<Arc<Credentials>>, A
     config.identity.as_ref().map(|identity| open(identity.files())).transpose().map_err(AppError::Identity)
 }
 
+/// What this site signs with, for others and for itself.
 fn renewals(config: &Config) -> Result<Option<Arc<Renewals>>, AppError> {
     let renewals = config.identity.as_ref().and_then(|identity| identity.renewals.as_ref());
     let open = |renewals: &crate::config::Renewals| Renewals::open(&renewals.cert, &renewals.key, renewals.days);
     renewals.map(open).transpose().map(|opened| opened.map(Arc::new)).map_err(AppError::Renewals)
+}
+
+/// Whom a hub lets join, where it can sign.
+pub(super) fn joins(config: &Config) -> Result<Option<Joins>, AppError> {
+    let file = config.data_dir.join(INVITES_FILE);
+    let invites = || Arc::new(Invites::open(file, config.site.clone(), &config.realm.sites));
+    Ok(renewals(config)?.map(|renewals| Joins { invites: invites(), renewals }))
+}
+
+/// What else ends some day.
+pub(super) fn ends(config: &Config) -> Arc<Ends> {
+    let identity = config.identity.as_ref();
+    let renewals = identity.and_then(|identity| identity.renewals.as_ref()).map(|renewals| renewals.cert.clone());
+    let gateway = config.gateway.tls.as_ref().map(|tls| tls.cert.clone());
+    Ends::of(identity.map(|identity| identity.ca.clone()), renewals, gateway)
 }
 
 pub(super) fn links(
@@ -204,6 +220,7 @@ pub(super) fn links(
     registry: &Registry,
     store: [u8; 16],
     tls: Option<Arc<Credentials>>,
+    joins: Option<Joins>,
 ) -> Result<LinkSettings, AppError> {
     let dial = config
         .peers
@@ -218,7 +235,8 @@ pub(super) fn links(
         dial: dial.collect(),
         listen: config.link_listen,
         tls,
-        renewals: renewals(config)?,
+        renewals: joins.as_ref().map(|joins| joins.renewals.clone()),
+        joins,
         services: config.services.iter().flat_map(|service| shared(config, service, registry)).collect(),
         limits: crate::link::Limits::default(),
     })

@@ -13,9 +13,9 @@ use super::tokens::TokenCodec;
 use super::vitals::Vitals;
 use super::{order, resolve};
 use crate::admin::{
-    AdminSource, EndpointStatus, GroupStatus, Health, HealthState, ManyOrdered, OperateError, PeerStatus,
-    QuarantineEntry, QuarantineList, QuarantineQuery, ReplicaStatus, ServiceStatus, Status, StoreStatus, WriteList,
-    WriteStatus, WriteSummary, WritesQuery,
+    AdminSource, EndpointStatus, GroupStatus, Health, HealthState, InviteMade, InviteQuery, ManyOrdered, OperateError,
+    PeerStatus, QuarantineEntry, QuarantineList, QuarantineQuery, ReplicaStatus, ServiceStatus, Status, StoreStatus,
+    WriteList, WriteStatus, WriteSummary, WritesQuery,
 };
 use crate::config::{Config, Durability, Service};
 use crate::gateway::{EndpointState, LaneRule, LaneRules, Upstream};
@@ -390,6 +390,10 @@ impl AdminSource for Source {
             Reply::Rejected { why } => Err(OperateError::Rejected(why)),
             _ => Err(OperateError::Gone),
         }
+    }
+
+    async fn invite(&self, asked: InviteQuery) -> Result<InviteMade, OperateError> {
+        super::invite::invite(&self.registry, &self.config, asked).await
     }
 
     async fn metrics(&self) -> String {

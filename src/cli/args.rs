@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::exit::Failure;
 use super::identity::IdentityCommand;
+use super::join::JoinArguments;
 use crate::config::{Config, ShortForm};
 
 /// Keeps the replicas of unmodified HTTP services in step through partitions, reboots and faults.
@@ -53,6 +54,8 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: IdentityCommand,
     },
+    /// A new or empty box becomes a site: its key is made here, a hub signs it for a code
+    Join(JoinArguments),
     /// The journal on disk
     Journal {
         #[command(subcommand)]
@@ -458,6 +461,13 @@ mod tests {
             ("identity issue store.042", false),
             ("identity renew store-042 --days 0", false),
             ("identity show a.pem --config b", false),
+            ("identity invite store-042 --hours 8 --admin http://127.0.0.1:1", true),
+            ("identity invite store-042 --hours 0", false),
+            ("identity invite store-042 --hours 721", false),
+            ("identity invite", false),
+            ("join store.X --hub cloud:7443 --folder x", true),
+            ("join store.X", false),
+            ("join store.X --hub cloud:x", false),
             ("fleet", false),
         ] {
             let parsed = Arguments::try_parse_from(std::iter::once("holdfast").chain(words.split(' ')));

@@ -5,12 +5,14 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::args::Output;
+use super::args::{Ask, Output};
 use super::exit::{Exit, Failure};
+use super::join;
 use super::output::{self, Column, Show};
 use crate::config::Config;
-use crate::identity::{self, Authority, AuthorityError, Grade, Issued, now_s, span};
+use crate::identity::{self, Authority, AuthorityError, Grade, HOURS_MAX, Invited, Issued, now_s, span};
 use crate::model::SiteName;
+use crate::telemetry;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum IdentityCommand {
@@ -43,6 +45,17 @@ pub(super) enum IdentityCommand {
     Delegate {
         #[command(flatten)]
         asked: Asked,
+    },
+    /// At a hub: a code by which one box joins as SITE
+    Invite {
+        /// As in `realm.sites`
+        #[arg(value_parser = site_name)]
+        site: SiteName,
+        /// How long the code is good for
+        #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=i64::from(HOURS_MAX)))]
+        hours: u32,
+        #[command(flatten)]
+        ask: Ask,
     },
     /// Whom certificates speak for, who signed them, and when they end
     Show {
@@ -100,6 +113,7 @@ impl From<AuthorityError> for Failure {
             | AuthorityError::Unusable { .. }
             | AuthorityError::OtherKey { .. }
             | AuthorityError::Shown { .. }
+            | AuthorityError::Given { .. }
             | AuthorityError::EndsBefore { .. } => Exit::Usage,
         };
         Failure::new(exit, error)
@@ -135,6 +149,7 @@ pub(super) fn run(command: IdentityCommand) -> Result<ExitCode, Failure> {
                 format!("[identity.renewals]\ncert = \"{0}-renewals.pem\"\nkey = \"{0}-renewals.key\"\n", asked.site);
             say(asked.output, &made, &next)
         }
+        IdentityCommand::Invite { site, hours, ask } => join::invite(&site, hours, &ask),
         IdentityCommand::Show { files, config, output } => show(&files, &config, output),
     }
 }
@@ -147,16 +162,24 @@ fn say(output: Output, made: &Issued, next: &str) -> Result<ExitCode, Failure> {
 }
 
 fn show(files: &[PathBuf], config: &Path, output: Output) -> Result<ExitCode, Failure> {
-    let mut found = Vec::new();
+    let (mut found, mut invited) = (Vec::new(), Vec::new());
     let mut files = files.to_vec();
     if files.is_empty() {
         let config = Config::load(config).map_err(Failure::config)?;
         let Some(identity) = &config.identity else {
             return Err(Failure::usage("the configuration has no [identity]: name a FILE"));
         };
-        let identity = identity.files();
-        found = identity::examine(&identity, &config.site, &config.realm.sites, now_s());
-        files = vec![identity.cert, identity.ca];
+        let own = identity.files();
+        found = identity::examine(&own, &config.site, &config.realm.sites, now_s());
+        files = vec![own.cert, own.ca];
+        if let Some(renewals) = &identity.renewals {
+            found.extend(identity::examine_renewals(&renewals.cert, &renewals.key, &identity.ca, now_s()));
+            files.push(renewals.cert.clone());
+            invited = identity::invited(&config.data_dir).unwrap_or_else(|why| {
+                telemetry::say_warning(&format!("holdfast: warning: {}: {why}", config.data_dir.display()));
+                Vec::new()
+            });
+        }
     }
     let mut certificates = Vec::new();
     for file in &files {
@@ -173,9 +196,21 @@ fn show(files: &[PathBuf], config: &Path, output: Output) -> Result<ExitCode, Fa
         .filter(|finding| finding.grade != Grade::Good)
         .map(|finding| format!("{}: {}", finding.key, finding.text))
         .collect();
-    let report = json!({ "certificates": certificates, "problems": wrong });
-    output::print(output, &report, |report| table(report, &wrong))?;
+    let report = json!({ "certificates": certificates, "problems": wrong, "invited": invited });
+    output::print(output, &report, |report| format!("{}{}", table(report, &wrong), invitations(&invited)))?;
     Ok(if is_bad { Exit::Config.into() } else { ExitCode::SUCCESS })
+}
+
+fn invitations(invited: &[Invited]) -> String {
+    let now_s = now_s();
+    let line = |one: &Invited| match &one.used {
+        Some(at) => format!("{} has joined by a code on {at}\n", one.site),
+        None if one.until_s <= now_s => {
+            format!("the code for {} was good until {}, and nobody used it\n", one.site, one.until)
+        }
+        None => format!("{} may join by a code until {}\n", one.site, one.until),
+    };
+    invited.iter().map(line).collect()
 }
 
 fn left(left_s: i64) -> String {

@@ -173,7 +173,7 @@ fn files(config: &Config, now: SystemTime) -> Vec<Measured> {
     if let Some(identity) = &config.identity {
         found.extend(identity::examine(&identity.files(), &config.site, &config.realm.sites, now_s));
         if let Some(renewals) = &identity.renewals {
-            found.push(identity::examine_renewals(&renewals.cert, &renewals.key, now_s));
+            found.extend(identity::examine_renewals(&renewals.cert, &renewals.key, &identity.ca, now_s));
         }
     }
     if let Some(tls) = &config.gateway.tls {

@@ -10,6 +10,7 @@ mod demonstrate;
 mod exit;
 mod explain;
 mod identity;
+mod join;
 mod journal;
 mod listing;
 mod measure;
@@ -66,6 +67,7 @@ fn execute(command: Command) -> Result<ExitCode, Failure> {
         Command::Explain { code } => explain::explain(code.as_deref()),
         Command::Completions { shell } => explain::completions(shell),
         Command::Identity { command } => identity::run(command),
+        Command::Join(arguments) => join::join(&arguments),
         Command::Journal { command } => {
             let (order, source) = match command {
                 JournalCommand::Verify(source) => (JournalOrder::Verify, source),

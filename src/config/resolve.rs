@@ -102,7 +102,8 @@ impl Resolver<'_> {
             Identity { ca, cert, key, renew: table.flag("renew"), renewals }
         });
         let peers = self.peers(root, &site, link_listen.is_some(), identity.is_some());
-        if identity.as_ref().is_some_and(|identity| identity.renew) && peers.iter().all(|peer| peer.link.is_none()) {
+        let asks_nobody = |identity: &Identity| identity.renew && identity.renewals.is_none();
+        if identity.as_ref().is_some_and(asks_nobody) && peers.iter().all(|peer| peer.link.is_none()) {
             let (at, wrong) = (root.table("identity").at("renew"), "means nothing at a site that dials nobody");
             self.report.fault(at, "identity.renew", wrong, "remove it, and renew by hand");
         }

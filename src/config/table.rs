@@ -158,9 +158,9 @@ static IDENTITY: Section = Section {
             "renew",
             Kind::Bool,
             "false",
-            "When a third of its time is left, ask the sites that this one dials for a new certificate, and replace `cert`.",
+            "When a third of its time is left, replace `cert`: signed with `renewals`, or by a site that this one dials.",
         ),
-        Key::may("renewals", Kind::Table(&RENEWALS), "At a hub: sign anew what linked sites show."),
+        Key::may("renewals", Kind::Table(&RENEWALS), "At a hub: sign what linked sites show anew, and let boxes join."),
     ],
     later: &[],
 };

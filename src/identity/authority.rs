@@ -8,13 +8,14 @@ use std::time::{Duration, SystemTime};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, PublicKeyData, SanType, SignatureAlgorithm,
+    KeyUsagePurpose, PublicKeyData, SanType,
 };
 use rustls_pki_types::{CertificateDer, UnixTime};
 
 use super::examine::{DAY_S, date};
 use super::expiry::{not_after, now_s};
 use super::files::{IdentityError, certificates};
+use super::request::{PublicKey, Request};
 use super::verify::serves;
 use crate::model::SiteName;
 
@@ -39,6 +40,8 @@ pub enum AuthorityError {
     EndsBefore { path: PathBuf, until: String },
     #[error("what site {site} shows cannot be signed anew: {why}")]
     Shown { site: SiteName, why: String },
+    #[error("what the hub has signed is not usable: {why}")]
+    Given { why: String },
     #[error("make a certificate: {0}")]
     Make(#[from] rcgen::Error),
 }
@@ -182,10 +185,36 @@ impl Authority {
         shown: &CertificateDer<'_>,
         days: u32,
     ) -> Result<(String, String), AuthorityError> {
+        let key = PublicKey::shown(shown).map_err(|why| AuthorityError::Shown { site: site.clone(), why })?;
+        self.sign_below(site, &key, days)
+    }
+
+    /// For no longer than this authority lasts itself, and with it.
+    fn sign_below(&self, site: &SiteName, key: &PublicKey, days: u32) -> Result<(String, String), AuthorityError> {
         let left = u32::try_from(self.not_after_s.saturating_sub(now_s()) / DAY_S).unwrap_or(0);
-        let key = ShownKey::of(shown).map_err(|why| AuthorityError::Shown { site: site.clone(), why })?;
-        let (pem, not_after_s) = self.sign(site, &key, days.min(left))?;
+        if left == 0 {
+            return Err(AuthorityError::EndsBefore { path: self.cert.clone(), until: date(self.not_after_s) });
+        }
+        let (pem, not_after_s) = self.sign(site, key, days.min(left))?;
         Ok((format!("{pem}{}", self.pem), date(not_after_s)))
+    }
+
+    /// Whether what is signed here will be accepted with these authorities.
+    pub(super) fn leads_to(&self, authorities: &[CertificateDer<'_>]) -> Result<(), String> {
+        let signs = || -> Result<CertificateDer<'static>, AuthorityError> {
+            let mut params = CertificateParams::default();
+            params.subject_alt_names = vec![SanType::DnsName("nobody".try_into()?)];
+            params.is_ca = IsCa::ExplicitNoCa;
+            params.not_before = (SystemTime::now() - BEFORE).into();
+            params.not_after = (SystemTime::now() + BEFORE).into();
+            Ok(params.signed_by(&KeyPair::generate()?, &self.issuer)?.der().clone())
+        };
+        let signed = signs().map_err(|error| error.to_string())?;
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add_parsable_certificates(authorities.iter().map(|one| one.clone().into_owned()));
+        let between = certificates("certificate", &self.cert).map_err(|error| error.to_string())?;
+        let provider = rustls::crypto::ring::default_provider();
+        serves(&signed, &between, &roots, &provider, UnixTime::now()).map_err(|error| error.to_string())
     }
 
     fn sign(&self, site: &SiteName, key: &impl PublicKeyData, days: u32) -> Result<(String, i64), AuthorityError> {
@@ -213,7 +242,7 @@ impl Authority {
     }
 }
 
-fn common_name(name: &str) -> DistinguishedName {
+pub(super) fn common_name(name: &str) -> DistinguishedName {
     let mut names = DistinguishedName::new();
     names.push(DnType::CommonName, name);
     names
@@ -254,42 +283,15 @@ impl Renewals {
     ) -> Result<(String, String), AuthorityError> {
         self.authority.renew_shown(site, shown, self.days)
     }
-}
 
-/// The key of a certificate that somebody else has.
-struct ShownKey {
-    bytes: Vec<u8>,
-    algorithm: &'static SignatureAlgorithm,
-}
-
-impl ShownKey {
-    fn of(certificate: &CertificateDer<'_>) -> Result<Self, String> {
-        let (_, parsed) = x509_parser::parse_x509_certificate(certificate).map_err(|error| error.to_string())?;
-        let key = parsed.public_key();
-        let curve = key.algorithm.parameters.as_ref().and_then(|parameters| parameters.as_oid().ok());
-        let curve = curve.map(|curve| curve.to_id_string()).unwrap_or_default();
-        let algorithm = match (key.algorithm.algorithm.to_id_string().as_str(), curve.as_str()) {
-            ("1.2.840.10045.2.1", "1.2.840.10045.3.1.7") => &rcgen::PKCS_ECDSA_P256_SHA256,
-            ("1.2.840.10045.2.1", "1.3.132.0.34") => &rcgen::PKCS_ECDSA_P384_SHA384,
-            ("1.3.101.112", _) => &rcgen::PKCS_ED25519,
-            ("1.2.840.113549.1.1.1", _) => &rcgen::PKCS_RSA_SHA256,
-            (other, _) => return Err(format!("its key is of a kind ({other}) that is not signed here")),
-        };
-        Ok(Self { bytes: key.subject_public_key.data.to_vec(), algorithm })
-    }
-}
-
-impl PublicKeyData for ShownKey {
-    fn der_bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-    fn algorithm(&self) -> &'static SignatureAlgorithm {
-        self.algorithm
+    /// The same for the key of a box that asks for its first certificate.
+    pub(crate) fn sign(&self, site: &SiteName, request: &Request) -> Result<(String, String), AuthorityError> {
+        self.authority.sign_below(site, &request.key, self.days)
     }
 }
 
 /// A file that was not there; it is on the disk when this returns.
-fn write_new(path: &Path, text: &str, mode: u32) -> Result<(), AuthorityError> {
+pub(super) fn write_new(path: &Path, text: &str, mode: u32) -> Result<(), AuthorityError> {
     let written = || {
         let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
         file.write_all(text.as_bytes())?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Notify;
 
+use super::authority::Renewals;
 use super::examine::{DAY_S, EXPIRES_SOON_S, Finding, Grade, date, examine, span};
 use super::expiry::now_s;
 use super::files::{Files, IdentityError};
@@ -178,6 +179,12 @@ impl Credentials {
         }
     }
 
+    /// Signs anew what this site shows, with what it has for others. Blocks.
+    pub fn renew_with(&self, renewals: &Renewals) -> Result<(), String> {
+        let (pem, _) = renewals.renew(&self.me, self.current().certificate()).map_err(|error| error.to_string())?;
+        self.replace(&pem)
+    }
+
     /// Only a third of the certificate's time is left.
     pub fn wants_renewal(&self) -> bool {
         now_s() >= self.current().renew_from_s
@@ -246,7 +253,7 @@ fn is_end_of(credentials: &Credentials, finding: &Finding) -> bool {
 }
 
 /// How many of the times to speak are over.
-fn stage(left_s: i64) -> usize {
+pub(super) fn stage(left_s: i64) -> usize {
     SAID_AT_DAYS.iter().filter(|days| left_s <= **days * DAY_S).count() + usize::from(left_s <= 0)
 }
 

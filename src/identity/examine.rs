@@ -89,12 +89,24 @@ pub fn examine_listener(cert: &Path, key: &Path, now_s: i64) -> Vec<Finding> {
     found
 }
 
-/// What a hub signs renewals with: whether it can, and until when.
-pub fn examine_renewals(cert: &Path, key: &Path, now_s: i64) -> Finding {
-    match Authority::open(cert, key) {
-        Ok(authority) => ending("identity.renewals", cert, authority.not_after_s, now_s),
-        Err(error) => Finding { key: "identity.renewals", grade: Grade::Bad, text: error.to_string() },
+/// What a hub signs with: whether it can, whether the realm will accept it, and until when.
+pub fn examine_renewals(cert: &Path, key: &Path, ca: &Path, now_s: i64) -> Vec<Finding> {
+    let label = "identity.renewals";
+    let authority = match Authority::open(cert, key) {
+        Ok(authority) => authority,
+        Err(error) => return vec![Finding { key: label, grade: Grade::Bad, text: error.to_string() }],
+    };
+    let mut found = vec![ending(label, cert, authority.not_after_s, now_s)];
+    // One that is over, or a file that cannot be read, is said by itself.
+    if let Ok(authorities) = certificates("CA", ca)
+        && found[0].grade != Grade::Bad
+        && let Err(why) = authority.leads_to(&authorities)
+    {
+        let said = format!("signs what nobody accepts with the authorities in {}: {why}", ca.display());
+        found = vec![Finding::new(label, Grade::Bad, cert, said)];
     }
+    found.extend(of_key(label, key, cert, None).into_iter().filter(|finding| finding.grade != Grade::Good));
+    found
 }
 
 fn parse<'a>(certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, String> {

@@ -2,16 +2,18 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use base64::Engine as _;
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{ClientConfig, InconsistentKeys, RootCertStore, ServerConfig};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 
+use super::code::Trust;
 use super::expiry::{Validity, not_after, not_before};
 use super::files::{Files, IdentityError, certificates, private_key};
 use super::names::Names;
-use super::verify::SiteVerifier;
+use super::verify::{JOIN_PROTOCOL, SiteVerifier, serves};
 use crate::model::SiteName;
 
 /// What is spoken over a connection: one that comes to the wrong port is told so by TLS.
@@ -34,6 +36,7 @@ impl Plane {
 pub(crate) struct Identity {
     provider: Arc<CryptoProvider>,
     roots: Arc<RootCertStore>,
+    authorities: Vec<CertificateDer<'static>>,
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
     listed: Arc<[SiteName]>,
@@ -48,7 +51,8 @@ pub(crate) struct Identity {
 impl Identity {
     pub fn load(files: &Files, me: &SiteName, listed: &Arc<[SiteName]>) -> Result<Self, IdentityError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let roots = Arc::new(roots(&files.ca)?);
+        let authorities = certificates("CA", &files.ca)?;
+        let roots = Arc::new(roots(&authorities, &files.ca)?);
         let chain = certificates("certificate", &files.cert)?;
         let key = private_key(&files.key)?;
         let unusable = |what, path: &Path, why: String| IdentityError::Unusable { what, path: path.to_owned(), why };
@@ -87,7 +91,7 @@ impl Identity {
         let lasts_s = not_after_s.saturating_sub(not_before(&chain[0]).unwrap_or(not_after_s));
         let renew_from_s = not_after_s.saturating_sub(lasts_s / 3);
         let listed = listed.clone();
-        Ok(Self { provider, roots, chain, key, listed, link, control, not_after_s, renew_from_s })
+        Ok(Self { provider, roots, authorities, chain, key, listed, link, control, not_after_s, renew_from_s })
     }
 
     /// For those who dial this site: any whose chain leads to an authority. Who it is, [`Identity::speaker`] says.
@@ -115,6 +119,43 @@ impl Identity {
         Ok(Arc::new(client))
     }
 
+    /// For a box that joins: it has nothing to show yet, and finds in what it is shown the authority that its code names.
+    pub fn door(&self) -> Result<Arc<ServerConfig>, String> {
+        let shown = self.chain.iter().chain(&self.authorities).cloned().collect();
+        let mut server = ServerConfig::builder_with_provider(self.provider.clone())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .expect("ring speaks TLS 1.3")
+            .with_no_client_auth()
+            .with_single_cert(shown, self.key.clone_key())
+            .map_err(|error| error.to_string())?;
+        server.session_storage = Arc::new(NoServerSessionStorage {});
+        server.send_tls13_tickets = 0;
+        server.max_early_data_size = 0;
+        server.alpn_protocols = vec![JOIN_PROTOCOL.to_vec()];
+        Ok(Arc::new(server))
+    }
+
+    /// What a code must carry for its bearer to know this site, by the authority that its certificate leads to.
+    pub fn trust(&self, me: &SiteName) -> Result<Trust, String> {
+        let leads_to = |authority: &&CertificateDer<'static>| {
+            let mut roots = RootCertStore::empty();
+            let added = roots.add((*authority).clone());
+            added.is_ok() && serves(&self.chain[0], &self.chain[1..], &roots, &self.provider, UnixTime::now()).is_ok()
+        };
+        let authority = self.authorities.iter().find(leads_to).ok_or("no box would accept this site's certificate")?;
+        Ok(Trust::of(me.as_str(), authority))
+    }
+
+    /// PEM of the authorities, and of nothing else that their file may hold.
+    pub fn authorities(&self) -> String {
+        self.authorities.iter().map(|authority| pem_of(authority)).collect()
+    }
+
+    /// What this site shows of itself.
+    pub fn certificate(&self) -> &CertificateDer<'static> {
+        &self.chain[0]
+    }
+
     /// Which site of the realm shows this certificate.
     pub fn speaker(&self, peer: &CertificateDer<'_>) -> Result<SiteName, String> {
         Names::of(peer)?.speaker(&self.listed).map_err(|why| format!("the peer's certificate {why}"))
@@ -126,14 +167,21 @@ impl Identity {
     }
 }
 
-fn roots(path: &Path) -> Result<RootCertStore, IdentityError> {
+fn roots(authorities: &[CertificateDer<'static>], path: &Path) -> Result<RootCertStore, IdentityError> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates("CA", path)? {
-        roots.add(certificate).map_err(|error| IdentityError::Unusable {
+    for certificate in authorities {
+        roots.add(certificate.clone()).map_err(|error| IdentityError::Unusable {
             what: "CA",
             path: path.to_owned(),
             why: error.to_string(),
         })?;
     }
     Ok(roots)
+}
+
+fn pem_of(certificate: &[u8]) -> String {
+    let text = base64::engine::general_purpose::STANDARD.encode(certificate);
+    let lines: Vec<&str> =
+        text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap_or_default()).collect();
+    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
 }

@@ -161,6 +161,7 @@ mod tests {
             listen: None,
             tls: None,
             renewals: None,
+            joins: None,
             services: vec![],
             limits: super::super::Limits::default(),
         };

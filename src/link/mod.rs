@@ -12,11 +12,15 @@
 //! (`messages.rs`); the dialling side posts its pages and long messages, and fetches the other side's (`pages.rs`,
 //! `large.rs`). Life is shown by beats on the message stream and by any byte that is read: an HTTP/2 PING would take a
 //! slow line full of a page for a dead one.
+//!
+//! A box that has no certificate yet comes to the same port, asks one thing (`join.rs`) and comes no further.
 mod backoff;
 mod body;
 mod dial;
 mod hello;
 mod hub;
+mod join;
+mod joining;
 mod large;
 mod messages;
 mod meter;
@@ -40,6 +44,9 @@ use hyper::body::Incoming;
 
 pub use body::LinkBody;
 pub use hub::{LinkState, Links, StartError};
+pub use join::Joins;
+pub use joining::JoinError;
+pub(crate) use joining::ask_to_join;
 pub use outgoing::Sent;
 pub use proxy::{BAD_READ, ReadError};
 pub use settings::{Dial, Limits, LinkSettings, SharedService};

@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
 
 use super::body::{LinkBody, empty, full};
 use super::dial::chain;
@@ -24,10 +24,10 @@ use super::hub::Hub;
 use super::meter::{Meter, Metered};
 use super::refusal::Refusal;
 use super::session::{self, Session};
-use super::{hello, large, messages, pages, parked, proxy, renewal};
+use super::{hello, join, large, messages, pages, parked, proxy, renewal};
 use crate::contain::{Beside, Panicked, contain, contained_in};
 use crate::descriptors::{self, Use};
-use crate::identity::{Plane, Validity};
+use crate::identity::{JOIN_PROTOCOL, Plane, Validity};
 use crate::model::SiteName;
 use crate::places::{Busy, InWork, Places};
 use crate::wire;
@@ -127,12 +127,26 @@ pub(super) async fn listen(hub: Arc<Hub>, listener: TcpListener) {
 
 async fn accept(hub: Arc<Hub>, tcp: TcpStream, in_work: InWork) -> Result<(), String> {
     let _ = tcp.set_nodelay(true);
+    let remote = tcp.peer_addr().ok();
     let meter = Meter::new();
     let metered = Metered { inner: tcp, meter: meter.clone() };
     let Some(tls) = hub.tls() else { return serve(hub, meter, metered, in_work, None).await };
-    let accepting = TlsAcceptor::from(tls.server(Plane::Link)).accept(metered);
+    let accepting = async {
+        let begun = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), metered).await?;
+        let offers =
+            |protocol| begun.client_hello().alpn().is_some_and(|mut offered| offered.any(|one| one == protocol));
+        let joins = hub.settings.joins.as_ref().filter(|_| offers(JOIN_PROTOCOL));
+        let server = match joins {
+            Some(_) => tls.door().map_err(std::io::Error::other)?,
+            None => tls.server(Plane::Link),
+        };
+        Ok::<_, std::io::Error>((begun.into_stream(server).await?, joins))
+    };
     let secured = timeout(hub.settings.limits.connect, accepting).await.map_err(|_| "TLS handshake took too long")?;
-    let secured = secured.map_err(|error| format!("TLS: {}", chain(&error)))?;
+    let (secured, joins) = secured.map_err(|error| format!("TLS: {}", chain(&error)))?;
+    if let Some(joins) = joins {
+        return join::serve(&hub, joins, secured, remote).await;
+    }
     let certificates = secured.get_ref().1.peer_certificates();
     let certificate = certificates.and_then(|chain| chain.first()).ok_or("TLS: no client certificate")?;
     let speaker = tls.speaker(certificate);

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::join::Joins;
 use crate::identity::{Credentials, Renewals};
 use crate::model::SiteName;
 
@@ -42,6 +43,8 @@ pub struct LinkSettings {
     pub tls: Option<Arc<Credentials>>,
     /// What signs for sites that dial this one, as they come near their certificates' ends.
     pub renewals: Option<Arc<Renewals>>,
+    /// Whom this site lets join, where it can sign.
+    pub joins: Option<Joins>,
     pub services: Vec<SharedService>,
     pub limits: Limits,
 }

@@ -7,7 +7,8 @@ use wincode::{SchemaReadOwned, SchemaWrite};
 
 use super::{Error, FORMAT};
 
-const HEADER_BYTES: usize = 6;
+/// So much of an envelope says how long it is.
+pub const HEADER_BYTES: usize = 6;
 const CRC_BYTES: usize = 4;
 
 /// What an envelope adds to its payload.
@@ -21,6 +22,12 @@ type Layout =
     Configuration<true, SEQUENCE_BYTES_MAX, BincodeLen, LittleEndian, FixInt, u32, DEFAULT_DESERIALIZATION_SIZE_LIMIT>;
 const LAYOUT: Layout = Configuration::default().with_preallocation_size_limit::<SEQUENCE_BYTES_MAX>();
 
+/// For what strangers send: nothing in it may claim more.
+const SMALL_BYTES_MAX: usize = 64 << 10;
+type Small =
+    Configuration<true, SMALL_BYTES_MAX, BincodeLen, LittleEndian, FixInt, u32, DEFAULT_DESERIALIZATION_SIZE_LIMIT>;
+const SMALL: Small = Configuration::default().with_preallocation_size_limit::<SMALL_BYTES_MAX>();
+
 /// What an envelope holds. Numbers are never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -31,10 +38,12 @@ pub enum Kind {
     Welcome = 4,
     Fingerprints = 5,
     Beat = 6,
+    Join = 7,
+    Joined = 8,
 }
 
 impl Kind {
-    pub const LAST: u8 = Kind::Beat as u8;
+    pub const LAST: u8 = Kind::Joined as u8;
 
     fn from_byte(byte: u8) -> Result<Self, Error> {
         Ok(match byte {
@@ -44,6 +53,8 @@ impl Kind {
             4 => Self::Welcome,
             5 => Self::Fingerprints,
             6 => Self::Beat,
+            7 => Self::Join,
+            8 => Self::Joined,
             got => return Err(Error::UnknownKind { got }),
         })
     }
@@ -97,6 +108,14 @@ where
     wincode::config::deserialize_exact(bytes, LAYOUT).map_err(|source| Error::Layout { what, source })
 }
 
+/// The same for what comes from strangers.
+pub(super) fn read_small<T>(what: &'static str, bytes: &[u8]) -> Result<T, Error>
+where
+    T: SchemaReadOwned<Small, Dst = T>,
+{
+    wincode::config::deserialize_exact(bytes, SMALL).map_err(|source| Error::Layout { what, source })
+}
+
 /// What the envelope says it holds; nothing has been checked but version and kind.
 pub fn kind_of(envelope: &[u8]) -> Result<Kind, Error> {
     match envelope {
@@ -104,6 +123,19 @@ pub fn kind_of(envelope: &[u8]) -> Result<Kind, Error> {
         [got, ..] if *got > FORMAT => Err(Error::NewerVersion { got: *got }),
         [got, ..] if *got < FORMAT => Err(Error::OlderVersion { got: *got }),
         _ => Err(Error::Truncated { got: envelope.len(), expected: OVERHEAD_BYTES }),
+    }
+}
+
+/// How many bytes the whole envelope has that begins so, where that is expected and no more than `limit` and overhead.
+pub fn length_of(header: [u8; HEADER_BYTES], expected: Kind, limit: usize) -> Result<usize, Error> {
+    let got = kind_of(&header)?;
+    if got != expected {
+        return Err(Error::OtherKind { got, expected });
+    }
+    let length = u32::from_le_bytes(header[2..].try_into().expect("4 bytes")) as usize;
+    match length > limit {
+        true => Err(Error::Oversized { what: "payload", got: length, limit }),
+        false => Ok(OVERHEAD_BYTES + length),
     }
 }
 

@@ -69,7 +69,7 @@ pub struct TooMuch {
     max: usize,
 }
 
-fn at_most(what: &'static str, got: usize, max: usize) -> Result<(), TooMuch> {
+pub(super) fn at_most(what: &'static str, got: usize, max: usize) -> Result<(), TooMuch> {
     if got > max { Err(TooMuch { what, got, max }) } else { Ok(()) }
 }
 

@@ -13,6 +13,7 @@ mod envelope;
 mod error;
 mod fingerprints;
 mod hello;
+mod join;
 mod message;
 mod page;
 #[cfg(test)]
@@ -21,10 +22,13 @@ pub(crate) mod tests;
 pub(crate) use tests::samples;
 
 pub use beat::{Beat, decode_beat, encode_beat};
-pub use envelope::{Kind, OVERHEAD_BYTES, kind_of, open};
+pub use envelope::{HEADER_BYTES, Kind, OVERHEAD_BYTES, kind_of, length_of, open};
 pub use error::Error;
 pub use fingerprints::{FINGERPRINTS_MAX, decode_fingerprints, encode_fingerprints};
 pub use hello::{Difference, Hello, Terms, Welcome, decode_hello, decode_welcome, encode_hello, encode_welcome};
+pub use join::{
+    Given, JOIN_BYTES_MAX, JOINED_BYTES_MAX, Join, Joined, decode_join, decode_joined, encode_join, encode_joined,
+};
 pub use message::{decode_message, encode_message, encode_message_into};
 pub use page::{decode_page, encode_page};
 

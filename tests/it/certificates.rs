@@ -266,44 +266,156 @@ fn sighup_does_not_end_a_site_without_an_identity() {
     site.tell(&sale("a")).expect(201);
 }
 
+/// What joins it and what is joined, besides the page's own words.
+struct Play {
+    folder: std::path::PathBuf,
+    upstream: Upstream,
+    /// Their configurations: the store of the page, and its hub.
+    store: Site,
+    cloud: Site,
+    running: Vec<Process>,
+    /// As it was printed last.
+    code: String,
+}
+
+impl Play {
+    /// The sections that the page shows, without their heads.
+    fn section<'p>(page: &'p str, name: &str) -> &'p str {
+        let text = page.split(&format!("```toml\n[{name}]\n")).nth(1).and_then(|rest| rest.split("```").next());
+        text.unwrap_or_else(|| panic!("the page shows [{name}]")).trim()
+    }
+
+    fn new(page: &str) -> Self {
+        let upstream = Upstream::start();
+        let sites = ["store", "cloud", "kiosk"];
+        let identity = Self::section(page, "identity");
+        let kiosk = Service::new("kx", &upstream).replicas(&["kiosk", "cloud"]).order(&["local"]);
+        let cloud = Site::new("cloud")
+            .sites(&sites)
+            .hub()
+            .section("identity", &identity.replace("store", "cloud"))
+            .section("identity.renewals", Self::section(page, "identity.renewals"))
+            .service(Service::new("tx", &upstream).replicas(&["store", "cloud"]).order(&["local"]))
+            .service(kiosk);
+        let peer = format!("site = \"cloud\"\nlink = \"https://{}\"\ncontrol = \"tls/{}\"", cloud.link, cloud.control);
+        let store = Site::new("store")
+            .sites(&sites)
+            .peer(peer)
+            .section("identity", identity)
+            .service(Service::new("tx", &upstream).replicas(&["store", "cloud"]).order(&["local"]));
+        let folder = store.folder().to_owned();
+        Self { folder, upstream, store, cloud, running: Vec::new(), code: String::new() }
+    }
+
+    fn run(&mut self, site: &str, toml: &str) {
+        let file = self.folder.join(site).join("holdfast.toml");
+        std::fs::write(&file, toml).unwrap();
+        let mut run = holdfast();
+        run.args(["run", "--config"]).arg(file);
+        let started = Process::spawn(run, site, &self.folder.join(format!("{site}.log")));
+        wait_for(&format!("{site} is ready"), SOON, || started.log().contains("ready"));
+        self.running.push(started);
+    }
+
+    /// Beside what `join` printed there are services, and ports that nobody else has.
+    fn kiosk(&self, printed: &str) -> (Site, String) {
+        let said = printed.split_once("beside its services:\n").and_then(|(_, rest)| rest.split_once("\nnext: "));
+        let (said, _) = said.unwrap_or_else(|| panic!("{printed}"));
+        let kiosk = Site::new("kiosk");
+        let service = Service::new("kx", &self.upstream).replicas(&["kiosk", "cloud"]).order(&["local"]);
+        let more = format!(
+            "[gateway]\nlisten = [\"{}\"]\n[admin]\nlisten = \"{}\"\n[control]\nenabled = false\n{}",
+            kiosk.gateway,
+            kiosk.admin,
+            service.toml()
+        );
+        (kiosk, format!("data_dir = \"data\"\n{said}\n{more}"))
+    }
+}
+
+/// Over since yesterday, for the key that is there.
+fn make_expire(folder: &Path, site: &str) {
+    let read = |file: &str| std::fs::read_to_string(folder.join(file)).unwrap();
+    let mut authority = CertificateParams::default();
+    authority.distinguished_name = rcgen::DistinguishedName::new();
+    authority.distinguished_name.push(rcgen::DnType::CommonName, "acme");
+    let authority = rcgen::Issuer::new(authority, rcgen::KeyPair::from_pem(&read("authority/ca.key")).unwrap());
+    let key = rcgen::KeyPair::from_pem(&read(&format!("{site}/{site}.key"))).unwrap();
+    let mut params = CertificateParams::new(vec![site.to_owned()]).unwrap();
+    params.not_after = (std::time::SystemTime::now() - Duration::from_secs(86_400)).into();
+    let over = params.signed_by(&key, &authority).unwrap();
+    std::fs::write(folder.join(format!("{site}/{site}.pem")), over.pem()).unwrap();
+}
+
 /// The page is a play in one folder, from the first command to the last.
 #[test]
 fn each_command_of_the_page_of_certificates_does_what_it_says() {
     let page = include_str!("../../docs/certificates.md");
     let commands: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("    ")).collect();
     assert!(commands.len() > 8, "the page has lost its commands");
-    let upstream = Upstream::start();
-    let site = Site::new("store").hub();
-    let folder = site.folder().to_owned();
-    let identity = page.split("```toml\n[identity]\n").nth(1).and_then(|rest| rest.split("```").next());
-    let tx = Service::new("tx", &upstream).replicas(&["store", "cloud"]).order(&["local"]);
-    let site = site.section("identity", identity.expect("the page shows [identity]").trim()).service(tx);
+    let mut play = Play::new(page);
+    let folder = play.folder.clone();
     let binary = Path::new(env!("CARGO_BIN_EXE_holdfast")).parent().unwrap().to_owned();
     let path = format!("{}:{}", binary.display(), std::env::var("PATH").unwrap_or_default());
-    let log = folder.join("play.log");
-    let mut running: Option<Process> = None;
+    let taken_up = |store: &Process| store.log().matches("new certificate taken up").count();
     for command in commands {
         if command.starts_with("systemctl reload") {
-            let site = running.as_ref().expect("it runs by then");
-            site.signal("HUP");
-            wait_for("new certificate", SOON, || site.log().contains("new certificate taken up"));
+            play.running[0].signal("HUP");
+            wait_for("new certificate", SOON, || taken_up(&play.running[0]) == 1);
             continue;
         }
-        let ran = Command::new("sh").args(["-ec", command]).current_dir(&folder).env("PATH", &path).output().unwrap();
-        let said = format!("{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
-        assert!(ran.status.success(), "{command}\n{said}");
-        if command.contains("issue store ") {
-            let store = folder.join("store");
-            std::fs::write(store.join("holdfast.toml"), site.toml()).unwrap();
-            let mut run = holdfast();
-            run.args(["run", "--config"]).arg(store.join("holdfast.toml"));
-            let started = Process::spawn(run, "store", &log);
-            wait_for("it is ready", SOON, || started.log().contains("ready"));
-            running = Some(started);
+        let is_over = command == "holdfast identity invite store";
+        if is_over {
+            make_expire(&folder, "store");
         }
-        if command.contains("identity show") {
-            assert!(said.contains("CN=acme") && said.contains("in 365 days"), "{command}\n{said}");
+        let mut typed = command.replace("cloud.example.com:7443", &play.cloud.link.to_string());
+        typed = typed.replace("join CODE", &format!("join {}", play.code));
+        if command.contains("identity invite") {
+            typed.push_str(&format!(" --admin http://{}", play.cloud.admin));
+        }
+        if command.contains("--folder replaced") {
+            // Its code was made as for a new one.
+            let again = format!("holdfast identity invite kiosk --admin http://{}", play.cloud.admin);
+            let ran = Command::new("sh").args(["-ec", &again]).env("PATH", &path).output().unwrap();
+            let code = String::from_utf8_lossy(&ran.stdout).lines().next().unwrap_or_default().to_owned();
+            typed = typed.replace(&play.code, &code);
+        }
+        let ran = Command::new("sh").args(["-ec", &typed]).current_dir(&folder).env("PATH", &path).output().unwrap();
+        let said = format!("{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+        assert!(ran.status.success(), "{typed}\n{said}");
+        match command {
+            _ if command.contains("issue store ") => {
+                let toml = play.store.toml();
+                play.run("store", &toml);
+            }
+            _ if command.contains("delegate cloud ") => {
+                let toml = play.cloud.toml();
+                play.run("cloud", &toml);
+            }
+            _ if command.contains("identity invite") => {
+                play.code = said.lines().next().unwrap_or_default().to_owned();
+                assert!(!play.running[1].log().contains(&play.code), "the code is in the log");
+            }
+            _ if command.contains("--folder kiosk") => {
+                let (kiosk, toml) = play.kiosk(&said);
+                play.run("kiosk", &toml);
+                wait_for("the first write travels", SOON, || {
+                    let told = Call::post("/kx/sale").key("first").send(kiosk.gateway);
+                    told.is_ok_and(|told| told.status == 201) && play.upstream.times_applied("first") == 2
+                });
+            }
+            _ if command.contains("--folder store") => {
+                wait_for("it is taken up", SOON, || taken_up(&play.running[0]) == 2);
+            }
+            _ if command.contains("identity show") => {
+                assert!(said.contains("CN=acme") && said.contains("in 365 days"), "{command}\n{said}");
+            }
+            _ => {}
         }
     }
-    running.expect("a site ran").kill();
+    let hub = play.running[1].log();
+    for said in ["a code was made by which a box can join", "a box has joined by its code", "\"log\":\"audit\""] {
+        assert!(hub.contains(said), "{said}:\n{hub}");
+    }
+    play.running.iter_mut().for_each(Process::kill);
 }

@@ -23,6 +23,10 @@ pub(super) fn all(known: &Known<'_>, found: &mut List) {
             }
         }
     }
+    for end in &numbers.other_ends {
+        let show = format!("holdfast identity show {}", word(&end.path.display().to_string()));
+        found.add(grade(end.left_s), "certificate", end.what.clone(), show);
+    }
     let of_gateway = numbers.certificates.iter().find(|(of, _)| *of == CertificateUse::Gateway);
     if let (Some((_, end_s)), Some(cert)) = (of_gateway, &known.settings.gateway_cert) {
         let left_s = end_s.saturating_sub(now_s);

@@ -6,7 +6,7 @@ use super::*;
 use crate::app::numbers::{ClockNumbers, DiskNumbers, JournalNumbers, PeerNumbers, ServiceNumbers};
 use crate::app::vitals::{Lately, Mishap};
 use crate::gateway::{EndpointState, Unanswered};
-use crate::identity::Standing;
+use crate::identity::{NearEnd, Standing};
 use crate::journal::{QuarantineCounts, QuarantineReason, Space, StopKind};
 use crate::link::LinkState;
 use crate::model::{LogId, WriteId};
@@ -76,6 +76,7 @@ fn well() -> Numbers {
         journal: JournalNumbers { space: Space::Ok, held: None, read_by: None },
         identity: None,
         certificates: Vec::new(),
+        other_ends: Vec::new(),
         mishaps: Vec::new(),
         clock: ClockNumbers { jumps: 0, is_unset: false },
         control: Default::default(),
@@ -126,6 +127,10 @@ fn certificate(numbers: &mut Numbers, left_s: i64, trouble: Option<&str>) {
     let not_after_s = (now_ms() / 1_000) as i64 + left_s;
     let cert = "/etc/holdfast/site.pem".into();
     numbers.identity = Some(Standing { not_after_s, cert, trouble: trouble.map(str::to_owned) });
+}
+
+fn other_end(left_s: i64) -> NearEnd {
+    NearEnd { path: "/etc/holdfast/ca.pem".into(), what: "the authority CN=acme expires".to_owned(), left_s }
 }
 
 fn write(n: u64) -> WriteId {
@@ -288,6 +293,20 @@ const CASES: &[(Change, Grade, &str, &[&str], &str)] = &[
         "certificate",
         &["the new files cannot be used: another key"],
         "holdfast check --config /etc/holdfast/holdfast.toml",
+    ),
+    (
+        |n| n.other_ends.push(other_end(20 * 86_400)),
+        Grade::Warning,
+        "certificate",
+        &["the authority CN=acme expires"],
+        "holdfast identity show /etc/holdfast/ca.pem",
+    ),
+    (
+        |n| n.other_ends.push(other_end(-1)),
+        Grade::Critical,
+        "certificate",
+        &["the authority CN=acme expires"],
+        "holdfast identity show /etc/holdfast/ca.pem",
     ),
     (
         |n| n.certificates.push((CertificateUse::Gateway, (now_ms() / 1_000) as i64 + 86_400)),

@@ -173,6 +173,7 @@ pub fn settings(me: &str) -> LinkSettings {
         listen: None,
         tls: None,
         renewals: None,
+        joins: None,
         limits: Limits {
             redial_first: Duration::from_millis(20),
             redial_max: Duration::from_millis(200),

@@ -1,6 +1,7 @@
 //! Two sites and a line between them that can be cut, silenced and narrowed.
 mod doors;
 mod exchange;
+mod joins;
 mod kit;
 mod large;
 mod refusals;

@@ -3,8 +3,11 @@
 use bincode::config::{Configuration, Fixint, LittleEndian, NoLimit};
 use bincode::{Decode, Encode};
 
-use super::samples::{SAMPLES, group, hello, prints, welcome};
-use crate::wire::{Beat, Kind, encode_beat, encode_fingerprints, encode_hello, encode_message, encode_welcome, open};
+use super::samples::{SAMPLES, group, hello, join, joined, prints, welcome};
+use crate::wire::{
+    Beat, Kind, encode_beat, encode_fingerprints, encode_hello, encode_join, encode_joined, encode_message,
+    encode_welcome, open,
+};
 
 const LEGACY: Configuration<LittleEndian, Fixint, NoLimit> = bincode::config::legacy();
 
@@ -73,6 +76,12 @@ enum Message {
 type Terms = (String, std::collections::BTreeMap<String, u64>);
 type Hello = (u16, String, String, String, [u8; 16], String, Vec<Terms>, [u8; 16]);
 type Welcome = (String, [u8; 16], String, Vec<(String, Vec<String>)>, [u8; 16]);
+type Join = (String, [u8; 16], Vec<u8>, String);
+#[derive(Encode, Decode)]
+enum Joined {
+    Given(String, String, String, String),
+    Refused(String, String),
+}
 
 fn same_in_bincode<T: Encode + Decode<()>>(name: &str, envelope: &[u8], kind: Kind) {
     let payload = open(envelope, kind, 1 << 20).unwrap();
@@ -89,6 +98,10 @@ fn the_layout_is_bincodes() {
     }
     same_in_bincode::<Hello>("hello", &encode_hello(&hello()).unwrap(), Kind::Hello);
     same_in_bincode::<Welcome>("welcome", &encode_welcome(&welcome()).unwrap(), Kind::Welcome);
+    same_in_bincode::<Join>("join", &encode_join(&join()).unwrap(), Kind::Join);
+    for joined in joined() {
+        same_in_bincode::<Joined>("joined", &encode_joined(&joined).unwrap(), Kind::Joined);
+    }
     same_in_bincode::<Vec<([u8; 16], String, Id)>>("prints", &encode_fingerprints(&prints(3)), Kind::Fingerprints);
     let beat = encode_beat(&Beat { sent_us: 1, echo: Some((2, 3)) });
     same_in_bincode::<(u64, Option<(u64, u64)>)>("beat", &beat, Kind::Beat);

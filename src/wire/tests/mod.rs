@@ -4,7 +4,7 @@ mod properties;
 pub(crate) mod samples;
 
 use super::*;
-use samples::{SAMPLES, group, hello, page, prints, welcome};
+use samples::{SAMPLES, group, hello, join, joined, page, prints, welcome};
 
 /// `BLESS=1 cargo test wire::` writes the golden files anew. A changed file is a changed format: raise [`FORMAT`].
 fn golden(name: &str, envelope: &[u8]) {
@@ -39,6 +39,14 @@ fn golden_others() {
     let welcome_envelope = encode_welcome(&welcome()).unwrap();
     golden("welcome", &welcome_envelope);
     assert_eq!(decode_welcome(&welcome_envelope).unwrap(), welcome());
+    let join_envelope = encode_join(&join()).unwrap();
+    golden("join", &join_envelope);
+    assert_eq!(decode_join(&join_envelope).unwrap(), join());
+    for (name, joined) in ["given", "refused"].into_iter().zip(joined()) {
+        let envelope = encode_joined(&joined).unwrap();
+        golden(&format!("joined-{name}"), &envelope);
+        assert_eq!(decode_joined(&envelope).unwrap(), joined);
+    }
     let batch = encode_fingerprints(&prints(2));
     golden("fingerprints", &batch);
     assert_eq!(decode_fingerprints(&batch).unwrap(), prints(2));
@@ -108,6 +116,30 @@ fn every_damage_has_its_name() {
         seal_again(b);
     });
     assert!(last.starts_with("record 1 of the page (position 12) has CRC32"), "{last}");
+}
+
+#[test]
+fn what_strangers_send_is_small_and_cannot_claim_to_be_more() {
+    let whole = encode_join(&join()).unwrap();
+    let header = |bytes: &[u8]| -> [u8; HEADER_BYTES] { bytes[..HEADER_BYTES].try_into().unwrap() };
+    assert_eq!(length_of(header(&whole), Kind::Join, JOIN_BYTES_MAX).unwrap(), whole.len());
+    let long = Join { request: vec![0; JOIN_BYTES_MAX], ..join() };
+    let long = encode_join(&long).unwrap();
+    assert!(matches!(length_of(header(&long), Kind::Join, JOIN_BYTES_MAX), Err(Error::Oversized { .. })));
+    assert!(matches!(decode_join(&long), Err(Error::Oversized { .. })));
+    assert!(matches!(length_of(header(&whole), Kind::Joined, JOIN_BYTES_MAX), Err(Error::OtherKind { .. })));
+    // The request claims more than a machine has.
+    for claimed in [u64::MAX, 1 << 40, 1 << 27, 4_000] {
+        let mut claims = whole.to_vec();
+        let at = HEADER_BYTES + 8 + "store-042".len() + 16;
+        claims[at..at + 8].copy_from_slice(&claimed.to_le_bytes());
+        let end = claims.len() - 4;
+        let crc = crc32fast::hash(&claims[..end]).to_le_bytes();
+        claims[end..].copy_from_slice(&crc);
+        assert!(matches!(decode_join(&claims), Err(Error::Layout { .. })), "{claimed}");
+    }
+    let name = |length: usize| Join { site: crate::model::SiteName::new("a".repeat(length)), ..join() }.check().is_ok();
+    assert_eq!((name(255), name(256)), (true, false));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::samples::{SAMPLES, group, id, page, wish};
+use super::samples::{SAMPLES, group, id, join, joined, page, wish};
 use crate::dedup::Fingerprint;
 use crate::model::{Digest, Group, KeyHash, SiteName};
 use crate::service::Message;
@@ -99,9 +99,39 @@ proptest! {
         let _ = (decode_fingerprints(&changed), decode_beat(&changed));
     }
 
+    /// From strangers: whatever is changed in what a box or a hub says, with the right checksum.
+    #[test]
+    fn a_sealed_mutation_of_a_join_never_panics(
+        which in 0..3usize,
+        changes in vec((any::<prop::sample::Index>(), any::<u8>()), 1..9),
+    ) {
+        let [given, refused] = joined().map(|joined| encode_joined(&joined).unwrap());
+        let envelope = [encode_join(&join()).unwrap(), given, refused][which].clone();
+        let mut changed = envelope.to_vec();
+        let end = changed.len() - 4;
+        for (at, byte) in changes {
+            changed[6 + at.index(end - 6)] = byte;
+        }
+        let crc = crc32fast::hash(&changed[..end]).to_le_bytes();
+        changed[end..].copy_from_slice(&crc);
+        if let Ok(join) = decode_join(&changed) {
+            let _ = join.check();
+        }
+        if let Ok(joined) = decode_joined(&changed) {
+            let _ = joined.check();
+        }
+    }
+
+    #[test]
+    fn joins_come_back(site in "\\PC{0,20}", secret: [u8; 16], request in vec(any::<u8>(), 0..2_000)) {
+        let join = Join { site: SiteName::new(site), secret, request, software: String::new() };
+        prop_assert_eq!(decode_join(&encode_join(&join).unwrap()).unwrap(), join);
+    }
+
     #[test]
     fn any_bytes_never_panic(bytes in vec(any::<u8>(), 0..200)) {
         let _ = (decode_message(&bytes, LIMIT), decode_page(&bytes, LIMIT), decode_hello(&bytes));
         let _ = (decode_welcome(&bytes), decode_fingerprints(&bytes), decode_beat(&bytes));
+        let _ = (decode_join(&bytes), decode_joined(&bytes));
     }
 }

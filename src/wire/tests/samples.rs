@@ -8,7 +8,7 @@ use crate::model::{
     Request, SiteName, Stretch, Verdict, Who, WriteId,
 };
 use crate::service::{Cursor, Known, Message, Page, Status, Wish, WishWord};
-use crate::wire::{Difference, Hello, Terms, Welcome};
+use crate::wire::{Difference, Given, Hello, Join, Joined, Terms, Welcome};
 
 pub fn group() -> Group {
     Group { service: "transactions".into(), store: "store-042".into() }
@@ -93,6 +93,19 @@ pub fn welcome() -> Welcome {
     let differs = vec![Difference { service: "transactions".into(), keys: vec!["lane".into()] }];
     let software = "holdfast 0.1.0".into();
     Welcome { site: SiteName::new("cloud"), boot: [2; 16], software, differs, store: [4; 16] }
+}
+pub fn join() -> Join {
+    let software = "holdfast 0.1.0".into();
+    Join { site: SiteName::new("store-042"), secret: [5; 16], request: vec![48, 130, 1], software }
+}
+pub fn joined() -> [Joined; 2] {
+    let given = Given {
+        hub: SiteName::new("cloud"),
+        realm: "acme".into(),
+        certificate: "-----BEGIN".into(),
+        authorities: "-----END".into(),
+    };
+    [Joined::Given(given), Joined::Refused { code: "used-code".into(), detail: "it was used".into() }]
 }
 pub fn prints(count: u64) -> Vec<Fingerprint> {
     let print = |n| Fingerprint { key: KeyHash([9; 16]), origin: SiteName::new("store-042"), id: id(n) };
