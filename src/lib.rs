@@ -24,6 +24,7 @@
 //! | [`idempotency`] | keys, digests, the table of keys |
 //! | [`dedup`] | fingerprints and the circular buffer |
 //! | [`wire`] | versioned envelopes |
+//! | [`privacy`] | what people are shown of requests and answers, and what not |
 //! | [`problem`] | every refusal as problem+json |
 //! | [`config`] | TOML to checked settings, all problems at once |
 //! | [`descriptors`] | file descriptors of the process, and for what the last ones are kept |
@@ -72,6 +73,7 @@ pub mod link;
 pub mod mirror;
 pub mod model;
 pub(crate) mod places;
+pub mod privacy;
 pub mod problem;
 pub mod replay;
 pub mod service;

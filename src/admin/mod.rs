@@ -4,9 +4,11 @@
 //! from an [`AdminSource`]. May assume that the source answers within its own limits; promises to take at most
 //! [`IN_FLIGHT_MAX`] requests at a time (G6) over few connections ([`listen`]), and to change nothing but by a POST
 //! that no foreign web page can cause. Holds no state.
+mod account;
 mod audit;
 mod guard;
 mod listen;
+mod next;
 mod routes;
 mod source;
 #[cfg(test)]
@@ -14,12 +16,16 @@ pub(crate) mod tests;
 mod view;
 pub(crate) mod words;
 
+pub use account::{
+    Account, AnswerView, ClientView, Judged, Kept, LaneView, QuarantineStatus, RequestView, Teller, place,
+};
 pub use guard::Guard;
+pub use next::Step;
 pub use routes::{IN_FLIGHT_MAX, router};
 pub use source::{AdminSource, OperateError};
 pub use view::{
     Attention, EndpointStatus, Grade, GroupStatus, Health, HealthState, InviteMade, InviteQuery, ManyOrdered,
-    PeerStatus, QuarantineEntry, QuarantineList, QuarantineQuery, ReplicaStatus, ServiceStatus, Status, StoreStatus,
+    PeerStatus, QuarantineEntry, QuarantineList, QuarantineQuery, ReplicaStatus, ServiceStatus, ShowQuery, Status, StoreStatus,
     WriteList, WriteStatus, WriteSummary, WritesQuery,
 };
 

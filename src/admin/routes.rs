@@ -17,7 +17,7 @@ use super::audit::audited;
 use super::guard::{Guard, is_addressed};
 use super::listen::ClientAddress;
 use super::source::{AdminSource, OperateError};
-use super::view::{HealthState, InviteQuery, QuarantineQuery, WritesQuery};
+use super::view::{HealthState, InviteQuery, QuarantineQuery, ShowQuery, WritesQuery};
 use crate::model::{Problem, WriteId};
 use crate::places::InWork;
 use crate::problem::{self, Cause};
@@ -166,8 +166,13 @@ async fn writes<S: AdminSource>(
     }
 }
 
-async fn write<S: AdminSource>(State(source): State<Arc<S>>, Path(asked): Path<String>) -> Response {
-    match source.write(&asked).await {
+type Show = Result<Query<ShowQuery>, axum::extract::rejection::QueryRejection>;
+
+const SHOW: &str = "the query may have body=true";
+
+async fn write<S: AdminSource>(State(source): State<Arc<S>>, Path(asked): Path<String>, show: Show) -> Response {
+    let Ok(Query(show)) = show else { return refuse(Cause::BadRequest { what: SHOW }) };
+    match source.write(&asked, show).await {
         Some(write) => Json(write).into_response(),
         None => refuse(Cause::UnknownWrite { asked }),
     }
@@ -224,17 +229,12 @@ fn operation_named(name: &str) -> Option<Operation> {
     }
 }
 
-async fn quarantined<S: AdminSource>(State(source): State<Arc<S>>, Path(asked): Path<String>) -> Response {
-    // With both answers, which a list leaves out; where its row is broken, there is its entry.
-    let shown = source.write(&asked).await.and_then(|write| write.quarantine);
-    let entry = match shown {
-        Some(entry) => Some(entry),
-        None => match asked.parse::<WriteId>() {
-            Ok(id) => source.quarantined(id).await,
-            Err(_) => None,
-        },
-    };
-    entry.map_or_else(|| refuse(Cause::UnknownWrite { asked }), |entry| Json(entry).into_response())
+async fn quarantined<S: AdminSource>(State(source): State<Arc<S>>, Path(asked): Path<String>, show: Show) -> Response {
+    let Ok(Query(show)) = show else { return refuse(Cause::BadRequest { what: SHOW }) };
+    match source.quarantined(&asked, show).await {
+        Some(entry) => Json(entry).into_response(),
+        None => refuse(Cause::UnknownWrite { asked }),
+    }
 }
 
 async fn operate<S: AdminSource>(

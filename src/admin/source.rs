@@ -1,9 +1,10 @@
 //! Where the admin listener gets what it shows.
 use std::future::Future;
 
+use super::account::QuarantineStatus;
 use super::view::{
-    Health, HealthState, InviteMade, InviteQuery, ManyOrdered, PeerStatus, QuarantineEntry, QuarantineList,
-    QuarantineQuery, ServiceStatus, Status, WriteList, WriteStatus, WritesQuery,
+    Health, HealthState, InviteMade, InviteQuery, ManyOrdered, PeerStatus, QuarantineList,
+    QuarantineQuery, ServiceStatus, ShowQuery, Status, WriteList, WriteStatus, WritesQuery,
 };
 use crate::model::WriteId;
 use crate::service::Operation;
@@ -32,11 +33,11 @@ pub trait AdminSource: Send + Sync + 'static {
     fn services(&self) -> impl Future<Output = Vec<ServiceStatus>> + Send;
     fn writes(&self, query: WritesQuery) -> impl Future<Output = Result<WriteList, OperateError>> + Send;
     /// `asked` is a write id, a status token or a client's key as it was sent.
-    fn write(&self, asked: &str) -> impl Future<Output = Option<WriteStatus>> + Send;
+    fn write(&self, asked: &str, show: ShowQuery) -> impl Future<Output = Option<WriteStatus>> + Send;
     /// Oldest first, all groups. `Err` says what of the query cannot be answered.
     fn quarantine(&self, query: QuarantineQuery) -> impl Future<Output = Result<QuarantineList, String>> + Send;
-    /// Also where nothing else of the write can be read.
-    fn quarantined(&self, id: WriteId) -> impl Future<Output = Option<QuarantineEntry>> + Send;
+    /// Also where nothing else of the write can be read. `asked`: as for [`AdminSource::write`].
+    fn quarantined(&self, asked: &str, show: ShowQuery) -> impl Future<Output = Option<QuarantineStatus>> + Send;
     /// Carries out an order about the next so many that the query names, in order of their positions.
     fn order_many(
         &self,

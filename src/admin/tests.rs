@@ -60,18 +60,28 @@ impl AdminSource for Fixed {
             Some(other) => Err(OperateError::UnknownService(other.to_owned())),
         }
     }
-    async fn write(&self, _: &str) -> Option<WriteStatus> {
+    async fn write(&self, _: &str, _: ShowQuery) -> Option<WriteStatus> {
         None
     }
     async fn quarantine(&self, query: QuarantineQuery) -> Result<QuarantineList, String> {
         query.filter()?;
-        let entries = self.quarantined(id(7)).await.into_iter().collect();
+        let held = Quarantined::new(id(7), QuarantineReason::UnknownOutcome, "reset".into(), 0);
+        let entries = vec![QuarantineEntry::new(&group(), &held, None, None)];
         Ok(QuarantineList { entries, total: 300, next: query.after.is_none().then(|| "5/x".to_owned()) })
     }
-    async fn quarantined(&self, asked: WriteId) -> Option<QuarantineEntry> {
-        let reason = QuarantineReason::UnknownOutcome;
-        let held = Quarantined::new(id(7), reason, "reset".into(), 0);
-        (asked == id(7)).then(|| QuarantineEntry::new(&group(), &held, None, None))
+    async fn quarantined(&self, asked: &str, show: ShowQuery) -> Option<QuarantineStatus> {
+        let held = Quarantined::new(id(7), QuarantineReason::UnknownOutcome, "reset".into(), 0);
+        let teller = account::tests::teller(&["json:/card/*", "form:pan"]);
+        let row = account::tests::row(id(7));
+        let request = account::tests::request();
+        let kept = Kept { group: &group(), row: &row, request: Some(&request), origin: None, bodies: show.body };
+        let entry = QuarantineEntry::new(&group(), &held, Some(&row), Some(&request));
+        let judged = teller.judged(entry, &held, Some(kept), &[SiteName::new("cloud")]);
+        (asked == id(7).to_string()).then(|| QuarantineStatus {
+            judged,
+            origin_site: None,
+            account: Some(teller.account(kept)),
+        })
     }
     /// Two pages.
     async fn order_many(&self, query: QuarantineQuery, operation: Operation) -> Result<ManyOrdered, OperateError> {
@@ -134,6 +144,7 @@ async fn ask(address: SocketAddr, request: &str, headers: &str) -> (u16, String)
 async fn the_listener_answers_each_address() {
     let (address, source) = start(HealthState::Ready, None).await;
     let seven = id(7);
+    let discard = format!("\"command\":\"holdfast quarantine discard {seven}\"");
     // request | status | part of the body
     for (request, status, part) in [
         ("GET /health/live".to_owned(), 200, "ready"),
@@ -149,6 +160,13 @@ async fn the_listener_answers_each_address() {
         ("GET /api/v1/writes/4711".to_owned(), 404, "unknown-write"),
         ("GET /api/v1/quarantine".to_owned(), 200, "unknown-outcome"),
         (format!("GET /api/v1/quarantine/{seven}"), 200, "unknown-outcome"),
+        (format!("GET /api/v1/quarantine/{seven}"), 200, "\"text\":null"),
+        (format!("GET /api/v1/quarantine/{seven}"), 200, "[\"Authorization\",\"Bearer ***\"]"),
+        (format!("GET /api/v1/quarantine/{seven}"), 200, &discard),
+        (format!("GET /api/v1/quarantine/{seven}?body=true"), 200, "{\\\"card\\\":{\\\"no\\\":\\\"***\\\"}}"),
+        (format!("GET /api/v1/quarantine/{seven}?body=1"), 400, "body=true"),
+        (format!("GET /api/v1/quarantine/{seven}?bodies=true"), 400, "body=true"),
+        ("GET /api/v1/writes/4711?bodies=true".to_owned(), 400, "body=true"),
         (format!("GET /api/v1/quarantine/{}", id(8)), 404, "unknown-write"),
         (format!("POST /api/v1/quarantine/{seven}/applied"), 200, "true"),
         (format!("POST /api/v1/quarantine/{seven}/resend"), 409, "its lane has passed it"),
@@ -177,6 +195,7 @@ async fn the_listener_answers_each_address() {
         let (got, body) = ask(address, &request, "").await;
         assert_eq!(got, status, "{request}: {body}");
         assert!(body.contains(part), "{request}: {body}");
+        assert!(!body.contains("4111") && !body.contains("s3cret"), "{request}: {body}");
     }
     assert_eq!(*source.ordered.lock().unwrap(), [(seven, Operation::Applied)]);
 }

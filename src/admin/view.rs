@@ -1,9 +1,10 @@
 //! What the API shows. Field names are part of the interface: scripts read them.
 use std::num::NonZeroUsize;
 
+use super::account::{Account, Judged};
 use super::words;
 use crate::journal::{Fate, Here, Origin, QuarantineFilter, QuarantineListed, QuarantineReason, Quarantined, Row};
-use crate::model::{Answer, Group, Lane, SiteName, Verdict, WriteId};
+use crate::model::{Group, Lane, SiteName, Verdict, WriteId};
 use crate::service::{Ordered, View};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -269,8 +270,10 @@ pub struct WriteStatus {
     pub repeats: Option<WriteId>,
     /// The earlier write about which this one is the late decision.
     pub decides: Option<WriteId>,
+    #[serde(flatten)]
+    pub account: Account,
     pub replicas: Vec<ReplicaStatus>,
-    pub quarantine: Option<QuarantineEntry>,
+    pub quarantine: Option<Judged>,
 }
 
 /// What is known here of one replica, by its cursors.
@@ -279,6 +282,14 @@ pub struct ReplicaStatus {
     pub site: SiteName,
     pub received: bool,
     pub decided: bool,
+}
+
+/// `?body=true`, of one write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ShowQuery {
+    /// Bodies too, as far as they are text and not masked.
+    pub body: bool,
 }
 
 /// `?service=&store=&reason=&since_ms=&lane=&firsts=true&after=&limit=`, for a page of the quarantine and for orders
@@ -387,37 +398,15 @@ pub struct QuarantineEntry {
     pub lane: Option<String>,
     /// The first of its lane, where that is another one: it may be its cause.
     pub behind: Option<WriteId>,
-    /// It is the first, and so many of its lane stand behind it. In lists alone.
+    /// It is the first, and so many of its lane stand behind it.
     pub others_behind: u64,
     /// When these are decided here it is tried once more.
     pub waits_for: Vec<WriteId>,
-    /// What this replica answered, and what its decider's did, as far as they are kept.
-    pub answer: Option<AnswerView>,
-    pub deciders_answer: Option<AnswerView>,
-}
-
-/// As much of an answer as a person looks at.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct AnswerView {
-    pub status: u16,
-    pub headers: Vec<(String, String)>,
-    pub body: String,
-}
-
-impl AnswerView {
-    fn new(answer: &Answer) -> Self {
-        const BODY_MAX: usize = 4 << 10;
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let headers = answer.headers.iter().map(|header| (header.name.to_string(), text(&header.value)));
-        let body = &answer.body[..answer.body.len().min(BODY_MAX)];
-        Self { status: answer.status, headers: headers.collect(), body: text(body) }
-    }
 }
 
 impl QuarantineEntry {
     /// `row`: the write's, where it is kept.
     pub fn new(group: &Group, held: &Quarantined, row: Option<&Row>, request: Option<&crate::model::Request>) -> Self {
-        let decided = row.and_then(|row| row.outcome.as_ref()?.answer.as_ref());
         Self {
             id: held.id,
             service: group.service.clone(),
@@ -432,12 +421,9 @@ impl QuarantineEntry {
             behind: held.behind,
             others_behind: 0,
             waits_for: held.unknown.clone(),
-            answer: held.answer.as_deref().map(AnswerView::new),
-            deciders_answer: decided.map(|answer| AnswerView::new(answer)),
         }
     }
 
-    /// Answers are for who looks at one.
     pub fn listed(listed: QuarantineListed) -> Self {
         let (method, target) = listed.request.unzip();
         Self {
@@ -446,7 +432,6 @@ impl QuarantineEntry {
             lane: listed.lane.map(|lane| format!("{:016x}", lane.0)),
             behind: listed.behind,
             others_behind: listed.others,
-            answer: None,
             ..Self::new(&listed.group, &listed.entry, None, None)
         }
     }

@@ -13,14 +13,15 @@ use super::tokens::TokenCodec;
 use super::vitals::Vitals;
 use super::{order, resolve};
 use crate::admin::{
-    AdminSource, EndpointStatus, GroupStatus, Health, HealthState, InviteMade, InviteQuery, ManyOrdered, OperateError,
-    PeerStatus, QuarantineEntry, QuarantineList, QuarantineQuery, ReplicaStatus, ServiceStatus, Status, StoreStatus,
-    WriteList, WriteStatus, WriteSummary, WritesQuery,
+    AdminSource, EndpointStatus, GroupStatus, Health, HealthState, InviteMade, InviteQuery, Judged, Kept, ManyOrdered, OperateError, PeerStatus,
+    QuarantineEntry, QuarantineList, QuarantineQuery, QuarantineStatus, ReplicaStatus, ServiceStatus, ShowQuery,
+    Status, StoreStatus, Teller, WriteList, WriteStatus, WriteSummary, WritesQuery, place,
 };
 use crate::config::{Config, Durability, Service};
-use crate::gateway::{EndpointState, LaneRule, LaneRules, Upstream};
-use crate::journal::{Filter, Journal, ListState, Row, Shown};
+use crate::gateway::{EndpointState, LaneRules, Upstream};
+use crate::journal::{Filter, Journal, ListState, QuarantineFilter, Row, Shown};
 use crate::model::{Group, KeyHash, LogId, Request, SiteName, WriteId};
+use crate::privacy::Privacy;
 use crate::service::{ORDERS_MAX, Operation, Reply, View};
 use crate::telemetry::Metrics;
 
@@ -29,11 +30,10 @@ const QUARANTINE_SHOWN: usize = 1_000;
 
 pub(super) struct Source {
     pub(super) config: Arc<Config>,
+    teller: Teller,
     pub journal: Journal,
     pub(super) registry: Arc<Registry>,
     pub(super) upstreams: BTreeMap<String, Arc<Upstream>>,
-    /// To say lanes as clients said them.
-    lanes: BTreeMap<String, LaneRules>,
     looks: attention::Settings,
     pub(super) metrics: Arc<Metrics>,
     pub(super) state: watch::Receiver<HealthState>,
@@ -57,7 +57,7 @@ impl Source {
         let tokens =
             TokenCodec::open(&journal).map_err(|source| AppError::Journal { dir, source: Box::new(source) })?;
         Ok(Self {
-            lanes: config.services.iter().map(|s| (s.name.clone(), LaneRules::new(&s.lane))).collect(),
+            teller: teller(&config, tokens.secret_of_shown()),
             looks: attention::Settings::of(&config),
             gateway_certificate_end_s: config.gateway.tls.as_ref().and_then(resolve::certificate_end_s),
             config,
@@ -80,6 +80,7 @@ impl Source {
                     let firsts = within(self.journal.quarantine_firsts(group.clone())).await;
                     view.not_equal = firsts.unwrap_or_default();
                 }
+                view.stopped = view.stopped.map(|why| self.teller.detail(&why));
                 views.push((group.clone(), view));
             }
         }
@@ -145,10 +146,8 @@ impl Source {
     ) -> WriteSummary {
         let site = sites.get(&row.id.log).cloned();
         let is_own = site.as_ref() == Some(&self.config.site);
-        let rules = self.lanes.get(&group.service);
-        let said = request.zip(rules).and_then(|(request, rules)| rules.said(request, row.facts.lane));
-        let lane = said.and_then(|(rule, value)| lane_words(rule, &value));
-        WriteSummary::new(group, row, request, (site, is_own), lane)
+        let lane = request.and_then(|request| self.teller.lane_words(group, row, request));
+        self.teller.summary(WriteSummary::new(group, row, request, (site, is_own), lane))
     }
 
     fn store(&self, disk: &DiskNumbers) -> StoreStatus {
@@ -183,6 +182,25 @@ impl Source {
         None
     }
 
+    /// Sites that hold a replica, but for this one.
+    fn others(&self, group: &Group) -> Vec<SiteName> {
+        let service = self.config.services.iter().find(|service| service.name == group.service);
+        let sites = service.map(|service| service.replicas_of(group)).unwrap_or_default();
+        sites.into_iter().filter(|site| *site != self.config.site).collect()
+    }
+
+    async fn judged(&self, shown: &Shown, kept: Kept<'_>) -> Option<Judged> {
+        let held = shown.quarantined.as_ref()?;
+        let mut entry = QuarantineEntry::new(&shown.group, held, Some(&shown.row), kept.request);
+        let Group { service, store } = shown.group.clone();
+        let lane = Some(shown.row.facts.lane);
+        let of_lane = QuarantineFilter { service: Some(service), store: Some(store), lane, ..Default::default() };
+        if let Ok(page) = self.journal.quarantine_page(of_lane, None, 1).await {
+            place(&mut entry, page.entries.first().map(|first| first.entry.id), page.counts.total);
+        }
+        Some(self.teller.judged(entry, held, Some(kept), &self.others(&shown.group)))
+    }
+
     fn replicas(&self, shown: &Shown, view: &View) -> Vec<ReplicaStatus> {
         let Some((position, _)) = shown.row.position else { return Vec::new() };
         let log = shown.row.id.log;
@@ -198,6 +216,25 @@ impl Source {
             decided: c.decided >= position,
         });
         std::iter::once(own).chain(others).collect()
+    }
+}
+
+/// How a service's writes are told of, and what of them is hidden.
+fn teller(config: &Config, secret: [u8; 32]) -> Teller {
+    let teller = Teller::new(config.site.clone(), Privacy::new(config.masks.clone(), secret));
+    config.services.iter().fold(teller, |teller, service| {
+        teller.service(&service.name, LaneRules::new(&service.lane), &service.idempotency.client)
+    })
+}
+
+fn kept<'a>(shown: &'a Shown, view: &'a View, show: ShowQuery) -> Kept<'a> {
+    let of_log = view.series.iter().find(|series| series.log == shown.row.id.log);
+    Kept {
+        group: &shown.group,
+        row: &shown.row,
+        request: shown.request.as_deref(),
+        origin: of_log.map(|series| &series.site),
+        bodies: show.body,
     }
 }
 
@@ -291,23 +328,21 @@ impl AdminSource for Source {
         Ok(WriteList { writes: listed.iter().map(summary).collect(), more })
     }
 
-    async fn write(&self, asked: &str) -> Option<WriteStatus> {
+    async fn write(&self, asked: &str, show: ShowQuery) -> Option<WriteStatus> {
         let shown = self.shown(asked).await?;
         let view = self.member(&shown.group)?.handle.view().await?;
         let row = &shown.row;
-        let request = shown.request.as_deref();
+        let kept = kept(&shown, &view, show);
         let sites = self.sites(&[(shown.group.clone(), view.clone())]);
         Some(WriteStatus {
-            summary: self.summary(&shown.group, row, request, &sites),
+            summary: self.summary(&shown.group, row, kept.request, &sites),
             has_key: row.facts.key.is_some(),
             traceparent: row.facts.traceparent.clone(),
             repeats: row.outcome.as_ref().and_then(|outcome| outcome.repeats),
             decides: row.decides.map(|(id, _)| id),
+            account: self.teller.account(kept),
             replicas: self.replicas(&shown, &view),
-            quarantine: shown
-                .quarantined
-                .as_ref()
-                .map(|held| QuarantineEntry::new(&shown.group, held, Some(row), request)),
+            quarantine: self.judged(&shown, kept).await,
         })
     }
 
@@ -319,15 +354,29 @@ impl AdminSource for Source {
         let page = self.journal.quarantine_page(query.filter()?, after.transpose()?, query.limit(QUARANTINE_SHOWN));
         let page = page.await.map_err(|error| error.to_string())?;
         Ok(QuarantineList {
-            entries: page.entries.into_iter().map(QuarantineEntry::listed).collect(),
+            entries: page
+                .entries
+                .into_iter()
+                .map(|listed| self.teller.entry(QuarantineEntry::listed(listed)))
+                .collect(),
             total: page.counts.total,
             next: page.next.map(|(since_ms, id)| format!("{since_ms}/{id}")),
         })
     }
 
-    async fn quarantined(&self, id: WriteId) -> Option<QuarantineEntry> {
-        let (group, held) = self.journal.quarantine_entry(id).await.ok()??;
-        Some(QuarantineEntry::new(&group, &held, None, None))
+    async fn quarantined(&self, asked: &str, show: ShowQuery) -> Option<QuarantineStatus> {
+        if let Some(shown) = self.shown(asked).await {
+            let view = self.member(&shown.group)?.handle.view().await?;
+            let kept = kept(&shown, &view, show);
+            let judged = self.judged(&shown, kept).await;
+            let (origin_site, account) = (kept.origin.cloned(), Some(self.teller.account(kept)));
+            return judged.map(|judged| QuarantineStatus { judged, origin_site, account });
+        }
+        // Its row is broken; there may be its entry.
+        let (group, held) = self.journal.quarantine_entry(asked.parse().ok()?).await.ok()??;
+        let entry = QuarantineEntry::new(&group, &held, None, None);
+        let judged = self.teller.judged(entry, &held, None, &self.others(&group));
+        Some(QuarantineStatus { judged, origin_site: None, account: None })
     }
 
     async fn order_many(&self, query: QuarantineQuery, operation: Operation) -> Result<ManyOrdered, OperateError> {
@@ -399,16 +448,6 @@ impl AdminSource for Source {
     async fn metrics(&self) -> String {
         let numbers = self.numbers().await;
         self.page(&numbers)
-    }
-}
-
-/// What the client said; `None` where that is what lets it in.
-fn lane_words(rule: &LaneRule, value: &[u8]) -> Option<String> {
-    match rule {
-        LaneRule::Cookie(_) => None,
-        LaneRule::Header(name) if name == http::header::AUTHORIZATION => None,
-        LaneRule::Service => Some("service".to_owned()),
-        _ => Some(String::from_utf8_lossy(value).into_owned()),
     }
 }
 

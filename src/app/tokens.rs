@@ -32,6 +32,11 @@ impl TokenCodec {
         Ok(Self { secret })
     }
 
+    /// Another secret of this store: for marks in the place of what people are not shown.
+    pub fn secret_of_shown(&self) -> [u8; 32] {
+        Sha256::new().chain_update(self.secret).chain_update(b"shown to people").finalize().into()
+    }
+
     pub fn encode(&self, id: WriteId) -> String {
         let bytes = id_bytes(id);
         let mut sealed = [0; ID_BYTES + SEAL_BYTES];

@@ -261,11 +261,14 @@ pub(super) enum WritesCommand {
         #[command(flatten)]
         ask: Ask,
     },
-    /// Where one write stands at each replica
+    /// One write: who, when, what was asked and answered, and where it stands at each replica
     Show {
         /// Id, status token, or the client's key
         #[arg(value_name = "ID|KEY")]
         asked: String,
+        /// Bodies too, as far as they are text and not masked
+        #[arg(long)]
+        body: bool,
         #[command(flatten)]
         ask: Ask,
     },
@@ -289,10 +292,13 @@ pub(super) enum QuarantineCommand {
         #[command(flatten)]
         ask: Ask,
     },
-    /// One entry: what happened, and both answers as far as they are kept
+    /// One entry: who, when, what was asked and answered, what differs, and what may be done
     Show {
         /// As `holdfast quarantine ls` says it
         id: String,
+        /// Bodies too, as far as they are text and not masked
+        #[arg(long)]
+        body: bool,
         #[command(flatten)]
         ask: Ask,
     },
@@ -441,6 +447,8 @@ mod tests {
             ("quarantine resend 1 --over-later", true),
             ("quarantine resend 1 --admin http://127.0.0.1:1 -o json", true),
             ("quarantine", false),
+            ("quarantine show 1 --body", true),
+            ("writes show 4711 --body -o json", true),
             ("quarantine ls --service tx --reason divergence --since 2h --all", true),
             ("quarantine discard --service tx --yes --keep-going", true),
             ("quarantine discard 1 --service tx", false),

@@ -3,10 +3,11 @@ use std::process::ExitCode;
 
 use serde_json::Value;
 
+use super::account;
 use super::args::{Ask, ServicesCommand, WritesCommand};
 use super::client::{escape, get, post};
 use super::exit::Failure;
-use super::output::{Column, Show, cell, fields, print, rows};
+use super::output::{Column, Show, cell, print, rows};
 use super::table::{table, width, wrapped};
 use crate::admin::words::span;
 
@@ -164,16 +165,10 @@ pub(super) fn writes(command: WritesCommand) -> Done {
                 format!("{}{hint}", table(&list, columns_of(&ask, WRITES, WRITES_WIDE), width(&ask)))
             })
         }
-        WritesCommand::Show { asked, ask } => show(&ask, &format!("/api/v1/writes/{}", escape(&asked)), |value| {
-            let replicas: &[Column] = &[
-                ("REPLICA", "/site", Show::Plain),
-                ("RECEIVED", "/received", Show::Plain),
-                ("DECIDED", "/decided", Show::Plain),
-            ];
-            let mut rest = value.clone();
-            let sites = rest.as_object_mut().and_then(|object| object.remove("replicas")).unwrap_or_default();
-            format!("{}\n{}", fields(&rest), rows(&sites, replicas))
-        }),
+        WritesCommand::Show { asked, body, ask } => {
+            let path = format!("/api/v1/writes/{}?body={body}", escape(&asked));
+            show(&ask, &path, |write| account::write(write, &ask))
+        }
     }
 }
 

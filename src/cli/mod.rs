@@ -3,6 +3,7 @@
 //! Owns the arguments, the exit codes and the form of what is printed: results on standard output, everything else on
 //! standard error. Decides nothing about writes: `status`, `peers`, `services`, `writes` and `quarantine` ask a running
 //! appliance over its admin listener; `run`, `demo` and `journal` hand over to [`crate::app`].
+mod account;
 mod args;
 mod check;
 mod client;

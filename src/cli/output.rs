@@ -29,7 +29,7 @@ pub(super) enum Show {
 /// `-o json` prints exactly what the appliance said.
 pub(super) fn print(output: Output, value: &Value, table: impl FnOnce(&Value) -> String) -> Result<(), Failure> {
     let text = match output {
-        Output::Json => format!("{value:#}\n"),
+        Output::Json => format!("{}\n", json_safe(&format!("{value:#}"))),
         Output::Table => table(value),
     };
     result(&text)
@@ -46,6 +46,34 @@ fn write_result(mut out: impl std::io::Write, text: &str) -> Result<(), Failure>
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         written => written.map_err(|error| Failure::disk(format!("the result cannot be written: {error}"))),
     }
+}
+
+/// Signs that steer a terminal, or turn what stands around them about: not only those of ASCII.
+fn is_unsafe(sign: char) -> bool {
+    sign.is_control()
+        || matches!(sign, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+/// What somebody else wrote, with such signs written out.
+pub(super) fn safe(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for sign in text.chars() {
+        if is_unsafe(sign) { out.extend(sign.escape_unicode()) } else { out.push(sign) }
+    }
+    out
+}
+
+/// In JSON these stand in texts alone, and have a form there.
+fn json_safe(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for sign in json.chars() {
+        // A line ends where the printer ended it: in texts ends of lines are written out already.
+        match is_unsafe(sign) && sign != '\n' {
+            true => write!(out, "\\u{:04x}", u32::from(sign)).expect("a String takes everything"),
+            false => out.push(sign),
+        }
+    }
+    out
 }
 
 /// One row for each element of a list.
@@ -101,12 +129,12 @@ pub(super) fn cell(value: Option<&Value>, show: Show) -> String {
         (Some(Value::Bool(yes)), _) => if *yes { "yes" } else { "no" }.to_owned(),
         // Control characters of a client's path must not reach a terminal.
         (Some(Value::String(text)), _) if text.is_empty() => "-".to_owned(),
-        (Some(Value::String(text)), _) => text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect(),
+        (Some(Value::String(text)), _) => text.chars().map(|c| if is_unsafe(c) { '\u{fffd}' } else { c }).collect(),
         (Some(Value::Array(items)), _) if items.iter().all(|item| !item.is_object()) => {
             items.iter().map(|item| cell(Some(item), show)).collect::<Vec<_>>().join(",")
         }
         (Some(Value::Number(number)), show) => number.as_u64().map_or(number.to_string(), |n| scaled(n, show)),
-        (Some(other), _) => other.to_string(),
+        (Some(other), _) => safe(&other.to_string()),
     }
 }
 
@@ -172,6 +200,11 @@ mod tests {
                         a\u{fffd}[2J  no   -                              -        -  p,q\n";
         assert_eq!(rows(&list, columns), expected);
         assert_eq!(rows(&json!([]), columns), "none\n");
+        let odd = json!({ "a": ["\u{9b}31m\u{1b}[2J", { "b": "\u{202e}" }] });
+        let text = json_safe(&format!("{odd:#}"));
+        assert!(text.chars().all(|sign| sign == '\n' || !is_unsafe(sign)), "{text:?}");
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), odd, "and it says the same");
+        assert!(!fields(&odd).contains('\u{9b}'));
         assert_eq!(
             fields(&json!({ "a": 1, "original_ms": u64::MAX })),
             format!("a            1\noriginal_ms  {}\n", u64::MAX)

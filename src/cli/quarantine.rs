@@ -4,11 +4,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
+use super::account;
 use super::args::{Ask, Chosen, Output, QuarantineCommand, Which};
 use super::client::{escape, page, post};
 use super::exit::{Exit, Failure};
 use super::listing::{Done, order, show};
-use super::output::{Column, Show, fields, print, result, rows};
+use super::output::{Column, Show, print, result, rows};
 use crate::config::duration_ms;
 
 const PATH: &str = "/api/v1/quarantine";
@@ -33,7 +34,9 @@ const ENTRIES: &[Column] = &[
 pub(super) fn run(command: QuarantineCommand) -> Done {
     match command {
         QuarantineCommand::Ls { chosen, all, after, limit, ask } => list(&chosen, all, after, limit, &ask),
-        QuarantineCommand::Show { id, ask } => show(&ask, &format!("{PATH}/{}", escape(&id)), fields),
+        QuarantineCommand::Show { id, body, ask } => {
+            show(&ask, &format!("{PATH}/{}?body={body}", escape(&id)), |entry| account::quarantined(entry, &ask))
+        }
         QuarantineCommand::Applied { which, ask } => say("applied", "recorded as applied", which, &ask),
         QuarantineCommand::Resend { which, over_later, ask } => {
             say(if over_later { "resend-over-later" } else { "resend" }, "sent again", which, &ask)

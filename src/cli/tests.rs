@@ -50,7 +50,7 @@ fn commands_talk_to_the_admin_listener() {
     let one = || Which { id: Some(seven.to_owned()), ..Which::default() };
     let many =
         |yes| Which { chosen: Chosen { service: Some("tx".to_owned()), ..Chosen::default() }, yes, ..Which::default() };
-    quarantine::run(QuarantineCommand::Show { id: seven.to_owned(), ask: ours() }).unwrap();
+    quarantine::run(QuarantineCommand::Show { id: seven.to_owned(), body: true, ask: ours() }).unwrap();
     quarantine::run(QuarantineCommand::Discard { which: one(), ask: ours() }).unwrap();
     let quarantined =
         QuarantineCommand::Ls { chosen: Chosen::default(), all: false, after: None, limit: 5, ask: ours() };
@@ -70,7 +70,7 @@ fn commands_talk_to_the_admin_listener() {
             "01010101010101010101010101010101.1:7: not this one; nothing is done with what stands behind it",
         ),
         (quarantine::run(QuarantineCommand::Discard { which: Which::default(), ask: ours() }), "name an ID"),
-        (listing::writes(WritesCommand::Show { asked: "a/b?c".to_owned(), ask: ours() }), "\"a/b?c\""),
+        (listing::writes(WritesCommand::Show { asked: "a/b?c".to_owned(), body: false, ask: ours() }), "\"a/b?c\""),
     ] {
         let failure = result.unwrap_err();
         assert_eq!(failure.exit, Exit::Usage);

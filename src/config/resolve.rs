@@ -131,6 +131,7 @@ impl Resolver<'_> {
                 Some("sampled") => AccessLog::Sampled,
                 _ => AccessLog::Off,
             },
+            masks: self.masks(&root.table("privacy")),
             services: Vec::new(),
             warnings: Vec::new(),
             site,
@@ -424,6 +425,20 @@ impl Resolver<'_> {
             self.report.fault(table.at("token"), "admin.token", wrong, "write at least 16 random letters and digits");
         }
         Admin { listen, token }
+    }
+
+    fn masks(&mut self, table: &Checked) -> Vec<crate::privacy::Rule> {
+        let mut rules = Vec::new();
+        for (at, text) in table.texts("mask") {
+            match text.parse() {
+                Ok(rule) => rules.push(rule),
+                Err(error) => {
+                    let error: crate::privacy::RuleError = error;
+                    self.report.fault(at, "privacy.mask", error.to_string(), error.right());
+                }
+            }
+        }
+        rules
     }
 
     fn same_address_twice(&mut self, root: &Checked, config: &Config) {

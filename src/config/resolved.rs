@@ -32,6 +32,8 @@ pub struct Config {
     pub log_format: LogFormat,
     pub log_filter: String,
     pub log_access: AccessLog,
+    /// What people are not shown.
+    pub masks: Vec<crate::privacy::Rule>,
     pub services: Vec<Service>,
     /// Allowed, but somebody should know.
     pub warnings: Vec<Fault>,

@@ -37,6 +37,7 @@ pub(super) static ROOT: Section = Section {
         Key::may("store", Kind::Table(&STORE), "The journal."),
         Key::may("admin", Kind::Table(&ADMIN), "The admin listener: health, metrics, the API."),
         Key::may("log", Kind::Table(&LOG), "What is logged, and how."),
+        Key::may("privacy", Kind::Table(&PRIVACY), "What people are not shown of requests and answers."),
         Key::must("service", Kind::Tables(&SERVICE), "The applications behind this site."),
     ],
     later: &["solver", "egress", "discovery", "events", "jwt"],
@@ -235,6 +236,19 @@ static LOG: Section = Section {
             "Requests of clients as JSON, one a line: every hundredth and those answered with 500 and above, or all.",
         ),
     ],
+    later: &[],
+};
+
+static PRIVACY: Section = Section {
+    doc: "Of what commands, the API and records show; nothing of what is kept or sent. Headers that hold credentials \
+          (`Authorization`, `Cookie`, names with `token`, `secret`, `api-key` and the like) are never shown.",
+    keys: &[Key::may(
+        "mask",
+        Kind::OneOrMany(&Kind::Text),
+        "Values shown as `***`: `json:/card/*` in bodies, where `*` is any one member or element and names are the \
+         same in any case; `header:NAME`; `form:NAME`, a parameter of a query or a form. Where bodies are masked, one \
+         that is not read as JSON (or as a form) is shown by size and hash alone.",
+    )],
     later: &[],
 };
 

@@ -377,3 +377,22 @@ fn who_brings_a_key_is_named_by_its_credentials_unless_said_otherwise() {
         ["cookie:sid", "header:x-till"]
     );
 }
+
+#[test]
+fn a_mask_that_means_nothing_is_named_with_its_line() {
+    let good = format!("{GOOD}[privacy]\nmask = [\"json:/card/*\", \"header:x-card\", \"form:pan\"]\n");
+    assert_eq!(parse(&good).unwrap().masks.len(), 3);
+    assert_eq!(parse(GOOD).unwrap().masks, []);
+    // mask | what is said
+    for (mask, said) in [
+        ("[\n\"json:/a\",\n\"json:card\"]", "a.toml:18: privacy.mask: \"card\" is no JSON pointer"),
+        ("[\"json:/a~\"]", "a.toml:16: privacy.mask: \"/a~\" is no JSON pointer: after ~"),
+        ("\"header:a b\"", "a.toml:16: privacy.mask: \"a b\" is not a header name; write json:/pointer"),
+        ("[\"form:\"]", "names no parameter"),
+        ("[\"card\"]", "\"card\" is no mask"),
+        ("[7]", "a text in quotes"),
+    ] {
+        let found = faults(&format!("{GOOD}[privacy]\nmask = {mask}\n"));
+        assert!(found.len() == 1 && found[0].contains(said), "{mask}: {found:#?}");
+    }
+}

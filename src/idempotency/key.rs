@@ -54,6 +54,11 @@ pub fn read(method: &Method, headers: &HeaderMap, rules: KeyRules) -> Result<Opt
     Ok(key)
 }
 
+/// The key in a header as it is kept.
+pub fn text_of(value: &[u8]) -> Option<String> {
+    unquote(value).ok().filter(|key| !key.is_empty())
+}
+
 fn read_header(headers: &HeaderMap, header: HeaderName) -> Result<Option<String>, KeyError> {
     let mut values = headers.get_all(&header).iter();
     let Some(value) = values.next() else { return Ok(None) };

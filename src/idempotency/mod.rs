@@ -8,5 +8,5 @@ mod key;
 mod table;
 
 pub use digest::{display, of_body, of_request};
-pub use key::{Dialect, KeyError, KeyRules, read};
+pub use key::{Dialect, KeyError, KeyRules, read, text_of};
 pub use table::KeyTable;

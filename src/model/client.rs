@@ -76,6 +76,11 @@ impl ClientRules {
         Who(hash.finalize().into())
     }
 
+    /// The rule that names its client.
+    pub fn named_by(&self, request: &Request) -> Option<&ClientRule> {
+        self.0.iter().find(|rule| !rule.values(request).is_empty())
+    }
+
     /// Whether a rule looks at this header: it is end-to-end, whatever `Connection` says.
     pub fn reads_header(&self, name: &str) -> bool {
         self.0.iter().any(|rule| match rule {

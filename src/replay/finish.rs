@@ -183,7 +183,12 @@ impl Core {
             let (theirs, ours) = (decider.header("location"), answer.header("location"));
             // An outcome that a probe told has none.
             if theirs.is_some() && theirs != ours {
-                let show = |l: Option<&[u8]>| l.map_or("none".into(), |l| String::from_utf8_lossy(l).into_owned());
+                // It stands in lists and logs, which are for more eyes than what clients send: without its query.
+                let show = |l: Option<&[u8]>| {
+                    let text = l.map(|l| String::from_utf8_lossy(l).into_owned());
+                    let path = |text: String| text.split_once('?').map(|(path, _)| format!("{path}?…")).unwrap_or(text);
+                    text.map_or("none".to_owned(), path)
+                };
                 let detail = format!("Location differs: {} at the decider, {} here", show(theirs), show(ours));
                 return self.diverged(cx, id, detail, &answer);
             }

@@ -17,6 +17,7 @@ mod control;
 mod disk;
 mod documents;
 mod journal;
+mod judged;
 mod keys;
 #[cfg(feature = "failpoints")]
 mod kill;

@@ -82,11 +82,16 @@ fn tokens_that_only_one_replica_knows_stop_neither_site() {
         wait_for("what the other site's replica gave out is refused here", SOON, || entries(site).len() == REFRESHES);
         for entry in entries(site) {
             let id = entry["id"].as_str().unwrap();
-            let shown = site.api(&format!("/quarantine/{id}"));
+            let shown = site.api(&format!("/quarantine/{id}?body=true"));
             assert_eq!((&shown["reason"], &shown["target"]), (&"divergence".into(), &"/tx/refresh".into()), "{shown}");
-            assert_eq!((&shown["answer"]["status"], &shown["answer"]["body"]), (&401.into(), &"who are you?".into()));
+            let ours = &shown["answer"];
+            assert_eq!((&ours["status"], &ours["body"]["text"]), (&401.into(), &"who are you?".into()));
             let theirs = &shown["deciders_answer"];
-            assert_eq!((&theirs["status"], theirs["body"].as_str().map(str::len)), (&200.into(), Some(16)), "{other}");
+            assert_eq!(
+                (&theirs["status"], theirs["body"]["text"].as_str().map(str::len)),
+                (&200.into(), Some(16)),
+                "{other}"
+            );
         }
         assert_eq!(site.api("/status")["groups"][0]["stopped"], Value::Null);
     }
