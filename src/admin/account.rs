@@ -70,6 +70,8 @@ pub struct Judged {
     pub answer: Option<AnswerView>,
     /// Between the decider's answer and this one, in words.
     pub differences: Vec<String>,
+    /// What of answers must be equal, at this service.
+    pub compared: &'static str,
     pub next: Vec<Step>,
 }
 
@@ -100,6 +102,8 @@ struct Known {
     lanes: LaneRules,
     clients: ClientRules,
     privacy: Privacy,
+    /// `compare = "body"`
+    compares_bodies: bool,
 }
 
 /// Tells, and hides what is not to be shown.
@@ -114,13 +118,13 @@ impl Teller {
         Self { site, services: BTreeMap::new(), privacy }
     }
 
-    pub fn service(mut self, name: &str, lanes: LaneRules, clients: &[ClientRule]) -> Self {
+    pub fn service(mut self, name: &str, lanes: LaneRules, clients: &[ClientRule], compares_bodies: bool) -> Self {
         let named = clients.iter().filter_map(|rule| match rule {
             ClientRule::Header(name) => Some(name),
             ClientRule::Cookie(_) => None,
         });
         let privacy = named.fold(self.privacy.clone(), |privacy, name| privacy.and_header(name));
-        let known = Known { lanes, clients: ClientRules::new(clients.to_vec()), privacy };
+        let known = Known { lanes, clients: ClientRules::new(clients.to_vec()), privacy, compares_bodies };
         self.services.insert(name.to_owned(), known);
         self
     }
@@ -238,7 +242,11 @@ impl Teller {
         };
         let next = steps(&case);
         let answer = ours.map(|ours| answer(privacy, ours, bodies));
-        Judged { entry: self.entry(entry), answer, differences, next }
+        let compared = match self.services.get(&entry.service) {
+            Some(known) if known.compares_bodies => "the class of the status, Location, and the body",
+            _ => "the class of the status, and Location",
+        };
+        Judged { entry: self.entry(entry), answer, differences, compared, next }
     }
 }
 

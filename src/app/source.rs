@@ -223,7 +223,8 @@ impl Source {
 fn teller(config: &Config, secret: [u8; 32]) -> Teller {
     let teller = Teller::new(config.site.clone(), Privacy::new(config.masks.clone(), secret));
     config.services.iter().fold(teller, |teller, service| {
-        teller.service(&service.name, LaneRules::new(&service.lane), &service.idempotency.client)
+        let lanes = LaneRules::new(&service.lane);
+        teller.service(&service.name, lanes, &service.idempotency.client, service.compare_body)
     })
 }
 

@@ -152,8 +152,14 @@ impl Page {
         let lines: Vec<String> =
             entry["differences"].as_array().into_iter().flatten().filter_map(Value::as_str).map(safe).collect();
         if !lines.is_empty() {
+            let compared = self.text(entry, "/compared");
             self.heading("WHAT DIFFERS");
-            lines.iter().for_each(|line| self.line("", &format!("  {line}")[..]));
+            for line in &lines {
+                writeln!(self.out, "  {line}").expect("a String takes everything");
+            }
+            if !compared.is_empty() {
+                writeln!(self.out, "  (compared are {compared})").expect("a String takes everything");
+            }
         }
     }
 
@@ -267,7 +273,7 @@ mod tests {
             },
             "answer": { "status": 409, "headers": [], "body": { "bytes": 3, "hash": "sha256:11" } },
             "deciders_answer": null, "elsewhere": ["its decider answered 201"],
-            "differences": ["status: 201 at the decider, 409 here"],
+            "differences": ["status: 201 at the decider, 409 here"], "compared": "the class of the status",
             "next": [
                 { "at": "cloud", "command": "holdfast writes show x:7", "when": "to look" },
                 { "at": "store", "command": "holdfast quarantine resend x:7", "when": "it is mended" },
@@ -288,6 +294,8 @@ mod tests {
             "KEY       k-7",
             "LANE      header:x-session-id = till-7 (00ff)",
             "NOT HERE  its decider answered 201",
+            "  status: 201 at the decider, 409 here",
+            "  (compared are the class of the status)",
             "ANSWER OF THIS REPLICA: 409",
             "  (body of 3 bytes; sha256:11; show it with --body)",
             "  holdfast writes show x:7   # at cloud",

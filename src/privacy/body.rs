@@ -59,7 +59,7 @@ impl Privacy {
             return cut(text, hid.then_some("masked by privacy.mask"));
         }
         if !parameters.is_empty() && form::is_form(content_type, text) {
-            return cut(form::masked(text, &parameters), Some("masked by privacy.mask"));
+            return cut(form::masked(text, &|name| parameters.contains(&name)), Some("masked by privacy.mask"));
         }
         let kinds = match (pointers.is_empty(), parameters.is_empty()) {
             (false, false) => "neither JSON nor a form",

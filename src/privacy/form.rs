@@ -1,17 +1,17 @@
 //! Masks in the parameters of a query or a form.
 use super::MASKED;
 
-/// With the values of these parameters replaced; `names` in small letters. Some services part parameters by semicolons
-/// too, for others these belong to the value: all up to the next `&` is masked.
-pub(super) fn masked(pairs: &str, names: &[&str]) -> String {
-    let pairs: Vec<String> = pairs.split('&').map(|pair| pair_masked(pair, names)).collect();
+/// With the values of some parameters replaced: `hides` is given their names, decoded and in small letters. Some services
+/// part parameters by semicolons too, for others these belong to the value: all up to the next `&` is masked.
+pub(super) fn masked(pairs: &str, hides: &dyn Fn(&str) -> bool) -> String {
+    let pairs: Vec<String> = pairs.split('&').map(|pair| pair_masked(pair, hides)).collect();
     pairs.join("&")
 }
 
-fn pair_masked(pair: &str, names: &[&str]) -> String {
+fn pair_masked(pair: &str, hides: &dyn Fn(&str) -> bool) -> String {
     let mut at = 0;
     for part in pair.split_inclusive(';') {
-        if let Some((name, _)) = part.split_once('=').filter(|(name, _)| is_named(name, names)) {
+        if let Some((name, _)) = part.split_once('=').filter(|(name, _)| is_hidden(name, hides)) {
             return format!("{}{name}={MASKED}", &pair[..at]);
         }
         at += part.len();
@@ -28,11 +28,11 @@ pub(super) fn is_form(content_type: &[u8], text: &str) -> bool {
 }
 
 /// `pan[]` and `pan[number]` are parts of `pan`.
-fn is_named(name: &str, names: &[&str]) -> bool {
+fn is_hidden(name: &str, hides: &dyn Fn(&str) -> bool) -> bool {
     let name = decoded(name);
     let whole = name.trim().to_lowercase();
     let base = whole.split('[').next().unwrap_or_default();
-    names.contains(&whole.as_str()) || names.contains(&base)
+    hides(&whole) || hides(base)
 }
 
 fn decoded(name: &str) -> String {

@@ -22,11 +22,12 @@ use rule::Token;
 /// In the place of a value.
 pub const MASKED: &str = "***";
 
-/// Headers that hold what proves who asks, whoever named them; shown as [`MASKED`].
-const CREDENTIALS: [&str; 7] =
-    ["authorization", "cookie", "set-cookie", "password", "passwd", "secret", "authentication-info"];
-/// The same, for names without their separators: `X-Api-Key`, `Api_Key`, `X-Auth-Token`, `X-CSRF-Token`.
-const CREDENTIALS_PLAIN: [&str; 4] = ["apikey", "token", "accesskey", "signature"];
+/// Headers and parameters of queries whose names hold one of these, without their separators, prove who asks
+/// (`X-Api-Key`, `api_key`, `X-CSRF-Token`): shown as [`MASKED`].
+const CREDENTIALS: [&str; 9] =
+    ["authorization", "authenticationinfo", "cookie", "password", "passwd", "secret", "apikey", "token", "accesskey"];
+/// The same, for parameters of queries alone: what a signed address is worth.
+const SIGNATURES: [&str; 2] = ["signature", "sig"];
 /// Of `Authorization` this much is shown: by what scheme.
 const SCHEMES: [&str; 6] = ["Basic", "Bearer", "Digest", "DPoP", "Negotiate", "AWS4-HMAC-SHA256"];
 /// Headers that hold addresses: their queries are masked as those of requests.
@@ -68,12 +69,8 @@ impl Privacy {
     /// Whether the values of this header are not to be shown.
     pub fn hides_header(&self, name: &str) -> bool {
         let name = name.to_ascii_lowercase();
-        let plain: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
         let is_masked = |rule: &Rule| matches!(rule, Rule::Header(masked) if *masked == name);
-        CREDENTIALS.iter().any(|part| name.contains(part))
-            || CREDENTIALS_PLAIN.iter().any(|part| plain.contains(part))
-            || self.named.contains(&name)
-            || self.rules.iter().any(is_masked)
+        is_credential(&name) || self.named.contains(&name) || self.rules.iter().any(is_masked)
     }
 
     /// The value of a header, as text: bytes that are none are written `\xNN`.
@@ -93,13 +90,27 @@ impl Privacy {
         if ADDRESSES.contains(&name.as_str()) { self.target(&text) } else { text }
     }
 
-    /// A path with its query.
+    /// A path or an address, with its query.
     pub fn target(&self, target: &str) -> String {
         let names = self.parameters();
-        match target.split_once('?') {
-            Some((path, query)) if !names.is_empty() => format!("{path}?{}", form::masked(query, &names)),
-            _ => target.to_owned(),
+        let hides = |name: &str| {
+            let is_signature = SIGNATURES.iter().any(|known| name == *known || name.ends_with(&format!("-{known}")));
+            names.contains(&name) || is_credential(name) || is_signature
+        };
+        let parted = |text, sign| match str::split_once(text, sign) {
+            Some((before, behind)) => (before, Some(behind)),
+            None => (text, None),
+        };
+        let (address, fragment) = parted(target, '#');
+        let (path, query) = parted(address, '?');
+        let mut shown = without_password(path);
+        for (sign, part) in [('?', query), ('#', fragment)] {
+            if let Some(part) = part {
+                shown.push(sign);
+                shown.push_str(&form::masked(part, &hides));
+            }
         }
+        shown
     }
 
     /// What was seen of a write in quarantine, and why following stopped: it may name addresses.
@@ -152,6 +163,21 @@ pub fn text_of(bytes: &[u8]) -> String {
         chunk.invalid().iter().for_each(|byte| text.push_str(&format!("\\x{byte:02x}")));
     }
     text
+}
+
+fn is_credential(name: &str) -> bool {
+    let plain: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
+    CREDENTIALS.iter().any(|part| plain.contains(part))
+}
+
+/// `https://name:password@host/` of an address.
+fn without_password(address: &str) -> String {
+    let Some((scheme, rest)) = address.split_once("://") else { return address.to_owned() };
+    let authority = rest.split('/').next().unwrap_or_default();
+    match authority.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}://{MASKED}@{host}{}", &rest[authority.len()..]),
+        None => address.to_owned(),
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -186,7 +186,10 @@ impl Core {
                 // It stands in lists and logs, which are for more eyes than what clients send: without its query.
                 let show = |l: Option<&[u8]>| {
                     let text = l.map(|l| String::from_utf8_lossy(l).into_owned());
-                    let path = |text: String| text.split_once('?').map(|(path, _)| format!("{path}?…")).unwrap_or(text);
+                    let path = |text: String| match text.find(['?', '#']) {
+                        Some(at) => format!("{}…", &text[..=at]),
+                        None => text,
+                    };
                     text.map_or("none".to_owned(), path)
                 };
                 let detail = format!("Location differs: {} at the decider, {} here", show(theirs), show(ours));

@@ -2,7 +2,8 @@
 use std::process::Command;
 
 use crate::harness::process::{Ended, holdfast, run};
-use crate::harness::{Act, Appliance, Call, SOON, Seen, Two, wait_for};
+use crate::harness::upstream::Seen;
+use crate::harness::{Act, Appliance, Call, SOON, Two, wait_for};
 
 const TOKEN: &str = "s3cr3t-of-till-7";
 const CARD: &str = "4111111111111111";

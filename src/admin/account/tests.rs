@@ -9,7 +9,12 @@ pub(in crate::admin) fn teller(masks: &[&str]) -> Teller {
     let rules = masks.iter().map(|mask| mask.parse().unwrap()).collect();
     let lanes: Vec<LaneRule> = vec!["header:x-session-id".parse().unwrap(), LaneRule::Path];
     let clients = [ClientRule::Header("authorization".into()), ClientRule::Header("x-till".into())];
-    Teller::new(SiteName::new("edge"), Privacy::new(rules, [7; 32])).service("tx", LaneRules::new(&lanes), &clients)
+    Teller::new(SiteName::new("edge"), Privacy::new(rules, [7; 32])).service(
+        "tx",
+        LaneRules::new(&lanes),
+        &clients,
+        false,
+    )
 }
 
 pub(in crate::admin) fn request() -> Request {
