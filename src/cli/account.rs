@@ -1,11 +1,11 @@
 //! `quarantine show` and `writes show`: one write, as a person reads it.
 use std::fmt::Write as _;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
 use super::args::Ask;
-use super::output::{Column, Show, rows, safe};
+use super::output::{Column, Show, now_ms, rows, safe};
+use crate::admin::words::ago;
 use crate::gateway::rfc3339_ms;
 
 const DEFAULT_ADMIN: &str = "http://127.0.0.1:9797";
@@ -230,33 +230,18 @@ impl Page {
         }
         let text = rfc3339_ms(ms).replace('T', " ");
         let text = format!("{}Z", text.split('.').next().unwrap_or_default());
-        match self.now_ms.checked_sub(ms) {
-            Some(ago) => format!("{text}, {} ago", age(ago / 1_000)),
-            None => format!("{text}, {} ahead of this clock", age((ms - self.now_ms) / 1_000)),
-        }
+        format!("{text}, {}", ago(ms, self.now_ms))
     }
-}
-
-fn age(seconds: u64) -> String {
-    match seconds {
-        0..120 => format!("{seconds} s"),
-        120..7_200 => format!("{} min", seconds / 60),
-        7_200..172_800 => format!("{} h", seconds / 3_600),
-        _ => format!("{} d", seconds / 86_400),
-    }
-}
-
-fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::args::Output;
     use serde_json::json;
 
     fn ask(admin: &str) -> Ask {
-        Ask { admin: admin.to_owned(), token: None, output: super::super::args::Output::Table }
+        Ask { admin: admin.to_owned(), token: None, wide: false, output: Output::Table }
     }
 
     fn entry() -> Value {
@@ -325,10 +310,10 @@ mod tests {
         // milliseconds | shown
         for (ms, shown) in [
             (0, ""),
-            (1_795_259_574_123, "2026-11-21 11:12:54Z, 0 s ago"),
+            (1_795_259_574_123, "2026-11-21 11:12:54Z, now"),
             (1_795_259_574_123 - 7_200_000, "2026-11-21 09:12:54Z, 2 h ago"),
-            (1_795_259_574_123 - 7_199_000, "2026-11-21 09:12:55Z, 119 min ago"),
-            (1_795_259_574_123 + 61_000, "2026-11-21 11:13:55Z, 61 s ahead of this clock"),
+            (1_795_259_574_123 - 7_199_000, "2026-11-21 09:12:55Z, 1 h ago"),
+            (1_795_259_574_123 + 61_000, "2026-11-21 11:13:55Z, in 61 s"),
             (u64::MAX, "18446744073709551615"),
         ] {
             assert_eq!(page.moment(Some(&json!(ms))), shown);

@@ -7,7 +7,7 @@ use super::account;
 use super::args::{Ask, ServicesCommand, WritesCommand};
 use super::client::{escape, get, post};
 use super::exit::Failure;
-use super::output::{Column, Show, cell, print, rows};
+use super::output::{Column, Show, cell, print};
 use super::table::{table, width, wrapped};
 use crate::admin::words::span;
 
