@@ -3,8 +3,8 @@ use std::future::Future;
 
 use super::account::QuarantineStatus;
 use super::view::{
-    Health, HealthState, InviteMade, InviteQuery, ManyOrdered, PeerStatus, QuarantineList,
-    QuarantineQuery, ServiceStatus, ShowQuery, Status, WriteList, WriteStatus, WritesQuery,
+    Health, HealthState, InviteMade, InviteQuery, ManyOrdered, PeerStatus, QuarantineList, QuarantineQuery,
+    ServiceStatus, ShowQuery, Status, WriteList, WriteStatus, WritesQuery,
 };
 use crate::model::WriteId;
 use crate::service::Operation;

@@ -13,9 +13,9 @@ use super::tokens::TokenCodec;
 use super::vitals::Vitals;
 use super::{order, resolve};
 use crate::admin::{
-    AdminSource, EndpointStatus, GroupStatus, Health, HealthState, InviteMade, InviteQuery, Judged, Kept, ManyOrdered, OperateError, PeerStatus,
-    QuarantineEntry, QuarantineList, QuarantineQuery, QuarantineStatus, ReplicaStatus, ServiceStatus, ShowQuery,
-    Status, StoreStatus, Teller, WriteList, WriteStatus, WriteSummary, WritesQuery, place,
+    AdminSource, EndpointStatus, GroupStatus, Health, HealthState, InviteMade, InviteQuery, Judged, Kept, ManyOrdered,
+    OperateError, PeerStatus, QuarantineEntry, QuarantineList, QuarantineQuery, QuarantineStatus, ReplicaStatus,
+    ServiceStatus, ShowQuery, Status, StoreStatus, Teller, WriteList, WriteStatus, WriteSummary, WritesQuery, place,
 };
 use crate::config::{Config, Durability, Service};
 use crate::gateway::{EndpointState, LaneRules, Upstream};
