@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
@@ -78,6 +79,9 @@ const H2_SEND_BUFFER: usize = 16 << 10;
 /// The same for HTTP/1, where a whole head must fit in on the way in.
 const H1_BUFFER: usize = 32 << 10;
 const H1_HEADERS: usize = 100;
+/// What the kernel keeps of an answer that cannot be sent yet: 4 MiB otherwise, for each client that does not read, and
+/// to fill them all at once would take all that the machine can copy. What is on its way is not bounded by it.
+const UNSENT_BYTES: u32 = 128 << 10;
 /// Told to go, an HTTP/2 client gets so long to end what it began.
 const GOODBYE: Duration = Duration::from_secs(5);
 /// A silent HTTP/2 client is asked whether it is there.
@@ -210,6 +214,7 @@ async fn connection(
     let _open = Open::new(&shared.app.metrics);
     // Without it small answers wait for acknowledgements; a socket that refuses is about to fail anyway.
     let _ = stream.set_nodelay(true);
+    let _ = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_BYTES);
     let Some(tls) = tls else {
         serve(stream, client(peer, false, &place.1), false, &shared).await;
         return drop(place);

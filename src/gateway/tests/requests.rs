@@ -349,7 +349,25 @@ async fn an_answer_that_stops_and_a_client_that_does_not_read_give_their_place_b
     until("the service has the second request", || service.requests.lock().unwrap().len() == 2).await;
     let mut next = Wire::to(gateway.address).await;
     next.send(&get("/half", "")).await;
-    until("the place is free again", || service.requests.lock().unwrap().len() == 3).await;
+    let of_deaf = (gateway.address.port(), deaf.stream.local_addr().unwrap().port());
+    let mut kept = 0;
+    until("the place is free again", || {
+        kept = kept.max(unsent(of_deaf));
+        service.requests.lock().unwrap().len() == 3
+    })
+    .await;
+    assert!((1..1 << 20).contains(&kept), "the kernel keeps {kept} bytes of 16 MiB for who does not read");
+}
+
+/// Bytes that a socket of this machine has taken and its peer has not, by proc(5).
+fn unsent((local, remote): (u16, u16)) -> u64 {
+    let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let number = |text: &str| u64::from_str_radix(text, 16).unwrap();
+    let port = |address: &str| number(address.split_once(':').unwrap().1);
+    let is_it = |fields: &[&str]| (port(fields[1]), port(fields[2])) == (local.into(), remote.into());
+    let sockets = sockets.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let of_it = sockets.filter(|fields| is_it(fields)).map(|fields| number(fields[4].split_once(':').unwrap().0));
+    of_it.max().unwrap_or(0)
 }
 
 #[tokio::test]

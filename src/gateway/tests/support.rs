@@ -349,7 +349,7 @@ pub fn get(path: &str, lines: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: shop.example\r\n{lines}\r\n")
 }
 
-pub async fn until(what: &str, holds: impl Fn() -> bool) {
+pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let wait = async {
         while !holds() {
             tokio::time::sleep(Duration::from_millis(2)).await;
