@@ -279,7 +279,8 @@ impl Client {
     }
 }
 
-/// Of a kept request, from what [`Client::append_forwarded`] said: the last line is ours, whatever a client said before.
+/// Of a kept request, from what [`Client::append_forwarded`] said: the last line is ours, whatever a client said
+/// before.
 pub fn client_of(headers: &HeaderMap) -> Option<IpAddr> {
     headers.get_all(X_FORWARDED_FOR).iter().next_back()?.to_str().ok()?.parse().ok()
 }

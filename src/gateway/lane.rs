@@ -41,8 +41,8 @@ impl LaneRules {
         found.unwrap_or((Lane::WHOLE_SERVICE, false))
     }
 
-    /// What a kept request says of its lane: the rule, and what it finds. `None` where that does not lead to `lane`: the
-    /// rules were others then, or looked at what is not kept.
+    /// What a kept request says of its lane: the rule, and what it finds. `None` where that does not lead to `lane`:
+    /// the rules were others then, or looked at what is not kept.
     pub fn said(&self, request: &Request, lane: Lane) -> Option<(&LaneRule, Vec<u8>)> {
         let mut map = HeaderMap::new();
         headers::restore(&request.headers, &mut map);

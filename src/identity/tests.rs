@@ -320,3 +320,87 @@ fn an_authority_issues_renews_and_never_overwrites() {
     let mixed = Authority::open(&made.cert, &other.key).err().unwrap();
     assert!(matches!(mixed, AuthorityError::OtherKey { .. }), "{mixed}");
 }
+
+#[test]
+fn what_a_hub_signs_with_must_lead_to_what_the_realm_trusts() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let (ours, theirs) =
+        (Authority::init(&at("ours"), "acme", 100).unwrap(), Authority::init(&at("theirs"), "acme", 100).unwrap());
+    let cloud = SiteName::new("cloud");
+    let delegated = Authority::open(&ours.cert, &ours.key).unwrap().delegate(&cloud, &at("ours"), 50).unwrap();
+    let said = |ca: &Path, now_s: i64| -> Vec<(Grade, String)> {
+        let found = examine_renewals(&delegated.cert, &delegated.key, ca, now_s);
+        found.into_iter().map(|finding| (finding.grade, finding.text)).collect()
+    };
+    let good = said(&ours.cert, now_s());
+    assert!(good.len() == 1 && good[0].0 == Grade::Good && good[0].1.contains("expires in 50 days"), "{good:?}");
+    let near = said(&ours.cert, now_s() + 45 * 86_400);
+    assert!(near.len() == 1 && near[0].0 == Grade::Warning && near[0].1.contains("expires in 5 days"), "{near:?}");
+    let over = said(&ours.cert, now_s() + 53 * 86_400);
+    assert!(over.len() == 1 && over[0].0 == Grade::Bad && over[0].1.contains("expired 3 days ago"), "{over:?}");
+    let foreign = said(&theirs.cert, now_s());
+    assert!(foreign.len() == 1 && foreign[0].0 == Grade::Bad, "{foreign:?}");
+    assert!(
+        foreign[0].1.contains("cloud-renewals.pem signs what nobody accepts with the authorities in "),
+        "{foreign:?}"
+    );
+    fs::set_permissions(&delegated.key, fs::Permissions::from_mode(0o644)).unwrap();
+    let open = said(&ours.cert, now_s());
+    assert!(open.len() == 2 && open[1].1.contains("may be read or changed by others"), "{open:?}");
+}
+
+#[test]
+fn a_join_that_was_interrupted_goes_on_with_its_key_and_overwrites_nothing_that_is_good() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let store = SiteName::new("store");
+    let realm = Authority::init(&at("realm"), "acme", 100).unwrap();
+    let authority = Authority::open(&realm.cert, &realm.key).unwrap();
+    let delegated = authority.delegate(&SiteName::new("cloud"), &at("realm"), 50).unwrap();
+    let renewals = Renewals::open(&delegated.cert, &delegated.key, 40).unwrap();
+    let authorities = fs::read_to_string(&realm.cert).unwrap();
+    let sign = |joining: &Joining| renewals.sign(&store, &Request::read(&joining.request).unwrap()).unwrap().0;
+
+    let first = Joining::begin(&store, &at("box")).unwrap();
+    let second = Joining::begin(&store, &at("box")).unwrap();
+    let key = |joining: &Joining| Request::read(&joining.request).unwrap().key_hash;
+    assert_eq!(key(&first), key(&second));
+    // What a hub gives is looked at as a site's own files are.
+    let foreign = Authority::init(&at("foreign"), "other", 100).unwrap();
+    let foreign = fs::read_to_string(foreign.cert).unwrap();
+    for (certificate, authorities, why) in [
+        (sign(&second), foreign.as_str(), "which is none of the authorities in"),
+        ("nonsense".to_owned(), authorities.as_str(), "holds no"),
+        (sign(&second), "", "holds no"),
+        (
+            sign(&Joining::begin(&store, &at("other box")).unwrap()),
+            authorities.as_str(),
+            "does not belong to certificate",
+        ),
+    ] {
+        let error = second.finish(&certificate, authorities).unwrap_err().to_string();
+        assert!(error.contains(why), "{why}: {error}");
+        let names = fs::read_dir(at("box")).unwrap().count();
+        assert_eq!(names, 1, "only the key is there");
+    }
+    // Authorities that an installation brought, and that are others.
+    fs::write(at("box/ca.pem"), &foreign).unwrap();
+    let error = second.finish(&sign(&second), &authorities).unwrap_err().to_string();
+    assert!(error.contains("ca.pem is there already") && error.contains("may still use its code"), "{error}");
+    fs::write(at("box/ca.pem"), format!("# ours\n{authorities}")).unwrap();
+    let issued = second.finish(&sign(&second), &authorities).unwrap();
+    assert!(fs::read_to_string(at("box/ca.pem")).unwrap().starts_with("# ours"));
+    let error = Joining::begin(&store, &at("box")).map(drop).unwrap_err().to_string();
+    assert!(error.contains("store.pem is there already"), "{error}");
+    // One that is over is no loss.
+    let ca = Ca::new(folder.path(), "short");
+    let over = ca.files_with("store", |params| params.not_after = self::at(now_s() - 60)().into());
+    fs::copy(&over.cert, &issued.cert).unwrap();
+    assert_eq!(key(&Joining::begin(&store, &at("box")).unwrap()), key(&second));
+    // A key of another kind is not asked for.
+    let p384 = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap();
+    fs::write(at("box/store.key"), p384.serialize_pem()).unwrap();
+    let error = Joining::begin(&store, &at("box")).map(drop).unwrap_err().to_string();
+    assert!(error.contains("not of the kind that `holdfast join` makes"), "{error}");
+}

@@ -69,12 +69,12 @@ where
     let answer = match judged? {
         Ok((given, until)) => {
             note(&site, remote, 200, serde_json::json!({ "certificate_until": until }));
-            tracing::info!(%site, ?remote, %until, "a box has joined by its code");
+            tracing::info!(%site, remote = address(remote), %until, "a box has joined by its code");
             Joined::Given(given)
         }
         Err(NotGiven { knows, code, detail }) => {
             let named: String = site.as_str().chars().take(SHOWN_MAX).collect();
-            tracing::warn!(site = ?named, ?remote, code, "a box may not join: {detail}");
+            tracing::warn!(site = ?named, remote = address(remote), code, "a box may not join: {detail}");
             // A stranger who guesses must not push other records out.
             if knows {
                 note(&site, remote, 403, serde_json::json!({ "code": code, "detail": detail }));
@@ -86,6 +86,10 @@ where
     };
     let answer = wire::encode_joined(&answer).map_err(|error| error.to_string())?;
     timeout(within, write(&mut io, &answer)).await.map_err(|_| "a box that joins takes no answer".to_owned())?
+}
+
+fn address(remote: Option<SocketAddr>) -> String {
+    remote.map_or_else(|| "unknown".to_owned(), |remote| remote.to_string())
 }
 
 /// Among what people ordered: the code is the order of whoever made it.

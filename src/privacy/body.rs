@@ -12,7 +12,8 @@ const MASKED_MAX: usize = 4 << 20;
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct BodyView {
     pub bytes: usize,
-    /// `sha256:…`; where bodies are masked `keyed:…`, with a secret of this site. Absent where there is nothing to hash.
+    /// `sha256:…`; where bodies are masked `keyed:…`, with a secret of this site. Absent where there is nothing to
+    /// hash.
     pub hash: Option<String>,
     /// Where it was asked for, and is text.
     pub text: Option<String>,

@@ -1,8 +1,8 @@
 //! Masks in the parameters of a query or a form.
 use super::MASKED;
 
-/// With the values of some parameters replaced: `hides` is given their names, decoded and in small letters. Some services
-/// part parameters by semicolons too, for others these belong to the value: all up to the next `&` is masked.
+/// With the values of some parameters replaced: `hides` is given their names, decoded and in small letters. Some
+/// services part parameters by semicolons too, for others these belong to the value: all up to the next `&` is masked.
 pub(super) fn masked(pairs: &str, hides: &dyn Fn(&str) -> bool) -> String {
     let pairs: Vec<String> = pairs.split('&').map(|pair| pair_masked(pair, hides)).collect();
     pairs.join("&")

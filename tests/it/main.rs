@@ -23,6 +23,7 @@ mod keys;
 mod kill;
 mod logs;
 mod metrics;
+mod nights;
 #[cfg(feature = "failpoints")]
 mod panics;
 mod peers;
