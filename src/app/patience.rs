@@ -112,6 +112,7 @@ mod tests {
             (folder(io::ErrorKind::PermissionDenied), 75),
             (folder(io::ErrorKind::NotFound), 75),
             (folder(io::ErrorKind::StorageFull), 74),
+            (folder(io::ErrorKind::ReadOnlyFilesystem), 74),
             (journal(crate::journal::Error::InUse { dir: "/d".into() }), 75),
             (journal(crate::journal::Error::NoJournal { path: "/d".into() }), 74),
             (refused(io::ErrorKind::PermissionDenied), 75),

@@ -76,12 +76,12 @@ impl Error {
     /// Of an opening: another moment may be better. A process that is about to end has the folder, or the disk is not
     /// mounted yet, so that there is none, or one that belongs to somebody else.
     pub fn may_pass(&self) -> bool {
-        use std::io::ErrorKind::{NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem};
+        use std::io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
         match self {
             Error::InUse { .. } | Error::BeingRead { .. } => true,
             Error::Directory { dir, source } => {
                 let is_nowhere = dir.is_symlink() && !dir.exists();
-                let kinds = [NotFound, NotADirectory, PermissionDenied, ReadOnlyFilesystem];
+                let kinds = [NotFound, NotADirectory, PermissionDenied];
                 is_nowhere || kinds.contains(&source.kind())
             }
             _ => false,

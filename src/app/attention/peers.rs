@@ -22,9 +22,9 @@ pub(super) fn away(known: &Known<'_>, found: &mut List) {
         let (link, site) = (&peer.link, &peer.link.site);
         let lasting = span(known.now_ms.saturating_sub(peer.since_ms));
         if !link.connected {
-            // Where neither dials the other there is no line that could be cut.
-            let may_come = link.dials || known.settings.listens;
-            if !may_come && peer.not_received == 0 {
+            // Where neither dials the other there is no line that could be cut, and nobody who confirms: what it lacks
+            // is between it and the site in the middle.
+            if !link.dials && !known.settings.listens {
                 continue;
             }
             let error = link.last_error.as_ref().map_or_else(String::new, |error| format!("; last: {error}"));

@@ -458,7 +458,7 @@ fn what_is_over_or_can_be_no_trouble_is_not_shown() {
     };
     let no_line = |n: &mut Numbers| {
         n.peers.push(peer("edge-2", false));
-        n.peers[1].link.dials = false;
+        (n.peers[1].link.dials, n.peers[1].not_received) = (false, 5);
     };
     let just_linked = |n: &mut Numbers| (n.peers[0].hears, n.peers[0].since_ms) = (false, now_ms());
     let changes: [&dyn Fn(&mut Numbers); 8] = [
