@@ -9,7 +9,8 @@ use super::args::{Ask, Chosen, Output, QuarantineCommand, Which};
 use super::client::{escape, page, post};
 use super::exit::{Exit, Failure};
 use super::listing::{Done, order, show};
-use super::output::{Column, Show, print, result, rows};
+use super::output::{Column, Show, print, result};
+use super::table::{table, width};
 use crate::config::duration_ms;
 
 const PATH: &str = "/api/v1/quarantine";
@@ -20,10 +21,10 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 const ENTRIES: &[Column] = &[
     ("ID", "/id", Show::Plain),
-    ("SERVICE", "/service", Show::Plain),
-    ("STORE", "/store", Show::Plain),
+    ("SINCE", "/since_ms", Show::Ago),
     ("REASON", "/reason", Show::Plain),
-    ("SINCE", "/since_ms", Show::Date),
+    ("SERVICE", "/service", Show::Common),
+    ("STORE", "/store", Show::Common),
     ("METHOD", "/method", Show::Plain),
     ("TARGET", "/target", Show::Plain),
     ("STATUS", "/status", Show::Plain),
@@ -51,7 +52,7 @@ fn list(chosen: &Chosen, all: bool, after: Option<String>, limit: usize, ask: &A
     let (value, total, next) = page(ask, &path)?;
     let more = next.map(|next| format!("there are more: --after {next}, or --limit\n")).unwrap_or_default();
     let count = if total > 0 { format!("{total} in quarantine\n") } else { String::new() };
-    print(ask.output, &value, |value| format!("{}{count}{more}", rows(value, ENTRIES)))?;
+    print(ask.output, &value, |value| format!("{}{count}{more}", table(value, ENTRIES, width(ask))))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -69,7 +70,10 @@ fn say(operation: &str, said: &str, which: Which, ask: &Ask) -> Done {
         print(ask.output, &json!({ "would": operation, "total": total, "first": value }), |_| {
             let not_shown = total.saturating_sub(SHOWN as u64);
             let others = if not_shown > 0 { format!("and {not_shown} more\n") } else { String::new() };
-            format!("{}{others}{total} would be {said}: nothing is done without --yes\n", rows(&value, ENTRIES))
+            format!(
+                "{}{others}{total} would be {said}: nothing is done without --yes\n",
+                table(&value, ENTRIES, width(ask))
+            )
         })?;
         return Ok(ExitCode::SUCCESS);
     }

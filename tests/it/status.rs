@@ -120,6 +120,8 @@ fn monitoring_is_told_by_exit_codes() {
     assert_eq!(warned.code, Some(1), "{warned:?}");
     let said = "HOLDFAST WARNING - tx: 1 in quarantine (1 may-have-applied), not equal: 1 lane (holdfast quarantine ls";
     assert!(warned.out.starts_with(said), "{warned:?}");
+    let held = shown(&scene.store, "quarantine ls");
+    assert!(held.contains("may-have-applied") && held.lines().all(|line| line.chars().count() <= 80), "{held}");
     scene.service.stop();
     scene.wait_down();
     let critical = check(&scene.store);
