@@ -16,7 +16,11 @@ const REPLICAS: &[Column] =
 
 /// One entry of the quarantine.
 pub(super) fn quarantined(entry: &Value, ask: &Ask) -> String {
-    let mut page = Page::new(now_ms());
+    quarantined_at(entry, ask, now_ms())
+}
+
+fn quarantined_at(entry: &Value, ask: &Ask, now_ms: u64) -> String {
+    let mut page = Page::new(now_ms);
     page.line("WRITE", &page.text(entry, "/id"));
     page.entry(entry);
     page.account(entry);
@@ -293,6 +297,47 @@ mod tests {
         let elsewhere = quarantined(&entry(), &ask("http://127.0.0.1:1"));
         assert!(elsewhere.contains("resend x:7 --admin http://127.0.0.1:1\n"), "{elsewhere}");
         assert!(elsewhere.contains("show x:7   # at cloud"), "{elsewhere}");
+    }
+
+    /// What the handbook shows is what this prints.
+    #[test]
+    fn the_example_of_the_handbook_is_true() {
+        let id = "8f14e45fceea467fa1d2b3c4d5e6f708.1:4711";
+        let body = |bytes: u32, start: &str| json!({ "bytes": bytes, "hash": format!("sha256:{start}…") });
+        let entry = json!({
+            "id": id, "service": "transactions", "store": "store-042", "reason": "divergence",
+            "detail": "the decider's replica answered 201, this one 409", "since_ms": 1_795_259_580_000_u64,
+            "others_behind": 2, "waits_for": [], "lane": "91b2c4d5e6f70812", "origin_site": "cloud",
+            "accepted_ms": 1_795_259_574_000_u64, "key": "sale-4711",
+            "client": { "address": "10.0.0.7", "by": "header:authorization", "mark": "b6eb16d7a5af" },
+            "lane_said": { "rule": "header:x-session-id", "value": "till-7" },
+            "request": {
+                "method": "POST", "target": "/transactions", "host": "pos.example.com",
+                "headers": [["Authorization", "Bearer ***"], ["Content-Type", "application/json"]],
+                "body": body(48, "2cf24dba"),
+            },
+            "deciders_answer": { "status": 201, "headers": [["Location", "/tx/1"]], "body": body(11, "6ab1c4d2") },
+            "answer": { "status": 409, "headers": [], "body": body(27, "b94d27b9") }, "elsewhere": [],
+            "differences": [
+                "status: 201 at the decider, 409 here", "location: /tx/1 at the decider, none here",
+                "/why: absent at the decider, a text here",
+            ],
+            "compared": "the class of the status, and Location",
+            "next": [
+                {
+                    "at": "cloud", "command": format!("holdfast writes show {id} --body"),
+                    "when": "to see what became of it where it was accepted, and what its client was told",
+                },
+                {
+                    "at": "store-042", "command": format!("holdfast quarantine resend {id}"),
+                    "when": "the cause is mended, so that the service here will take it as the decider's did",
+                },
+            ],
+        });
+        let page = quarantined_at(&entry, &ask(DEFAULT_ADMIN), 1_795_259_760_000);
+        let shown = format!("$ holdfast quarantine show ID\n{}", page.trim_end());
+        let handbook = include_str!("../../docs/operating.md");
+        assert!(handbook.contains(&shown), "docs/operating.md does not show:\n{shown}");
     }
 
     #[test]
