@@ -1,9 +1,10 @@
 //! The only place that wires modules together: from a configuration to a running appliance, and to its end.
 //!
 //! Start: addresses, journal (recovers), groups, gateway, admin, control plane, links; `READY` when all of it stands,
-//! whoever else is away (G8). What is missing and may come is waited for ([`patience`]). Nothing is said to another site before all that can fail has not. End: the first signal
-//! stops listening and lets requests in flight finish within `drain`; a second one ends the process at once. A failed
-//! journal ends it with exit code 74: recovery is the normal start path.
+//! whoever else is away (G8). What is missing and may come is waited for ([`patience`]). Nothing is said to another
+//! site before all that can fail has not. End: the first signal stops listening and lets requests in flight finish
+//! within `drain`; a second one ends the process at once. A failed journal ends it with exit code 74: recovery is the
+//! normal start path.
 mod attention;
 mod forecast;
 mod groups;

@@ -12,8 +12,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 const PAUSE_FIRST: Duration = Duration::from_secs(10);
 const PAUSE_MAX: Duration = Duration::from_secs(3_600);
 
-/// For ever. Any of the sites that this one dials will do, and none is needed by who signs himself; what is in the way is
-/// said once.
+/// For ever. Any of the sites that this one dials will do, and none is needed by who signs himself; what is in the way
+/// is said once.
 pub(super) async fn keep_renewed(
     credentials: Arc<Credentials>,
     signs: Option<Arc<Renewals>>,

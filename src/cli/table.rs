@@ -118,8 +118,8 @@ fn cut(text: &str, to: usize) -> String {
     format!("{kept}…")
 }
 
-/// Words in lines, each of which begins with `indent`, all but the first two blanks deeper; a word that is longer than a
-/// line has one of its own.
+/// Words in lines, each of which begins with `indent`, all but the first two blanks deeper; a word that is longer than
+/// a line has one of its own.
 pub(super) fn wrapped(text: &str, indent: &str, width: Option<usize>) -> String {
     let width = width.unwrap_or(usize::MAX);
     let (mut out, mut line, mut is_empty) = (String::new(), indent.to_owned(), true);

@@ -177,8 +177,8 @@ impl Authority {
         Ok(Issued { site: Some(site.clone()), cert, key: key_file, not_after: date(not_after_s) })
     }
 
-    /// Signs for a running site, over its link: the same key, for as many days as this authority has been given for that, or
-    /// for as long as it lasts itself. With what stands between the new certificate and the realm's authority.
+    /// Signs for a running site, over its link: the same key, for as many days as this authority has been given for
+    /// that, or for as long as it lasts itself. With what stands between the new certificate and the realm's authority.
     fn renew_shown(
         &self,
         site: &SiteName,

@@ -1,8 +1,8 @@
 //! The code by which a box joins: `SITE.XXXXX-XXXXX-…`, made at a hub, read aloud or copied at the box.
 //!
 //! It carries what the box cannot know: whom it is to be, a secret for the hub, and by what to know the hub, before the
-//! first byte of the secret leaves. Each group has a sign of its own to check it by, so that a slip of the hand is found
-//! where it is, without asking anybody.
+//! first byte of the secret leaves. Each group has a sign of its own to check it by, so that a slip of the hand is
+//! found where it is, without asking anybody.
 use sha2::{Digest as _, Sha256};
 
 use crate::model::SiteName;

@@ -190,7 +190,8 @@ impl Credentials {
         now_s() >= self.current().renew_from_s
     }
 
-    /// Puts a certificate that was signed elsewhere in the place of this one, where it fits the key and is better. Blocks.
+    /// Puts a certificate that was signed elsewhere in the place of this one, where it fits the key and is better.
+    /// Blocks.
     pub fn replace(&self, pem: &str) -> Result<(), String> {
         let new = self.files.cert.with_extension("pem.new");
         // What an interrupted renewal left is worth nothing.

@@ -1,5 +1,5 @@
-//! The other certificates of a site that end some day: of its authorities, of what a hub signs with, of what clients are
-//! shown. Each end is told as long before as that of the site's own ([`super::Credentials`]).
+//! The other certificates of a site that end some day: of its authorities, of what a hub signs with, of what clients
+//! are shown. Each end is told as long before as that of the site's own ([`super::Credentials`]).
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

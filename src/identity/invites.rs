@@ -1,5 +1,5 @@
-//! Who may join: one open invitation for each site, in a file of the hub. It holds no secret, only a hash of it, and the
-//! use of a code is on the disk before anything is signed for it.
+//! Who may join: one open invitation for each site, in a file of the hub. It holds no secret, only a hash of it, and
+//! the use of a code is on the disk before anything is signed for it.
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;

@@ -119,7 +119,8 @@ impl Identity {
         Ok(Arc::new(client))
     }
 
-    /// For a box that joins: it has nothing to show yet, and finds in what it is shown the authority that its code names.
+    /// For a box that joins: it has nothing to show yet, and finds in what it is shown the authority that its code
+    /// names.
     pub fn door(&self) -> Result<Arc<ServerConfig>, String> {
         let shown = self.chain.iter().chain(&self.authorities).cloned().collect();
         let mut server = ServerConfig::builder_with_provider(self.provider.clone())

@@ -288,7 +288,8 @@ fn an_authority_issues_renews_and_never_overwrites() {
     let missing = authority.renew(&SiteName::new("cloud"), &out, 9).unwrap_err();
     assert!(matches!(missing, AuthorityError::Read { .. }), "{missing}");
 
-    // A hub signs anew what a site shows, below the authority that everyone trusts, and for no longer than it may itself.
+    // A hub signs anew what a site shows, below the authority that everyone trusts, and for no longer than it may
+    // itself.
     let delegated = authority.delegate(&SiteName::new("cloud"), &apart, 50).unwrap();
     let renewals = Renewals::open(&delegated.cert, &delegated.key, 90).unwrap();
     let shown = certificates("certificate", &issued.cert).unwrap().swap_remove(0);

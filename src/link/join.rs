@@ -1,5 +1,5 @@
-//! Joining: a box that has no certificate yet asks, at the port of links, for its first one. A stranger says one thing and
-//! hears one thing; it never comes as far as a link, and has the place of one that has not opened any.
+//! Joining: a box that has no certificate yet asks, at the port of links, for its first one. A stranger says one thing
+//! and hears one thing; it never comes as far as a link, and has the place of one that has not opened any.
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -120,8 +120,8 @@ impl From<Refused> for NotGiven {
     }
 }
 
-/// The secret first: nothing else that a stranger sends is looked into. Its use is on the disk before anything is signed.
-/// Blocks.
+/// The secret first: nothing else that a stranger sends is looked into. Its use is on the disk before anything is
+/// signed. Blocks.
 fn judge(
     joins: &Joins,
     credentials: &Credentials,

@@ -1,5 +1,5 @@
-//! Renewals: the side that dialled asks for a new certificate, for the key that it has shown on this very connection. There
-//! is nothing to say with it: whom the certificate is for, and which key is in it, the handshake has proven.
+//! Renewals: the side that dialled asks for a new certificate, for the key that it has shown on this very connection.
+//! There is nothing to say with it: whom the certificate is for, and which key is in it, the handshake has proven.
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use http::{Method, Response, StatusCode};

@@ -31,7 +31,7 @@ impl Night {
         said
     }
 
-    fn is_over(self) {
+    fn ends(self) {
         let Self { name, began, typed } = self;
         println!("{name}: {} commands, {:.1} min", typed.len(), began.elapsed().as_secs_f64() / 60.0);
         typed.iter().for_each(|command| println!("    {command}"));
@@ -162,7 +162,7 @@ fn a_certificate_that_is_over_is_replaced_by_a_code_and_nothing_is_started_anew(
     wait_for("status has nothing to say of it", SOON, || {
         !typed(folder, &format!("holdfast status {admin}")).1.contains("certificate:")
     });
-    night.is_over();
+    night.ends();
     assert_eq!(two.store.process.id(), process);
     assert_eq!(two.store.log().matches(" ready").count(), 1, "it was not started anew");
 }
@@ -195,7 +195,7 @@ fn a_new_certificate_under_load_loses_nothing_and_stops_nobody() {
     here.wait(5);
     there.wait(5);
     let (here, there) = (here.close(), there.close());
-    night.is_over();
+    night.ends();
     crate::harness::judge(&two, &here, &there);
 }
 
@@ -245,7 +245,7 @@ fn an_empty_box_takes_the_place_of_one_that_is_gone() {
     write(&two.store, "d");
     write(&two.cloud, "cloud-d");
     two.wait_equal(8);
-    night.is_over();
+    night.ends();
 }
 
 #[test]
@@ -272,7 +272,7 @@ fn a_store_that_joins_by_code_is_there_with_its_first_write() {
     two.wait_equal(1);
     let said = night.types(two.cloud.site.folder(), "holdfast identity show --config holdfast.toml");
     assert!(said.contains("store has joined by a code on ") && said.contains("cloud-renewals.pem"), "{said}");
-    night.is_over();
+    night.ends();
     holds_for("and nothing is wrong", Duration::from_millis(200), || two.store.is_linked("cloud") == Some(true));
 }
 

@@ -192,7 +192,8 @@ fn a_certificate_counts_by_its_dns_name_alone_on_control_too() {
     let folder = tempfile::tempdir().unwrap();
     let ca = Ca::new(folder.path(), "ca");
     let (_held, endpoint) = held(true);
-    // Neither bears the address that is dialled, nor a common name that is a site's; the other way round counts for nothing.
+    // Neither bears the address that is dialled, nor a common name that is a site's; the other way round counts for
+    // nothing.
     let (cloud, heard) = hub(&endpoint, Some(ca.files("cloud", true)));
     let (a, _) = edge("a", &endpoint, Some(ca.files("a", true)));
     sees(&heard, "a", true);
