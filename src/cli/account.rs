@@ -83,8 +83,8 @@ impl Page {
 
     fn standing(&mut self, write: &Value) {
         let of = |at: &str| self.text(write, at);
-        let mut stands = vec![format!("origin {}, here {}", of("/origin"), of("/here"))];
-        for (name, at) in [("verdict", "/verdict"), ("status", "/status"), ("position", "/position")] {
+        let mut stands = vec![format!("{}; this replica: {}", of("/origin_words"), of("/decided_words"))];
+        for (name, at) in [("status", "/status"), ("position", "/position")] {
             let text = of(at);
             if !text.is_empty() {
                 stands.push(format!("{name} {text}"));

@@ -69,8 +69,9 @@ fn a_divergence_is_judged_and_mended_by_what_is_shown_alone() {
     differ(&two);
     two.cloud.tell(&sale("order-7")).expect(201);
     wait_for("the store cannot follow", SOON, || two.store.count("quarantine") == 1);
-    let listed = ask(&two.store, "quarantine ls");
-    let id = listed.lines().nth(1).and_then(|line| line.split(' ').next()).expect("one stands there").to_owned();
+    let listed = two.store.api("/quarantine");
+    let id = listed[0]["id"].as_str().expect("one stands there").to_owned();
+    assert!(ask(&two.store, "quarantine ls").contains(&id), "{id}");
     let page = ask(&two.store, &format!("quarantine show {id} --body"));
     for part in [
         "REASON    divergence\n",
