@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::aside::Aside;
 use super::core::{Core, Cx, Work};
 use super::outcome::Class;
+use super::restored::OLDER_COPY;
 use super::write::{Order, Role, Stage, Write};
 use super::{Bug, Find, Found, Looking, Operation, Reply, ReqId};
 use crate::journal::{Fate, Here, Op, Origin, QuarantineReason, Quarantined};
@@ -58,6 +59,10 @@ impl Core {
         let Some(id) = id else {
             if operation != Operation::Resume {
                 return cx.reply(req, Reply::Rejected { why: "this order needs a write id".into() });
+            }
+            if self.forked {
+                // Others' writes that this store has forgotten would be done once more (G2).
+                return cx.reply(req, Reply::Rejected { why: OLDER_COPY.to_owned() });
             }
             self.stopped = None;
             self.differed.clear();

@@ -31,6 +31,9 @@ pub(crate) enum Hold {
     Stale,
 }
 
+/// Why no order lets it go on.
+pub(super) const OLDER_COPY: &str = "this store is an older copy: begin anew with an empty data_dir, and give the service the state of another site first";
+
 impl Core {
     /// What the journal says of the store's age, before anything else is looked at. Returns what may be begun with at
     /// once.
@@ -101,9 +104,7 @@ impl Core {
                 cx.reply(req, Reply::Done);
             }
             _ => {
-                let why = "this store is an older copy: begin anew with an empty data_dir, and give the service the \
-                           state of another site first";
-                cx.reply(req, Reply::Rejected { why: why.to_owned() });
+                cx.reply(req, Reply::Rejected { why: OLDER_COPY.to_owned() });
             }
         }
     }

@@ -114,6 +114,12 @@ fn a_store_that_others_know_more_of_takes_no_more_writes() {
     let said = handle(&mut core, status(log(1), 1));
     assert!(said.iter().any(|effect| matches!(effect, Effect::Note(Note::Fork { .. }))));
     assert!(core.view(NOW).stopped.is_some_and(|why| why.contains("knows a later past")));
+    // Nor does a person let it go on: it would do once more what it has forgotten.
+    handle(&mut core, Event::LinkDown { peer: SiteName::new("b") });
+    let said = handle(&mut core, Event::Operator { req: ReqId(1), id: None, operation: Operation::Resume });
+    let rejected = |effect: &Effect| matches!(effect, Effect::Reply { req: ReqId(1), reply: Reply::Rejected { why } } if why.contains("older copy"));
+    assert!(said.iter().any(rejected), "{said:?}");
+    assert!(core.view(NOW).stopped.is_some());
 }
 
 /// The other site decides meanwhile, and what it answers comes after what this site made with its earlier store.
