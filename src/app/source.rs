@@ -120,8 +120,8 @@ impl Source {
             }
             if let Some(left_ms) = view.hidden_try_ms {
                 reasons.push(format!(
-                    "{group}: a try of before the start may be under way, its record is broken: nothing is sent to this \
-                     replica for {} s",
+                    "{group}: a try of before the start may be under way, its record is broken: nothing is sent to \
+                     this replica for {} s",
                     left_ms.div_ceil(1_000)
                 ));
             }
