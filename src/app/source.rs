@@ -141,9 +141,8 @@ impl Source {
         Health { state: *self.state.borrow(), reasons }
     }
 
-    /// Beyond `answer.lag` another site decides in this one's place, and what is queued has a receipt and no more: for
-    /// what the
-    /// first of them waits.
+    /// Beyond `answer.lag` another site decides in this one's place, and what is queued has a receipt and no more:
+    /// for what the first of them waits.
     fn waits_too_long(&self, group: &Group, view: &View) -> Option<String> {
         let service = self.config.services.iter().find(|service| service.name == group.service)?;
         let lag = Duration::from_millis(view.lag_ms);
