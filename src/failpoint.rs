@@ -34,7 +34,8 @@ pub fn hit(name: &str) {
         if *panics {
             panic!("planted at {name}:{nth}");
         }
-        let _ = writeln!(std::io::stderr(), "failpoint {name}:{nth}");
+        // In one piece: another thread's log line must not come between, a test looks for it.
+        let _ = std::io::stderr().write_all(format!("failpoint {name}:{nth}\n").as_bytes());
         std::process::abort();
     }
 }
@@ -52,7 +53,8 @@ pub fn lose_power_with_the_process() {
     ONCE.call_once(|| {
         let Ok(seed) = std::env::var("HOLDFAST_POWER_LOSS") else { return };
         let seed = seed.parse().expect("HOLDFAST_POWER_LOSS is a number");
-        let _ = writeln!(std::io::stderr(), "what is not synced is lost with this process (seed {seed})");
+        let said = format!("what is not synced is lost with this process (seed {seed})\n");
+        let _ = std::io::stderr().write_all(said.as_bytes());
         powerloss::install(seed);
     });
 }

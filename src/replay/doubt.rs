@@ -151,8 +151,7 @@ impl Core {
                 }
                 if !believed_early && asked_ms.is_none_or(|at| at < worked_until_ms) {
                     // So there it says nothing of what that try may still do. It is sent again as long as that may
-                    // help, and
-                    // asked again after.
+                    // help, and asked again after.
                     return;
                 }
                 if write.role == Role::Own && write.pending.is_some() {

@@ -71,8 +71,7 @@ impl LaneState {
 }
 
 /// Own writes that wait for a lane: those of one sender in order of acceptance, and senders in turn, so that who sends
-/// many takes
-/// of a lane's time what is his, and no other's (G9; start-time fair queueing).
+/// many takes of a lane's time what is his, and no other's (G9; start-time fair queueing).
 #[derive(Debug, Default)]
 pub struct Line {
     /// In order of turns, and within one of acceptance.

@@ -34,8 +34,7 @@ pub struct NewWrite {
 }
 
 /// The client address that a write came from, so that what one takes is counted apart (G9). Known in this life alone; 0
-/// is nobody
-/// in particular, of whom nothing is counted.
+/// is nobody in particular, of whom nothing is counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Sender(pub u64);
 

@@ -32,7 +32,8 @@ pub(crate) enum Hold {
 }
 
 /// Why no order lets it go on.
-pub(super) const OLDER_COPY: &str = "this store is an older copy: begin anew with an empty data_dir, and give the service the state of another site first";
+pub(super) const OLDER_COPY: &str = "this store is an older copy: begin anew with an empty data_dir, and give the \
+                                     service the state of another site first";
 
 impl Core {
     /// What the journal says of the store's age, before anything else is looked at. Returns what may be begun with at

@@ -117,8 +117,11 @@ fn a_store_that_others_know_more_of_takes_no_more_writes() {
     // Nor does a person let it go on: it would do once more what it has forgotten.
     handle(&mut core, Event::LinkDown { peer: SiteName::new("b") });
     let said = handle(&mut core, Event::Operator { req: ReqId(1), id: None, operation: Operation::Resume });
-    let rejected = |effect: &Effect| matches!(effect, Effect::Reply { req: ReqId(1), reply: Reply::Rejected { why } } if why.contains("older copy"));
-    assert!(said.iter().any(rejected), "{said:?}");
+    let why = said.iter().find_map(|effect| match effect {
+        Effect::Reply { req: ReqId(1), reply: Reply::Rejected { why } } => Some(why),
+        _ => None,
+    });
+    assert!(why.is_some_and(|why| why.contains("older copy")), "{said:?}");
     assert!(core.view(NOW).stopped.is_some());
 }
 

@@ -2,10 +2,9 @@
 //! there is.
 //!
 //! It may be on its way, so it is waited for once, and briefly. After that it is waited for no more, and no answer
-//! carries
-//! it on. What is known and not decided here yet is waited for longer. All of it outside of every lane, for a client
-//! names
-//! what it likes.
+//! carries it on. What is known and not decided here yet is waited for longer. All of it outside of every lane, for a
+//! client names what it likes.
+
 use super::accept::Reader;
 use super::core::{Client, Core, Cx, Timer};
 use super::{NewWrite, Reply, ReqId};
