@@ -24,7 +24,7 @@ pub use next::Step;
 pub use routes::{IN_FLIGHT_MAX, router};
 pub use source::{AdminSource, OperateError};
 pub use view::{
-    Attention, EndpointStatus, Grade, GroupStatus, Health, HealthState, InviteMade, InviteQuery, ManyOrdered,
+    Attention, Conflict, EndpointStatus, Grade, GroupStatus, Health, HealthState, InviteMade, InviteQuery, ManyOrdered,
     PeerStatus, QuarantineEntry, QuarantineList, QuarantineQuery, ReplicaStatus, ServiceStatus, ShowQuery, Status,
     StoreStatus, WriteList, WriteStatus, WriteSummary, WritesQuery,
 };

@@ -37,6 +37,8 @@ pub fn router<S: AdminSource>(source: Arc<S>, guard: Guard) -> Router {
         .route("/status", get(status::<S>))
         .route("/peers", get(peers::<S>))
         .route("/services", get(services::<S>))
+        .route("/conflicts", get(conflicts::<S>))
+        .route("/seen", post(seen::<S>))
         .route("/services/{service}/resume", post(resume::<S>))
         .route("/identity/invites", post(invite::<S>))
         .route("/writes", get(writes::<S>))
@@ -151,6 +153,14 @@ async fn peers<S: AdminSource>(State(source): State<Arc<S>>) -> Response {
 
 async fn services<S: AdminSource>(State(source): State<Arc<S>>) -> Response {
     Json(source.services().await).into_response()
+}
+
+async fn conflicts<S: AdminSource>(State(source): State<Arc<S>>) -> Response {
+    Json(source.conflicts().await).into_response()
+}
+
+async fn seen<S: AdminSource>(State(source): State<Arc<S>>) -> Response {
+    Json(source.seen().await).into_response()
 }
 
 async fn writes<S: AdminSource>(

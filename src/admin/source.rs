@@ -3,8 +3,8 @@ use std::future::Future;
 
 use super::account::QuarantineStatus;
 use super::view::{
-    Health, HealthState, InviteMade, InviteQuery, ManyOrdered, PeerStatus, QuarantineList, QuarantineQuery,
-    ServiceStatus, ShowQuery, Status, WriteList, WriteStatus, WritesQuery,
+    Attention, Conflict, Health, HealthState, InviteMade, InviteQuery, ManyOrdered, PeerStatus, QuarantineList,
+    QuarantineQuery, ServiceStatus, ShowQuery, Status, WriteList, WriteStatus, WritesQuery,
 };
 use crate::model::WriteId;
 use crate::service::Operation;
@@ -47,6 +47,10 @@ pub trait AdminSource: Send + Sync + 'static {
     fn operate(&self, id: WriteId, operation: Operation) -> impl Future<Output = Result<(), OperateError>> + Send;
     /// Follow again after a stop. An empty `store` stands for the only one.
     fn resume(&self, service: &str, store: &str) -> impl Future<Output = Result<(), OperateError>> + Send;
+    /// The last conflicts that were found here.
+    fn conflicts(&self) -> impl Future<Output = Vec<Conflict>> + Send;
+    /// What has happened and was not marked as seen yet, which it is now.
+    fn seen(&self) -> impl Future<Output = Vec<Attention>> + Send;
     /// Lets a box join, at a hub that signs.
     fn invite(&self, asked: InviteQuery) -> impl Future<Output = Result<InviteMade, OperateError>> + Send;
     /// The metrics page, as Prometheus text.

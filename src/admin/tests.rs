@@ -36,6 +36,7 @@ impl AdminSource for Fixed {
             reserve_bytes: 1,
             journal_bytes: 4096,
             hours_left: None,
+            hours_left_over_s: None,
         };
         Status {
             site: SiteName::new("edge"),
@@ -105,6 +106,13 @@ impl AdminSource for Fixed {
     async fn resume(&self, service: &str, _: &str) -> Result<(), OperateError> {
         if service == "tx" { Ok(()) } else { Err(OperateError::UnknownService(service.to_owned())) }
     }
+    async fn conflicts(&self) -> Vec<Conflict> {
+        let (service, store) = ("tx".to_owned(), String::new());
+        vec![Conflict { at_ms: 7, service, store, what: "one lane", write: id(7), with: id(8) }]
+    }
+    async fn seen(&self) -> Vec<Attention> {
+        Vec::new()
+    }
     async fn invite(&self, asked: InviteQuery) -> Result<InviteMade, OperateError> {
         match asked.site.as_str() {
             "store" => Ok(InviteMade {
@@ -154,6 +162,9 @@ async fn the_listener_answers_each_address() {
         ("GET /api/v1/status".to_owned(), 200, "\"quarantine\":1"),
         ("GET /api/v1/peers".to_owned(), 200, "[]"),
         ("GET /api/v1/services".to_owned(), 200, "[]"),
+        ("GET /api/v1/conflicts".to_owned(), 200, "\"what\":\"one lane\""),
+        ("GET /api/v1/seen".to_owned(), 405, "method-not-allowed"),
+        ("POST /api/v1/seen".to_owned(), 200, "[]"),
         ("GET /api/v1/writes?limit=5".to_owned(), 200, "\"more\":true"),
         ("GET /api/v1/writes?limti=5".to_owned(), 400, "bad-request"),
         ("GET /api/v1/writes?service=x".to_owned(), 404, "unknown-service"),

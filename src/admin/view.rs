@@ -88,9 +88,11 @@ pub struct StoreStatus {
     pub free_bytes: u64,
     pub reserve_bytes: u64,
     pub journal_bytes: u64,
-    /// Until the reserve is reached, if the disk fills as in the last hour; `null` while it does not, or too little is
-    /// known.
+    /// Until the reserve is reached, if the disk fills as in the last hour, or since the start; `null` while it does
+    /// not, or too little is known.
     pub hours_left: Option<f64>,
+    /// And how long that time was.
+    pub hours_left_over_s: Option<u64>,
 }
 
 #[derive(Clone, Debug, serde::Serialize)]
@@ -136,8 +138,10 @@ pub struct PeerStatus {
     pub address: Option<String>,
     /// Hints reach it.
     pub control: bool,
-    /// When `linked` last changed, wall clock, milliseconds since 1970.
+    /// When `linked` last changed, wall clock, milliseconds since 1970; where it was not linked since its start, that.
     pub since_ms: Option<u64>,
+    /// Since this site's start.
+    pub was_linked: bool,
     /// Writes kept here that it has not confirmed as stored, over all groups: what would be lost with this disk. And as
     /// decided there.
     pub not_received: u64,
@@ -148,6 +152,19 @@ pub struct PeerStatus {
     pub last_error: Option<String>,
     /// Services that the two sites define differently, with the keys: nothing of them is exchanged.
     pub differs: Vec<String>,
+}
+
+/// What two sites did with one lane, key or write, each without the other.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Conflict {
+    /// When it was found here: wall clock, milliseconds since 1970.
+    pub at_ms: u64,
+    pub service: String,
+    pub store: String,
+    /// `one lane`, `one key for two requests`, `answered differently`.
+    pub what: &'static str,
+    pub write: WriteId,
+    pub with: WriteId,
 }
 
 /// `?service=&open=true&after=&limit=`

@@ -17,6 +17,7 @@ use super::numbers::Numbers;
 use crate::admin::{Attention, Grade, HealthState};
 use crate::config::Config;
 use crate::model::{Group, SiteName};
+pub(super) use site::by;
 
 /// What of the configuration the list depends on.
 #[derive(Clone, Debug, Default)]
@@ -78,10 +79,18 @@ pub(super) fn look_at(known: &Known<'_>) -> Vec<Attention> {
     services::quarantine(known, &mut found);
     peers::away(known, &mut found);
     services::waits(known, &mut found);
+    site::log(known, &mut found);
     site::mishaps(known, &mut found);
     let mut found = found.0;
     found.sort_by_key(|one| one.grade);
     found
+}
+
+/// What has happened, and is shown until it is old or was seen.
+pub(super) fn happened(known: &Known<'_>) -> Vec<Attention> {
+    let mut found = List::default();
+    site::mishaps(known, &mut found);
+    found.0
 }
 
 #[derive(Default)]

@@ -1,4 +1,4 @@
-//! When the disk will be full, by how it filled in the last hour. Pure: what is measured and when are arguments.
+//! When the disk will be full, by how it filled in the last hour, or in what was seen of one. Pure: what is measured and when are arguments.
 use std::collections::VecDeque;
 
 /// As far back as is looked.
@@ -9,6 +9,22 @@ const YOUNG_MS: u64 = 300_000;
 const APART_MS: u64 = 15_000;
 /// Later than this nobody asks for; growth so slow is none.
 const LATEST_S: f64 = 10.0 * 365.0 * 86_400.0;
+
+/// What is left of the disk.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Left {
+    /// Seconds until the reserve is reached.
+    pub s: f64,
+    /// For so long it was looked at: an hour, or less after a start.
+    pub over_ms: u64,
+}
+
+impl Left {
+    /// A few minutes after a start are like no other time.
+    pub fn rests_on_an_hour(self) -> bool {
+        self.over_ms >= WINDOW_MS
+    }
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Measured {
@@ -36,20 +52,20 @@ impl Forecast {
         }
     }
 
-    /// Seconds until no more than `reserve_bytes` are free. `None`: nothing grows, or too little is known.
+    /// Until no more than `reserve_bytes` are free. `None`: nothing grows, or too little is known.
     ///
     /// What fills the disk need not be the journal; and where others gave room back meanwhile, the journal may grow all
     /// the same: the faster of the two counts.
-    pub fn left_s(&self, reserve_bytes: u64) -> Option<f64> {
+    pub fn left(&self, reserve_bytes: u64) -> Option<Left> {
         let (first, last) = (self.measured.front()?, self.measured.back()?);
         let over_ms = last.at_ms.checked_sub(first.at_ms).filter(|&over| over >= YOUNG_MS)?;
         let taken = first.free_bytes.saturating_sub(last.free_bytes);
         let grown = last.journal_bytes.saturating_sub(first.journal_bytes);
         let bytes = taken.max(grown);
         let left = last.free_bytes.saturating_sub(reserve_bytes);
-        let left_s = left as f64 / bytes as f64 * (over_ms as f64 / 1e3);
+        let s = left as f64 / bytes as f64 * (over_ms as f64 / 1e3);
         // Not a number, or without end, where nothing grows.
-        Some(left_s).filter(|left_s| bytes > 0 && *left_s <= LATEST_S)
+        (bytes > 0 && s <= LATEST_S).then_some(Left { s, over_ms })
     }
 }
 
@@ -72,11 +88,11 @@ mod tests {
     #[test]
     fn nothing_is_said_before_there_is_something_to_look_back_on() {
         let mut forecast = Forecast::default();
-        assert_eq!(forecast.left_s(0), None);
+        assert_eq!(forecast.left(0), None);
         filling(&mut forecast, 0, 4, 100 * GIB, GIB, 0);
-        assert_eq!(forecast.left_s(0), None);
+        assert_eq!(forecast.left(0), None);
         forecast.measure(5 * MINUTE, 95 * GIB, 0);
-        assert!(forecast.left_s(0).is_some());
+        assert!(forecast.left(0).is_some());
     }
 
     #[test]
@@ -84,7 +100,7 @@ mod tests {
         let mut forecast = Forecast::default();
         let free = filling(&mut forecast, 0, 30, 100 * GIB, GIB, 1 << 20);
         assert_eq!(free, 70 * GIB);
-        let minutes = |reserve| forecast.left_s(reserve).map(|left_s| (left_s / 60.0).round());
+        let minutes = |reserve| forecast.left(reserve).map(|left| (left.s / 60.0).round());
         assert_eq!(
             (minutes(0), minutes(10 * GIB), minutes(70 * GIB), minutes(90 * GIB)),
             (Some(70.0), Some(60.0), Some(0.0), Some(0.0))
@@ -96,7 +112,7 @@ mod tests {
         let mut forecast = Forecast::default();
         let free = filling(&mut forecast, 0, 120, 1_000 * GIB, 4 * GIB, 0);
         filling(&mut forecast, 121, 90, free, GIB / 4, 0);
-        let hours = forecast.left_s(0).unwrap() / 3_600.0;
+        let hours = forecast.left(0).unwrap().s / 3_600.0;
         let expected = (free as f64 / GIB as f64 - 22.5) / 15.0;
         assert!((hours / expected - 1.0).abs() < 0.02, "{hours} and not {expected}");
         assert!(forecast.measured.len() <= 62, "{} are kept", forecast.measured.len());
@@ -106,11 +122,11 @@ mod tests {
     fn where_nothing_grows_there_is_no_end() {
         let mut forecast = Forecast::default();
         filling(&mut forecast, 0, 90, 100 * GIB, 0, 0);
-        assert_eq!(forecast.left_s(0), None);
+        assert_eq!(forecast.left(0), None);
         // So slowly that it is the same.
         let mut forecast = Forecast::default();
         filling(&mut forecast, 0, 60, 1_000 * GIB, 1, 0);
-        assert_eq!(forecast.left_s(0), None);
+        assert_eq!(forecast.left(0), None);
     }
 
     #[test]
@@ -118,7 +134,7 @@ mod tests {
         let mut forecast = Forecast::default();
         forecast.measure(0, 10 * GIB, 0);
         forecast.measure(10 * MINUTE, 60 * GIB, GIB);
-        assert_eq!(forecast.left_s(0).map(|left_s| (left_s / 60.0).round()), Some(600.0));
+        assert_eq!(forecast.left(0).map(|left| (left.s / 60.0).round()), Some(600.0));
     }
 
     #[test]
@@ -130,6 +146,17 @@ mod tests {
         assert!(forecast.measured.len() as u64 <= WINDOW_MS / APART_MS + 2, "{} are kept", forecast.measured.len());
         let mut still = Forecast::default();
         (0..10).for_each(|n| still.measure(u64::MAX - 5, n, 0));
-        assert_eq!((still.measured.len(), still.left_s(0)), (1, None));
+        assert_eq!((still.measured.len(), still.left(0)), (1, None));
+    }
+
+    #[test]
+    fn it_says_on_how_much_it_rests() {
+        // minutes | looked back on | an hour
+        for (minutes, over, is_hour) in [(5, 5, false), (59, 59, false), (60, 60, true), (90, 60, true)] {
+            let mut forecast = Forecast::default();
+            filling(&mut forecast, 0, minutes, 1_000 * GIB, GIB, 0);
+            let left = forecast.left(0).unwrap();
+            assert_eq!((left.over_ms / MINUTE, left.rests_on_an_hour()), (over, is_hour), "{minutes}");
+        }
     }
 }

@@ -3,6 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::AppError;
+use super::conflicts::Conflicts;
 use super::outside::SiteOutside;
 use crate::config::{Config, Service, Stale};
 use crate::control::Control;
@@ -41,6 +42,7 @@ pub(super) struct Member {
 pub(super) struct Registry {
     pub members: BTreeMap<Group, Member>,
     pub lines: Arc<Lines>,
+    pub conflicts: Arc<Conflicts>,
     /// Sites with a node on the control plane now.
     pub alive: Mutex<BTreeSet<SiteName>>,
 }
@@ -54,16 +56,17 @@ impl Registry {
         upstreams: &BTreeMap<String, Arc<Upstream>>,
         metrics: &Arc<Metrics>,
     ) -> Result<Self, AppError> {
-        let lines = Arc::new(Lines::default());
+        let (lines, conflicts) = (Arc::new(Lines::default()), Arc::<Conflicts>::default());
         let mut members = BTreeMap::new();
         for service in &config.services {
             for group in service.groups() {
-                let member =
-                    member(config, service, &group, journal, clock, &upstreams[&service.name], &lines, metrics)?;
+                let upstream = &upstreams[&service.name];
+                let outside = SiteOutside::new(upstream, &lines, metrics, &conflicts, &service.name);
+                let member = member(config, service, &group, journal, clock, upstream, outside)?;
                 members.insert(group, member);
             }
         }
-        Ok(Self { members, lines, alive: Mutex::default() })
+        Ok(Self { members, lines, conflicts, alive: Mutex::default() })
     }
 
     pub fn connect(&self, links: Links, control: Control) {
@@ -87,7 +90,6 @@ impl Registry {
     }
 }
 
-#[allow(clippy::too_many_arguments)]
 fn member(
     config: &Config,
     service: &Service,
@@ -95,13 +97,11 @@ fn member(
     journal: &Journal,
     clock: &Clock,
     upstream: &Arc<Upstream>,
-    lines: &Arc<Lines>,
-    metrics: &Arc<Metrics>,
+    outside: SiteOutside,
 ) -> Result<Member, AppError> {
     let settings = service.settings(&config.site, group);
     let peers = settings.replicas.iter().filter(|site| **site != config.site).cloned().collect();
-    let outside = Arc::new(SiteOutside::new(upstream.clone(), lines.clone(), metrics.clone(), &service.name));
-    let recovered = Task::recover(group.clone(), settings, journal.clone(), clock.clone(), outside);
+    let recovered = Task::recover(group.clone(), settings, journal.clone(), clock.clone(), Arc::new(outside));
     let dir = config.data_dir.display().to_string();
     let (task, handle) = recovered.map_err(|source| AppError::Journal { dir, source: Box::new(source) })?;
     tokio::spawn(task.run());

@@ -6,10 +6,12 @@
 //! within `drain`; a second one ends the process at once. A failed journal ends it with exit code 74: recovery is the
 //! normal start path.
 mod attention;
+mod conflicts;
 mod forecast;
 mod groups;
 mod inbound;
 mod invite;
+mod lasting;
 mod listeners;
 mod memory;
 mod numbers;

@@ -8,6 +8,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::forecast::Left;
 use super::source::Source;
 use super::vitals::{Lately, Mishap};
 use super::wall_clock;
@@ -17,7 +18,7 @@ use crate::identity::{NearEnd, Standing};
 use crate::journal::{Aged, QuarantineCounts, QuarantineFilter, QuarantineReason, Space};
 use crate::link::LinkState;
 use crate::model::{Group, LogId};
-use crate::service::{LackView, PeerView, View};
+use crate::service::{LackView, OnConcurrent, PeerView, View};
 use crate::telemetry::CertificateUse;
 
 /// What the journal does not tell in this time is not known: a page of numbers must come also when the journal cannot
@@ -46,6 +47,8 @@ pub(super) struct Numbers {
     pub control: ControlStatus,
     /// Lines of log that nobody will ever read, since the start.
     pub log_lines_lost: u64,
+    /// Standard error takes no line, for so long, and so many wait.
+    pub log_stands: Option<(Duration, usize)>,
     /// Panics that did not end the process, since the start.
     pub panics: u64,
     /// Records met whose checksum did not fit, since the start.
@@ -55,8 +58,11 @@ pub(super) struct Numbers {
 /// Of one other site, over all services and stores that it shares with this one.
 pub(super) struct PeerNumbers {
     pub link: LinkState,
-    /// When the link came up, or went down: wall clock, milliseconds since 1970.
+    /// When the link came up, or went down; where it was not up since, when this process began. Wall clock,
+    /// milliseconds since 1970.
     pub since_ms: u64,
+    /// In this life of the process.
+    pub was_linked: bool,
     /// Hints reach it.
     pub hears: bool,
     /// Writes that this site keeps and the peer has not confirmed as stored: what would be lost with this disk.
@@ -90,14 +96,16 @@ pub(super) struct DiskNumbers {
     pub reserve_bytes: u64,
     /// The database and its write-ahead log.
     pub journal_bytes: Option<u64>,
-    /// Until no more than the reserve is free, if the disk fills as in the last hour; `None`: it does not fill, or too
-    /// little is known.
-    pub left_s: Option<f64>,
+    /// Until no more than the reserve is free, if the disk goes on filling; `None`: it does not fill, or too little is
+    /// known.
+    pub left: Option<Left>,
 }
 
 pub(super) struct ClockNumbers {
     /// Jumps of the wall clock since the start.
     pub jumps: u64,
+    /// By how much at the last of them, milliseconds.
+    pub last_jump_ms: i64,
     /// It was never set.
     pub is_unset: bool,
 }
@@ -119,14 +127,19 @@ impl Source {
                 free_bytes: usage.map(|usage| usage.disk_free_bytes),
                 reserve_bytes: self.config.store.reserve_bytes,
                 journal_bytes: usage.map(|usage| usage.journal_bytes),
-                left_s: self.vitals.left_s(self.config.store.reserve_bytes),
+                left: self.vitals.left(self.config.store.reserve_bytes),
             },
             quarantine,
             certificates: self.certificates(),
             other_ends: self.registry.other_ends(),
-            clock: ClockNumbers { jumps: self.vitals.clock_jumps(), is_unset: wall_clock::is_unset(wall_ms()) },
+            clock: ClockNumbers {
+                jumps: self.vitals.clock_jumps(),
+                last_jump_ms: self.vitals.last_clock_jump_ms(),
+                is_unset: wall_clock::is_unset(wall_ms()),
+            },
             control: self.registry.lines.control.get().map(|control| control.status()).unwrap_or_default(),
             log_lines_lost,
+            log_stands: crate::telemetry::Lines::standard().stands(),
             panics,
             damaged: self.journal.damages().len() as u64,
             groups,
@@ -157,9 +170,19 @@ impl Source {
             (Mishap::Connections, crate::descriptors::refused()),
             (Mishap::Keys, sum(|view| view.conflicts.keys)),
             (Mishap::Answers, sum(|view| view.conflicts.answers)),
+            (Mishap::Concurrent, self.applied_beside(groups)),
         ];
         let lately = |(of, count)| Some((of, self.vitals.lately(of, count)?));
         counts.into_iter().filter_map(lately).collect()
+    }
+
+    /// Concurrent writes that were applied, in another order than elsewhere; others stand in quarantine.
+    fn applied_beside(&self, groups: &[(Group, View)]) -> u64 {
+        let applies = |name: &str| {
+            let service = self.config.services.iter().find(|service| service.name == name);
+            service.is_some_and(|service| service.on_concurrent == OnConcurrent::Apply)
+        };
+        groups.iter().filter(|(group, _)| applies(&group.service)).map(|(_, view)| view.concurrent).sum()
     }
 
     /// What of each peer this site's groups know.
@@ -174,6 +197,7 @@ impl Source {
             };
             PeerNumbers {
                 since_ms: now_ms.saturating_sub(link.since_ms),
+                was_linked: link.connections > 0,
                 hears: self.registry.hears(&link.site),
                 not_received: of(|peer| peer.not_received).sum(),
                 not_decided: of(|peer| peer.not_decided).sum(),

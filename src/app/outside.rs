@@ -1,26 +1,38 @@
 //! What a group's task reaches outside of itself: its service, the other sites, people.
 use std::sync::Arc;
 
+use super::conflicts::Conflicts;
 use super::groups::Lines;
+use super::lasting::Lasting;
 use super::recent::Recent;
 use crate::dedup::Fingerprint;
 use crate::gateway::{Ready, Upstream};
 use crate::link::Sent;
-use crate::model::{Group, Request, SiteName, WriteId};
+use crate::model::{Group, LogId, Request, SiteName, WriteId};
 use crate::service::{Attempt, AttemptResult, Message, Note, Outside, ProbeResult};
-use crate::telemetry::{Metrics, ServiceMetrics};
+use crate::telemetry::{Label, Metrics, ServiceMetrics};
 
 pub(super) struct SiteOutside {
     upstream: Arc<Upstream>,
     lines: Arc<Lines>,
     metrics: Arc<ServiceMetrics>,
     recent: Recent,
+    conflicts: Arc<Conflicts>,
+    /// Each status of a peer says it again.
+    forks: Lasting<(SiteName, LogId)>,
 }
 
 impl SiteOutside {
-    pub fn new(upstream: Arc<Upstream>, lines: Arc<Lines>, metrics: Arc<Metrics>, service: &str) -> Self {
+    pub fn new(
+        upstream: &Arc<Upstream>,
+        lines: &Arc<Lines>,
+        metrics: &Metrics,
+        conflicts: &Arc<Conflicts>,
+        service: &str,
+    ) -> Self {
         let metrics = metrics.service(service).expect("every configured service has its metrics");
-        Self { upstream, lines, metrics, recent: Recent::default() }
+        let (upstream, lines, conflicts) = (upstream.clone(), lines.clone(), conflicts.clone());
+        Self { upstream, lines, metrics, recent: Recent::default(), conflicts, forks: Lasting::default() }
     }
 }
 
@@ -67,21 +79,33 @@ impl Outside for SiteOutside {
                 tracing::info!(%group, %id, request_id = request(id), "others of its path go on beside it")
             }
             Note::KeyConflict { id, with } => {
+                self.conflicts.met(group, "one key for two requests", *id, *with);
                 tracing::warn!(%group, %id, request_id = request(id), %with, "one key for two requests, taken at two sites: both are applied");
             }
             Note::AnsweredDifferently { id, with } => {
+                self.conflicts.met(group, "answered differently", *id, *with);
                 tracing::warn!(%group, %id, request_id = request(id), %with, "one write, sent at two sites, was answered differently");
             }
             Note::Quarantined { id, reason } => {
                 tracing::warn!(%group, %id, request_id = request(id), ?reason, "write quarantined")
             }
             Note::Stopped { why } => tracing::error!(%group, %why, "following stopped until a person looks"),
-            Note::Failover { to: Some(to), .. } => tracing::info!(%group, %to, "decides from now on"),
-            Note::Failover { to: None, .. } => tracing::warn!(%group, "no replica can be asked"),
+            Note::Failover { from, to: Some(to), why } => {
+                let (from, why) = (from.as_ref().map(SiteName::as_str), why.map(Label::value));
+                tracing::info!(%group, %to, from, why, "decides from now on");
+            }
+            Note::Failover { from, to: None, why } => {
+                let (from, why) = (from.as_ref().map(SiteName::as_str), why.map(Label::value));
+                tracing::warn!(%group, from, why, "no replica can be asked");
+            }
             Note::Concurrent { id, with } => {
+                self.conflicts.met(group, "one lane", *id, *with);
                 tracing::info!(%group, %id, request_id = request(id), %with, "concurrent writes of one lane")
             }
             Note::Fork { peer, log } => {
+                if !self.forks.begins((peer.clone(), *log)) {
+                    return;
+                }
                 tracing::error!(
                     %group, %peer, %log,
                     "a peer has another past of this series: a store was restored from a copy"
@@ -115,6 +139,7 @@ impl Outside for SiteOutside {
                 tracing::warn!(%group, %id, request_id = request(id), "a shadow was answered otherwise than the original")
             }
             Note::Accepted
+            | Note::Cancelled
             | Note::Settled { .. }
             | Note::ShadowSettled { .. }
             | Note::Duplicate

@@ -32,7 +32,7 @@ impl Source {
         let disk = &numbers.disk;
         node.disk_free.set_known(disk.free_bytes.map(|bytes| bytes as f64));
         node.disk_reserve.set_count(disk.reserve_bytes);
-        node.disk_left.set_known(disk.left_s);
+        node.disk_left.set_known(disk.left.map(|left| left.s));
         node.journal_bytes.set_known(disk.journal_bytes.map(|bytes| bytes as f64));
         node.journal_damaged.reach(numbers.damaged);
         for (of, end_s) in &numbers.certificates {

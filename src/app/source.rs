@@ -13,9 +13,10 @@ use super::tokens::TokenCodec;
 use super::vitals::Vitals;
 use super::{order, resolve};
 use crate::admin::{
-    AdminSource, EndpointStatus, GroupStatus, Health, HealthState, InviteMade, InviteQuery, Judged, Kept, ManyOrdered,
-    OperateError, PeerStatus, QuarantineEntry, QuarantineList, QuarantineQuery, QuarantineStatus, ReplicaStatus,
-    ServiceStatus, ShowQuery, Status, StoreStatus, Teller, WriteList, WriteStatus, WriteSummary, WritesQuery, place,
+    AdminSource, Attention, Conflict, EndpointStatus, GroupStatus, Health, HealthState, InviteMade, InviteQuery,
+    Judged, Kept, ManyOrdered, OperateError, PeerStatus, QuarantineEntry, QuarantineList, QuarantineQuery,
+    QuarantineStatus, ReplicaStatus, ServiceStatus, ShowQuery, Status, StoreStatus, Teller, WriteList, WriteStatus,
+    WriteSummary, WritesQuery, place,
 };
 use crate::config::{Config, Durability, Service};
 use crate::gateway::{EndpointState, LaneRules, Upstream};
@@ -113,6 +114,7 @@ impl Source {
             address: self.config.peer(&peer.link.site).and_then(|p| p.link.as_ref()).map(ToString::to_string),
             control: peer.hears,
             since_ms: Some(peer.since_ms),
+            was_linked: peer.was_linked,
             not_received: peer.not_received,
             not_decided: peer.not_decided,
             lag_ms: peer.not_decided_age_ms,
@@ -125,9 +127,11 @@ impl Source {
     }
 
     fn health_from(&self, numbers: &Numbers) -> Health {
-        let state = *self.state.borrow();
-        let (me, settings, now_ms) = (&self.config.site, &self.looks, wall_ms());
-        Health::new(state, attention::look_at(&Known { me, state, numbers, settings, now_ms }))
+        Health::new(*self.state.borrow(), attention::look_at(&self.known(numbers)))
+    }
+
+    fn known<'a>(&'a self, numbers: &'a Numbers) -> Known<'a> {
+        Known { me: &self.config.site, state: *self.state.borrow(), numbers, settings: &self.looks, now_ms: wall_ms() }
     }
 
     /// The sites of all logs that are known here.
@@ -159,7 +163,8 @@ impl Source {
             free_bytes: disk.free_bytes.unwrap_or(0),
             reserve_bytes: disk.reserve_bytes,
             journal_bytes: disk.journal_bytes.unwrap_or(0),
-            hours_left: disk.left_s.map(|left_s| left_s / 3_600.0),
+            hours_left: disk.left.map(|left| left.s / 3_600.0),
+            hours_left_over_s: disk.left.map(|left| left.over_ms / 1_000),
         }
     }
 
@@ -440,6 +445,18 @@ impl AdminSource for Source {
             Reply::Rejected { why } => Err(OperateError::Rejected(why)),
             _ => Err(OperateError::Gone),
         }
+    }
+
+    async fn conflicts(&self) -> Vec<Conflict> {
+        self.registry.conflicts.all()
+    }
+
+    async fn seen(&self) -> Vec<Attention> {
+        let numbers = self.numbers().await;
+        let said = attention::happened(&self.known(&numbers));
+        // Only what is told here: more may have come since.
+        numbers.mishaps.iter().for_each(|(of, lately)| self.vitals.saw(*of, *lately));
+        said
     }
 
     async fn invite(&self, asked: InviteQuery) -> Result<InviteMade, OperateError> {

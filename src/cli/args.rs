@@ -199,6 +199,10 @@ pub(super) struct StatusArguments {
     /// Again every two seconds, until Ctrl-C
     #[arg(long)]
     pub watch: bool,
+    /// What has happened once (conflicts, jumps of the clock, dropped lines, …) was seen: it is said, and stands no more
+    /// under LOOK AT
+    #[arg(long, conflicts_with_all = ["check", "watch"])]
+    pub seen: bool,
     #[command(flatten)]
     pub ask: Ask,
 }
@@ -258,6 +262,12 @@ pub(super) enum WritesCommand {
         /// At most so many: 1 to 1000
         #[arg(long, default_value_t = 100, value_parser = at_most)]
         limit: usize,
+        #[command(flatten)]
+        ask: Ask,
+    },
+    /// What was found since the start, latest first: writes of one lane taken on both sides of a cut, one key for two
+    /// requests, one write answered differently
+    Conflicts {
         #[command(flatten)]
         ask: Ask,
     },

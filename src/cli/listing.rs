@@ -63,6 +63,15 @@ const WRITES_WIDE: &[Column] = &[
     ("POSITION", "/position", Show::Plain),
 ];
 
+const CONFLICTS: &[Column] = &[
+    ("WHEN", "/at_ms", Show::Ago),
+    ("WHAT", "/what", Show::Plain),
+    ("SERVICE", "/service", Show::Common),
+    ("STORE", "/store", Show::Common),
+    ("WRITE", "/write", Show::Plain),
+    ("WITH", "/with", Show::Plain),
+];
+
 pub(super) type Done = Result<ExitCode, Failure>;
 
 pub(super) fn show(ask: &Ask, path: &str, table: impl FnOnce(&Value) -> String) -> Done {
@@ -78,7 +87,19 @@ pub(super) fn order(ask: &Ask, path: &str, said: &str) -> Done {
 }
 
 pub(super) fn peers(ask: &Ask) -> Done {
-    show(ask, "/api/v1/peers", |value| table(value, columns_of(ask, PEERS, PEERS_WIDE), width(ask)))
+    show(ask, "/api/v1/peers", |value| table(&with_since(value), columns_of(ask, PEERS, PEERS_WIDE), width(ask)))
+}
+
+/// Of one that was not linked since the start nobody knows since when: the start is named as what it is.
+pub(super) fn with_since(peers: &Value) -> Value {
+    let mut peers = peers.clone();
+    for peer in peers.as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
+        if peer.get("was_linked") == Some(&Value::Bool(false)) {
+            let since = cell(peer.get("since_ms"), Show::Ago);
+            peer.insert("since_ms".to_owned(), Value::String(format!("start, {since}")));
+        }
+    }
+    peers
 }
 
 pub(super) fn columns_of<'c>(ask: &Ask, narrow: &'c [Column], wide: &'c [Column]) -> &'c [Column] {
@@ -165,6 +186,13 @@ pub(super) fn writes(command: WritesCommand) -> Done {
                 format!("{}{hint}", table(&list, columns_of(&ask, WRITES, WRITES_WIDE), width(&ask)))
             })
         }
+        WritesCommand::Conflicts { ask } => show(&ask, "/api/v1/conflicts", |list| {
+            let hint = match list.as_array().is_some_and(Vec::is_empty) {
+                true => "",
+                false => "`holdfast writes show ID` tells of each; `holdfast status --seen` when that was looked at\n",
+            };
+            format!("{}{hint}", table(list, CONFLICTS, width(&ask)))
+        }),
         WritesCommand::Show { asked, body, ask } => {
             let path = format!("/api/v1/writes/{}?body={body}", escape(&asked));
             show(&ask, &path, |write| account::write(write, &ask))
@@ -214,6 +242,14 @@ mod tests {
         let shown = format!("$ holdfast writes ls\n{}", table(&with_request(&list), WRITES, Some(80)));
         let handbook = include_str!("../../docs/operating.md");
         assert!(handbook.contains(&shown), "docs/operating.md does not show:\n{shown}");
+    }
+
+    #[test]
+    fn a_start_is_not_shown_as_the_begin_of_a_cut() {
+        let peer = |was_linked: bool| json!({ "site": "cloud", "linked": false, "since_ms": now_ms() - 190_500, "was_linked": was_linked });
+        let shown = table(&with_since(&json!([peer(false), peer(true)])), PEERS, Some(80));
+        assert!(shown.contains("start, 3 min ago") && shown.contains("no      3 min ago"), "{shown}");
+        assert!(shown.lines().all(|line| line.chars().count() <= 80), "{shown}");
     }
 
     #[test]

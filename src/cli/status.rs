@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::args::{ADMIN, Ask, Output, StatusArguments};
-use super::client::{get, get_within};
-use super::listing::{Done, PEERS, columns_of};
+use super::client::{get, get_within, post};
+use super::listing::{Done, PEERS, columns_of, with_since};
 use super::output::{Column, Show, cell, print, result};
 use super::table::{table, width, wrapped};
 use crate::admin::words::span;
@@ -52,6 +52,11 @@ pub(super) fn status(arguments: &StatusArguments) -> Done {
     if arguments.check {
         return check(ask);
     }
+    if arguments.seen {
+        let said = post(ask, "/api/v1/seen")?;
+        print(ask.output, &said, |said| seen(said, width(ask)))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let first = get(ask, PATH)?;
     if !arguments.watch {
         print(ask.output, &first, |value| page(value, ask, width(ask)))?;
@@ -85,7 +90,7 @@ fn page(status: &Value, ask: &Ask, width: Option<usize>) -> String {
     };
     let peers = match part("peers") {
         Value::Array(peers) if peers.is_empty() => String::new(),
-        peers => format!("\n{}", table(&peers, PEERS, width)),
+        peers => format!("\n{}", table(&with_since(&peers), PEERS, width)),
     };
     format!("{looks}{}\n{groups}{peers}", head(status, width))
 }
@@ -105,7 +110,11 @@ fn head(status: &Value, width: Option<usize>) -> String {
         text("/version"),
     );
     let left = match status.pointer("/store/hours_left").and_then(Value::as_f64) {
-        Some(hours) => format!(", {} left as it fills", span((hours * 3_600_000.0) as u64)),
+        Some(hours) => {
+            let over_s = number("/store/hours_left_over_s");
+            let over = if over_s < 3_600 { span(over_s.saturating_mul(1_000)) } else { "hour".to_owned() };
+            format!(", {} left as it filled in the last {over}", span((hours * 3_600_000.0) as u64))
+        }
         None => String::new(),
     };
     let disk = format!(
@@ -132,6 +141,18 @@ fn looks(status: &Value, ask: &Ask, width: Option<usize>) -> String {
     }
     out.push('\n');
     out
+}
+
+/// What was marked.
+fn seen(said: &Value, width: Option<usize>) -> String {
+    let said = said.as_array().map(Vec::as_slice).unwrap_or_default();
+    if said.is_empty() {
+        return "nothing has happened that was not seen\n".to_owned();
+    }
+    let text = |one: &Value, name: &str| cell(one.get(name), Show::Plain);
+    said.iter()
+        .map(|one| wrapped(&format!("seen: {}: {}", text(one, "subject"), text(one, "what")), "", width))
+        .collect()
 }
 
 /// The command, for the appliance that was asked.
@@ -204,11 +225,11 @@ mod tests {
             "site": "store-042", "realm": "acme", "version": "0.1.0", "uptime_s": 200,
             "health": { "state": "ready", "grade": grade, "reasons": [], "look_at": look_at },
             "store": { "free_bytes": 78_383_153_152_u64, "journal_bytes": 4_200_000, "reserve_bytes": 536_870_912,
-                       "hours_left": 40.5 },
+                       "hours_left": 40.5, "hours_left_over_s": 660 },
             "groups": [{ "service": "transactions", "store": "store-042", "decider": "store-042", "healthy": false,
                          "stop": "divergences", "stopped": "too many differ", "lag_ms": 12_000_000, "open_writes": 12_345,
                          "queued": 12_345, "quarantine": 500, "not_equal": 250, "unknown": 7, "concurrent": 9 }],
-            "peers": [{ "site": "cloud", "linked": false, "since_ms": now_ms() - 190_000, "control": false,
+            "peers": [{ "site": "cloud", "linked": false, "since_ms": now_ms() - 190_000, "was_linked": true, "control": false,
                         "not_received": 92, "not_decided": 120, "lag_ms": 180_000, "last_error": "refused" }],
         })
     }
@@ -226,7 +247,15 @@ mod tests {
         let page = page(&status("critical", down()), &ask("http://127.0.0.1:9798", false), Some(80));
         assert!(page.starts_with("LOOK AT\n  CRITICAL transactions: no healthy endpoint"), "{page}");
         assert!(page.contains("\n      holdfast services --admin http://127.0.0.1:9798\n"), "{page}");
-        for part in ["store-042 of acme: ready", "up for 3 min", "40 h left", "NOT EQUAL", "250", "3 min ago", "92"] {
+        for part in [
+            "store-042 of acme: ready",
+            "up for 3 min",
+            "40 h left as it filled in the last 11 min",
+            "NOT EQUAL",
+            "250",
+            "3 min ago",
+            "92",
+        ] {
             assert!(page.contains(part), "{part}: {page}");
         }
         let too_long = page.lines().find(|line| line.chars().count() > 80);
@@ -253,7 +282,7 @@ mod tests {
             json!([
                 { "grade": "critical", "subject": "transactions", "command": "holdfast services",
                   "what": "no healthy endpoint at this site for 3 min: connecting to 127.0.0.1:9001: Connection refused \
-                           (os error 111); 12 requests not answered; nobody else can be asked" },
+                           (os error 111); its last 12 tries failed; nobody else can be asked" },
                 { "grade": "warning", "subject": "transactions", "what":
                   "2 in quarantine (2 may-have-applied), not equal: 1 lane",
                   "command": "holdfast quarantine ls --service transactions" },

@@ -32,7 +32,7 @@ fn ask(admin: &str, token: Option<&str>) -> Ask {
 fn commands_talk_to_the_admin_listener() {
     let admin = listener(Some("0123456789abcdef"));
     let ours = || ask(&admin, Some("0123456789abcdef"));
-    let status = |ask, check| status::status(&StatusArguments { check, watch: false, ask });
+    let status = |ask, check| status::status(&StatusArguments { check, watch: false, seen: false, ask });
     assert_eq!(status(ours(), false).unwrap(), ExitCode::SUCCESS);
     assert_eq!(status(ours(), true).unwrap(), ExitCode::SUCCESS);
     assert_eq!(status(ask(&admin, Some("wrong")), true).unwrap(), ExitCode::from(3));

@@ -13,7 +13,8 @@ pub struct EndpointState {
     pub trouble: Option<(Duration, String)>,
 }
 
-/// The last requests to a service, none of which was answered as a service answers that is well.
+/// The last tries at a service, none of which was answered as a service answers that is well. Of one request there may
+/// be several, and those of nobody's request count: shadows, probes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unanswered {
     pub count: u64,

@@ -441,6 +441,7 @@ impl Shelf {
                 if Standing::of(row) == Standing::Applied {
                     newest.entry((row.facts.lane, log)).or_insert_with(|| super::Newest {
                         clock_ms: row.settled_clock_ms,
+                        id: decided_by(row.id),
                         position,
                         creates: super::creates(row),
                     });

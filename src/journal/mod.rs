@@ -86,8 +86,8 @@ pub struct Recovered {
     pub decided_beyond: Vec<(LogId, u64)>,
     /// [`crate::model::KeyHash::short`] of every key that the journal knows.
     pub keys: Vec<u64>,
-    /// Last applied position of each lane and log, latest settled first, as many as the limit allows.
-    pub lanes: Vec<(Lane, LogId, u64)>,
+    /// The write applied last of each lane and log, with its position, latest settled first, as many as the limit allows.
+    pub lanes: Vec<(Lane, WriteId, u64)>,
     /// Of these lanes, those whose last write was one of many that share nothing, and was answered 201.
     pub creating: Vec<Lane>,
     /// Entries of the rows in `open`, of what is broken, and others as the limit allows, in order of their ids.
@@ -131,6 +131,7 @@ const LANE_SCAN_FACTOR: usize = 4;
 /// The last applied row of a lane in one series.
 struct Newest {
     clock_ms: u64,
+    id: WriteId,
     position: u64,
     creates: bool,
 }
@@ -141,12 +142,12 @@ fn creates(row: &Row) -> bool {
 }
 
 /// [`Recovered::lanes`] and [`Recovered::creating`].
-type Lanes = (Vec<(Lane, LogId, u64)>, Vec<Lane>);
+type Lanes = (Vec<(Lane, WriteId, u64)>, Vec<Lane>);
 
 fn newest_lanes(newest: BTreeMap<(Lane, LogId), Newest>, lanes_max: usize) -> Lanes {
     let mut lanes: Vec<_> = newest.into_iter().map(|((lane, log), last)| (last, log, lane)).collect();
     lanes.sort_unstable_by(|a, b| b.0.clock_ms.cmp(&a.0.clock_ms).then_with(|| (a.1, a.2).cmp(&(b.1, b.2))));
     lanes.truncate(lanes_max);
     let creating = lanes.iter().filter(|(last, ..)| last.creates).map(|(.., lane)| *lane).collect();
-    (lanes.into_iter().map(|(last, log, lane)| (lane, log, last.position)).collect(), creating)
+    (lanes.into_iter().map(|(last, _, lane)| (lane, last.id, last.position)).collect(), creating)
 }

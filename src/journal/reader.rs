@@ -480,7 +480,8 @@ impl Snapshot<'_> {
                         let body = row.get_ref(5)?.as_blob_or_null()?.unwrap_or_default();
                         let creates = self.row(group, row.get(4)?, body).is_ok_and(|row| super::creates(&row));
                         let (clock_ms, position) = (row.get::<_, i64>(2)? as u64, names::position_of(row.get(0)?));
-                        newest.insert(super::Newest { clock_ms, position, creates });
+                        let id = self.names.write_id(row.get(4)?).unwrap_or(WriteId { log: meta.log, n: 0 });
+                        newest.insert(super::Newest { clock_ms, id: decided_by(id), position, creates });
                     }
                 }
             }

@@ -585,7 +585,13 @@ impl Writer<'_> {
     fn set_space(&self, space: Space) {
         let before = Space::from_u8(self.shared.space.swap(space as u8, Ordering::Relaxed));
         if before != space {
-            tracing::warn!(?before, now = ?space, "room for the journal changed");
+            match space {
+                Space::Ok => tracing::info!("there is room for the journal again: new writes are taken"),
+                Space::Reserve => tracing::warn!("less than store.reserve is free: new writes are refused (507)"),
+                Space::Full => {
+                    tracing::warn!("the disk is full: new writes are refused (507), what was accepted waits for room");
+                }
+            }
         }
     }
 

@@ -61,7 +61,7 @@ pub struct LinkState {
     pub failures: u64,
     pub queued: usize,
     pub queued_bytes: usize,
-    /// Messages and pages that were not sent: a limit was reached or the peer was away.
+    /// Messages and pages that were not sent: the link was down or ended before they left, or a limit was reached.
     pub dropped: u64,
     /// Messages that came and were not taken.
     pub refused: u64,

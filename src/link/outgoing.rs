@@ -72,6 +72,14 @@ struct Queues {
     wants: BTreeMap<Series, u64>,
 }
 
+impl Queues {
+    /// Messages and pages.
+    fn waiting(&self) -> usize {
+        let pages: usize = self.pages.values().map(VecDeque::len).sum();
+        self.slots.len() + self.large.len() + pages
+    }
+}
+
 pub(super) struct Outgoing {
     queues: Mutex<Queues>,
     limits: Limits,
@@ -101,6 +109,7 @@ impl Outgoing {
     pub fn open(&self, session: u64, refused: BTreeSet<String>) {
         let mut queues = self.lock();
         let waker = queues.waker.take();
+        self.dropped.fetch_add(queues.waiting() as u64, Relaxed);
         *queues = Queues { session: Some(session), refused, ..Queues::default() };
         drop(queues);
         // The body of the last session finds that it is over.
@@ -113,6 +122,7 @@ impl Outgoing {
             return;
         }
         let waker = queues.waker.take();
+        self.dropped.fetch_add(queues.waiting() as u64, Relaxed);
         *queues = Queues::default();
         drop(queues);
         waker.into_iter().for_each(Waker::wake);
@@ -128,9 +138,7 @@ impl Outgoing {
     /// Messages and pages that wait, and their bytes.
     pub fn waiting(&self) -> (usize, usize) {
         let queues = self.lock();
-        let pages: usize = queues.pages.values().map(VecDeque::len).sum();
-        let bytes = queues.bytes + queues.large_bytes + queues.page_bytes;
-        (queues.slots.len() + queues.large.len() + pages, bytes)
+        (queues.waiting(), queues.bytes + queues.large_bytes + queues.page_bytes)
     }
 
     pub fn send(&self, group: &Group, message: Message) -> Sent {

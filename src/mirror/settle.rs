@@ -117,7 +117,9 @@ impl Core {
         let position = write.position.map(|(p, _)| p).expect("just settled");
         let verdict = write.outcome.as_ref().expect("just settled").verdict;
         let stage = write.stage.clone();
-        cx.note(Note::Settled { verdict });
+        if write.decides.is_none() {
+            cx.note(Note::Settled { verdict });
+        }
         self.learn_creating(id);
         match stage {
             Stage::Decided(fate) => {

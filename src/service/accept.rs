@@ -193,7 +193,6 @@ impl Core {
             self.ring.insert(print.clone());
             cx.out.push(Effect::Publish(print));
         }
-        cx.note(Note::Accepted);
         self.written_ms = Some(cx.ms());
         let may_create = new.facts.creates;
         new.facts.creates = may_create && (self.settings.creates || self.creating.contains(new.facts.lane));
@@ -461,6 +460,9 @@ impl Core {
         write.stage = Stage::Decided(Fate::Void);
         write.settled_clock_ms = cx.now.clock_ms;
         let (is_stored, leaves_nothing) = (write.stored, write.leaves_nothing());
+        if is_stored && id.log == self.own {
+            cx.note(Note::Cancelled);
+        }
         if is_stored && leaves_nothing {
             cx.persist(Op::Erase(id));
             self.changed = true;

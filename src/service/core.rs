@@ -350,6 +350,9 @@ impl Core {
         let write = self.live.get_mut(&id).expect("only live writes change");
         if !write.stored {
             write.stored = true;
+            if id.log == self.own && write.decides.is_none() {
+                cx.note(Note::Accepted);
+            }
             if let Some(request) = &write.request {
                 cx.persist(Op::Request(id, request.clone()));
             }

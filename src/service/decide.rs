@@ -2,7 +2,7 @@
 use super::chooser::Standing;
 use super::core::{Core, Cx, Timer, Work};
 use super::write::{Role, Stage};
-use super::{Bug, Effect, Note, Reply, WhenDown};
+use super::{Bug, Effect, FailoverReason, Note, Reply, WhenDown};
 use crate::journal::{Origin, QuarantineReason};
 use crate::model::{Lane, Problem, SiteName, WriteId};
 
@@ -297,6 +297,20 @@ impl Core {
         self.series.values().map(|s| s.lag_ms(s.decided, now_ms)).max().unwrap_or(0)
     }
 
+    /// Why a site that decided does not any more.
+    fn why_not(&self, site: &SiteName, standing: Standing) -> FailoverReason {
+        let is_linked = || *site == self.settings.me || self.peers.get(site).is_some_and(|peer| peer.linked);
+        match standing {
+            Standing { available: false, .. } if !is_linked() => FailoverReason::Link,
+            Standing { available: false, .. } if *site == self.settings.me && self.healthy => FailoverReason::Stopped,
+            Standing { available: false, .. } => FailoverReason::Service,
+            Standing { hangs: true, .. } => FailoverReason::Hangs,
+            Standing { last: true, .. } => FailoverReason::Stopped,
+            Standing { lag_ms, .. } if lag_ms > self.settings.lag_ms => FailoverReason::Behind,
+            _ => FailoverReason::Order,
+        }
+    }
+
     /// Health, links or lags changed: who decides may have changed.
     pub(crate) fn choose(&mut self, cx: &mut Cx) {
         let standings: Vec<(SiteName, Standing)> =
@@ -307,7 +321,8 @@ impl Core {
             self.drain_at_ms = 0;
             let current = self.chooser.current().cloned();
             let from = before.filter(|before| current.as_ref() != Some(before));
-            cx.note(Note::Failover { from, to: current.clone() });
+            let why = from.as_ref().map(|from| self.why_not(from, of(from)));
+            cx.note(Note::Failover { from, to: current.clone(), why });
             cx.out.push(Effect::Decider(current));
             self.place_again();
             self.place_waiting();

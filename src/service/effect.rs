@@ -81,11 +81,31 @@ pub struct Ordered {
     pub busy: bool,
 }
 
+/// Why a site does not decide any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailoverReason {
+    /// It is not linked with this site.
+    Link,
+    /// Its service cannot be reached.
+    Service,
+    /// Its service is asked and does not answer.
+    Hangs,
+    /// It does not follow any more.
+    Stopped,
+    /// More than `answer.lag`.
+    Behind,
+    /// Nothing: one before it in `answer.order` can decide again.
+    Order,
+}
+
 /// Things that are counted, shown or logged, never acted upon.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Note {
+    /// A client's write is in the journal; what was refused before is not.
     Accepted,
-    /// An own write, wherever it was decided.
+    /// One that was accepted is given up: it was sent nowhere, or nobody took it.
+    Cancelled,
+    /// An accepted write, once, wherever it was decided.
     Settled {
         verdict: crate::model::Verdict,
     },
@@ -140,6 +160,8 @@ pub enum Note {
     Failover {
         from: Option<SiteName>,
         to: Option<SiteName>,
+        /// What is the matter with `from`.
+        why: Option<FailoverReason>,
     },
     AskedOrigin,
     /// A peer's cursor or chain does not fit: one of the two was restored from a copy.

@@ -38,7 +38,7 @@ pub(crate) mod whose;
 pub(crate) mod write;
 
 pub use core::{Conflicts, Core};
-pub use effect::{Attempt, Effect, Find, Note, Ordered, Reply, Shadow};
+pub use effect::{Attempt, Effect, FailoverReason, Find, Note, Ordered, Reply, Shadow};
 pub use event::{Asked, AttemptResult, Event, Found, NewWrite, Now, Operation, ProbeResult, ReqId, Sender};
 pub use handle::{Command, Handle};
 pub(crate) use looking::Looking;

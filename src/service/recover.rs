@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::chooser::Chooser;
 use super::core::{Conflicts, Core, Cx, Timer, Work};
 use super::write::{Role, Stage, Write};
-use super::{CursorView, Effect, Find, Looking, Now, SeriesView, Settings, View};
+use super::{CursorView, Effect, Find, Looking, Note, Now, SeriesView, Settings, View};
 use crate::dedup::Ring;
 use crate::idempotency::KeyTable;
 use crate::journal::{Fate, Here, Origin, Quarantined, Recovered};
 use crate::mirror::{Series, decision_of};
-use crate::model::{LogId, WriteId};
+use crate::model::LogId;
 use crate::replay::{Alone, Blocked, CreatingLanes, LaneMemory, Mending, Unknown};
 
 /// More than these say nothing more to a person.
@@ -102,8 +102,8 @@ impl Core {
                 series.mark_decided(position);
             }
         }
-        for (lane, log, position) in recovered.lanes.into_iter().rev() {
-            core.lane_memory.applied(lane, WriteId { log, n: 0 }, Some(position));
+        for (lane, id, position) in recovered.lanes.into_iter().rev() {
+            core.lane_memory.applied(lane, id, Some(position));
         }
         recovered.creating.into_iter().rev().for_each(|lane| core.creating.learn(lane));
         for (log, position) in recovered.broken {
@@ -167,6 +167,7 @@ impl Core {
             // Sent nowhere and nobody was told of it.
             write.origin = Origin::Cancelled;
             write.stage = Stage::Decided(Fate::Void);
+            cx.note(Note::Cancelled);
             self.insert(write);
             self.persist(cx, id);
             return self.evict(id);

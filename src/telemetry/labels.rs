@@ -5,6 +5,7 @@ use http::Method;
 use super::instruments::{Label, label};
 use crate::journal::{Fate, QuarantineReason};
 use crate::model::Verdict;
+use crate::service::FailoverReason;
 
 label! {
     /// What a request may do to a replica.
@@ -162,6 +163,31 @@ impl Label for Verdict {
     }
 }
 
+impl Label for FailoverReason {
+    const NAME: &'static str = "reason";
+    const ALL: &'static [Self] = &[
+        FailoverReason::Link,
+        FailoverReason::Service,
+        FailoverReason::Hangs,
+        FailoverReason::Stopped,
+        FailoverReason::Behind,
+        FailoverReason::Order,
+    ];
+    fn index(self) -> usize {
+        self as usize
+    }
+    fn value(self) -> &'static str {
+        match self {
+            FailoverReason::Link => "link-down",
+            FailoverReason::Service => "service-down",
+            FailoverReason::Hangs => "no-answer",
+            FailoverReason::Stopped => "stopped",
+            FailoverReason::Behind => "behind",
+            FailoverReason::Order => "order",
+        }
+    }
+}
+
 impl Label for QuarantineReason {
     const NAME: &'static str = "reason";
     const ALL: &'static [Self] = &QuarantineReason::ALL;
@@ -206,6 +232,7 @@ mod tests {
         check::<CertificateUse>();
         check::<Verdict>();
         check::<QuarantineReason>();
+        check::<FailoverReason>();
     }
 
     #[test]

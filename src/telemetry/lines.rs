@@ -20,13 +20,15 @@ const LINES_MAX: usize = 8_192;
 const BYTES_MAX: usize = 2 << 20;
 /// A place that does not take bytes now, and lets nobody wait for it (`O_NONBLOCK`), is tried again after this.
 const TRY_AGAIN: Duration = Duration::from_millis(20);
+/// A place that is well takes a line sooner.
+const STANDS_AFTER: Duration = Duration::from_secs(10);
 
 #[derive(Default)]
 struct Queue {
     lines: VecDeque<Vec<u8>>,
     bytes: usize,
-    /// One line is with the writing thread.
-    writing: bool,
+    /// One line is with the writing thread, since then.
+    writing: Option<Instant>,
 }
 
 #[derive(Default)]
@@ -113,7 +115,7 @@ impl Lines {
     pub fn flush(&self, within: Duration) -> bool {
         let deadline = Instant::now() + within;
         let mut queue = self.shared.queue();
-        while queue.writing || !queue.lines.is_empty() {
+        while queue.writing.is_some() || !queue.lines.is_empty() {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return false;
@@ -121,6 +123,17 @@ impl Lines {
             queue = self.shared.none.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         true
+    }
+
+    /// For how long one line is being written already, if that is too long, and how many wait with it.
+    pub fn stands(&self) -> Option<(Duration, usize)> {
+        self.stands_after(STANDS_AFTER)
+    }
+
+    fn stands_after(&self, after: Duration) -> Option<(Duration, usize)> {
+        let queue = self.shared.queue();
+        let lasting = queue.writing?.elapsed();
+        (lasting >= after).then_some((lasting, queue.lines.len() + 1))
     }
 
     /// Lines that nobody will ever read.
@@ -139,7 +152,7 @@ impl Shared {
         loop {
             if let Some(line) = queue.lines.pop_front() {
                 queue.bytes -= line.len();
-                queue.writing = true;
+                queue.writing = Some(Instant::now());
                 return line;
             }
             queue = self.some.wait(queue).unwrap_or_else(PoisonError::into_inner);
@@ -148,7 +161,7 @@ impl Shared {
 
     fn is_written(&self) {
         let mut queue = self.queue();
-        queue.writing = false;
+        queue.writing = None;
         if queue.lines.is_empty() {
             self.none.notify_all();
         }
@@ -329,6 +342,34 @@ mod tests {
         });
         assert!(lines.flush(SOON));
         reading.join().unwrap();
+    }
+
+    /// Long before a line is dropped.
+    #[test]
+    fn a_place_that_takes_nothing_is_known_as_such() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        let lines = Lines::to(writer);
+        lines.push(vec![b'x'; 1 << 10]);
+        assert!(lines.flush(SOON));
+        assert_eq!(lines.stands_after(Duration::ZERO), None, "nothing is being written");
+        for _ in 0..1_000 {
+            lines.push(vec![b'x'; 1 << 10]);
+        }
+        let long = Duration::from_millis(200);
+        let deadline = Instant::now() + SOON;
+        let (lasting, waiting) = loop {
+            if let Some(stands) = lines.stands_after(long) {
+                break stands;
+            }
+            assert!(Instant::now() < deadline, "it stands");
+            std::thread::sleep(long / 10);
+        };
+        assert!(lasting >= long && waiting > 100 && waiting < 1_000, "{waiting}");
+        assert_eq!((lines.lost(), lines.stands()), (0, None), "not for so long");
+        let reading = std::thread::spawn(move || io::copy(&mut reader, &mut io::sink()));
+        assert!(lines.flush(SOON));
+        assert_eq!(lines.stands_after(Duration::ZERO), None);
+        drop(reading);
     }
 
     #[test]

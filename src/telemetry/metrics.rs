@@ -12,7 +12,7 @@ use super::labels::{AttemptResult, CertificateUse, Closed, Outcome, RequestKind,
 use super::process::ProcessMetrics;
 use crate::journal::QuarantineReason;
 use crate::model::Verdict;
-use crate::service::Note;
+use crate::service::{FailoverReason, Note};
 
 instruments! {
     /// Of one service.
@@ -22,8 +22,9 @@ instruments! {
         requests_in_flight: Level, "holdfast_requests_in_flight", "Requests of clients that are not answered yet.";
         attempts: By<AttemptResult, Counter>, "holdfast_attempts_total", "Tries at an endpoint: of reads, writes, shadows and probes.";
         attempt_seconds: Histogram, "holdfast_attempt_duration_seconds", "One try at an endpoint that was reached; of a read to the answer's head, else to its last byte.";
-        writes_accepted: Counter, "holdfast_writes_accepted_total", "Writes of clients that got an id.";
-        writes_settled: By<Verdict, Counter>, "holdfast_writes_settled_total", "Own writes that were settled, wherever they were decided.";
+        writes_accepted: Counter, "holdfast_writes_accepted_total", "Writes of clients that came into the journal: each is settled or cancelled later. What is refused before is not counted.";
+        writes_cancelled: Counter, "holdfast_writes_cancelled_total", "Accepted writes that were given up: sent nowhere, or taken by no service.";
+        writes_settled: By<Verdict, Counter>, "holdfast_writes_settled_total", "Accepted writes that were settled, each once, wherever they were decided.";
         shadows_settled: By<ShadowFate, Counter>, "holdfast_shadows_settled_total", "Writes of other sites that were decided at this replica, each once.";
         duplicates: Counter, "holdfast_writes_duplicate_total", "Copies of a write of another log that were recognised here and not applied.";
         replayed: Counter, "holdfast_answers_replayed_total", "Answers given from the record.";
@@ -39,7 +40,7 @@ instruments! {
         tried_once_more: Counter, "holdfast_tried_once_more_total", "Divergences tried again because what their decider knew nothing of was decided.";
         refused_behind: Counter, "holdfast_refused_behind_total", "Refusals decided here in a lane that has a write in quarantine.";
         stops: Counter, "holdfast_following_stopped_total", "Times that following stopped until a person looked.";
-        failovers: Counter, "holdfast_failovers_total", "Times that another site decided than the one before, the way back included.";
+        failovers: By<FailoverReason, Counter>, "holdfast_failovers_total", "Times that another site decided than the one before, by what was the matter with that one; order: nothing, one before it in answer.order can again.";
     }
 }
 
@@ -66,7 +67,7 @@ instruments! {
         not_received_age: Gauge, "holdfast_peer_not_received_age_seconds", "Age of the oldest write that the peer has not confirmed as stored; 0 when it has all.";
         lag: Gauge, "holdfast_peer_lag_seconds", "Age of the oldest write that the peer has not confirmed as decided; 0 when it has all.";
         up: Gauge, "holdfast_link_up", "1 while the link is up.";
-        since: Gauge, "holdfast_link_since_timestamp_seconds", "When the link came up, or went down.";
+        since: Gauge, "holdfast_link_since_timestamp_seconds", "When the link came up, or went down; where it was not up yet, when the process began.";
         round_trip: Gauge, "holdfast_link_round_trip_seconds", "Of the last beat; absent while the link is down.";
         queued_bytes: Gauge, "holdfast_link_queued_bytes", "What waits to be sent.";
         control_up: Gauge, "holdfast_control_up", "1 while hints reach the peer.";
@@ -75,7 +76,7 @@ instruments! {
         received_bytes: Counter, "holdfast_link_received_bytes_total", "Bytes received over the link, all included but TCP itself.";
         sent: Counter, "holdfast_link_messages_sent_total", "Messages and pages handed to the line.";
         received: Counter, "holdfast_link_messages_received_total", "Messages and pages that came and were taken.";
-        dropped: Counter, "holdfast_link_messages_dropped_total", "Messages and pages that were not sent: the peer was away, or a limit was reached. They are said again.";
+        dropped: Counter, "holdfast_link_messages_dropped_total", "Messages and pages that were not sent: the link was down or ended before they left, or a limit was reached. They are said again; while a link is known to be down nothing is handed to it.";
         refused: Counter, "holdfast_link_messages_refused_total", "Messages of the peer that were malformed, not its to send, or not taken in time.";
         sessions: Counter, "holdfast_link_sessions_total", "Sessions that began.";
         failed: Counter, "holdfast_link_sessions_failed_total", "Dials that led to no session, and sessions that broke.";
@@ -111,7 +112,7 @@ instruments! {
         journal_damaged: Counter, "holdfast_journal_records_damaged_total", "Records met whose checksum did not fit.";
         disk_free: Gauge, "holdfast_disk_free_bytes", "Free bytes on the disk of data_dir.";
         disk_reserve: Gauge, "holdfast_disk_reserve_bytes", "With fewer free bytes new writes are refused (store.reserve).";
-        disk_left: Gauge, "holdfast_disk_left_seconds", "Until no more than the reserve is free, if the disk fills as in the last hour; absent while it does not fill, or too little is known.";
+        disk_left: Gauge, "holdfast_disk_left_seconds", "Until no more than the reserve is free, if the disk fills as in the last hour, or since the start where that is less; absent while it does not fill, and for five minutes.";
         certificate_end: By<CertificateUse, Gauge>, "holdfast_certificate_end_timestamp_seconds", "When the first certificate of the chain ends; absent where there is none.";
         control_sent: Counter, "holdfast_control_messages_sent_total", "Fingerprints handed to the control plane.";
         control_received: Counter, "holdfast_control_messages_received_total", "Fingerprints heard from other sites.";
@@ -210,6 +211,7 @@ impl ServiceMetrics {
     pub fn note(&self, note: &Note) {
         match note {
             Note::Accepted => self.writes_accepted.one(),
+            Note::Cancelled => self.writes_cancelled.one(),
             Note::Settled { verdict } => self.writes_settled.of(*verdict).one(),
             Note::ShadowSettled { fate } => self.shadows_settled.of(ShadowFate::of(fate)).one(),
             Note::Duplicate => self.duplicates.one(),
@@ -224,7 +226,7 @@ impl ServiceMetrics {
             Note::TriedOnceMore { .. } => self.tried_once_more.one(),
             Note::RefusedBehind { count } => self.refused_behind.add(*count),
             Note::Stopped { .. } => self.stops.one(),
-            Note::Failover { from: Some(_), to: Some(_) } => self.failovers.one(),
+            Note::Failover { from: Some(_), to: Some(_), why: Some(why) } => self.failovers.of(*why).one(),
             Note::AskedOrigin => self.origin_questions.one(),
             // Nobody decided before, or nobody does now.
             Note::Failover { .. } => {}
@@ -268,8 +270,10 @@ mod tests {
         let metrics = Metrics::new(["a", "b"]);
         let a = metrics.service("a").unwrap();
         a.note(&Note::Settled { verdict: Verdict::Applied });
-        a.note(&Note::Failover { from: None, to: Some(SiteName::new("x")) });
-        a.note(&Note::Failover { from: Some(SiteName::new("x")), to: None });
+        a.note(&Note::Failover { from: None, to: Some(SiteName::new("x")), why: None });
+        let x = || Some(SiteName::new("x"));
+        a.note(&Note::Failover { from: x(), to: None, why: Some(FailoverReason::Link) });
+        a.note(&Note::Failover { from: x(), to: Some(SiteName::new("y")), why: Some(FailoverReason::Behind) });
         a.requests.of(RequestKind::Read).of(StatusClass::of(404)).one();
         a.attempt_seconds.observe(Duration::from_micros(250));
         a.attempt_seconds.observe(Duration::from_secs(60));
@@ -282,7 +286,8 @@ mod tests {
             "# TYPE holdfast_writes_settled_total counter",
             "holdfast_writes_settled_total{service=\"a\",verdict=\"applied\"} 1",
             "holdfast_writes_settled_total{service=\"b\",verdict=\"applied\"} 0",
-            "holdfast_failovers_total{service=\"a\"} 0",
+            "holdfast_failovers_total{service=\"a\",reason=\"link-down\"} 0",
+            "holdfast_failovers_total{service=\"a\",reason=\"behind\"} 1",
             "holdfast_requests_total{service=\"a\",kind=\"read\",class=\"4xx\"} 1",
             "holdfast_attempt_duration_seconds_bucket{service=\"a\",le=\"0.0001\"} 0",
             "holdfast_attempt_duration_seconds_bucket{service=\"a\",le=\"0.00025\"} 1",

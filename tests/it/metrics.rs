@@ -19,7 +19,7 @@ fn number(appliance: &Appliance, name: &str) -> f64 {
 }
 
 /// Counters that no pair of healthy sites moves, and the test that does.
-const ELSEWHERE: [(&str, &str, &str); 16] = [
+const ELSEWHERE: [(&str, &str, &str); 17] = [
     ("holdfast_clock_jumps_total", "tests/it/clock.rs", "an_hour_back_changes_nothing"),
     ("holdfast_connections_refused_total", "tests/it/admin.rs", "strangers_at_the_gateway_leave_descriptors_for_work"),
     ("holdfast_control_messages_dropped_total", "src/control/tests/memory.rs", "a_full_queue_drops_and_counts"),
@@ -66,6 +66,11 @@ const ELSEWHERE: [(&str, &str, &str); 16] = [
         "holdfast_tried_once_more_total",
         "src/service/tests/unknown.rs",
         "a_divergence_is_tried_once_more_when_what_its_decider_did_not_know_is_decided",
+    ),
+    (
+        "holdfast_writes_cancelled_total",
+        "src/service/tests/nothing_kept.rs",
+        "of_what_was_wished_and_is_void_there_the_id_is_kept",
     ),
     (
         "holdfast_writes_stood_aside_total",
@@ -192,6 +197,15 @@ fn every_number_moves_and_those_that_stay_are_named() {
     ] {
         assert!(sum(name, label) >= least, "{name}{{{label}}} is {}", sum(name, label));
     }
+    // What was accepted is what was journalled, refusals of the play not among it: at rest all of it has its end.
+    for page in &pages {
+        let [accepted, settled, cancelled] =
+            ["accepted", "settled", "cancelled"].map(|what| page.sum(&format!("holdfast_writes_{what}_total")));
+        let refused = page.sum_where("holdfast_requests_total", "kind=\"write\"") - accepted;
+        assert!(accepted > 0.0 && accepted == settled + cancelled, "{accepted}, {settled}, {cancelled}; {refused} not");
+    }
+    assert!(sum("holdfast_failovers_total", "reason=\"service-down\"") >= 1.0);
+    assert!(sum("holdfast_failovers_total", "reason=\"order\"") >= 1.0);
     // A gauge is there, or nobody knows: what it says others test.
     let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md")).unwrap();
     let documented = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`')).map(|(name, _)| name);

@@ -82,7 +82,7 @@ fn a_service_that_answers_nothing_but_503_is_named() {
     for n in 0..3 {
         scene.store.tell(&Call::post("/tx/a").key(&format!("k{n}")).lane(&format!("l{n}"))).expect(504);
     }
-    is_looked_at(&scene.store, "tx", "none of its last 3 requests was answered", "holdfast services");
+    is_looked_at(&scene.store, "tx", "its last 3 tries failed", "holdfast services");
     scene.store.tell(&Call::get("/tx/b")).expect(200);
     wait_for("it is well again", SOON, || health(&scene.store)["grade"] == "ok");
 }
@@ -187,4 +187,38 @@ fn a_status_that_is_watched_comes_again_and_outlives_the_appliance() {
     wait_for("and shown again", SOON, || times(&watching) > before);
     assert!(!watching.log().contains('\u{1b}'), "no terminal, no control characters");
     watching.kill();
+}
+
+/// Whatever they wrote stands in another order at each: a person must know, of which, and be able to say that it was
+/// looked at.
+#[test]
+fn writes_of_one_lane_on_both_sides_of_a_cut_are_named_until_they_are_seen() {
+    let mut two = Two::start();
+    two.cut();
+    for site in [&two.store, &two.cloud] {
+        let name = &site.site.name;
+        site.tell(&Call::put("/tx/one").key(name).lane("one").body(name.clone())).expect(201);
+    }
+    // What it knows of its lanes it reads from the journal now, and nobody can tell it since when the line is cut.
+    two.store.kill();
+    two.store.restart();
+    is_looked_at(&two.store, "cloud", "not linked since the start, ", "holdfast peers --wide");
+    assert!(shown(&two.store, "peers").contains("start, "), "{}", shown(&two.store, "peers"));
+    two.heal();
+    two.wait_settled();
+    for site in [&two.store, &two.cloud] {
+        is_looked_at(site, "lanes", "1 write was taken beside one of its lane", "holdfast writes conflicts");
+        let found = site.api("/conflicts")[0].clone();
+        let page = shown(site, "writes conflicts");
+        for name in ["write", "with"] {
+            let id = found[name].as_str().unwrap();
+            assert_eq!(site.api(&format!("/writes/{id}"))["id"], id, "there is such a write");
+            assert!(page.contains(id), "{page}");
+        }
+        let said = shown(site, "status --seen");
+        assert!(said.contains("seen: lanes: 1 write was taken beside one of its lane"), "{said}");
+        assert_eq!(entry(site, "lanes", ""), None);
+        assert_eq!(shown(site, "status --seen"), "nothing has happened that was not seen\n");
+        assert!(shown(site, "writes conflicts").contains("one lane"), "the list stays");
+    }
 }

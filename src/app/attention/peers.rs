@@ -12,7 +12,7 @@ pub(super) fn differ(known: &Known<'_>, found: &mut List) {
             let keys = difference.keys.join(", ");
             let what =
                 format!("defines services differently, nothing of them is exchanged: {}: {keys}", difference.service);
-            found.critical(&peer.link.site, what, known.settings.with_file("holdfast check"));
+            found.critical(&peer.link.site, what, "holdfast peers --wide");
         }
     }
 }
@@ -28,7 +28,12 @@ pub(super) fn away(known: &Known<'_>, found: &mut List) {
                 continue;
             }
             let error = link.last_error.as_ref().map_or_else(String::new, |error| format!("; last: {error}"));
-            let what = format!("away for {lasting}, {}{error}", owed(peer));
+            // A start forgets since when: it is not told as the begin of the cut.
+            let away = match peer.was_linked {
+                true => format!("away for {lasting}"),
+                false => format!("not linked since the start, {lasting} ago"),
+            };
+            let what = format!("{away}, {}{error}", owed(peer));
             found.warning(site, what, "holdfast peers --wide");
         } else if peer.not_received_age_ms > CONFIRMS_WITHIN_MS {
             let what = format!("linked for {lasting}, and yet {}", owed(peer));
@@ -41,8 +46,9 @@ pub(super) fn away(known: &Known<'_>, found: &mut List) {
             && !peer.hears
             && known.now_ms.saturating_sub(peer.since_ms) > CONFIRMS_WITHIN_MS
         {
-            let what = "no hints reach it (control): duplicates across sites are found later";
-            found.warning(site, what, known.settings.with_file("holdfast check"));
+            let why = known.numbers.control.trouble.as_ref().map_or_else(String::new, |why| format!("; {why}"));
+            let what = format!("no hints reach it (control): duplicates across sites are found later{why}");
+            found.warning(site, what, "holdfast peers --wide");
         }
     }
 }

@@ -26,8 +26,14 @@ pub(super) fn stopped(known: &Known<'_>, found: &mut List) {
             _ if is_fork => "holdfast peers".to_owned(),
             _ => known.about("holdfast services resume", group),
         };
-        let first = if is_fork || view.stop != Some(StopKind::Doubt) { "" } else { " (resume only when you know)" };
-        found.critical(known.name(group), format!("following stopped: {why}{first}"), command);
+        let then = match view.stop {
+            Some(StopKind::Divergences) => {
+                format!("; when you know why, {}", known.about("holdfast services resume", group))
+            }
+            Some(StopKind::Doubt) if !is_fork => " (resume only when you know)".to_owned(),
+            _ => String::new(),
+        };
+        found.critical(known.name(group), format!("following stopped: {why}{then}"), command);
     }
 }
 
@@ -49,7 +55,7 @@ pub(super) fn endpoints(known: &Known<'_>, found: &mut List) {
         let unanswered = service.unanswered.as_ref();
         if let Some(last) = unanswered.filter(|last| last.count >= UNANSWERED && last.quiet < UNANSWERED_FRESH) {
             let (n, lasting) = (last.count, span(last.lasting.as_millis() as u64));
-            let what = format!("none of its last {n} requests was answered, in {lasting}: {}", last.why);
+            let what = format!("its last {n} tries failed, in {lasting}: {}", last.why);
             found.critical(&service.name, what, "holdfast services");
         }
         if nobody > 0 {
@@ -67,8 +73,12 @@ fn down(service: &ServiceNumbers, is_plain: bool, nobody: usize, others: &BTreeS
     let since = trouble.map(|(lasting, _)| lasting.as_millis() as u64).min();
     let since = since.map_or_else(String::new, |ms| format!(" for {}", span(ms)));
     let failed = service.unanswered.as_ref().map_or(0, |last| last.count);
-    let failed =
-        if failed > 0 { format!("; {} not answered", count(failed, "request", "requests")) } else { String::new() };
+    // Of reads, writes, shadows and probes, those sent again included: no number of clients that were refused.
+    let failed = match failed {
+        0 => String::new(),
+        1 => "; its last try failed".to_owned(),
+        n => format!("; its last {n} tries failed"),
+    };
     let meanwhile = match others.iter().next() {
         Some(site) if nobody == 0 && !is_plain => format!("; {site} decides meanwhile"),
         _ => "; nobody else can be asked".to_owned(),

@@ -11,6 +11,8 @@ const HOURS_LEFT_WARNING: f64 = 72.0;
 /// How long something that happened once is shown.
 const FRESH_MS: u64 = 24 * 3_600_000;
 const LINES_FRESH_MS: u64 = 3_600_000;
+/// Which they are.
+const CONFLICTS: &str = "holdfast writes conflicts";
 
 pub(super) fn state(known: &Known<'_>, found: &mut List) {
     match known.state {
@@ -48,15 +50,16 @@ pub(super) fn journal(known: &Known<'_>, found: &mut List) {
 }
 
 pub(super) fn disk(known: &Known<'_>, found: &mut List) {
-    let Some(left_s) = known.numbers.disk.left_s.filter(|_| known.numbers.journal.space == Space::Ok) else { return };
-    let hours = left_s / 3_600.0;
-    let grade = match hours {
-        ..HOURS_LEFT_CRITICAL => Grade::Critical,
+    let Some(left) = known.numbers.disk.left.filter(|_| known.numbers.journal.space == Space::Ok) else { return };
+    let is_hour = left.rests_on_an_hour();
+    let grade = match left.s / 3_600.0 {
+        ..HOURS_LEFT_CRITICAL if is_hour => Grade::Critical,
         ..HOURS_LEFT_WARNING => Grade::Warning,
         _ => return,
     };
-    let left = span((left_s * 1e3) as u64);
-    let what = format!("fills: {left} until store.reserve is reached, as it grew in the last hour");
+    let over = if is_hour { "hour".to_owned() } else { span(left.over_ms) };
+    let left = span((left.s * 1e3) as u64);
+    let what = format!("fills: {left} until store.reserve is reached, as it grew in the last {over}");
     found.add(grade, "disk", what, format!("df -h {}", word(&known.settings.data_dir)));
 }
 
@@ -67,9 +70,27 @@ pub(super) fn clock(known: &Known<'_>, found: &mut List) {
     }
 }
 
+pub(super) fn log(known: &Known<'_>, found: &mut List) {
+    let Some((lasting, lines)) = known.numbers.log_stands else { return };
+    let (lasting, lines) = (span(lasting.as_millis() as u64), count(lines as u64, "line waits", "lines wait"));
+    let what = format!("standard error takes nothing for {lasting}, {lines}: soon they are dropped");
+    found.warning("log", what, "systemctl status systemd-journald");
+}
+
+/// By how much a clock has jumped.
+pub(in crate::app) fn by(jump_ms: i64) -> String {
+    let (way, ms) = (if jump_ms < 0 { "back" } else { "forwards" }, jump_ms.unsigned_abs());
+    if ms < 100_000 { format!("{way} by {:.1} s", ms as f64 / 1e3) } else { format!("{way} by {}", span(ms)) }
+}
+
 pub(super) fn mishaps(known: &Known<'_>, found: &mut List) {
     for (of, lately) in &known.numbers.mishaps {
-        let fresh_ms = if *of == Mishap::LogLines { LINES_FRESH_MS } else { FRESH_MS };
+        let fresh_ms = match of {
+            Mishap::LogLines => LINES_FRESH_MS,
+            // What two sites did otherwise stays so until a person has looked.
+            Mishap::Keys | Mishap::Answers | Mishap::Concurrent => u64::MAX,
+            _ => FRESH_MS,
+        };
         if lately.ago_ms > fresh_ms {
             continue;
         }
@@ -87,14 +108,17 @@ pub(super) fn mishaps(known: &Known<'_>, found: &mut List) {
                 ),
                 "systemctl show holdfast -p LimitNOFILE",
             ),
-            Mishap::ClockJumps => ("clock", count(lately.count, "jump", "jumps"), "timedatectl"),
+            Mishap::ClockJumps => {
+                let by = by(known.numbers.clock.last_jump_ms);
+                ("clock", format!("{}, the last {by}", count(lately.count, "jump", "jumps")), "timedatectl")
+            }
             Mishap::Keys => (
                 "keys",
                 format!(
                     "{} for two different requests, at two sites: all were applied",
                     count(lately.count, "key was used", "keys were used")
                 ),
-                "journalctl -u holdfast -g 'one key for two requests'",
+                CONFLICTS,
             ),
             Mishap::Answers => (
                 "answers",
@@ -102,7 +126,15 @@ pub(super) fn mishaps(known: &Known<'_>, found: &mut List) {
                     "{} sent at two sites and answered differently",
                     count(lately.count, "write was", "writes were")
                 ),
-                "journalctl -u holdfast -g 'answered differently'",
+                CONFLICTS,
+            ),
+            Mishap::Concurrent => (
+                "lanes",
+                format!(
+                    "{} beside one of its lane from another site: applied in another order there, replicas may differ",
+                    count(lately.count, "write was taken", "writes were taken")
+                ),
+                CONFLICTS,
             ),
             Mishap::LogLines => (
                 "log",
@@ -110,6 +142,7 @@ pub(super) fn mishaps(known: &Known<'_>, found: &mut List) {
                 "journalctl -u holdfast -n 50",
             ),
         };
-        found.warning(subject, format!("{what} since the start, last seen {} ago", span(lately.ago_ms)), command);
+        let since = if lately.is_rest { "it was marked as seen" } else { "the start" };
+        found.warning(subject, format!("{what} since {since}, the last {} ago", span(lately.ago_ms)), command);
     }
 }

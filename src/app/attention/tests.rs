@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::*;
+use crate::app::forecast::Left;
 use crate::app::numbers::{ClockNumbers, DiskNumbers, JournalNumbers, PeerNumbers, ServiceNumbers};
 use crate::app::vitals::{Lately, Mishap};
 use crate::gateway::{EndpointState, Unanswered};
@@ -52,12 +53,17 @@ fn peer(site: &str, connected: bool) -> PeerNumbers {
     PeerNumbers {
         link: link(site, connected),
         since_ms: now_ms() - 200_500,
+        was_linked: true,
         hears: true,
         not_received: 0,
         not_decided: 0,
         not_received_age_ms: 0,
         not_decided_age_ms: 0,
     }
+}
+
+fn lately(count: u64, ago_ms: u64) -> Lately {
+    Lately { count, ago_ms, is_rest: false }
 }
 
 fn group(service: &str) -> Group {
@@ -70,7 +76,7 @@ fn well() -> Numbers {
     Numbers {
         groups: vec![(group("tx"), view)],
         peers: vec![peer("cloud", true)],
-        disk: DiskNumbers { free_bytes: Some(1 << 36), reserve_bytes: 1 << 29, journal_bytes: Some(0), left_s: None },
+        disk: DiskNumbers { free_bytes: Some(1 << 36), reserve_bytes: 1 << 29, journal_bytes: Some(0), left: None },
         quarantine: BTreeMap::new(),
         services: vec![ServiceNumbers { name: "tx".to_owned(), endpoints: vec![endpoint(true)], unanswered: None }],
         journal: JournalNumbers { space: Space::Ok, held: None, read_by: None },
@@ -78,9 +84,10 @@ fn well() -> Numbers {
         certificates: Vec::new(),
         other_ends: Vec::new(),
         mishaps: Vec::new(),
-        clock: ClockNumbers { jumps: 0, is_unset: false },
+        clock: ClockNumbers { jumps: 0, last_jump_ms: 0, is_unset: false },
         control: Default::default(),
         log_lines_lost: 0,
+        log_stands: None,
         panics: 0,
         damaged: 0,
     }
@@ -109,6 +116,10 @@ fn found(change: impl FnOnce(&mut Numbers)) -> Vec<Attention> {
 
 fn view(numbers: &mut Numbers) -> &mut View {
     &mut numbers.groups[0].1
+}
+
+fn left(s: f64, over_ms: u64) -> Option<Left> {
+    Some(Left { s, over_ms })
 }
 
 fn down(numbers: &mut Numbers) {
@@ -167,13 +178,27 @@ const CASES: &[(Change, Grade, &str, &[&str], &str)] = &[
         &["process 7 reads", "300 MiB"],
         "fuser -v /var/lib/holdfast/holdfast.db",
     ),
-    (|n| n.disk.left_s = Some(7_200.0), Grade::Critical, "disk", &["2 h", "reserve"], "df -h /var/lib/holdfast"),
-    (|n| n.disk.left_s = Some(172_800.0), Grade::Warning, "disk", &["2 days"], "df -h /var/lib/holdfast"),
+    (
+        |n| n.disk.left = left(7_200.0, 3_600_000),
+        Grade::Critical,
+        "disk",
+        &["2 h until store.reserve", "in the last hour"],
+        "df -h /var/lib/holdfast",
+    ),
+    // Five minutes are like no hour.
+    (
+        |n| n.disk.left = left(7_200.0, 312_000),
+        Grade::Warning,
+        "disk",
+        &["2 h until store.reserve", "in the last 5 min"],
+        "df -h /var/lib/holdfast",
+    ),
+    (|n| n.disk.left = left(172_800.0, 3_600_000), Grade::Warning, "disk", &["2 days"], "df -h /var/lib/holdfast"),
     (
         |n| stop(n, StopKind::Divergences, "too many differ"),
         Grade::Critical,
         "tx",
-        &["following stopped: too many differ"],
+        &["following stopped: too many differ; when you know why, holdfast services resume tx"],
         "holdfast quarantine ls --service tx",
     ),
     (
@@ -236,7 +261,7 @@ const CASES: &[(Change, Grade, &str, &[&str], &str)] = &[
         },
         Grade::Critical,
         "tx",
-        &["none of its last 12 requests", "30 s", "it answered 503"],
+        &["its last 12 tries failed", "30 s", "it answered 503"],
         "holdfast services",
     ),
     (|n| view(n).decider = None, Grade::Critical, "tx", &["no replica can be asked", "503"], "holdfast peers"),
@@ -323,7 +348,7 @@ const CASES: &[(Change, Grade, &str, &[&str], &str)] = &[
         Grade::Critical,
         "cloud",
         &["defines services differently", "tx: lane, replicate"],
-        "holdfast check --config /etc/holdfast/holdfast.toml",
+        "holdfast peers --wide",
     ),
     (
         owes,
@@ -337,6 +362,17 @@ const CASES: &[(Change, Grade, &str, &[&str], &str)] = &[
         Grade::Warning,
         "cloud",
         &["away for 3 min, it has confirmed all writes"],
+        "holdfast peers --wide",
+    ),
+    // A start in a cut is not the begin of the cut.
+    (
+        |n| {
+            owes(n);
+            n.peers[0].was_linked = false;
+        },
+        Grade::Warning,
+        "cloud",
+        &["not linked since the start, 3 min ago, 92 writes owed, the oldest of 2 min ago"],
         "holdfast peers --wide",
     ),
     (
@@ -354,11 +390,14 @@ const CASES: &[(Change, Grade, &str, &[&str], &str)] = &[
         "holdfast peers --wide",
     ),
     (
-        |n| n.peers[0].hears = false,
+        |n| {
+            n.peers[0].hears = false;
+            n.control.trouble = Some("cloud at tls/cloud:7447: refused".to_owned());
+        },
         Grade::Warning,
         "cloud",
-        &["no hints"],
-        "holdfast check --config /etc/holdfast/holdfast.toml",
+        &["no hints", "; cloud at tls/cloud:7447: refused"],
+        "holdfast peers --wide",
     ),
     (|n| n.clock.is_unset = true, Grade::Warning, "clock", &["never set"], "timedatectl"),
     (
@@ -384,48 +423,78 @@ const CASES: &[(Change, Grade, &str, &[&str], &str)] = &[
     ),
     (|n| view(n).queued = 3, Grade::Warning, "tx", &["3 queued"], "holdfast writes ls --open --service tx"),
     (
-        |n| n.mishaps.push((Mishap::LogLines, Lately { count: 7, ago_ms: 240_000 })),
+        |n| n.mishaps.push((Mishap::LogLines, lately(7, 240_000))),
         Grade::Warning,
         "log",
-        &["7 lines were dropped since the start, last seen 4 min ago"],
+        &["7 lines were dropped since the start, the last 4 min ago"],
         "journalctl -u holdfast -n 50",
     ),
     (
-        |n| n.mishaps.push((Mishap::Panics, Lately { count: 1, ago_ms: 0 })),
+        |n| n.mishaps.push((Mishap::Panics, lately(1, 0))),
         Grade::Warning,
         "process",
         &["1 panic was contained"],
         "journalctl -u holdfast -g panic",
     ),
     (
-        |n| n.mishaps.push((Mishap::ClockJumps, Lately { count: 1, ago_ms: 0 })),
+        |n| {
+            n.mishaps.push((Mishap::ClockJumps, lately(1, 0)));
+            n.clock.last_jump_ms = -3_600_400;
+        },
         Grade::Warning,
         "clock",
-        &["1 jump"],
+        &["1 jump, the last back by 60 min since the start"],
         "timedatectl",
     ),
     (
-        |n| n.mishaps.push((Mishap::Connections, Lately { count: 3, ago_ms: 0 })),
+        |n| n.mishaps.push((Mishap::Connections, lately(3, 0))),
         Grade::Warning,
         "process",
         &["3 connections were closed at once"],
         "systemctl show holdfast -p LimitNOFILE",
     ),
     (
-        |n| n.mishaps.push((Mishap::Keys, Lately { count: 1, ago_ms: 0 })),
+        |n| n.mishaps.push((Mishap::Keys, lately(1, 0))),
         Grade::Warning,
         "keys",
         &["1 key was used for two different requests"],
-        "journalctl -u holdfast -g 'one key for two requests'",
+        "holdfast writes conflicts",
     ),
     (
-        |n| n.mishaps.push((Mishap::Answers, Lately { count: 2, ago_ms: 0 })),
+        |n| n.mishaps.push((Mishap::Answers, lately(2, 0))),
         Grade::Warning,
         "answers",
         &["2 writes were sent at two sites and answered differently"],
-        "journalctl -u holdfast -g 'answered differently'",
+        "holdfast writes conflicts",
+    ),
+    (
+        // Not looked at over a weekend, and some were before.
+        |n| {
+            let days = 3 * 24 * 3_600_000;
+            n.mishaps.push((Mishap::Concurrent, Lately { is_rest: true, ..lately(3, days) }));
+        },
+        Grade::Warning,
+        "lanes",
+        &[
+            "3 writes were taken beside one of its lane",
+            "replicas may differ since it was marked as seen, the last 3 days",
+        ],
+        "holdfast writes conflicts",
+    ),
+    (
+        |n| n.log_stands = Some((Duration::from_secs(31), 120)),
+        Grade::Warning,
+        "log",
+        &["standard error takes nothing for 31 s, 120 lines wait"],
+        "systemctl status systemd-journald",
     ),
 ];
+
+#[test]
+fn by_how_much_a_clock_has_jumped_is_said_in_words() {
+    let said = [700, -5_000, 7_200_000, -172_800_000].map(by);
+    assert_eq!(said, ["forwards by 0.7 s", "back by 5.0 s", "forwards by 2 h", "back by 2 days"]);
+}
 
 #[test]
 fn each_trouble_is_one_line_with_the_command_that_helps() {
@@ -446,8 +515,8 @@ fn each_trouble_is_one_line_with_the_command_that_helps() {
 #[test]
 fn what_is_over_or_can_be_no_trouble_is_not_shown() {
     let hour = 3_600_000;
-    let old_lines = |n: &mut Numbers| n.mishaps.push((Mishap::LogLines, Lately { count: 7, ago_ms: hour + 1 }));
-    let old_panic = |n: &mut Numbers| n.mishaps.push((Mishap::Panics, Lately { count: 7, ago_ms: 24 * hour + 1 }));
+    let old_lines = |n: &mut Numbers| n.mishaps.push((Mishap::LogLines, lately(7, hour + 1)));
+    let old_panic = |n: &mut Numbers| n.mishaps.push((Mishap::Panics, lately(7, 24 * hour + 1)));
     let few = |n: &mut Numbers| {
         let (lasting, quiet, why) = (Duration::ZERO, Duration::ZERO, String::new());
         n.services[0].unanswered = Some(Unanswered { count: 2, lasting, quiet, why });
@@ -468,7 +537,7 @@ fn what_is_over_or_can_be_no_trouble_is_not_shown() {
         &long_ago,
         &no_line,
         &just_linked,
-        &|n| n.disk.left_s = Some(80.0 * 3_600.0),
+        &|n| n.disk.left = left(80.0 * 3_600.0, 3_600_000),
         &|n| view(n).lag_ms = 999,
     ];
     for (at, change) in changes.into_iter().enumerate() {
@@ -485,7 +554,7 @@ fn what_is_over_or_can_be_no_trouble_is_not_shown() {
 #[test]
 fn the_most_dangerous_stands_first() {
     let mut numbers = well();
-    let count = |count| Lately { count, ago_ms: 0 };
+    let count = |count| lately(count, 0);
     numbers.mishaps = vec![(Mishap::LogLines, count(1))];
     owes(&mut numbers);
     down(&mut numbers);

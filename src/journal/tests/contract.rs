@@ -39,7 +39,7 @@ fn a_write_is_open_until_it_is_final_and_found_all_the_time() {
         store.apply(&g, vec![Op::Series(meta(log(1), 1, row.position.unwrap().1, 1))]);
         let recovered = store.recover(&g, 10);
         assert!(recovered.open.is_empty());
-        assert_eq!(recovered.lanes, [(row.facts.lane, log(1), 1)]);
+        assert_eq!(recovered.lanes, [(row.facts.lane, write, 1)]);
         for find in [Find::Id(write), Find::Key(key(7))] {
             let found = store.find(&g, find);
             assert_eq!((found.len(), &found[0].row, &found[0].request), (1, &row, &Some(request("one"))));
@@ -90,7 +90,7 @@ fn a_row_that_learns_its_facts_later_is_found_by_its_key_and_counts_for_its_lane
             "a copy would be applied again (G2)"
         );
         let recovered = store.recover(&g, 10);
-        assert_eq!((recovered.keys, recovered.lanes), (vec![key(1).short()], vec![(known.facts.lane, log(2), 1)]));
+        assert_eq!((recovered.keys, recovered.lanes), (vec![key(1).short()], vec![(known.facts.lane, known.id, 1)]));
     });
 }
 
@@ -229,7 +229,8 @@ fn lanes_come_latest_settled_first_and_bounded() {
         store.apply(&g, series(log(1), 6));
         store.apply(&g, series(log(2), 2));
         // Lanes are n % 3, clocks are n.
-        let expected = [(Lane(0), log(1), 6), (Lane(2), log(1), 5), (Lane(1), log(1), 4), (Lane(2), log(2), 2)];
+        let last = |lane, log, n| (Lane(lane), id(log, n), n);
+        let expected = [last(0, log(1), 6), last(2, log(1), 5), last(1, log(1), 4), last(2, log(2), 2)];
         assert_eq!(store.recover(&g, 4).lanes, expected);
         assert_eq!(store.recover(&g, 2).lanes, expected[..2]);
     });

@@ -105,6 +105,8 @@ fn nothing_is_queued_for_a_peer_that_is_away_or_for_a_service_that_rests() {
     assert!(matches!(outgoing.poll_next(1, &mut Context::from_waker(Waker::noop())), Poll::Ready(None)));
     outgoing.open(2, BTreeSet::new());
     assert_eq!(outgoing.waiting(), (0, 0));
+    // Two at once, two that were waiting when the line was cut.
+    assert_eq!((outgoing.dropped.load(Relaxed), outgoing.sent.load(Relaxed)), (4, 0));
 }
 
 #[test]

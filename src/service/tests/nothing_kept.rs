@@ -102,6 +102,42 @@ fn of_what_was_wished_and_is_void_there_the_id_is_kept() {
     assert!(matches!(problem_of(&said, 1), Some(Problem::NoReplica { .. })));
     assert_eq!(bench.row(own(1)).map(|row| row.origin), Some(Origin::Cancelled));
     assert!(!bench.has_request(own(1)));
+    assert!(said.contains(&Effect::Note(Note::Cancelled)));
+}
+
+/// Accepted, settled, cancelled: what came in last for a client.
+fn counted(effects: &[Effect]) -> [usize; 3] {
+    let count = |of: fn(&Note) -> bool| {
+        effects.iter().filter(|effect| matches!(effect, Effect::Note(note) if of(note))).count()
+    };
+    [
+        count(|note| *note == Note::Accepted),
+        count(|note| matches!(note, Note::Settled { .. })),
+        count(|note| *note == Note::Cancelled),
+    ]
+}
+
+#[test]
+fn what_is_accepted_is_what_was_journalled_and_each_of_it_is_settled_or_cancelled() {
+    let mut bench = with(Endpoint::Refuses, |_| ());
+    assert_eq!(counted(&bench.submit(new_write("POST", 1, 1))), [0, 0, 0], "refused, and in no journal");
+    bench.endpoint = Endpoint::Connects;
+    assert_eq!(counted(&bench.submit(new_write("POST", 2, 2))), [1, 0, 0]);
+    assert_eq!(counted(&bench.attempted(own(2), 1, answered(201))), [0, 1, 0]);
+    assert_eq!(counted(&bench.submit(new_write("POST", 2, 2))), [0, 0, 0], "a copy");
+    bench.submit(new_write("POST", 3, 3));
+    assert_eq!(counted(&bench.attempted(own(4), 1, never_sent())), [0, 0, 1]);
+    // What is decided late about one that was settled is no other write.
+    bench.submit(new_write("POST", 4, 4));
+    bench.attempted(own(5), 1, broken());
+    let passed = bench.wait(bench.core.settings.give_up_ms());
+    assert_eq!(counted(&passed), [0, 1, 0], "nobody knows what became of it");
+    let order = Event::Operator { req: ReqId(90), id: Some(own(5)), operation: Operation::Applied };
+    let late = bench.handle(order);
+    assert_eq!((reply_to(&late, 90), counted(&late)), (Some(&Reply::Done), [0, 0, 0]));
+    // Another site's is not this one's client's.
+    let theirs = bench.hear("b", wish(9));
+    assert_eq!(counted(&theirs), [0, 0, 0]);
 }
 
 #[test]

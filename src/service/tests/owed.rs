@@ -98,10 +98,10 @@ fn what_is_queued_or_unknown_here_is_owed_too() {
     assert_eq!(lacks(&bench).0, 2);
 }
 
-fn failovers(effects: &[Effect]) -> Vec<(Option<&str>, Option<&str>)> {
+fn failovers(effects: &[Effect]) -> Vec<(Option<&str>, Option<&str>, Option<FailoverReason>)> {
     let failover = |effect| match effect {
-        &Effect::Note(Note::Failover { ref from, ref to }) => {
-            Some((from.as_ref().map(SiteName::as_str), to.as_ref().map(SiteName::as_str)))
+        &Effect::Note(Note::Failover { ref from, ref to, why }) => {
+            Some((from.as_ref().map(SiteName::as_str), to.as_ref().map(SiteName::as_str), why))
         }
         _ => None,
     };
@@ -113,15 +113,20 @@ fn the_first_choice_is_no_failover_and_neither_is_a_site_that_comes_back() {
     let order = ["a", "b"].map(SiteName::new).to_vec();
     let mut bench = Bench::new(Settings { order, ..settings("a", &["a", "b"]) });
     let first = bench.restart();
-    assert_eq!(failovers(&first), [(None, Some("a"))]);
+    assert_eq!(failovers(&first), [(None, Some("a"), None)]);
     let down = bench.handle(Event::Health { healthy: false });
-    assert_eq!(failovers(&down), [(Some("a"), None)], "nobody can be asked");
+    assert_eq!(failovers(&down), [(Some("a"), None, Some(FailoverReason::Service))], "nobody can be asked");
     let back = bench.handle(Event::Health { healthy: true });
-    assert_eq!(failovers(&back), [(None, Some("a"))], "the same as before");
+    assert_eq!(failovers(&back), [(None, Some("a"), None)], "the same as before");
     bench.handle(Event::LinkUp { peer: b() });
     bench.status("b", true, Vec::new());
     let other = bench.handle(Event::Health { healthy: false });
-    assert_eq!(failovers(&other), [(Some("a"), Some("b"))]);
+    assert_eq!(failovers(&other), [(Some("a"), Some("b"), Some(FailoverReason::Service))]);
+    let again = bench.handle(Event::Health { healthy: true });
+    assert_eq!(failovers(&again), [(Some("b"), Some("a"), Some(FailoverReason::Order))]);
+    bench.handle(Event::Health { healthy: false });
+    let cut = bench.handle(Event::LinkDown { peer: b() });
+    assert_eq!(failovers(&cut), [(Some("b"), None, Some(FailoverReason::Link))]);
 }
 
 #[test]

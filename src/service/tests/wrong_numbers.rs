@@ -375,7 +375,8 @@ fn no_number_in_a_journal_ends_a_start() {
                 recovered.series.push(meta);
             }
             recovered.decided_beyond.push((log, number(&mut rng).min(NUMBER_MAX)));
-            recovered.lanes.push((crate::model::Lane(number(&mut rng)), log, number(&mut rng)));
+            let id = WriteId { log, n: number(&mut rng) };
+            recovered.lanes.push((crate::model::Lane(number(&mut rng)), id, number(&mut rng)));
             recovered.broken.push((log, number(&mut rng)));
         }
         recovered.age.said_below = number(&mut rng);

@@ -292,6 +292,7 @@ impl<M: Machine> World<M> {
     fn note(&mut self, site: usize, note: Note) {
         self.stats.hit(match &note {
             Note::Accepted => "note: accepted",
+            Note::Cancelled => "note: cancelled",
             Note::Settled { verdict: holdfast::model::Verdict::Undecided, .. } => "note: settled undecided",
             Note::Settled { .. } => "note: settled",
             Note::ShadowSettled { fate: holdfast::journal::Fate::Applied } => "note: shadow applied",
