@@ -40,8 +40,11 @@ impl Config {
             report.fault(None, "", format!("cannot be read: {error}"), "name a readable TOML file with --config");
             ConfigError { faults: report.faults }
         })?;
+        // What is read here is also shown where another folder is the current one.
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let folder = path.parent().unwrap_or(Path::new("")).to_owned();
-        Config::parse(&text, &file, &folder, &|name| std::env::var(name).ok())
+        let config = Config::parse(&text, &file, &folder, &|name| std::env::var(name).ok())?;
+        Ok(Config { source: path.display().to_string(), ..config })
     }
 
     /// Pure: `env` answers for the environment, no file is touched.

@@ -2,7 +2,6 @@
 //! `holdfast run --site a --upstream http://127.0.0.1:9001 --listen 127.0.0.1:8080 --peer b=URL`.
 use std::fmt::Write;
 use std::net::SocketAddr;
-use std::path::Path;
 
 use super::error::ConfigError;
 use super::resolve::CONTROL_PORT;
@@ -27,7 +26,8 @@ pub struct ShortForm {
 impl Config {
     pub fn from_short_form(short: &ShortForm) -> Result<Config, ConfigError> {
         let text = short.to_toml();
-        Config::parse(&text, "command line", Path::new(""), &|_| None).map_err(|mut error| {
+        let folder = std::env::current_dir().unwrap_or_default();
+        Config::parse(&text, "command line", &folder, &|_| None).map_err(|mut error| {
             // There is no file in which a person could look for the line.
             error.faults.iter_mut().for_each(|fault| fault.line = 0);
             error
