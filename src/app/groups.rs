@@ -80,6 +80,11 @@ impl Registry {
         self.lines.credentials.get().map(|credentials| credentials.standing())
     }
 
+    /// What is wrong with the file of invitations.
+    pub fn invites_trouble(&self) -> Vec<String> {
+        self.lines.joins.get().map(|joins| joins.invites.trouble()).unwrap_or_default()
+    }
+
     /// Other certificates whose ends are near.
     pub fn other_ends(&self) -> Vec<NearEnd> {
         self.lines.ends.get().map(|ends| ends.near(now_s())).unwrap_or_default()

@@ -100,6 +100,8 @@ impl AppError {
                 listeners::may_pass(source)
             }
             AppError::Journal { source, .. } => source.may_pass(),
+            AppError::Identity(error) => error.may_pass(),
+            AppError::Renewals(error) => error.may_pass(),
             AppError::File { .. } => true,
             _ => false,
         }

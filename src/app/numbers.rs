@@ -41,6 +41,8 @@ pub(super) struct Numbers {
     pub certificates: Vec<(CertificateUse, i64)>,
     /// Of authorities, and of what a hub signs with: those whose ends are near.
     pub other_ends: Vec<NearEnd>,
+    /// What is wrong with the file of invitations of a hub.
+    pub invites: Vec<String>,
     /// What has been counted that should not happen, with when it was.
     pub mishaps: Vec<(Mishap, Lately)>,
     pub clock: ClockNumbers,
@@ -121,6 +123,7 @@ impl Source {
             services: self.service_numbers(),
             journal: self.journal_numbers(),
             identity: self.registry.certificate(),
+            invites: self.registry.invites_trouble(),
             mishaps: self.mishaps(&groups),
             peers: self.peer_numbers(&groups),
             disk: DiskNumbers {

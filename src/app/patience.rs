@@ -10,6 +10,7 @@ use super::AppError;
 use super::say;
 use crate::cli::with_causes;
 use crate::config::Config;
+use crate::identity;
 use crate::telemetry::{Notifier, Notify};
 
 const PAUSE: Duration = Duration::from_millis(250);
@@ -55,13 +56,16 @@ impl<'a> Patience<'a> {
 /// Secrets and certificates may lie on what is mounted later. What stands in them is looked at by whoever uses them.
 pub(super) fn files_are_there(config: &Config) -> Result<(), AppError> {
     let identity = config.identity.iter().flat_map(|identity| [&identity.ca, &identity.cert, &identity.key]);
+    let renewals = config.identity.iter().filter_map(|identity| identity.renewals.as_ref());
+    let renewals = renewals.flat_map(|renewals| [&renewals.cert, &renewals.key]);
     let tls = config.gateway.tls.iter().flat_map(|tls| [&tls.cert, &tls.key]);
-    identity.chain(tls).try_for_each(|path| is_there(path))
+    identity.chain(renewals).chain(tls).try_for_each(|path| is_there(path))
 }
 
 fn is_there(path: &Path) -> Result<(), AppError> {
-    let opened = std::fs::File::open(path);
-    opened.map(drop).map_err(|source| AppError::File { path: path.display().to_string(), source })
+    // A pipe would be waited for without an end.
+    let read = identity::read_file(path);
+    read.map(drop).map_err(|source| AppError::File { path: path.display().to_string(), source })
 }
 
 #[cfg(test)]

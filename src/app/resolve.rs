@@ -204,7 +204,7 @@ fn renewals(config: &Config) -> Result<Option<Arc<Renewals>>, AppError> {
 pub(super) fn joins(config: &Config) -> Result<Option<Joins>, AppError> {
     let file = config.data_dir.join(INVITES_FILE);
     let invites = || Arc::new(Invites::open(file, config.site.clone(), &config.realm.sites));
-    Ok(renewals(config)?.map(|renewals| Joins { invites: invites(), renewals }))
+    Ok(renewals(config)?.map(|renewals| Joins::new(invites(), renewals)))
 }
 
 /// What else ends some day.

@@ -196,7 +196,7 @@ pub(super) struct StatusArguments {
     /// One line for monitoring, and its exit code: 0 all is well, 1 a warning, 2 critical, 3 it cannot be asked
     #[arg(long, conflicts_with = "watch")]
     pub check: bool,
-    /// Again every two seconds, until Ctrl-C
+    /// Again every two seconds, until Ctrl-C, or until nobody reads it
     #[arg(long)]
     pub watch: bool,
     /// What has happened once (conflicts, jumps of the clock, dropped lines, …) was seen: it is said, and stands no more
@@ -485,6 +485,9 @@ mod tests {
             ("identity invite", false),
             ("join store.X --hub cloud:7443 --folder x", true),
             ("join store.X", false),
+            ("join --hub cloud:7443", true),
+            ("join - --hub cloud:7443", true),
+            ("join", false),
             ("join store.X --hub cloud:x", false),
             ("fleet", false),
         ] {

@@ -20,18 +20,27 @@ pub(super) fn check(arguments: &CheckArguments) -> Result<ExitCode, Failure> {
     };
     let measured = measure::all(&config).map_err(Failure::internal)?;
     let report = json!({ "problems": [], "warnings": config.warnings, "measured": measured });
-    output::print(arguments.output, &report, |report| table(report, &config.warnings))?;
+    output::print(arguments.output, &report, |report| table(report, &measured, &config.warnings))?;
     Ok(exit(&measured))
 }
 
-/// The worst finding decides. A warning is no failure: alone is fine (G8).
+/// As a start would end: what only a change mends decides, and then the disk. A warning is no failure: alone is fine
+/// (G8).
 fn exit(measured: &[Measured]) -> ExitCode {
-    let failed = measured.iter().filter(|m| m.grade == Grade::Bad);
-    let exits: Vec<Exit> = failed.map(|m| if m.is_disk { Exit::Disk } else { Exit::Config }).collect();
-    match exits.contains(&Exit::Config) {
-        _ if exits.is_empty() => ExitCode::SUCCESS,
-        true => Exit::Config.into(),
-        false => Exit::Disk.into(),
+    let exits: Vec<Exit> = measured.iter().filter(|m| m.grade == Grade::Bad).map(|m| m.exit).collect();
+    let first = [Exit::Config, Exit::Disk].into_iter().find(|exit| exits.contains(exit));
+    first.or(exits.first().copied()).map_or(ExitCode::SUCCESS, Exit::into)
+}
+
+/// What comes first is read first, and often alone.
+fn verdict(measured: &[Measured], warnings: usize) -> String {
+    let of = |grade| measured.iter().filter(|m| m.grade == grade).count();
+    let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    let (bad, warned) = (of(Grade::Bad), of(Grade::Warn) + warnings);
+    let warned = if warned > 0 { format!(", {}", count(warned, "warning")) } else { String::new() };
+    match bad {
+        0 => format!("the configuration has no problems{warned}"),
+        _ => format!("the file has no faults, and what it rests on has {}{warned}", count(bad, "problem")),
     }
 }
 
@@ -41,9 +50,10 @@ fn refuse(output: Output, error: &ConfigError) -> Result<ExitCode, Failure> {
     Ok(Exit::Config.into())
 }
 
-fn table(report: &Value, warnings: &[Fault]) -> String {
+fn table(report: &Value, measured: &[Measured], warnings: &[Fault]) -> String {
     let columns: &[Column] =
         &[("WHAT", "/what", Show::Plain), ("", "/grade", Show::Plain), ("FOUND", "/found", Show::Plain)];
+    let verdict = verdict(measured, warnings.len());
     let warnings: String = warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
-    format!("the configuration has no problems\n{warnings}\n{}", output::rows(&report["measured"], columns))
+    format!("{verdict}\n{warnings}\n{}", output::rows(&report["measured"], columns))
 }

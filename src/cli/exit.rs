@@ -55,8 +55,8 @@ pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |error| error.source());
     causes.fold(error.to_string(), |text, cause| {
         let cause = cause.to_string();
-        // Some name their cause themselves.
-        if text.ends_with(&cause) { text } else { format!("{text}: {cause}") }
+        // Some name their cause themselves, and go on.
+        if text.contains(&cause) { text } else { format!("{text}: {cause}") }
     })
 }
 

@@ -106,12 +106,14 @@ impl From<AuthorityError> for Failure {
     fn from(error: AuthorityError) -> Self {
         let exit = match &error {
             AuthorityError::Write { .. } => Exit::Disk,
+            AuthorityError::Busy { .. } => Exit::TryAgain,
             AuthorityError::Make(_) => Exit::Internal,
             AuthorityError::Exists { .. }
             | AuthorityError::Read { .. }
             | AuthorityError::File(_)
             | AuthorityError::Unusable { .. }
             | AuthorityError::OtherKey { .. }
+            | AuthorityError::NotAFolder { .. }
             | AuthorityError::Shown { .. }
             | AuthorityError::Given { .. }
             | AuthorityError::EndsBefore { .. } => Exit::Usage,
@@ -132,7 +134,8 @@ pub(super) fn run(command: IdentityCommand) -> Result<ExitCode, Failure> {
             say(output, &made, &next)
         }
         IdentityCommand::Issue { asked } => {
-            let issued = Authority::open(&asked.ca, &asked.ca_key)?.issue(&asked.site, &asked.folder, asked.days)?;
+            let issued =
+                Authority::open_by_hand(&asked.ca, &asked.ca_key)?.issue(&asked.site, &asked.folder, asked.days)?;
             let next = format!(
                 "[identity]\nca = \"ca.pem\"\ncert = \"{0}.pem\"\nkey = \"{0}.key\"\n",
                 issued.site.as_ref().map_or("", SiteName::as_str)
@@ -140,11 +143,19 @@ pub(super) fn run(command: IdentityCommand) -> Result<ExitCode, Failure> {
             say(asked.output, &issued, &next)
         }
         IdentityCommand::Renew { asked } => {
-            let issued = Authority::open(&asked.ca, &asked.ca_key)?.renew(&asked.site, &asked.folder, asked.days)?;
-            say(asked.output, &issued, "a site that runs takes it up within seconds, or at once on SIGHUP\n")
+            let issued =
+                Authority::open_by_hand(&asked.ca, &asked.ca_key)?.renew(&asked.site, &asked.folder, asked.days)?;
+            let (cert, key) = (issued.cert.display(), issued.key.display());
+            let wrote = format!(
+                "wrote {cert}, until {}, for {key}, which stays\n\
+                 a site that runs takes it up within seconds, or at once on SIGHUP\n",
+                issued.not_after
+            );
+            print(asked.output, &issued, wrote)
         }
         IdentityCommand::Delegate { asked } => {
-            let made = Authority::open(&asked.ca, &asked.ca_key)?.delegate(&asked.site, &asked.folder, asked.days)?;
+            let made =
+                Authority::open_by_hand(&asked.ca, &asked.ca_key)?.delegate(&asked.site, &asked.folder, asked.days)?;
             let next =
                 format!("[identity.renewals]\ncert = \"{0}-renewals.pem\"\nkey = \"{0}-renewals.key\"\n", asked.site);
             say(asked.output, &made, &next)
@@ -155,8 +166,12 @@ pub(super) fn run(command: IdentityCommand) -> Result<ExitCode, Failure> {
 }
 
 fn say(output: Output, made: &Issued, next: &str) -> Result<ExitCode, Failure> {
-    let report = serde_json::to_value(made).map_err(Failure::internal)?;
     let wrote = format!("wrote {} and {}, until {}\n{next}", made.cert.display(), made.key.display(), made.not_after);
+    print(output, made, wrote)
+}
+
+fn print(output: Output, made: &Issued, wrote: String) -> Result<ExitCode, Failure> {
+    let report = serde_json::to_value(made).map_err(Failure::internal)?;
     output::print(output, &report, |_| wrote)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -175,10 +190,11 @@ fn show(files: &[PathBuf], config: &Path, output: Output) -> Result<ExitCode, Fa
         if let Some(renewals) = &identity.renewals {
             found.extend(identity::examine_renewals(&renewals.cert, &renewals.key, &identity.ca, now_s()));
             files.push(renewals.cert.clone());
-            invited = identity::invited(&config.data_dir).unwrap_or_else(|why| {
-                telemetry::say_warning(&format!("holdfast: warning: {}: {why}", config.data_dir.display()));
-                Vec::new()
-            });
+            let told = identity::invited(&config.data_dir);
+            for why in &told.trouble {
+                telemetry::say_warning(&format!("holdfast: warning: {why}"));
+            }
+            invited = told.invited;
         }
     }
     let mut certificates = Vec::new();
@@ -190,7 +206,9 @@ fn show(files: &[PathBuf], config: &Path, output: Output) -> Result<ExitCode, Fa
             certificates.push(shown);
         }
     }
-    let is_bad = found.iter().any(|finding| finding.grade == Grade::Bad);
+    let bad = found.iter().filter(|finding| finding.grade == Grade::Bad);
+    let exit =
+        bad.map(|finding| if finding.may_pass { Exit::TryAgain } else { Exit::Config }).max_by_key(|exit| *exit as u8);
     let wrong: Vec<String> = found
         .iter()
         .filter(|finding| finding.grade != Grade::Good)
@@ -198,7 +216,7 @@ fn show(files: &[PathBuf], config: &Path, output: Output) -> Result<ExitCode, Fa
         .collect();
     let report = json!({ "certificates": certificates, "problems": wrong, "invited": invited });
     output::print(output, &report, |report| format!("{}{}", table(report, &wrong), invitations(&invited)))?;
-    Ok(if is_bad { Exit::Config.into() } else { ExitCode::SUCCESS })
+    Ok(exit.map_or(ExitCode::SUCCESS, Exit::into))
 }
 
 fn invitations(invited: &[Invited]) -> String {

@@ -1,6 +1,7 @@
 //! `holdfast identity invite` at a hub, and `holdfast join` at a box that is new.
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -9,6 +10,7 @@ use super::args::{Ask, Output};
 use super::client;
 use super::exit::{Exit, Failure};
 use super::output;
+use super::typed;
 use crate::identity::{JoinCode, Joining, Trust};
 use crate::link::{self, JoinError};
 use crate::model::SiteName;
@@ -19,8 +21,9 @@ const PORT: u16 = 7_443;
 
 #[derive(Debug, Args)]
 pub(super) struct JoinArguments {
-    /// As `holdfast identity invite SITE` printed it at the hub
-    code: String,
+    /// As `holdfast identity invite SITE` printed it at the hub. Without it, or with `-`: it is asked for, or read from
+    /// standard input. As an argument it stands in the list of processes and in the shell's history
+    code: Option<String>,
     /// Where the hub is reached: host, and the port of its link.listen [default port: 7443]
     #[arg(long, value_name = "HOST[:PORT]", value_parser = hub)]
     hub: (String, u16),
@@ -55,15 +58,19 @@ fn hub(text: &str) -> Result<(String, u16), String> {
 impl From<JoinError> for Failure {
     fn from(error: JoinError) -> Self {
         let exit = match &error {
-            JoinError::Unreachable { .. } | JoinError::Broken { .. } => Exit::TryAgain,
-            JoinError::NotTheHub { .. } | JoinError::Refused { .. } => Exit::Usage,
+            _ if error.may_pass() => Exit::TryAgain,
+            _ => Exit::Usage,
         };
         Failure::new(exit, error)
     }
 }
 
 pub(super) fn join(arguments: &JoinArguments) -> Result<ExitCode, Failure> {
-    let code = JoinCode::parse(&arguments.code).map_err(Failure::usage)?;
+    let code = match arguments.code.as_deref() {
+        None | Some("-") => JoinCode::parse(&typed::line("code (it is not shown): ")?),
+        Some(code) => JoinCode::parse(code),
+    };
+    let code = code.map_err(Failure::usage)?;
     let joining = Joining::begin(&code.site, &arguments.folder)?;
     let (host, port) = (arguments.hub.0.as_str(), arguments.hub.1);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::internal)?;
@@ -108,6 +115,10 @@ fn told(report: &Value, site: &SiteName, given: &Given) -> String {
 
 /// The secret is made here and stands in the code alone: the appliance, its log and its file have a hash of it.
 pub(super) fn invite(site: &SiteName, hours: u32, ask: &Ask) -> Result<ExitCode, Failure> {
+    // It is shown once: where nobody looks, nothing is made.
+    if output::is_reader_gone(Duration::ZERO) {
+        return Err(Failure::disk("nobody reads standard output, where the code would be shown: none was made"));
+    }
     // Whom the code is for and what it trusts, the appliance says; until then it is a secret and no more.
     let code = JoinCode::new(site.clone(), Trust::of("", b"")).map_err(Failure::internal)?;
     let hash: String = JoinCode::secret_hash(&code.secret).iter().map(|byte| format!("{byte:02x}")).collect();
@@ -118,13 +129,19 @@ pub(super) fn invite(site: &SiteName, hours: u32, ask: &Ask) -> Result<ExitCode,
     let text = JoinCode { trust, ..code }.to_text();
     let mut report = made.clone();
     report["code"] = json!(text);
-    output::print(ask.output, &report, |report| {
+    let shown = output::print_once(ask.output, &report, |report| {
         format!(
             "{text}\n\ngood for one box, until {}; shown only now. At the box, in the folder of its holdfast.toml:\n\
-             holdfast join CODE --hub HOST[:PORT], where HOST is how {} is reached from there\n",
+             holdfast join --hub HOST[:PORT], where HOST is how {} is reached from there; it asks for the code\n",
             report["until"].as_str().unwrap_or("?"),
             report["hub"].as_str().unwrap_or("this hub"),
         )
+    });
+    shown.map_err(|error| {
+        Failure::disk(format!(
+            "the code cannot be shown ({error}) and is lost; it ended the one before, if there was one for {site}: make \
+             another"
+        ))
     })?;
     Ok(ExitCode::SUCCESS)
 }

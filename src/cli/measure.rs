@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::exit::Exit;
 use crate::config::Config;
 use crate::identity::{self, Finding};
 use crate::journal::free_bytes;
@@ -32,8 +33,9 @@ pub(super) struct Measured {
     pub what: String,
     pub grade: Grade,
     pub found: String,
+    /// How a start would end with it, where it is bad.
     #[serde(skip)]
-    pub is_disk: bool,
+    pub exit: Exit,
     /// Numbers for scripts.
     #[serde(flatten)]
     pub numbers: serde_json::Map<String, serde_json::Value>,
@@ -41,7 +43,7 @@ pub(super) struct Measured {
 
 impl Measured {
     fn new(what: impl Into<String>, grade: Grade, found: impl Into<String>) -> Self {
-        Self { what: what.into(), grade, found: found.into(), is_disk: false, numbers: serde_json::Map::new() }
+        Self { what: what.into(), grade, found: found.into(), exit: Exit::Config, numbers: serde_json::Map::new() }
     }
     fn of_file(finding: Finding) -> Self {
         let grade = match finding.grade {
@@ -49,10 +51,11 @@ impl Measured {
             identity::Grade::Warning => Grade::Warn,
             identity::Grade::Bad => Grade::Bad,
         };
-        Self::new(finding.key, grade, finding.text)
+        let exit = if finding.may_pass { Exit::TryAgain } else { Exit::Config };
+        Self { exit, ..Self::new(finding.key, grade, finding.text) }
     }
     fn disk(mut self) -> Self {
-        self.is_disk = true;
+        self.exit = Exit::Disk;
         self
     }
     fn number(mut self, name: &str, value: u64) -> Self {
@@ -96,6 +99,10 @@ fn clock(now: SystemTime, data_dir: &Path) -> Measured {
 }
 
 fn disk(data_dir: &Path, reserve_bytes: u64) -> Vec<Measured> {
+    if let Some(file) = data_dir.ancestors().find(|path| path.exists()).filter(|path| !path.is_dir()) {
+        let found = format!("{} cannot be a folder: {} is a file", data_dir.display(), file.display());
+        return vec![Measured { exit: Exit::TryAgain, ..Measured::new("data_dir", Grade::Bad, found) }];
+    }
     let folder = existing(data_dir);
     let Some(folder) = folder else {
         let found = format!("{} cannot be made: no folder above it exists", data_dir.display());
@@ -112,10 +119,13 @@ fn disk(data_dir: &Path, reserve_bytes: u64) -> Vec<Measured> {
         }
         Err(error) => {
             let found = format!("{} cannot be written: {error}", folder.display());
-            Measured::new("disk fsync", Grade::Bad, found)
+            // It may belong to somebody else until it is mounted.
+            let is_anothers = error.kind() == io::ErrorKind::PermissionDenied;
+            let exit = if is_anothers { Exit::TryAgain } else { Exit::Disk };
+            Measured { exit, ..Measured::new("disk fsync", Grade::Bad, found) }
         }
     };
-    vec![synced.disk(), space(&folder, reserve_bytes).disk()]
+    vec![synced, space(&folder, reserve_bytes).disk()]
 }
 
 fn space(folder: &Path, reserve_bytes: u64) -> Measured {
@@ -169,17 +179,19 @@ fn timed_appends(mut file: File) -> io::Result<Vec<Duration>> {
 
 fn files(config: &Config, now: SystemTime) -> Vec<Measured> {
     let now_s = now.duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
-    let mut found = Vec::new();
+    let (mut found, mut invites) = (Vec::new(), Vec::new());
     if let Some(identity) = &config.identity {
         found.extend(identity::examine(&identity.files(), &config.site, &config.realm.sites, now_s));
         if let Some(renewals) = &identity.renewals {
             found.extend(identity::examine_renewals(&renewals.cert, &renewals.key, &identity.ca, now_s));
+            invites = identity::invited(&config.data_dir).trouble;
         }
     }
     if let Some(tls) = &config.gateway.tls {
         found.extend(identity::examine_listener(&tls.cert, &tls.key, now_s));
     }
-    found.into_iter().map(Measured::of_file).collect()
+    let invites = invites.into_iter().map(|why| Measured::new("invites", Grade::Warn, why));
+    found.into_iter().map(Measured::of_file).chain(invites).collect()
 }
 
 /// A peer that is away is a warning only: a site starts and serves alone (G8).
@@ -237,6 +249,12 @@ mod tests {
         assert!(found[0].numbers["p99_us"].as_u64() >= found[0].numbers["p50_us"].as_u64());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
         assert_eq!(space(folder.path(), u64::MAX).grade, Grade::Bad);
+        fs::write(folder.path().join("file"), "").unwrap();
+        for below in ["file", "file/below"] {
+            let found = disk(&folder.path().join(below), 1);
+            assert!(found.len() == 1 && found[0].exit == Exit::TryAgain && found[0].grade == Grade::Bad, "{found:?}");
+            assert!(found[0].found.ends_with("file is a file"), "{found:?}");
+        }
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod status;
 mod table;
 #[cfg(test)]
 mod tests;
+mod typed;
 
 pub use args::{DemoOptions, JournalOrder, Sabotage};
 pub(crate) use exit::with_causes;

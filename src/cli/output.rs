@@ -1,5 +1,7 @@
 //! JSON as it came, or a table for people.
 use std::fmt::Write as _;
+use std::io;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -28,23 +30,66 @@ pub(super) enum Show {
 
 /// `-o json` prints exactly what the appliance said.
 pub(super) fn print(output: Output, value: &Value, table: impl FnOnce(&Value) -> String) -> Result<(), Failure> {
-    let text = match output {
+    result(&form(output, value, table))
+}
+
+/// As [`print`], of what nobody can be shown again: a reader that has gone is an error.
+pub(super) fn print_once(output: Output, value: &Value, table: impl FnOnce(&Value) -> String) -> io::Result<()> {
+    write(io::stdout().lock(), &form(output, value, table))
+}
+
+fn form(output: Output, value: &Value, table: impl FnOnce(&Value) -> String) -> String {
+    match output {
         Output::Json => format!("{}\n", json_safe(&format!("{value:#}"))),
         Output::Table => table(value),
-    };
-    result(&text)
+    }
 }
 
 /// To standard output, as it is.
 pub(super) fn result(text: &str) -> Result<(), Failure> {
-    write_result(std::io::stdout().lock(), text)
+    shown(text).map(drop)
 }
 
-fn write_result(mut out: impl std::io::Write, text: &str) -> Result<(), Failure> {
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+/// As [`result`], and whether somebody may want more.
+pub(super) fn shown(text: &str) -> Result<bool, Failure> {
+    write_result(io::stdout().lock(), text)
+}
+
+fn write(mut out: impl io::Write, text: &str) -> io::Result<()> {
+    out.write_all(text.as_bytes()).and_then(|()| out.flush())
+}
+
+fn write_result(out: impl io::Write, text: &str) -> Result<bool, Failure> {
+    match write(out, text) {
         // A reader that has gone (`| head`) has what it wanted.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.map_err(|error| Failure::disk(format!("the result cannot be written: {error}"))),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        written => {
+            written.map(|()| true).map_err(|error| Failure::disk(format!("the result cannot be written: {error}")))
+        }
+    }
+}
+
+/// Waits for so long, or until nobody reads standard output any more: whether that is so.
+pub(super) fn is_reader_gone(within: Duration) -> bool {
+    is_gone(&io::stdout(), within)
+}
+
+#[allow(unsafe_code)]
+fn is_gone(out: &impl std::os::fd::AsRawFd, within: Duration) -> bool {
+    let until = Instant::now() + within;
+    // Asks for nothing: that a pipe has no reader, or a terminal has been hung up, is told all the same.
+    let mut asked = libc::pollfd { fd: out.as_raw_fd(), events: 0, revents: 0 };
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let left_ms = i32::try_from(left.as_millis()).unwrap_or(i32::MAX);
+        // SAFETY: it reads and writes `asked`, which is there, and nothing else.
+        match unsafe { libc::poll(&raw mut asked, 1, left_ms) } {
+            0 => return false,
+            told @ 1.. => return told == 1,
+            _ if left.is_zero() => return false,
+            // Interrupted by a signal; whatever else it is, time passes.
+            _ => std::thread::sleep(left.min(Duration::from_millis(10))),
+        }
     }
 }
 
@@ -168,17 +213,33 @@ mod tests {
     #[test]
     fn a_result_that_nobody_wants_is_no_error_and_one_that_is_lost_is() {
         struct Fails(i32);
-        impl std::io::Write for Fails {
-            fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
-                Err(std::io::Error::from_raw_os_error(self.0))
+        impl io::Write for Fails {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::Error::from_raw_os_error(self.0))
             }
-            fn flush(&mut self) -> std::io::Result<()> {
+            fn flush(&mut self) -> io::Result<()> {
                 Ok(())
             }
         }
-        write_result(Fails(libc::EPIPE), "text").unwrap();
+        assert!(!write_result(Fails(libc::EPIPE), "text").unwrap(), "and nobody wants more");
+        assert!(write_result(Vec::new(), "text").unwrap());
         let lost = write_result(Fails(libc::ENOSPC), "text").unwrap_err();
         assert_eq!(ExitCode::from(lost.exit), ExitCode::from(74));
+    }
+
+    #[test]
+    fn a_reader_that_goes_is_seen_at_once_and_one_that_is_there_is_waited_for() {
+        let (reader, writer) = io::pipe().unwrap();
+        assert!(!is_gone(&writer, Duration::ZERO) && !is_gone(&writer, Duration::from_millis(20)));
+        let began = Instant::now();
+        let going = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(20));
+            drop(reader);
+        });
+        assert!(is_gone(&writer, Duration::from_secs(600)) && began.elapsed() < Duration::from_secs(300));
+        assert!(is_gone(&writer, Duration::ZERO));
+        assert!(!is_gone(&std::fs::File::create("/dev/null").unwrap(), Duration::ZERO));
+        going.join().unwrap();
     }
 
     #[test]

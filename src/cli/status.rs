@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::args::{ADMIN, Ask, Output, StatusArguments};
 use super::client::{get, get_within, post};
 use super::listing::{Done, PEERS, columns_of, with_since};
-use super::output::{Column, Show, cell, print, result};
+use super::output::{Column, Show, cell, is_reader_gone, print, result, shown};
 use super::table::{table, width, wrapped};
 use crate::admin::words::span;
 
@@ -65,7 +65,7 @@ pub(super) fn status(arguments: &StatusArguments) -> Done {
     watch(first, ask)
 }
 
-/// For ever. An appliance that is started anew is waited for.
+/// Until nobody looks any more. An appliance that is started anew is waited for.
 fn watch(first: Value, ask: &Ask) -> Done {
     let clears = std::io::stdout().is_terminal() && ask.output == Output::Table;
     let mut said = Ok(first);
@@ -75,8 +75,10 @@ fn watch(first: Value, ask: &Ask) -> Done {
             (Ok(value), Output::Table) => page(value, ask, width(ask)),
             (Err(failure), _) => format!("{failure}\n"),
         };
-        result(&if clears { format!("{CLEAR}{text}") } else { format!("{text}\n") })?;
-        std::thread::sleep(WATCH_EVERY);
+        let is_wanted = shown(&if clears { format!("{CLEAR}{text}") } else { format!("{text}\n") })?;
+        if !is_wanted || is_reader_gone(WATCH_EVERY) {
+            return Ok(ExitCode::SUCCESS);
+        }
         said = get(ask, PATH);
     }
 }

@@ -7,6 +7,8 @@ use super::output::{Column, Show, align, cells};
 
 /// Where nobody says how wide it is.
 const WIDTH: usize = 80;
+/// Below it nothing can be read.
+const NARROWEST: usize = 40;
 /// A cell longer than this is cut in a table that does not fit otherwise; an id is shorter.
 const CELL_MAX: usize = 44;
 /// What goes on in the next line begins here.
@@ -17,10 +19,13 @@ pub(super) fn width(ask: &Ask) -> Option<usize> {
     if ask.wide {
         return None;
     }
-    let said = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
-    let width = said.or_else(of_terminal).unwrap_or(WIDTH);
-    // Narrower than this nothing can be read.
-    Some(width.max(40))
+    let said = std::env::var("COLUMNS").ok();
+    Some(said.as_deref().and_then(of_text).or_else(of_terminal).unwrap_or(WIDTH).max(NARROWEST))
+}
+
+/// 0 is said where nobody knows, as by a terminal.
+fn of_text(columns: &str) -> Option<usize> {
+    columns.parse().ok().filter(|columns| *columns > 0)
 }
 
 /// Of standard output, where it is one.
@@ -173,6 +178,13 @@ mod tests {
             let shown = table(&list, COLUMNS, Some(width));
             assert!(shown.lines().all(|line| line.chars().count() <= width), "{width}: {shown}");
             assert_eq!(shown.matches(id).count(), 2, "{width}: {shown}");
+        }
+    }
+
+    #[test]
+    fn a_width_of_nothing_is_none() {
+        for (said, width) in [("0", None), ("", None), ("wide", None), ("-1", None), ("100", Some(100))] {
+            assert_eq!(of_text(said), width, "{said}");
         }
     }
 

@@ -14,7 +14,7 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 
 use super::examine::{DAY_S, date};
 use super::expiry::{not_after, now_s};
-use super::files::{IdentityError, certificates};
+use super::files::{IdentityError, certificates, read, read_text};
 use super::request::{PublicKey, Request};
 use super::verify::serves;
 use crate::model::SiteName;
@@ -30,6 +30,10 @@ pub enum AuthorityError {
     Read { path: PathBuf, source: std::io::Error },
     #[error("write {path}: {source}")]
     Write { path: PathBuf, source: std::io::Error },
+    #[error("{folder} cannot be a folder: {file} is a file")]
+    NotAFolder { folder: PathBuf, file: PathBuf },
+    #[error("another `holdfast join` is at work in {folder}: wait for its end, and look there")]
+    Busy { folder: PathBuf },
     #[error(transparent)]
     File(#[from] IdentityError),
     #[error("{path} is not usable: {why}")]
@@ -40,10 +44,21 @@ pub enum AuthorityError {
     EndsBefore { path: PathBuf, until: String },
     #[error("what site {site} shows cannot be signed anew: {why}")]
     Shown { site: SiteName, why: String },
-    #[error("what the hub has signed is not usable: {why}")]
+    #[error("what the hub has signed is not usable: {why}. Nothing was written; this box may still use its code")]
     Given { why: String },
     #[error("make a certificate: {0}")]
     Make(#[from] rcgen::Error),
+}
+
+impl AuthorityError {
+    /// As [`IdentityError::may_pass`].
+    pub fn may_pass(&self) -> bool {
+        match self {
+            AuthorityError::Read { .. } => true,
+            AuthorityError::File(error) => error.may_pass(),
+            _ => false,
+        }
+    }
 }
 
 /// What was made.
@@ -80,18 +95,27 @@ impl Authority {
         let not_after_s = lasts(&mut params, days);
         let key = KeyPair::generate()?;
         let pem = params.self_signed(&key)?.pem();
-        fs::create_dir_all(folder).map_err(|source| AuthorityError::Write { path: folder.to_owned(), source })?;
+        make_folder(folder)?;
         write_new(&key_file, &key.serialize_pem(), 0o600)?;
         write_new(&cert, &pem, 0o644)?;
         Ok(Issued { site: None, cert, key: key_file, not_after: date(not_after_s) })
     }
 
+    /// As the configuration names them.
     pub fn open(cert: &Path, key_file: &Path) -> Result<Self, AuthorityError> {
-        let read = |path: &Path| {
-            fs::read_to_string(path).map_err(|source| AuthorityError::Read { path: path.to_owned(), source })
+        read(key_file).map_err(|source| AuthorityError::Read { path: key_file.to_owned(), source })?;
+        Self::open_by_hand(cert, key_file)
+    }
+
+    /// As a person names them, who may have the key come through a pipe.
+    pub fn open_by_hand(cert: &Path, key_file: &Path) -> Result<Self, AuthorityError> {
+        let unread = |path: &Path| {
+            let path = path.to_owned();
+            move |source| AuthorityError::Read { path, source }
         };
         let unusable = |path: &Path, why: String| AuthorityError::Unusable { path: path.to_owned(), why };
-        let (pem, key) = (read(cert)?, read(key_file)?);
+        let pem = read_text(cert).map_err(unread(cert))?;
+        let key = fs::read_to_string(key_file).map_err(unread(key_file))?;
         let certificate = certificates("CA", cert)?.swap_remove(0);
         let (_, parsed) =
             x509_parser::parse_x509_certificate(&certificate).map_err(|error| unusable(cert, error.to_string()))?;
@@ -119,7 +143,7 @@ impl Authority {
         }
         let key = KeyPair::generate()?;
         let (pem, not_after_s) = self.sign(site, &key, days)?;
-        fs::create_dir_all(folder).map_err(|source| AuthorityError::Write { path: folder.to_owned(), source })?;
+        make_folder(folder)?;
         write_new(&key_file, &key.serialize_pem(), 0o600)?;
         write_new(&cert, &pem, 0o644)?;
         let ca = folder.join("ca.pem");
@@ -147,7 +171,7 @@ impl Authority {
         self.must_outlast(not_after_s)?;
         let key = KeyPair::generate()?;
         let pem = params.signed_by(&key, &self.issuer)?.pem();
-        fs::create_dir_all(folder).map_err(|source| AuthorityError::Write { path: folder.to_owned(), source })?;
+        make_folder(folder)?;
         write_new(&key_file, &key.serialize_pem(), 0o600)?;
         write_new(&cert, &pem, 0o644)?;
         Ok(Issued { site: Some(hub.clone()), cert, key: key_file, not_after: date(not_after_s) })
@@ -163,8 +187,7 @@ impl Authority {
     /// A new certificate for the key that the site has: one file changes, so no running site ever sees half of a pair.
     pub fn renew(&self, site: &SiteName, folder: &Path, days: u32) -> Result<Issued, AuthorityError> {
         let (cert, key_file) = (folder.join(format!("{site}.pem")), folder.join(format!("{site}.key")));
-        let key =
-            fs::read_to_string(&key_file).map_err(|source| AuthorityError::Read { path: key_file.clone(), source })?;
+        let key = read_text(&key_file).map_err(|source| AuthorityError::Read { path: key_file.clone(), source })?;
         let key = KeyPair::from_pem(&key)
             .map_err(|error| AuthorityError::Unusable { path: key_file.clone(), why: error.to_string() })?;
         let (pem, not_after_s) = self.sign(site, &key, days)?;
@@ -288,6 +311,17 @@ impl Renewals {
     pub(crate) fn sign(&self, site: &SiteName, request: &Request) -> Result<(String, String), AuthorityError> {
         self.authority.sign_below(site, &request.key, self.days)
     }
+}
+
+/// With all folders above it.
+pub(super) fn make_folder(folder: &Path) -> Result<(), AuthorityError> {
+    fs::create_dir_all(folder).map_err(|source| {
+        let file = folder.ancestors().find(|path| path.exists() && !path.is_dir());
+        match file {
+            Some(file) => AuthorityError::NotAFolder { folder: folder.to_owned(), file: file.to_owned() },
+            None => AuthorityError::Write { path: folder.to_owned(), source },
+        }
+    })
 }
 
 /// A file that was not there; it is on the disk when this returns.

@@ -7,9 +7,9 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::Notify;
 
 use super::authority::Renewals;
-use super::examine::{DAY_S, EXPIRES_SOON_S, Finding, Grade, date, examine, span};
+use super::examine::{DAY_S, EXPIRES_SOON_S, Finding, Grade, date, examine, naming, span};
 use super::expiry::now_s;
-use super::files::{Files, IdentityError};
+use super::files::{Files, IdentityError, read};
 use super::loaded::Identity;
 use crate::model::SiteName;
 
@@ -208,6 +208,8 @@ impl Credentials {
                     None => Ok(()),
                 }
             });
+        // Nobody would find the name that it has for a moment.
+        let fits = fits.map_err(|why| naming(&why, &new, "the certificate given"));
         let placed = fits.and_then(|()| std::fs::rename(&new, &self.files.cert).map_err(cannot));
         if placed.is_err() {
             let _ = std::fs::remove_file(&new);
@@ -260,7 +262,7 @@ pub(super) fn stage(left_s: i64) -> usize {
 
 /// Of what is in the files; one that cannot be read counts as empty.
 fn digest(files: &Files) -> [u8; 32] {
-    let of = |path: &Path| Sha256::digest(std::fs::read(path).unwrap_or_default());
+    let of = |path: &Path| Sha256::digest(read(path).unwrap_or_default());
     let each = [&files.ca, &files.cert, &files.key].map(|path| of(path));
     each.iter().fold(Sha256::new(), |all, one| all.chain_update(one)).finalize().into()
 }

@@ -35,12 +35,23 @@ pub struct Finding {
     pub key: &'static str,
     pub grade: Grade,
     pub text: String,
+    /// The file is not there, or not for this user: a start waits for it.
+    pub may_pass: bool,
 }
 
 impl Finding {
     fn new(key: &'static str, grade: Grade, path: &Path, text: impl AsRef<str>) -> Self {
-        Self { key, grade, text: format!("{} {}", path.display(), text.as_ref()) }
+        Self { key, grade, text: format!("{} {}", path.display(), text.as_ref()), may_pass: false }
     }
+
+    fn of_error(key: &'static str, error: &IdentityError) -> Self {
+        Self { key, grade: Grade::Bad, text: error.to_string(), may_pass: error.may_pass() }
+    }
+}
+
+/// What was said of a file, with another name for it: one by which it is known, in place of one for a moment.
+pub(super) fn naming(text: &str, file: &Path, name: &str) -> String {
+    text.replace(&format!("{file:?}"), name).replace(&file.display().to_string(), name)
 }
 
 /// All that is to be said, in the order of the keys; a file of which nothing bad is known says when it ends.
@@ -49,7 +60,7 @@ pub fn examine(files: &Files, me: &SiteName, listed: &[SiteName], now_s: i64) ->
     let read = |found: &mut Vec<Finding>, key, what, path: &Path| match certificates(what, path) {
         Ok(certificates) => Some(certificates),
         Err(error) => {
-            found.push(Finding { key, grade: Grade::Bad, text: error.to_string() });
+            found.push(Finding::of_error(key, &error));
             None
         }
     };
@@ -83,7 +94,7 @@ pub fn examine_listener(cert: &Path, key: &Path, now_s: i64) -> Vec<Finding> {
             ends.dedup();
             ends
         }
-        Err(error) => vec![Finding { key: of_cert, grade: Grade::Bad, text: error.to_string() }],
+        Err(error) => vec![Finding::of_error(of_cert, error)],
     };
     found.extend(of_key(of_its_key, key, cert, chain.as_deref().ok()));
     found
@@ -94,7 +105,10 @@ pub fn examine_renewals(cert: &Path, key: &Path, ca: &Path, now_s: i64) -> Vec<F
     let label = "identity.renewals";
     let authority = match Authority::open(cert, key) {
         Ok(authority) => authority,
-        Err(error) => return vec![Finding { key: label, grade: Grade::Bad, text: error.to_string() }],
+        Err(error) => {
+            let may_pass = error.may_pass();
+            return vec![Finding { key: label, grade: Grade::Bad, text: error.to_string(), may_pass }];
+        }
     };
     let mut found = vec![ending(label, cert, authority.not_after_s, now_s)];
     // One that is over, or a file that cannot be read, is said by itself.
@@ -229,7 +243,7 @@ fn of_key(label: &'static str, path: &Path, cert: &Path, chain: Option<&[Certifi
     let finding = |grade, text: &str| Finding::new(label, grade, path, text);
     let key = match private_key(path) {
         Ok(key) => key,
-        Err(error) => return vec![Finding { key: label, grade: Grade::Bad, text: error.to_string() }],
+        Err(error) => return vec![Finding::of_error(label, &error)],
     };
     let mut found = Vec::new();
     let signing = match rustls::crypto::ring::sign::any_supported_type(&key) {
@@ -242,7 +256,7 @@ fn of_key(label: &'static str, path: &Path, cert: &Path, chain: Option<&[Certifi
         && leaf.public_key().raw != ours
     {
         let other = IdentityError::OtherKey { key: path.to_owned(), cert: cert.to_owned() };
-        found.push(Finding { key: label, grade: Grade::Bad, text: other.to_string() });
+        found.push(Finding::of_error(label, &other));
     }
     match std::fs::metadata(path).map(|metadata| metadata.permissions().mode() & 0o077) {
         Ok(0) => {}

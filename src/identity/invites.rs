@@ -10,12 +10,14 @@ use serde::{Deserialize, Serialize};
 
 use super::code::{JoinCode, Secret, hex, unhex};
 use super::examine::date;
+use super::files::read_text;
 use crate::model::SiteName;
 
 /// Below the data directory.
 pub const FILE: &str = "invites.json";
-/// A file of all sites of a large fleet has less.
-const FILE_BYTES_MAX: u64 = 4 << 20;
+/// What cannot be used is kept under this, with a number.
+const ASIDE: &str = ".damaged-";
+const ASIDE_MAX: u32 = 9;
 /// A code that nobody uses for so long is one that somebody else finds.
 pub const HOURS_MAX: u32 = 30 * 24;
 
@@ -44,6 +46,9 @@ pub enum InviteError {
     Hours(u32),
     #[error("{path} cannot be written: {source}")]
     Write { path: PathBuf, source: std::io::Error },
+    /// It is there, and is not overwritten.
+    #[error("{0}")]
+    Damaged(String),
 }
 
 /// Why a code opens nothing. Who has not shown the secret learns [`Refused::Unknown`] and no more.
@@ -69,9 +74,12 @@ impl Refused {
             Refused::Used { .. } => "used-code",
             Refused::Expired { .. } => "expired-code",
             Refused::NotListed(_) => "site-not-listed",
-            Refused::NotKept(_) => "not-kept",
+            Refused::NotKept(_) => Self::NOT_KEPT,
         }
     }
+
+    /// The disk of the hub, and not the code.
+    pub const NOT_KEPT: &str = "not-kept";
 }
 
 /// One invitation, for people.
@@ -88,6 +96,8 @@ pub struct Invites {
     me: SiteName,
     /// All sites of the realm; only for those is there an invitation.
     listed: Vec<SiteName>,
+    /// Why the file that is there is not used, where it could not be moved aside: it is not written, either.
+    stuck: Option<String>,
     open: Mutex<BTreeMap<SiteName, Invite>>,
 }
 
@@ -98,15 +108,34 @@ impl std::fmt::Debug for Invites {
 }
 
 impl Invites {
-    /// A file that cannot be read invites nobody: an operator makes new codes, and the site serves.
+    /// A file that cannot be read invites nobody, and is moved aside: an operator looks at it and makes new codes, and
+    /// the site serves.
     pub fn open(path: PathBuf, me: SiteName, listed: &[SiteName]) -> Self {
-        let open = read(&path).unwrap_or_else(|why| {
-            tracing::error!("{}: {why}; codes that were made before open nothing", path.display());
-            BTreeMap::new()
-        });
+        let (mut stuck, mut open) = (None, BTreeMap::new());
+        match read(&path) {
+            Ok(read) => open = read,
+            Err(why) => match move_aside(&path) {
+                Ok(aside) => {
+                    let (path, aside) = (path.display(), aside.display());
+                    tracing::error!("{path} {why}: moved aside to {aside}; codes that were made before open nothing");
+                }
+                Err(error) => {
+                    let (path, right) = (path.display(), "move it away, and start anew");
+                    let why = format!("{path} {why}, and cannot be moved aside ({error}): nobody can join; {right}");
+                    tracing::error!("{why}");
+                    stuck = Some(why);
+                }
+            },
+        }
         let mut listed = listed.to_vec();
         listed.sort();
-        Self { path, me, listed, open: Mutex::new(open) }
+        Self { path, me, listed, stuck, open: Mutex::new(open) }
+    }
+
+    /// What a person must know of the file: until those that were moved aside are taken away.
+    pub fn trouble(&self) -> Vec<String> {
+        let folder = self.path.parent().unwrap_or(Path::new("."));
+        self.stuck.iter().cloned().chain(aside(folder).iter().map(|path| of_aside(path))).collect()
     }
 
     fn guard(&self) -> MutexGuard<'_, BTreeMap<SiteName, Invite>> {
@@ -130,6 +159,9 @@ impl Invites {
         }
         if !self.is_listed(site) {
             return Err(InviteError::NotListed(site.clone()));
+        }
+        if let Some(why) = &self.stuck {
+            return Err(InviteError::Damaged(why.clone()));
         }
         if !(1..=HOURS_MAX).contains(&hours) {
             return Err(InviteError::Hours(hours));
@@ -223,23 +255,71 @@ fn shown(site: &SiteName, invite: &Invite) -> Invited {
     Invited { site: site.clone(), until: date(invite.until_s), until_s: invite.until_s, used }
 }
 
-/// What is in the file, for people; none where there is none.
-pub fn invited(data_dir: &Path) -> Result<Vec<Invited>, String> {
-    Ok(read(&data_dir.join(FILE))?.iter().map(|(site, invite)| shown(site, invite)).collect())
+/// What the files below a data directory say, to people.
+#[derive(Debug, Default)]
+pub struct Told {
+    pub invited: Vec<Invited>,
+    /// A file that cannot be used, or was moved aside for that: what it is, and what to do.
+    pub trouble: Vec<String>,
+}
+
+/// Who was invited; nobody where there is no file.
+pub fn invited(data_dir: &Path) -> Told {
+    let path = data_dir.join(FILE);
+    let mut trouble: Vec<String> = aside(data_dir).iter().map(|path| of_aside(path)).collect();
+    let invited = match read(&path) {
+        Ok(read) => read.iter().map(|(site, invite)| shown(site, invite)).collect(),
+        Err(why) => {
+            let right = "a start moves it aside, and codes that were made before open nothing: `holdfast identity \
+                         invite SITE` makes others";
+            trouble.push(format!("{} {why}; {right}", path.display()));
+            Vec::new()
+        }
+    };
+    Told { invited, trouble }
+}
+
+fn of_aside(path: &Path) -> String {
+    format!(
+        "{} was no file of invitations, and was moved aside: codes that were made before it open nothing; make others, \
+         and take it away when nobody needs it",
+        path.display()
+    )
+}
+
+/// To a name that nothing else has.
+fn move_aside(path: &Path) -> std::io::Result<PathBuf> {
+    for n in 1..=ASIDE_MAX {
+        let aside = path.with_file_name(format!("{FILE}{ASIDE}{n}"));
+        if aside.symlink_metadata().is_err() {
+            return std::fs::rename(path, &aside).map(|()| aside);
+        }
+    }
+    Err(std::io::Error::other(format!("there are {ASIDE_MAX} such files already")))
+}
+
+fn aside(folder: &Path) -> Vec<PathBuf> {
+    let at = |n: u32| folder.join(format!("{FILE}{ASIDE}{n}"));
+    (1..=ASIDE_MAX).map(at).filter(|path| path.symlink_metadata().is_ok()).collect()
 }
 
 fn read(path: &Path) -> Result<BTreeMap<SiteName, Invite>, String> {
-    use std::io::Read as _;
-    let file = match std::fs::File::open(path) {
-        Ok(file) => file,
+    let text = match read_text(path) {
+        Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
         Err(error) => return Err(format!("cannot be read: {error}")),
     };
-    let mut text = String::new();
-    file.take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(|error| format!("cannot be read: {error}"))?;
-    let named: BTreeMap<String, Invite> =
-        serde_json::from_str(&text).map_err(|error| format!("is no file of invitations: {error}"))?;
-    Ok(named.into_iter().map(|(site, invite)| (SiteName::new(site), invite)).collect())
+    let none = |why: &dyn std::fmt::Display| format!("is no file of invitations: {why}");
+    let named: BTreeMap<String, Invite> = serde_json::from_str(&text).map_err(|error| none(&error))?;
+    let invite = |(site, invite): (String, Invite)| {
+        let is_name = (1..=64).contains(&site.len())
+            && site.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
+        match is_name && unhex::<32>(&invite.secret).is_some() {
+            true => Ok((SiteName::new(site), invite)),
+            false => Err(none(&format!("{site:?} is no site with the hash of a code"))),
+        }
+    };
+    named.into_iter().map(invite).collect()
 }
 
 #[cfg(test)]
@@ -303,7 +383,8 @@ mod tests {
         let refused = fewer.redeem(&site("b"), &of_b, &other, NOW).unwrap_err();
         assert_eq!(refused.code(), "site-not-listed");
         fewer.invite(&site("a"), &[0; 32], 1, NOW).unwrap();
-        assert_eq!(invited(folder.path()).unwrap().len(), 1);
+        let told = invited(folder.path());
+        assert_eq!((told.invited.len(), told.trouble.len()), (1, 0), "{told:?}");
     }
 
     #[test]
@@ -331,14 +412,31 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_no_such_file_invites_nobody_and_new_codes_are_made() {
+    fn a_file_that_is_no_such_file_invites_nobody_and_is_kept_and_new_codes_are_made() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(FILE);
-        for text in
-            ["", "[]", "{\"a\":{}}", "{\"a\":{\"secret\":\"zz\",\"until_s\":9223372036854775807,\"used\":null}}"]
-        {
+        let hash = hex(&[0; 32]);
+        let escapes = format!("{{\"a\\u001b[2J\":{{\"secret\":\"{hash}\",\"until_s\":1,\"used\":null}}}}");
+        let texts = [
+            "",
+            "[]",
+            "{\"a\":{}}",
+            "{\"a\":{\"secret\":\"zz\",\"until_s\":9223372036854775807,\"used\":null}}",
+            escapes.as_str(),
+        ];
+        for (before, text) in texts.into_iter().enumerate() {
             std::fs::write(&path, text).unwrap();
+            // Before a start it is named, and what a start does with it.
+            let told = invited(folder.path());
+            let said = told.trouble.last().unwrap();
+            assert!(said.starts_with(&path.display().to_string()) && said.contains("a start moves it aside"), "{said}");
+            assert!(!said.contains('\u{1b}') && told.trouble.len() == before + 1, "{said:?}");
             let invites = Invites::open(path.clone(), site("cloud"), &["cloud", "a"].map(site));
+            let aside = folder.path().join(format!("invites.json.damaged-{}", before + 1));
+            assert_eq!(std::fs::read_to_string(&aside).unwrap(), text, "as it was");
+            let trouble = invites.trouble();
+            assert_eq!(trouble.len(), before + 1, "{trouble:?}");
+            assert!(trouble[before].contains(&aside.display().to_string()), "{trouble:?}");
             assert_eq!(
                 invites.redeem(&site("a"), &[0; 16], &[0; 32], NOW).unwrap_err().code(),
                 "unknown-code",
@@ -347,5 +445,19 @@ mod tests {
             invites.invite(&site("a"), &JoinCode::secret_hash(&[1; 16]), 1, NOW).unwrap();
             assert!(invites.redeem(&site("a"), &[1; 16], &[0; 32], NOW).is_ok());
         }
+        // Where it cannot be moved, nothing is written over it.
+        for n in 1..=ASIDE_MAX {
+            std::fs::write(folder.path().join(format!("{FILE}{ASIDE}{n}")), "").unwrap();
+        }
+        std::fs::write(&path, "damaged").unwrap();
+        let invites = Invites::open(path.clone(), site("cloud"), &["cloud", "a"].map(site));
+        let error = invites.invite(&site("a"), &[0; 32], 1, NOW).unwrap_err();
+        assert!(matches!(error, InviteError::Damaged(_)), "{error}");
+        assert!(invites.trouble()[0].contains("cannot be moved aside"), "{:?}", invites.trouble());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "damaged");
+        // Whoever has taken them away is told nothing more.
+        std::fs::remove_file(&path).unwrap();
+        (1..=ASIDE_MAX).for_each(|n| std::fs::remove_file(folder.path().join(format!("{FILE}{ASIDE}{n}"))).unwrap());
+        assert!(Invites::open(path, site("cloud"), &[]).trouble().is_empty());
     }
 }

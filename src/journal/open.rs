@@ -156,6 +156,9 @@ pub(super) fn begin(
 
 /// Its name in the parent directory must be durable too.
 fn create_directory(dir: &Path) -> io::Result<()> {
+    if let Some(file) = dir.ancestors().find(|path| path.exists()).filter(|path| !path.is_dir()) {
+        return Err(io::Error::new(io::ErrorKind::NotADirectory, format!("{} is a file", file.display())));
+    }
     let is_new = !dir.is_dir();
     files::make_folder(dir)?;
     if !is_new {

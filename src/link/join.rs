@@ -1,8 +1,9 @@
 //! Joining: a box that has no certificate yet asks, at the port of links, for its first one. A stranger says one thing
 //! and hears one thing; it never comes as far as a link, and has the place of one that has not opened any.
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -21,11 +22,39 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Of a name that a stranger gives, in a line of log.
 const SHOWN_MAX: usize = 64;
 
+/// Between two records of the audit of tries in vain for one site: whoever has an old code must not push other records
+/// out.
+const NOTED_EVERY: Duration = Duration::from_secs(60);
+
 /// What a hub needs to let boxes join.
 #[derive(Clone, Debug)]
 pub struct Joins {
     pub invites: Arc<Invites>,
     pub renewals: Arc<Renewals>,
+    refused: Arc<Mutex<Noted>>,
+}
+
+impl Joins {
+    pub fn new(invites: Arc<Invites>, renewals: Arc<Renewals>) -> Self {
+        Self { invites, renewals, refused: Arc::default() }
+    }
+}
+
+/// Of each site (of those for which there is a code): when a try in vain was recorded last, and how many were since.
+#[derive(Debug, Default)]
+struct Noted(BTreeMap<SiteName, (Instant, u64)>);
+
+impl Noted {
+    /// Whether this one is to be recorded, with how many before it were not.
+    fn note(&mut self, site: &SiteName, now: Instant) -> Option<u64> {
+        match self.0.get_mut(site) {
+            Some((last, more)) if now.saturating_duration_since(*last) < NOTED_EVERY => {
+                *more += 1;
+                None
+            }
+            _ => self.0.insert(site.clone(), (now, 0)).map_or(Some(0), |(_, more)| Some(more)),
+        }
+    }
 }
 
 /// One envelope, of the kind that is expected and no longer than it may be.
@@ -60,6 +89,7 @@ where
     let join = contain(|| wire::decode_join(&asked)).map_err(|bug| bug.to_string())?;
     let join = join.map_err(|error| format!("join: {error}"))?;
     join.check().map_err(|why| format!("join: {why}"))?;
+    let refused = joins.refused.clone();
     let (joins, me, realm) = (joins.clone(), hub.settings.me.clone(), hub.settings.realm.clone());
     let judged = tokio::task::spawn_blocking(move || {
         let judged = contain(|| judge(&joins, &credentials, &join, &me, realm)).map_err(|bug| bug.to_string());
@@ -77,7 +107,11 @@ where
             tracing::warn!(site = ?named, remote = address(remote), code, "a box may not join: {detail}");
             // A stranger who guesses must not push other records out.
             if knows {
-                note(&site, remote, 403, serde_json::json!({ "code": code, "detail": detail }));
+                let due = refused.lock().unwrap_or_else(PoisonError::into_inner).note(&site, Instant::now());
+                if let Some(more) = due {
+                    let result = serde_json::json!({ "code": code, "detail": detail, "more_since_the_last": more });
+                    note(&site, remote, 403, result);
+                }
             } else {
                 tokio::time::sleep(PAUSE).await;
             }
@@ -141,4 +175,27 @@ fn judge(
         .map_err(|error| refused("cannot-sign", format!("{me} cannot sign: {error}")))?;
     let authorities = credentials.current().authorities();
     Ok((Given { hub: me.clone(), realm, certificate, authorities }, until))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_tries_in_vain_one_a_minute_is_recorded_for_each_site() {
+        let (mut noted, begin) = (Noted::default(), Instant::now());
+        let (one, other) = (SiteName::new("one"), SiteName::new("other"));
+        let at = |s: u64| begin + Duration::from_secs(s);
+        assert_eq!(noted.note(&one, begin), Some(0));
+        // Even at the very same moment.
+        assert_eq!(noted.note(&one, begin), None);
+        assert_eq!(noted.note(&other, at(1)), Some(0));
+        for s in 1..60 {
+            assert_eq!(noted.note(&one, at(s)), None);
+        }
+        assert_eq!(noted.note(&one, at(60)), Some(60));
+        assert_eq!(noted.note(&one, at(61)), None);
+        assert_eq!(noted.note(&one, at(1_000)), Some(1));
+        assert_eq!(noted.note(&one, at(2_000)), Some(0));
+    }
 }

@@ -10,7 +10,7 @@ use tokio_rustls::TlsConnector;
 
 use super::dial::chain;
 use super::{hello, join};
-use crate::identity::{HubVerifier, JOIN_PROTOCOL, JoinCode};
+use crate::identity::{HubVerifier, JOIN_PROTOCOL, JoinCode, Refused};
 use crate::wire::{self, Given, Join, Joined, Kind};
 
 /// For each step: a hub over a bad line.
@@ -20,13 +20,30 @@ const STEP: Duration = Duration::from_secs(15);
 pub enum JoinError {
     #[error("the hub cannot be reached at {address}: {why}")]
     Unreachable { address: String, why: String },
+    /// Before anything was said.
+    #[error("the handshake with {address} broke off ({why}): nothing was told, the code is as good as before")]
+    Handshake { address: String, why: String },
     #[error("{address} answers, and was told nothing: {why}")]
     NotTheHub { address: String, why: String },
-    #[error("the exchange with {address} broke off ({why}): say the same again, this box may still use its code")]
+    #[error(
+        "the exchange with {address} broke off ({why}), and whether the hub has used the code is not known: say the \
+         same again, it is good for the key of this box until its end"
+    )]
     Broken { address: String, why: String },
     /// The hub's own words.
     #[error("refused by the hub ({code}): {detail}")]
     Refused { code: String, detail: String },
+}
+
+impl JoinError {
+    /// The same at another time may do.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            JoinError::Unreachable { .. } | JoinError::Handshake { .. } | JoinError::Broken { .. } => true,
+            JoinError::NotTheHub { .. } => false,
+            JoinError::Refused { code, .. } => code == Refused::NOT_KEPT,
+        }
+    }
 }
 
 /// Asks the hub for a certificate for the key of `request`.
@@ -50,8 +67,13 @@ pub(crate) async fn ask_to_join(code: &JoinCode, host: &str, port: u16, request:
     client.enable_early_data = false;
     let other = |why: String| JoinError::NotTheHub { address: address.clone(), why };
     let name = ServerName::try_from(host.to_owned()).map_err(|error| other(error.to_string()))?;
+    let broke_off = |why: String| JoinError::Handshake { address: address.clone(), why };
     let connecting = timeout(STEP, TlsConnector::from(Arc::new(client)).connect(name, tcp)).await;
-    let mut io = connecting.map_err(|_| other(slow()))?.map_err(|error| other(advise(&error)))?;
+    let connected = connecting.map_err(|_| broke_off(slow()))?;
+    let mut io = connected.map_err(|error| match error.get_ref().is_some_and(|why| why.is::<rustls::Error>()) {
+        true => other(advise(&error)),
+        false => broke_off(chain(&error)),
+    })?;
     // The handshake is over: this is the hub that the code is from.
     if io.get_ref().1.alpn_protocol() != Some(JOIN_PROTOCOL) {
         return Err(other("it does not let boxes join".to_owned()));

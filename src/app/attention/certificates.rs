@@ -1,4 +1,4 @@
-//! Certificates that end, and new ones that cannot be used.
+//! Certificates that end, new ones that cannot be used, and codes that open nothing any more.
 use super::{Known, List, word};
 use crate::admin::Grade;
 use crate::identity::{EXPIRES_SOON_S, span};
@@ -26,6 +26,9 @@ pub(super) fn all(known: &Known<'_>, found: &mut List) {
     for end in &numbers.other_ends {
         let show = format!("holdfast identity show {}", word(&end.path.display().to_string()));
         found.add(grade(end.left_s), "certificate", end.what.clone(), show);
+    }
+    for why in &numbers.invites {
+        found.warning("invites", why.clone(), "holdfast identity invite SITE");
     }
     let of_gateway = numbers.certificates.iter().find(|(of, _)| *of == CertificateUse::Gateway);
     if let (Some((_, end_s)), Some(cert)) = (of_gateway, &known.settings.gateway_cert) {

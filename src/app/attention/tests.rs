@@ -83,6 +83,7 @@ fn well() -> Numbers {
         identity: None,
         certificates: Vec::new(),
         other_ends: Vec::new(),
+        invites: Vec::new(),
         mishaps: Vec::new(),
         clock: ClockNumbers { jumps: 0, last_jump_ms: 0, is_unset: false },
         control: Default::default(),

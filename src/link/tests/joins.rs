@@ -36,7 +36,7 @@ impl Door {
         settings.sites.push(site("store-043"));
         let file = folder.path().join(INVITES_FILE);
         let invites = Arc::new(Invites::open(file, site("cloud"), &settings.sites));
-        let joins = Joins { invites, renewals };
+        let joins = Joins::new(invites, renewals);
         settings.joins = Some(joins.clone());
         let settings = secured(settings, Files { ca: realm.cert, cert: of_cloud.cert, key: of_cloud.key });
         let credentials = settings.tls.clone().unwrap();
@@ -85,6 +85,7 @@ async fn a_box_joins_by_its_code_and_links() {
     assert_eq!((given.hub.as_str(), given.realm.as_str()), ("cloud", "acme"));
     // Its answer was lost: the same box asks again, with the key that it has kept.
     let key = std::fs::read(door.folder.path().join("box/store-042.key")).unwrap();
+    drop(joining);
     let again = door.box_of("store-042", "box");
     let given = door.ask(&code, &again).await.unwrap();
     let issued = again.finish(&given.certificate, &given.authorities).unwrap();
@@ -96,6 +97,7 @@ async fn a_box_joins_by_its_code_and_links() {
         std::fs::read_dir(&folder).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     assert_eq!(names, ["ca.pem", "store-042.key", "store-042.pem"]);
+    drop(again);
     // It is there: nothing is written over it.
     let error = Joining::begin(&site("store-042"), &folder).map(drop).unwrap_err().to_string();
     assert!(error.contains("store-042.pem is there already"), "{error}");
@@ -168,6 +170,71 @@ async fn whoever_is_not_the_hub_is_told_nothing() {
     assert!(matches!(error, JoinError::Unreachable { .. }), "{error}");
     // The code is as good as before.
     assert!(door.ask(&code, &joining).await.is_ok());
+}
+
+/// What somebody who takes connections does with them.
+async fn behaves<F: Future<Output = ()> + Send + 'static>(
+    with: impl Fn(TcpStream) -> F + Send + Sync + 'static,
+) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        loop {
+            with(listener.accept().await.unwrap().0).await;
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn what_broke_off_is_tried_again_and_said_as_it_was() {
+    let door = Door::open().await;
+    let code = door.code("store-042");
+    let joining = door.box_of("store-042", "box");
+    let ask = async |port| ask_to_join(&code, "127.0.0.1", port, joining.request.clone()).await.unwrap_err();
+    // It ends, or is reset, before the hub has shown who it is: nothing was told.
+    let ends = behaves(|mut io: TcpStream| async move { drop(io.read(&mut [0; 4_096]).await) }).await;
+    let resets = behaves(|io: TcpStream| async move { drop(io.readable().await) }).await;
+    for port in [ends, resets] {
+        let error = ask(port).await;
+        assert!(matches!(error, JoinError::Handshake { .. }) && error.may_pass(), "{error}");
+        assert!(error.to_string().contains("nothing was told, the code is as good as before"), "{error}");
+    }
+    // The hub, over a line that breaks when it would answer: nobody knows what it did.
+    let hub_port = door.port();
+    let breaks = behaves(move |mut io: TcpStream| async move {
+        let mut hub = TcpStream::connect(("127.0.0.1", hub_port)).await.unwrap();
+        let (mut up, mut down, mut turns) = ([0; 8_192], [0; 8_192], 0);
+        loop {
+            tokio::select! {
+                read = io.read(&mut up) => {
+                    let read = read.unwrap_or(0);
+                    turns += 1;
+                    if read == 0 || hub.write_all(&up[..read]).await.is_err() { return }
+                }
+                read = hub.read(&mut down) => {
+                    let read = read.unwrap_or(0);
+                    // What follows the handshake.
+                    if read == 0 || turns > 1 || io.write_all(&down[..read]).await.is_err() { return }
+                }
+            }
+        }
+    })
+    .await;
+    let error = ask(breaks).await;
+    assert!(matches!(error, JoinError::Broken { .. }) && error.may_pass(), "{error}");
+    assert!(error.to_string().contains("whether the hub has used the code is not known"), "{error}");
+    // And the same again does it.
+    assert!(door.ask(&code, &joining).await.is_ok());
+    // A hub that cannot write it down has used nothing up.
+    let code = door.code("store-043");
+    let file = door.folder.path().join(INVITES_FILE);
+    std::fs::remove_file(&file).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    let error = door.ask(&code, &door.box_of("store-043", "43")).await.unwrap_err();
+    assert!(error.may_pass() && error.to_string().contains("not-kept"), "{error}");
+    std::fs::remove_dir(&file).unwrap();
+    assert!(door.ask(&code, &door.box_of("store-043", "43")).await.is_ok());
 }
 
 /// A member of the realm that lets boxes join, and is not the hub.
