@@ -1,14 +1,15 @@
 //! Certificates as an operator meets them: what is wrong is said before and at the start, an end is told, new files are
 //! taken up, and each command of `docs/certificates.md` does what the page says.
+use std::io::{Read as _, Write as _};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, SanType};
 
 use crate::harness::certificates::Authority;
 use crate::harness::process::{Ended, Process, holdfast, run};
-use crate::harness::{Call, Relay, SOON, Service, Site, Two, Upstream, holds_for, wait_for};
+use crate::harness::{Call, Relay, SOON, Service, Site, Two, Upstream, holds_for, skipped, wait_for};
 
 const DAY: i64 = 86_400;
 
@@ -334,6 +335,18 @@ impl Play {
     }
 }
 
+/// With a code where a person would be asked for one.
+fn told(command: &str, code: &str, folder: &Path, path: &str) -> std::process::Output {
+    let mut shell = Command::new("sh");
+    shell.args(["-ec", command]).current_dir(folder).env("PATH", path);
+    let mut shell = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut asked = shell.stdin.take().unwrap();
+    // Most ask for nothing.
+    let _ = asked.write_all(format!("{code}\n").as_bytes());
+    drop(asked);
+    shell.wait_with_output().unwrap()
+}
+
 /// Over since yesterday, for the key that is there.
 fn make_expire(folder: &Path, site: &str) {
     let read = |file: &str| std::fs::read_to_string(folder.join(file)).unwrap();
@@ -370,7 +383,6 @@ fn each_command_of_the_page_of_certificates_does_what_it_says() {
             make_expire(&folder, "store");
         }
         let mut typed = command.replace("cloud.example.com:7443", &play.cloud.link.to_string());
-        typed = typed.replace("join CODE", &format!("join {}", play.code));
         if command.contains("identity invite") {
             typed.push_str(&format!(" --admin http://{}", play.cloud.admin));
         }
@@ -378,10 +390,9 @@ fn each_command_of_the_page_of_certificates_does_what_it_says() {
             // Its code was made as for a new one.
             let again = format!("holdfast identity invite kiosk --admin http://{}", play.cloud.admin);
             let ran = Command::new("sh").args(["-ec", &again]).env("PATH", &path).output().unwrap();
-            let code = String::from_utf8_lossy(&ran.stdout).lines().next().unwrap_or_default().to_owned();
-            typed = typed.replace(&play.code, &code);
+            play.code = String::from_utf8_lossy(&ran.stdout).lines().next().unwrap_or_default().to_owned();
         }
-        let ran = Command::new("sh").args(["-ec", &typed]).current_dir(&folder).env("PATH", &path).output().unwrap();
+        let ran = told(&typed, &play.code, &folder, &path);
         let said = format!("{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
         assert!(ran.status.success(), "{typed}\n{said}");
         match command {
@@ -419,4 +430,174 @@ fn each_command_of_the_page_of_certificates_does_what_it_says() {
         assert!(hub.contains(said), "{said}:\n{hub}");
     }
     play.running.iter_mut().for_each(Process::kill);
+}
+
+/// A hub at which boxes may join, in its folder with all that it signs with.
+fn hub(upstream: &Upstream) -> Site {
+    let authority = Authority::named("acme");
+    let cloud = Site::new("cloud").sites(&["store", "cloud", "kiosk"]).hub();
+    let identity = authority.issue("cloud", cloud.folder());
+    authority.write_key(&cloud.folder().join("ca.key"));
+    let mut delegate = holdfast();
+    delegate.args(["identity", "delegate", "cloud", "--days", "1000"]).current_dir(cloud.folder());
+    let ended = run(delegate);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let renewals = "cert = \"cloud-renewals.pem\"\nkey = \"cloud-renewals.key\"";
+    let tx = Service::new("tx", upstream).replicas(&["store", "cloud"]).order(&["local"]);
+    cloud.section("identity", &identity).section("identity.renewals", renewals).service(tx)
+}
+
+#[test]
+fn a_code_that_nobody_sees_is_said_and_one_is_read_where_nobody_looks() {
+    let upstream = Upstream::start();
+    let hub = hub(&upstream).start();
+    let admin = format!("http://{}", hub.site.admin);
+    let invite = |out: Stdio, output: &str| {
+        let mut command = holdfast();
+        command.args(["identity", "invite", "kiosk", "--admin", &admin, "-o", output]);
+        let ended = command.stdout(out).stderr(Stdio::piped()).output().unwrap();
+        (ended.status.code(), String::from_utf8_lossy(&ended.stdout).into_owned(), {
+            String::from_utf8_lossy(&ended.stderr).into_owned()
+        })
+    };
+    let (code, shown, _) = invite(Stdio::piped(), "table");
+    assert_eq!(code, Some(0));
+    assert!(!shown.contains("holdfast join CODE") && shown.contains("holdfast join --hub HOST[:PORT]"), "{shown}");
+    let first = shown.lines().next().unwrap().to_owned();
+
+    // `| true`: no code is made, so the one before is good; on a full disk it is made, and said to be lost.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let (code, _, said) = invite(writer.into(), "table");
+    assert!(code == Some(74) && said.contains("none was made"), "{code:?} {said}");
+
+    // The whole of what was printed will do; and the code stands in nobody's arguments.
+    let folder = tempfile::tempdir().unwrap();
+    let join = |code: &str, dash: bool| {
+        let mut command = holdfast();
+        command.arg("join").args(dash.then_some("-")).args(["--hub", &hub.site.link.to_string(), "--folder"]);
+        command.arg(folder.path()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let _ = child.stdin.take().unwrap().write_all(code.as_bytes());
+        let ended = child.wait_with_output().unwrap();
+        let said = [ended.stdout, ended.stderr].concat();
+        (ended.status.code(), String::from_utf8_lossy(&said).into_owned())
+    };
+    assert_eq!(join("", false).0, Some(64));
+    let (code, said) = join(&format!("\n  {shown}"), false);
+    assert!(code == Some(0) && said.contains("this box is kiosk now"), "{said}");
+    let (code, said) = join(&first, true);
+    assert!(code == Some(64) && said.contains("kiosk.pem is there already"), "{said}");
+
+    let (code, _, said) = invite(std::fs::File::create("/dev/full").unwrap().into(), "json");
+    assert!(code == Some(74) && said.contains("is lost; it ended the one before"), "{code:?} {said}");
+}
+
+/// On a terminal it is asked for, and not shown.
+#[test]
+fn a_code_that_is_typed_is_not_shown() {
+    if Command::new("script").arg("--version").output().is_err() {
+        return skipped("a code that is typed", "there is no script(1), which gives a terminal");
+    }
+    let join = format!("{} join --hub 127.0.0.1:9; stty -a", holdfast().get_program().display());
+    let mut terminal = Command::new("script");
+    terminal.args(["-qec", &join, "/dev/null"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = terminal.spawn().unwrap();
+    let (mut keys, mut screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let mut seen = Vec::new();
+    let mut until = |part: &str| {
+        let mut some = [0; 1_024];
+        while !String::from_utf8_lossy(&seen).contains(part) {
+            let read = screen.read(&mut some).unwrap();
+            assert!(read > 0, "{part}: {}", String::from_utf8_lossy(&seen));
+            seen.extend_from_slice(&some[..read]);
+        }
+    };
+    until("it is not shown");
+    keys.write_all(b"kiosk.SECRET\n").unwrap();
+    // What is wrong with it names no more than it must; and the terminal is as before.
+    until("letters and digits behind the site's name");
+    until("echoke");
+    let seen = String::from_utf8_lossy(&seen).into_owned();
+    for wrong in ["SECRET\r", "-isig", "-echo "] {
+        assert!(!seen.contains(wrong), "{wrong}: {seen}");
+    }
+    drop(keys);
+    let _ = child.wait();
+}
+
+#[test]
+fn a_damaged_file_of_invitations_is_named_everywhere_and_kept() {
+    let upstream = Upstream::start();
+    let site = hub(&upstream);
+    std::fs::create_dir_all(site.data_dir()).unwrap();
+    let file = site.data_dir().join("invites.json");
+    std::fs::write(&file, "{\"kiosk\": half a line").unwrap();
+    let asked = |site: &Site, words: &[&str]| {
+        std::fs::write(site.folder().join("holdfast.toml"), site.toml()).unwrap();
+        let mut command = holdfast();
+        run({
+            command.args(words).args(["--config"]).arg(site.folder().join("holdfast.toml"));
+            command
+        })
+    };
+    let name = file.display().to_string();
+    let checked = asked(&site, &["check"]);
+    assert!(
+        checked.code == Some(0) && checked.out.contains(&format!("{name} is no file of invitations")),
+        "{checked:?}"
+    );
+    assert!(checked.out.lines().next().unwrap().contains("warning"), "{checked:?}");
+    let shown = asked(&site, &["identity", "show"]);
+    assert!(shown.err.contains(&format!("{name} is no file of invitations")), "{shown:?}");
+    let hub = site.start();
+    let aside = format!("{name}.damaged-1");
+    wait_for("it is looked at", SOON, || Call::get("/health").told(hub.site.admin).text().contains(&aside));
+    assert!(hub.log().contains(&format!("moved aside to {aside}")), "{}", hub.log());
+    assert_eq!(std::fs::read_to_string(&aside).unwrap(), "{\"kiosk\": half a line");
+    let mut invite = holdfast();
+    invite.args(["identity", "invite", "kiosk", "--admin", &format!("http://{}", hub.site.admin)]);
+    assert_eq!(run(invite).code, Some(0));
+    std::fs::remove_file(&aside).unwrap();
+    wait_for("nobody needs it", SOON, || !Call::get("/health").told(hub.site.admin).text().contains(&aside));
+}
+
+/// `check` ends as a start does: 75 where a file may come, 78 where only a change helps.
+#[test]
+fn check_and_a_start_end_alike_and_the_first_line_is_true() {
+    type Harm = fn(&Path);
+    let cases: [(&str, Harm, i32); 4] = [
+        ("none", |_| {}, 0),
+        ("a key that is not there", |folder| std::fs::remove_file(folder.join("site.key")).unwrap(), 75),
+        (
+            "a pipe for a certificate",
+            |folder| {
+                std::fs::remove_file(folder.join("site.pem")).unwrap();
+                assert!(Command::new("mkfifo").arg(folder.join("site.pem")).status().unwrap().success());
+            },
+            75,
+        ),
+        (
+            "a key of another",
+            |folder| {
+                let cert = std::fs::read(folder.join("site.pem")).unwrap();
+                drop(Authority::new().issue("store", folder));
+                std::fs::write(folder.join("site.pem"), cert).unwrap();
+            },
+            78,
+        ),
+    ];
+    let upstream = Upstream::start();
+    for (what, harm, code) in cases {
+        let site = store(&upstream, |folder| Authority::new().issue("store", folder));
+        harm(site.folder());
+        let checked = check(&site);
+        assert_eq!(checked.code, Some(code), "{what}: {checked:?}");
+        let first = checked.out.lines().next().unwrap_or_default();
+        assert_eq!(first.contains("has no problems"), code == 0, "{what}: {first}");
+        if code != 0 {
+            let ended = run(site.command());
+            assert_eq!(ended.code, Some(code), "{what}: {ended:?}");
+        }
+    }
 }

@@ -222,3 +222,34 @@ fn writes_of_one_lane_on_both_sides_of_a_cut_are_named_until_they_are_seen() {
         assert!(shown(site, "writes conflicts").contains("one lane"), "the list stays");
     }
 }
+
+#[test]
+fn a_watch_ends_when_nobody_reads_it() {
+    let scene = Scene::one(|tx| tx);
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut watch = holdfast();
+    watch.args(["status", "--watch", "--admin", &format!("http://{}", scene.store.site.admin)]).stdout(writer);
+    let log = scene.store.site.folder().join("watch.log");
+    let mut watch = Process::spawn_to(watch, "watch", &log);
+    std::io::Read::read_exact(&mut &reader, &mut [0; 10]).unwrap();
+    drop(reader);
+    assert_eq!(watch.wait_end().code(), Some(0));
+}
+
+/// A command can be typed in any folder.
+#[test]
+fn paths_in_what_is_to_be_typed_lead_there_from_everywhere() {
+    let upstream = crate::harness::Upstream::start();
+    let mut site = Site::alone().service(Service::new("tx", &upstream).replicas(&["store"]));
+    let authority = crate::harness::certificates::Authority::new();
+    let identity = authority.issue_until("store", site.folder(), 86_400);
+    site = site.section("identity", &identity);
+    std::fs::write(site.folder().join("holdfast.toml"), site.toml()).unwrap();
+    let mut run = holdfast();
+    run.args(["run", "--config", "holdfast.toml"]).current_dir(site.folder());
+    let process = Process::spawn(run, "store", &site.folder().join("holdfast.log"));
+    let appliance = Appliance { process, site };
+    let shown = format!("holdfast identity show {}", appliance.site.folder().join("site.pem").display());
+    wait_for("it answers", SOON, || Call::get("/health").send(appliance.site.admin).is_ok());
+    wait_for("it is told where it is", SOON, || health(&appliance).to_string().contains(&shown));
+}
