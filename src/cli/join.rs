@@ -139,8 +139,8 @@ pub(super) fn invite(site: &SiteName, hours: u32, ask: &Ask) -> Result<ExitCode,
     });
     shown.map_err(|error| {
         Failure::disk(format!(
-            "the code cannot be shown ({error}) and is lost; it ended the one before, if there was one for {site}: make \
-             another"
+            "the code cannot be shown ({error}) and is lost; it ended the one before, if there was one for {site}: \
+             make another"
         ))
     })?;
     Ok(ExitCode::SUCCESS)

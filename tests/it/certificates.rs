@@ -419,6 +419,9 @@ fn each_command_of_the_page_of_certificates_does_what_it_says() {
             _ if command.contains("join") && command.contains("--folder store") => {
                 wait_for("it is taken up", SOON, || taken_up(&play.running[0]) == 2);
             }
+            _ if command.contains("identity renew ") => {
+                assert!(said.contains("wrote store/store.pem") && said.contains("store.key, which stays"), "{said}");
+            }
             _ if command.contains("identity show") => {
                 assert!(said.contains("CN=acme") && said.contains("in 365 days"), "{command}\n{said}");
             }

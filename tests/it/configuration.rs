@@ -104,7 +104,23 @@ fn a_port_that_is_taken_is_named() {
         let ended = site.run_to_end();
         assert_eq!(ended.code, Some(75), "{what}: {ended:?}");
         assert!(ended.err.contains(&taken.port().to_string()), "{what}: {}", ended.err);
+        let doubled = ended.err.lines().find(|line| line.matches("os error").count() > 1);
+        assert_eq!(doubled, None, "{what}");
     }
+}
+
+#[test]
+fn a_file_for_a_data_folder_is_named_by_check_and_start() {
+    let service = Upstream::start();
+    let site = Site::alone().service(Service::new("tx", &service).replicas(&["store"]));
+    std::fs::write(site.data_dir(), "").unwrap();
+    let ended = site.run_to_end();
+    let said = format!("{} is a file", site.data_dir().display());
+    assert!(ended.code == Some(75) && ended.err.contains(&said), "{ended:?}");
+    let mut check = holdfast();
+    check.args(["check", "--config"]).arg(site.folder().join("holdfast.toml"));
+    let ended = run(check);
+    assert!(ended.code == Some(75) && ended.out.contains(&said), "{ended:?}");
 }
 
 #[test]
