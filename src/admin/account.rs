@@ -6,7 +6,7 @@ use super::next::{Case, Step, steps};
 use super::view::{QuarantineEntry, WriteSummary};
 use crate::gateway::{LaneRule, LaneRules};
 use crate::journal::{Origin, QuarantineReason, Quarantined, Row};
-use crate::model::{Answer, ClientRule, ClientRules, Group, Header, Request, SiteName, Verdict, WriteId};
+use crate::model::{Answer, ClientRule, ClientRules, Group, Header, Lane, Request, SiteName, Verdict, WriteId};
 use crate::privacy::{self, BodyView, MASKED, Privacy};
 
 /// Who brought a write, by its request.
@@ -123,7 +123,8 @@ impl Teller {
             ClientRule::Header(name) => Some(name),
             ClientRule::Cookie(_) => None,
         });
-        let privacy = named.fold(self.privacy.clone(), |privacy, name| privacy.and_header(name));
+        let privacy = lanes.headers().fold(self.privacy.clone(), |privacy, name| privacy.and_lane(name.as_str()));
+        let privacy = named.fold(privacy, |privacy, name| privacy.and_header(name));
         let known = Known { lanes, clients: ClientRules::new(clients.to_vec()), privacy, compares_bodies };
         self.services.insert(name.to_owned(), known);
         self
@@ -141,12 +142,19 @@ impl Teller {
     pub fn entry(&self, mut entry: QuarantineEntry) -> QuarantineEntry {
         entry.target = entry.target.map(|target| self.privacy.target(&target));
         entry.detail = self.privacy.detail(&entry.detail);
+        entry.lane = entry.lane_hash.map(|lane| self.privacy.lane_mark(lane));
         entry
     }
 
     pub fn summary(&self, mut summary: WriteSummary) -> WriteSummary {
         summary.target = summary.target.map(|target| self.privacy.target(&target));
+        summary.lane = self.privacy.lane_mark(summary.lane_hash);
         summary
+    }
+
+    /// The lane that is meant by what [`Teller::summary`] and [`Teller::entry`] have shown.
+    pub fn lane_of(&self, mark: &str) -> Option<Lane> {
+        self.privacy.lane_of(mark)
     }
 
     /// Its lane as its client said it, for a list; nothing where that is not to be shown.
@@ -155,7 +163,7 @@ impl Teller {
         let (rule, value) = known.lanes.said(request, row.facts.lane)?;
         match rule {
             LaneRule::Service => Some(rule.to_string()),
-            rule => (!hides_lane(&known.privacy, rule)).then(|| privacy::text_of(&value)),
+            rule => shown_lane(&known.privacy, rule, &value),
         }
     }
 
@@ -277,23 +285,26 @@ fn key(privacy: &Privacy, request: &Request) -> Option<String> {
 
 fn lane(privacy: &Privacy, lanes: &LaneRules, row: &Row, request: &Request) -> Option<LaneView> {
     let (rule, value) = lanes.said(request, row.facts.lane)?;
-    let value = if hides_lane(privacy, rule) { privacy.mark(&value) } else { privacy::text_of(&value) };
+    let value = shown_lane(privacy, rule, &value).unwrap_or_else(|| privacy.mark(&value));
     Some(LaneView { rule: rule.to_string(), value })
 }
 
-fn hides_lane(privacy: &Privacy, rule: &LaneRule) -> bool {
-    match rule {
-        LaneRule::Header(name) => privacy.hides_header(name.as_str()),
+/// What a rule has found, unless it is not to be shown or a part of it is not.
+fn shown_lane(privacy: &Privacy, rule: &LaneRule, value: &[u8]) -> Option<String> {
+    let text = privacy::text_of(value);
+    let is_hidden = match rule {
+        LaneRule::Header(name) => privacy.header(name.as_str(), value) != text,
         LaneRule::Cookie(_) => true,
         LaneRule::JsonPointer(pointer) => {
             let tokens: Vec<String> =
                 pointer.split('/').skip(1).map(|token| token.replace("~1", "/").replace("~0", "~")).collect();
             privacy.hides_json(&tokens.iter().map(String::as_str).collect::<Vec<_>>())
         }
-        LaneRule::Service | LaneRule::JwtClaim(_) | LaneRule::Path | LaneRule::PathSegment(_) | LaneRule::ClientIp => {
-            false
-        }
-    }
+        LaneRule::Path => privacy.target(&text) != text,
+        LaneRule::PathSegment(_) => privacy.target(&format!("/{text}")) != format!("/{text}"),
+        LaneRule::Service | LaneRule::JwtClaim(_) | LaneRule::ClientIp => false,
+    };
+    (!is_hidden).then_some(text)
 }
 
 fn headers(privacy: &Privacy, headers: &[Header]) -> Vec<(String, String)> {

@@ -7,6 +7,7 @@ use http::StatusCode;
 
 use super::listen::ClientAddress;
 use super::routes::refuse;
+use crate::privacy::Privacy;
 use crate::problem::Cause;
 use crate::telemetry::{self, Audit};
 
@@ -16,7 +17,9 @@ const RESULT_BYTES_MAX: usize = 256 << 10;
 /// Carries out an order and keeps a record of it, whatever came of it. The record stands before the answer is given.
 pub(super) async fn audited(by: &'static str, request: Request, next: Next) -> Response {
     let client = request.extensions().get::<ClientAddress>().map(|client| client.0);
-    let (order, choice) = (request.uri().path().to_owned(), request.uri().query().unwrap_or_default().to_owned());
+    // What an invitation is told of its code's secret is for its own file.
+    let choice = Privacy::default().query(request.uri().query().unwrap_or_default());
+    let order = request.uri().path().to_owned();
     let request_id = uuid::Uuid::now_v7().to_string();
     let response = next.run(request).await;
     if response.status() == StatusCode::METHOD_NOT_ALLOWED {

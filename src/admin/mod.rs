@@ -21,7 +21,7 @@ pub use account::{
 };
 pub use guard::Guard;
 pub use next::Step;
-pub use routes::{IN_FLIGHT_MAX, router};
+pub use routes::{HOLDFAST_ADMIN, IN_FLIGHT_MAX, router};
 pub use source::{AdminSource, OperateError};
 pub use view::{
     Attention, Conflict, EndpointStatus, Grade, GroupStatus, Health, HealthState, InviteMade, InviteQuery, ManyOrdered,

@@ -25,6 +25,8 @@ use crate::service::Operation;
 
 /// Operators, probes and one or two scrapers; more is an accident.
 pub const IN_FLIGHT_MAX: usize = 64;
+/// In every answer: by this commands tell an appliance from whatever else answers at an address.
+pub const HOLDFAST_ADMIN: HeaderName = HeaderName::from_static("holdfast-admin");
 /// Beside a list: how long all its pages are together, and where the next one begins.
 const HOLDFAST_TOTAL: HeaderName = HeaderName::from_static("holdfast-total");
 const HOLDFAST_NEXT: HeaderName = HeaderName::from_static("holdfast-next");
@@ -57,7 +59,7 @@ pub fn router<S: AdminSource>(source: Arc<S>, guard: Guard) -> Router {
         .method_not_allowed_fallback(other_method)
         .layer(middleware::from_fn_with_state((guard, in_flight), admit))
         .with_state(source);
-    Router::new().fallback_service(routes).layer(middleware::from_fn(name_allowed))
+    Router::new().fallback_service(routes).layer(middleware::from_fn(finished))
 }
 
 async fn admit(State((guard, in_flight)): State<(Guard, Arc<Semaphore>)>, request: Request, next: Next) -> Response {
@@ -105,19 +107,29 @@ async fn nothing(request: Request) -> Response {
     refuse(Cause::NotFound { path: request.uri().path().to_owned() })
 }
 
-/// Which methods the address has, [`name_allowed`] knows.
+/// Which methods the address has, [`finished`] knows.
 async fn other_method(request: Request) -> Response {
     let (method, allowed) = (request.method().to_string(), String::new());
     refuse(Cause::MethodNotAllowed { method, allowed })
 }
 
-/// The router says them in `Allow`, behind whoever wrote the answer: outside of it they come into the text.
-async fn name_allowed(request: Request, next: Next) -> Response {
+async fn finished(request: Request, next: Next) -> Response {
     let method = request.method().to_string();
-    let response = next.run(request).await;
-    let allowed = response.headers().get(ALLOW).and_then(|allowed| allowed.to_str().ok());
+    let mut response = in_our_words(method, next.run(request).await);
+    response.headers_mut().insert(HOLDFAST_ADMIN, HeaderValue::from_static("1"));
+    response
+}
+
+/// Some refusals are the router's own. Which methods an address has, it says in `Allow`, behind whoever wrote the
+/// answer: outside of it they come into the text.
+fn in_our_words(method: String, response: Response) -> Response {
+    let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+    let (allowed, kind) = (text(ALLOW), text(CONTENT_TYPE));
     match allowed.filter(|_| response.status() == StatusCode::METHOD_NOT_ALLOWED) {
         Some(allowed) => refuse(Cause::MethodNotAllowed { method, allowed: allowed.replace(',', ", ") }),
+        None if response.status().is_client_error() && kind != Some("application/problem+json") => {
+            refuse(Cause::BadRequest { what: "its address or its query cannot be read" })
+        }
         None => response,
     }
 }
@@ -207,7 +219,7 @@ async fn quarantine<S: AdminSource>(State(source): State<Arc<S>>, query: Chosen)
             }
             response
         }
-        Err(why) => refuse(Cause::OperationRejected { why }),
+        Err(error) => carried_out(Err(error), ""),
     }
 }
 
@@ -291,7 +303,7 @@ fn carried_out(result: Result<(), OperateError>, asked: &str) -> Response {
     match result {
         Ok(()) => Json(serde_json::json!({ "done": true })).into_response(),
         Err(OperateError::UnknownWrite(_)) => refuse(Cause::UnknownWrite { asked: asked.to_owned() }),
-        Err(OperateError::UnknownService(asked)) => refuse(Cause::UnknownService { asked }),
+        Err(OperateError::UnknownService { asked, known }) => refuse(Cause::UnknownService { asked, known }),
         Err(OperateError::Rejected(why)) => refuse(Cause::OperationRejected { why }),
         Err(OperateError::Gone) => refuse(Problem::Draining.into()),
     }

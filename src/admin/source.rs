@@ -13,8 +13,8 @@ use crate::service::Operation;
 pub enum OperateError {
     #[error("no write {0} is kept here")]
     UnknownWrite(WriteId),
-    #[error("there is no service {0:?} at this site")]
-    UnknownService(String),
+    #[error("there is no service {asked:?} at this site")]
+    UnknownService { asked: String, known: Vec<String> },
     /// The state machine's own words.
     #[error("{0}")]
     Rejected(String),
@@ -35,7 +35,7 @@ pub trait AdminSource: Send + Sync + 'static {
     /// `asked` is a write id, a status token or a client's key as it was sent.
     fn write(&self, asked: &str, show: ShowQuery) -> impl Future<Output = Option<WriteStatus>> + Send;
     /// Oldest first, all groups. `Err` says what of the query cannot be answered.
-    fn quarantine(&self, query: QuarantineQuery) -> impl Future<Output = Result<QuarantineList, String>> + Send;
+    fn quarantine(&self, query: QuarantineQuery) -> impl Future<Output = Result<QuarantineList, OperateError>> + Send;
     /// Also where nothing else of the write can be read. `asked`: as for [`AdminSource::write`].
     fn quarantined(&self, asked: &str, show: ShowQuery) -> impl Future<Output = Option<QuarantineStatus>> + Send;
     /// Carries out an order about the next so many that the query names, in order of their positions.

@@ -22,6 +22,10 @@ fn group() -> Group {
     Group { service: "tx".into(), store: String::new() }
 }
 
+fn no_service(asked: &str) -> OperateError {
+    OperateError::UnknownService { asked: asked.to_owned(), known: vec!["tx".to_owned()] }
+}
+
 impl AdminSource for Fixed {
     async fn health(&self) -> Health {
         Health::new(self.state, Vec::new())
@@ -58,14 +62,14 @@ impl AdminSource for Fixed {
     async fn writes(&self, query: WritesQuery) -> Result<WriteList, OperateError> {
         match query.service.as_deref() {
             None | Some("tx") => Ok(WriteList { writes: Vec::new(), more: query.limit() < 100 }),
-            Some(other) => Err(OperateError::UnknownService(other.to_owned())),
+            Some(other) => Err(no_service(other)),
         }
     }
     async fn write(&self, _: &str, _: ShowQuery) -> Option<WriteStatus> {
         None
     }
-    async fn quarantine(&self, query: QuarantineQuery) -> Result<QuarantineList, String> {
-        query.filter()?;
+    async fn quarantine(&self, query: QuarantineQuery) -> Result<QuarantineList, OperateError> {
+        query.filter(|mark| account::tests::teller(&[]).lane_of(mark)).map_err(OperateError::Rejected)?;
         let held = Quarantined::new(id(7), QuarantineReason::UnknownOutcome, "reset".into(), 0);
         let entries = vec![QuarantineEntry::new(&group(), &held, None, None)];
         Ok(QuarantineList { entries, total: 300, next: query.after.is_none().then(|| "5/x".to_owned()) })
@@ -104,7 +108,7 @@ impl AdminSource for Fixed {
         Ok(())
     }
     async fn resume(&self, service: &str, _: &str) -> Result<(), OperateError> {
-        if service == "tx" { Ok(()) } else { Err(OperateError::UnknownService(service.to_owned())) }
+        if service == "tx" { Ok(()) } else { Err(no_service(service)) }
     }
     async fn conflicts(&self) -> Vec<Conflict> {
         let (service, store) = ("tx".to_owned(), String::new());
@@ -167,7 +171,12 @@ async fn the_listener_answers_each_address() {
         ("POST /api/v1/seen".to_owned(), 200, "[]"),
         ("GET /api/v1/writes?limit=5".to_owned(), 200, "\"more\":true"),
         ("GET /api/v1/writes?limti=5".to_owned(), 400, "bad-request"),
-        ("GET /api/v1/writes?service=x".to_owned(), 404, "unknown-service"),
+        ("GET /api/v1/writes?service=x".to_owned(), 404, "\\\"x\\\" at this site, which has: tx"),
+        ("GET /api/v1/writes/%ff".to_owned(), 400, "\"code\":\"bad-request\""),
+        ("GET /api/v1/quarantine/%ff".to_owned(), 400, "\"code\":\"bad-request\""),
+        ("POST /api/v1/quarantine/%ff/applied".to_owned(), 400, "\"code\":\"bad-request\""),
+        ("POST /api/v1/services/%ff/resume".to_owned(), 400, "\"code\":\"bad-request\""),
+        ("POST /api/v1/services/tx/resume?store=a&store=b".to_owned(), 400, "\"code\":\"bad-request\""),
         ("GET /api/v1/writes/4711".to_owned(), 404, "unknown-write"),
         ("GET /api/v1/quarantine".to_owned(), 200, "unknown-outcome"),
         (format!("GET /api/v1/quarantine/{seven}"), 200, "unknown-outcome"),

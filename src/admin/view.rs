@@ -212,8 +212,11 @@ pub struct WriteSummary {
     pub decided_words: String,
     /// As its client said it, where that is known and no secret.
     pub lane_words: Option<String>,
-    /// Its hash.
+    /// Stands for it, at this site alone: set by the [`super::Teller`].
     pub lane: String,
+    /// Not for people: values could be tried out.
+    #[serde(skip)]
+    pub lane_hash: Lane,
     pub verdict: Option<Verdict>,
     /// What the decider's replica answered.
     pub status: Option<u16>,
@@ -240,7 +243,8 @@ impl WriteSummary {
             decided_words: words::decided(row),
             origin_site: from,
             lane_words,
-            lane: format!("{:016x}", row.facts.lane.0),
+            lane: String::new(),
+            lane_hash: row.facts.lane,
             origin: origin_name(&row.origin),
             here: here_name(&row.here),
             verdict: row.outcome.as_ref().map(|outcome| outcome.verdict),
@@ -298,7 +302,21 @@ pub struct WriteStatus {
 pub struct ReplicaStatus {
     pub site: SiteName,
     pub received: bool,
+    /// It has gone on past it: what it was decided to be there, this does not say, and it may be in quarantine there.
     pub decided: bool,
+    /// What became of it there, in words, as far as that is known here.
+    pub decided_words: String,
+}
+
+impl ReplicaStatus {
+    pub fn own(site: SiteName, (received, decided): (bool, bool), row: &Row) -> Self {
+        Self { site, received, decided, decided_words: words::decided(row) }
+    }
+
+    pub fn other(site: SiteName, (received, decided): (bool, bool)) -> Self {
+        let words = if decided { "decided or held there" } else { "not yet" };
+        Self { site, received, decided, decided_words: words.to_owned() }
+    }
 }
 
 /// `?body=true`, of one write.
@@ -318,7 +336,7 @@ pub struct QuarantineQuery {
     pub store: Option<String>,
     pub reason: Option<QuarantineReason>,
     pub since_ms: Option<u64>,
-    /// As `GET /writes/{id}` says it in `lane`.
+    /// As `GET /writes/{id}` of this site says it in `lane`.
     pub lane: Option<String>,
     /// Of each lane the first alone.
     pub firsts: bool,
@@ -344,12 +362,10 @@ impl QuarantineQuery {
         names || reason.is_some() || since_ms.is_some_and(|since_ms| since_ms > 0)
     }
 
-    /// `Err` says what cannot be read.
-    pub fn filter(&self) -> Result<QuarantineFilter, String> {
-        let lane = |text: &String| {
-            let lane = u64::from_str_radix(text, 16).ok().filter(|_| text.len() == 16);
-            lane.map(Lane).ok_or_else(|| format!("{text:?} is no lane: it has 16 hexadecimal digits"))
-        };
+    /// `Err` says what cannot be read. `lane_of`: what is meant by what was shown.
+    pub fn filter(&self, lane_of: impl Fn(&str) -> Option<Lane>) -> Result<QuarantineFilter, String> {
+        let lane =
+            |text: &String| lane_of(text).ok_or_else(|| format!("{text:?} is no lane: it has 16 hexadecimal digits"));
         Ok(QuarantineFilter {
             service: self.service.clone(),
             store: self.store.clone(),
@@ -412,7 +428,11 @@ pub struct QuarantineEntry {
     pub status: Option<u16>,
     pub method: Option<String>,
     pub target: Option<String>,
+    /// Stands for it, at this site alone: set by the [`super::Teller`].
     pub lane: Option<String>,
+    /// Not for people: values could be tried out.
+    #[serde(skip)]
+    pub lane_hash: Option<Lane>,
     /// The first of its lane, where that is another one: it may be its cause.
     pub behind: Option<WriteId>,
     /// It is the first, and so many of its lane stand behind it.
@@ -434,7 +454,8 @@ impl QuarantineEntry {
             status: Some(held.status).filter(|status| *status != 0),
             method: request.map(|request| request.method.clone()),
             target: request.map(|request| request.target.clone()),
-            lane: row.map(|row| format!("{:016x}", row.facts.lane.0)),
+            lane: None,
+            lane_hash: row.map(|row| row.facts.lane),
             behind: held.behind,
             others_behind: 0,
             waits_for: held.unknown.clone(),
@@ -446,7 +467,7 @@ impl QuarantineEntry {
         Self {
             method,
             target,
-            lane: listed.lane.map(|lane| format!("{:016x}", lane.0)),
+            lane_hash: listed.lane,
             behind: listed.behind,
             others_behind: listed.others,
             ..Self::new(&listed.group, &listed.entry, None, None)

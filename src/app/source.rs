@@ -1,5 +1,5 @@
 //! What the admin listener shows, gathered from groups, journal, links and control plane.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -88,11 +88,43 @@ impl Source {
         views
     }
 
+    fn no_service(&self, asked: &str) -> OperateError {
+        let known: BTreeSet<&String> = self.registry.members.keys().map(|group| &group.service).collect();
+        OperateError::UnknownService { asked: asked.to_owned(), known: known.into_iter().cloned().collect() }
+    }
+
+    /// A choice of what is not there is a slip of the pen, and no empty list.
+    async fn is_there(&self, query: &QuarantineQuery) -> Result<(), OperateError> {
+        let filter =
+            QuarantineFilter { service: query.service.clone(), store: query.store.clone(), ..Default::default() };
+        let (service, store) = (filter.service.clone(), filter.store.clone());
+        let has = |group: &&Group| service.as_ref().is_none_or(|service| *service == group.service);
+        let members = || self.registry.members.keys();
+        if members().filter(has).any(|group| store.as_ref().is_none_or(|store| *store == group.store)) {
+            return Ok(());
+        }
+        // Entries outlive the configuration of their service.
+        if self.journal.quarantine_counts(filter).await.is_ok_and(|counts| counts.total > 0) {
+            return Ok(());
+        }
+        let stores: BTreeSet<&str> = members().filter(has).map(|group| group.store.as_str()).collect();
+        match (service, store) {
+            (Some(service), _) if stores.is_empty() => Err(self.no_service(&service)),
+            (service, store) => {
+                let (of, store) = (service.map(|service| format!(" of {service}")), store.unwrap_or_default());
+                let stores: Vec<&str> = stores.into_iter().filter(|store| !store.is_empty()).collect();
+                let there = if stores.is_empty() { "none".to_owned() } else { stores.join(", ") };
+                let of = of.unwrap_or_default();
+                Err(OperateError::Rejected(format!("there is no store {store:?}{of} at this site, which has: {there}")))
+            }
+        }
+    }
+
     /// The group that a person names: without a store the only one of its service.
     fn meant(&self, service: &str, store: &str) -> Result<Group, OperateError> {
         let of_service: Vec<&Group> = self.registry.members.keys().filter(|group| group.service == service).collect();
         match of_service.as_slice() {
-            [] => Err(OperateError::UnknownService(service.to_owned())),
+            [] => Err(self.no_service(service)),
             [only] if store.is_empty() => Ok((*only).clone()),
             groups => groups.iter().find(|group| group.store == store).map(|group| (*group).clone()).ok_or_else(|| {
                 let stores: Vec<&str> = groups.iter().map(|group| group.store.as_str()).collect();
@@ -210,16 +242,13 @@ impl Source {
         let Some((position, _)) = shown.row.position else { return Vec::new() };
         let log = shown.row.id.log;
         let here = view.series.iter().find(|s| s.log == log);
-        let own = ReplicaStatus {
-            site: self.config.site.clone(),
-            received: here.is_some_and(|s| s.received >= position),
-            decided: here.is_some_and(|s| s.decided >= position),
-        };
-        let others = view.cursors.iter().filter(|c| c.log == log).map(|c| ReplicaStatus {
-            site: c.site.clone(),
-            received: c.received >= position,
-            decided: c.decided >= position,
-        });
+        let own = here.map_or((false, false), |s| (s.received >= position, s.decided >= position));
+        let own = ReplicaStatus::own(self.config.site.clone(), own, &shown.row);
+        let others = view
+            .cursors
+            .iter()
+            .filter(|c| c.log == log)
+            .map(|c| ReplicaStatus::other(c.site.clone(), (c.received >= position, c.decided >= position)));
         std::iter::once(own).chain(others).collect()
     }
 }
@@ -314,7 +343,7 @@ impl AdminSource for Source {
                 let groups: Vec<_> =
                     self.registry.members.keys().filter(|g| g.service == *name).cloned().map(Some).collect();
                 if groups.is_empty() {
-                    return Err(OperateError::UnknownService(name.clone()));
+                    return Err(self.no_service(name));
                 }
                 groups
             }
@@ -352,13 +381,17 @@ impl AdminSource for Source {
         })
     }
 
-    async fn quarantine(&self, query: QuarantineQuery) -> Result<QuarantineList, String> {
+    async fn quarantine(&self, query: QuarantineQuery) -> Result<QuarantineList, OperateError> {
+        let rejected = OperateError::Rejected;
         let after = query.after.as_deref().map(|text| {
             let parts = text.split_once('/').and_then(|(since, id)| Some((since.parse().ok()?, id.parse().ok()?)));
             parts.ok_or_else(|| format!("after={text:?} is not what an answer before has given"))
         });
-        let page = self.journal.quarantine_page(query.filter()?, after.transpose()?, query.limit(QUARANTINE_SHOWN));
-        let page = page.await.map_err(|error| error.to_string())?;
+        let after = after.transpose().map_err(rejected)?;
+        let filter = query.filter(|mark| self.teller.lane_of(mark)).map_err(rejected)?;
+        self.is_there(&query).await?;
+        let page = self.journal.quarantine_page(filter, after, query.limit(QUARANTINE_SHOWN));
+        let page = page.await.map_err(|error| rejected(error.to_string()))?;
         Ok(QuarantineList {
             entries: page
                 .entries
@@ -393,7 +426,8 @@ impl AdminSource for Source {
             .map(order::from_text)
             .transpose()
             .map_err(OperateError::Rejected)?;
-        let filter = query.filter().map_err(OperateError::Rejected)?;
+        let filter = query.filter(|mark| self.teller.lane_of(mark)).map_err(OperateError::Rejected)?;
+        self.is_there(&query).await?;
         let limit = query.limit(ORDERS_MAX);
         let next = self.journal.quarantine_in_order(filter, after.clone(), limit).await;
         let mut next = next.map_err(|_| OperateError::Gone)?;
@@ -402,7 +436,7 @@ impl AdminSource for Source {
         let of_group = next.iter().take_while(|entry| entry.group == group).count();
         let has_more = has_more || of_group < next.len();
         next.truncate(of_group);
-        let member = self.member(&group).ok_or(OperateError::UnknownService(group.service))?;
+        let member = self.member(&group).ok_or_else(|| self.no_service(&group.service))?;
         let ids = next.iter().map(|entry| entry.id).collect();
         match member.handle.order_many(ids, operation, query.keep_going).await {
             Reply::Orders(ordered) if ordered.busy => {
@@ -426,7 +460,7 @@ impl AdminSource for Source {
             Some(group) => group,
             None => return Err(OperateError::UnknownWrite(id)),
         };
-        let member = self.member(&group).ok_or(OperateError::UnknownService(group.service))?;
+        let member = self.member(&group).ok_or_else(|| self.no_service(&group.service))?;
         match member.handle.operate(Some(id), operation).await {
             Reply::Done => Ok(()),
             Reply::Rejected { why } => Err(OperateError::Rejected(why)),

@@ -11,8 +11,11 @@ use crate::gateway::rfc3339_ms;
 const DEFAULT_ADMIN: &str = "http://127.0.0.1:9797";
 const LABEL: usize = 10;
 
-const REPLICAS: &[Column] =
-    &[("REPLICA", "/site", Show::Plain), ("RECEIVED", "/received", Show::Plain), ("DECIDED", "/decided", Show::Plain)];
+const REPLICAS: &[Column] = &[
+    ("REPLICA", "/site", Show::Plain),
+    ("RECEIVED", "/received", Show::Plain),
+    ("DECIDED", "/decided_words", Show::Plain),
+];
 
 /// One entry of the quarantine.
 pub(super) fn quarantined(entry: &Value, ask: &Ask) -> String {

@@ -8,6 +8,8 @@ use super::exit::Failure;
 use super::identity::IdentityCommand;
 use super::join::JoinArguments;
 use crate::config::{Config, ShortForm};
+use crate::journal::QuarantineReason;
+use crate::telemetry::Label;
 
 /// Keeps the replicas of unmodified HTTP services in step through partitions, reboots and faults.
 #[derive(Debug, Parser)]
@@ -238,6 +240,10 @@ pub(super) enum ServicesCommand {
     },
 }
 
+fn reasons() -> clap::builder::PossibleValuesParser {
+    QuarantineReason::ALL.map(QuarantineReason::value).into()
+}
+
 fn at_most(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(limit @ 1..=1_000) => Ok(limit),
@@ -348,7 +354,7 @@ pub(super) struct Chosen {
     #[arg(long)]
     pub store: Option<String>,
     /// As `quarantine ls` says it, for example may-have-applied
-    #[arg(long)]
+    #[arg(long, value_parser = reasons())]
     pub reason: Option<String>,
     /// Not older than that: for example 2h, or milliseconds since 1970
     #[arg(long, value_name = "AGE|MS")]
@@ -463,6 +469,7 @@ mod tests {
             ("quarantine discard --service tx --yes --keep-going", true),
             ("quarantine discard 1 --service tx", false),
             ("quarantine discard 1 --yes", false),
+            ("quarantine ls --reason divergense", false),
             ("services", true),
             ("services resume tx --token t", true),
             ("writes ls --open", true),

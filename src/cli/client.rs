@@ -3,14 +3,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HOST};
+use http::uri::Authority;
 use http::{HeaderMap, Method, Request};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
 
-use super::args::Ask;
+use super::args::{ADMIN, Ask};
 use super::exit::{Exit, Failure};
+use super::output::safe;
+use crate::admin::HOLDFAST_ADMIN;
+use crate::privacy::Privacy;
+use crate::problem::Code;
 
 /// A page of 1,000 writes has less.
 const ANSWER_MAX_BYTES: usize = 64 << 20;
@@ -43,57 +48,155 @@ pub(super) fn escape(text: &str) -> String {
 }
 
 fn call(ask: &Ask, method: Method, path: &str, timeout: Duration) -> Result<(Value, HeaderMap), Failure> {
+    let authority = authority(&ask.admin)?;
+    let admin = format!("http://{authority}");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::internal)?;
-    let token = ask.token.clone().or_else(|| std::env::var("HOLDFAST_TOKEN").ok());
+    let token = Token::of(ask);
     let answer = runtime.block_on(async {
         let within = timeout.as_secs();
-        tokio::time::timeout(timeout, exchange(&ask.admin, token, method, path))
-            .await
-            .unwrap_or_else(|_| Err(Failure::internal(format!("{} did not answer within {within} s", ask.admin))))
+        let slow = || Failure::new(Exit::TryAgain, format!("{admin} did not answer within {within} s"));
+        tokio::time::timeout(timeout, exchange(&authority, &token, method, path)).await.unwrap_or_else(|_| Err(slow()))
     });
     let (status, headers, body) = answer?;
     let json: Value = serde_json::from_slice(&body).map_err(|error| {
-        Failure::internal(format!(
-            "{} answered {status} with something that is not JSON: {error}; is it an admin listener?",
-            ask.admin
-        ))
+        Failure::internal(format!("{admin} answered {status} with something that is not JSON: {error}"))
     })?;
     if (200..300).contains(&status) {
         return Ok((json, headers));
     }
-    let text = |name: &str| json.get(name).and_then(Value::as_str).unwrap_or("?").to_owned();
+    let text = |name: &str| json.get(name).and_then(Value::as_str).map_or("?".to_owned(), safe);
     let exit = if (400..500).contains(&status) { Exit::Usage } else { Exit::Internal };
-    Err(Failure::new(exit, format!("{} ({}): {}", text("title"), text("code"), text("detail"))))
+    let said = format!("{} ({}): {}", text("title"), text("code"), text("detail"));
+    Err(match json.get("code").and_then(Value::as_str) {
+        Some(code) if code == Code::Unauthorized.name() => {
+            Failure::new(exit, format!("{} ({code}): {}", text("title"), token.advice(&admin)))
+        }
+        _ => Failure::new(exit, said),
+    })
+}
+
+/// What is shown to the appliance, and who has named it.
+struct Token {
+    value: Option<String>,
+    by: &'static str,
+}
+
+impl Token {
+    fn of(ask: &Ask) -> Self {
+        let named = |text: &String| !text.is_empty();
+        match ask.token.clone().filter(named) {
+            Some(value) => Self { value: Some(value), by: "--token" },
+            None => Self { value: std::env::var("HOLDFAST_TOKEN").ok().filter(named), by: "HOLDFAST_TOKEN" },
+        }
+    }
+
+    /// Where it is refused.
+    fn advice(&self, admin: &str) -> String {
+        let first = match self.value {
+            Some(_) => format!("the token of {} is not that of the appliance at {admin}", self.by),
+            None => format!("the appliance at {admin} asks for its token: give it with --token, or in HOLDFAST_TOKEN"),
+        };
+        format!(
+            "{first}; it is token under [admin] in the configuration of that appliance (where that names a variable, \
+             its value is in /etc/holdfast/environment, or with K3s in the secret holdfast-admin). One without a token \
+             is asked on its own machine, as http://127.0.0.1:PORT"
+        )
+    }
+}
+
+/// Of `--admin`. What else stands there may be a secret, and is not repeated.
+fn authority(admin: &str) -> Result<Authority, Failure> {
+    let wrong = || {
+        let shown = Privacy::default().target(admin);
+        Failure::usage(format!("--admin {shown:?} is not an address; write for example {ADMIN}"))
+    };
+    let uri: http::Uri = admin.parse().map_err(|_| wrong())?;
+    let authority = uri.authority().filter(|_| uri.scheme_str() == Some("http")).ok_or_else(wrong)?;
+    if authority.as_str().contains('@') {
+        return Err(Failure::usage(
+            "--admin names nobody before its host: a token goes into --token or HOLDFAST_TOKEN",
+        ));
+    }
+    Ok(authority.clone())
 }
 
 async fn exchange(
-    admin: &str,
-    token: Option<String>,
+    authority: &Authority,
+    token: &Token,
     method: Method,
     path: &str,
 ) -> Result<(u16, HeaderMap, Bytes), Failure> {
-    let wrong =
-        || Failure::usage(format!("--admin {admin:?} is not an address; write for example http://127.0.0.1:9797"));
-    let uri: http::Uri = admin.parse().map_err(|_| wrong())?;
-    let authority = uri.authority().filter(|_| uri.scheme_str() == Some("http")).ok_or_else(wrong)?;
+    let admin = format!("http://{authority}");
     let host = authority.host().trim_start_matches('[').trim_end_matches(']');
     let stream = TcpStream::connect((host, authority.port_u16().unwrap_or(80))).await.map_err(|error| {
-        Failure::internal(format!(
-            "no appliance answers at {admin}: {error}; start it, or name its admin.listen with --admin"
-        ))
+        let what = format!(
+            "no appliance answers at {admin}: {error}; start it (systemctl start holdfast, or holdfast run), or name \
+             the admin.listen of one that runs with --admin"
+        );
+        Failure::new(Exit::TryAgain, what)
     })?;
-    let broken = |error: hyper::Error| Failure::internal(format!("the exchange with {admin} broke: {error}"));
+    let broken =
+        |error: hyper::Error| Failure::new(Exit::TryAgain, format!("the exchange with {admin} broke: {error}"));
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
     tokio::spawn(connection);
     let mut request = Request::builder().method(method).uri(path).header(HOST, authority.as_str());
-    if let Some(token) = token {
-        request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+    if let Some(value) = &token.value {
+        request = request.header(AUTHORIZATION, format!("Bearer {value}"));
     }
-    let request =
-        request.body(Empty::<Bytes>::new()).map_err(|_| Failure::usage("the token cannot stand in a header"))?;
+    let request = request.body(Empty::<Bytes>::new()).map_err(|_| {
+        Failure::usage(format!(
+            "the token of {} has signs that cannot stand in a header, such as an end of line",
+            token.by
+        ))
+    })?;
     let response = sender.send_request(request).await.map_err(broken)?;
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    // Of a stranger nothing more is read: it may have no end.
+    if !headers.contains_key(HOLDFAST_ADMIN) {
+        return Err(Failure::usage(format!(
+            "{admin} answers ({status}), and is no admin listener of holdfast: name the admin.listen of an appliance \
+             with --admin"
+        )));
+    }
     let body = Limited::new(response.into_body(), ANSWER_MAX_BYTES).collect().await;
-    let body = body.map_err(|error| Failure::internal(format!("the answer of {admin} broke off: {error}")))?;
+    let body =
+        body.map_err(|error| Failure::new(Exit::TryAgain, format!("the answer of {admin} broke off: {error}")))?;
     Ok((status, headers, body.to_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_address_is_refused_and_a_password_in_it_is_not_repeated() {
+        for admin in ["http://127.0.0.1:9797", "http://[::1]:9797/", "http://appliance:1"] {
+            authority(admin).unwrap();
+        }
+        for admin in [
+            "127.0.0.1:9797",
+            "https://127.0.0.1:9797",
+            "nonsense",
+            "http://me:s3cret@127.0.0.1:9797",
+            "https://me:s3cret@127.0.0.1:9797",
+            "me:s3cret@127.0.0.1",
+            "http://me:s3 cret@127.0.0.1",
+            "http://127.0.0.1/ ?token=s3cret",
+            "",
+        ] {
+            let failure = authority(admin).unwrap_err();
+            assert_eq!(failure.exit, Exit::Usage);
+            assert!(!failure.to_string().contains("cret"), "{failure}");
+        }
+    }
+
+    #[test]
+    fn who_is_refused_is_told_where_tokens_come_from() {
+        let said = |value: Option<&str>, by| Token { value: value.map(str::to_owned), by }.advice("http://a:1");
+        for part in ["--token", "HOLDFAST_TOKEN", "under [admin]"] {
+            assert!(said(None, "HOLDFAST_TOKEN").contains(part), "{part}");
+        }
+        assert!(said(Some("s3cret"), "--token").starts_with("the token of --token is not that of"));
+        assert!(!said(Some("s3cret"), "HOLDFAST_TOKEN").contains("s3cret"));
+    }
 }

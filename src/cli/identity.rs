@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::args::{Ask, Output};
 use super::exit::{Exit, Failure};
 use super::join;
-use super::output::{self, Column, Show};
+use super::output::{self, Column, Show, safe};
 use crate::config::Config;
 use crate::identity::{self, Authority, AuthorityError, Grade, HOURS_MAX, Invited, Issued, now_s, span};
 use crate::model::SiteName;
@@ -222,11 +222,12 @@ fn show(files: &[PathBuf], config: &Path, output: Output) -> Result<ExitCode, Fa
 fn invitations(invited: &[Invited]) -> String {
     let now_s = now_s();
     let line = |one: &Invited| match &one.used {
-        Some(at) => format!("{} has joined by a code on {at}\n", one.site),
+        Some(at) => format!("{} has joined by a code on {}\n", safe(one.site.as_str()), safe(at)),
         None if one.until_s <= now_s => {
-            format!("the code for {} was good until {}, and nobody used it\n", one.site, one.until)
+            let (site, until) = (safe(one.site.as_str()), safe(&one.until));
+            format!("the code for {site} was good until {until}, and nobody used it\n")
         }
-        None => format!("{} may join by a code until {}\n", one.site, one.until),
+        None => format!("{} may join by a code until {}\n", safe(one.site.as_str()), safe(&one.until)),
     };
     invited.iter().map(line).collect()
 }

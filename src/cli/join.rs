@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::args::{Ask, Output};
 use super::client;
 use super::exit::{Exit, Failure};
-use super::output;
+use super::output::{self, safe};
 use super::typed;
 use crate::identity::{JoinCode, Joining, Trust};
 use crate::link::{self, JoinError};
@@ -133,8 +133,8 @@ pub(super) fn invite(site: &SiteName, hours: u32, ask: &Ask) -> Result<ExitCode,
         format!(
             "{text}\n\ngood for one box, until {}; shown only now. At the box, in the folder of its holdfast.toml:\n\
              holdfast join --hub HOST[:PORT], where HOST is how {} is reached from there; it asks for the code\n",
-            report["until"].as_str().unwrap_or("?"),
-            report["hub"].as_str().unwrap_or("this hub"),
+            safe(report["until"].as_str().unwrap_or("?")),
+            safe(report["hub"].as_str().unwrap_or("this hub")),
         )
     });
     shown.map_err(|error| {

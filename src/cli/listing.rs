@@ -262,6 +262,12 @@ mod tests {
             troubles(&services, Some(80)),
             "\ntx: 127.0.0.1:1 is down for 3 min: connecting to 127.0.0.1:1: refused\n"
         );
+        let far = json!([{ "name": "tx", "endpoints": [{
+            "url": format!("{}.example.com:443", "a".repeat(70)), "healthy": false, "down_ms": 1,
+            "why": format!("GET /{} answered 503", "b".repeat(90)),
+        }]}]);
+        let shown = troubles(&far, Some(80));
+        assert!(shown.lines().all(|line| line.chars().count() <= 80), "{shown}");
         assert_eq!(flat_endpoints(&services)[0]["endpoints"], json!(["127.0.0.1:1 (down)", "127.0.0.1:2"]));
     }
 }

@@ -8,6 +8,11 @@ use serde_json::Value;
 use super::args::Output;
 use super::exit::Failure;
 use crate::admin::words::{ago, span};
+pub(super) use crate::telemetry::safe;
+use crate::telemetry::{is_unsafe, safe_lines};
+
+/// Clears a terminal, and begins above.
+const CLEAR: &str = "\x1b[H\x1b[2J\x1b[3J";
 
 /// A heading and where its value stands (a JSON pointer), with how it is shown.
 pub(super) type Column = (&'static str, &'static str, Show);
@@ -35,24 +40,29 @@ pub(super) fn print(output: Output, value: &Value, table: impl FnOnce(&Value) ->
 
 /// As [`print`], of what nobody can be shown again: a reader that has gone is an error.
 pub(super) fn print_once(output: Output, value: &Value, table: impl FnOnce(&Value) -> String) -> io::Result<()> {
-    write(io::stdout().lock(), &form(output, value, table))
+    write(io::stdout().lock(), &safe_lines(&form(output, value, table)))
 }
 
 fn form(output: Output, value: &Value, table: impl FnOnce(&Value) -> String) -> String {
     match output {
-        Output::Json => format!("{}\n", json_safe(&format!("{value:#}"))),
+        Output::Json => format!("{value:#}\n"),
         Output::Table => table(value),
     }
 }
 
-/// To standard output, as it is.
+/// To standard output. Whatever somebody else wrote in it steers no terminal.
 pub(super) fn result(text: &str) -> Result<(), Failure> {
     shown(text).map(drop)
 }
 
 /// As [`result`], and whether somebody may want more.
 pub(super) fn shown(text: &str) -> Result<bool, Failure> {
-    write_result(io::stdout().lock(), text)
+    write_result(io::stdout().lock(), &safe_lines(text))
+}
+
+/// The same, in the place of all that stands on the terminal.
+pub(super) fn screen(text: &str) -> Result<bool, Failure> {
+    write_result(io::stdout().lock(), &format!("{CLEAR}{}", safe_lines(text)))
 }
 
 fn write(mut out: impl io::Write, text: &str) -> io::Result<()> {
@@ -91,34 +101,6 @@ fn is_gone(out: &impl std::os::fd::AsRawFd, within: Duration) -> bool {
             _ => std::thread::sleep(left.min(Duration::from_millis(10))),
         }
     }
-}
-
-/// Signs that steer a terminal, or turn what stands around them about: not only those of ASCII.
-fn is_unsafe(sign: char) -> bool {
-    sign.is_control()
-        || matches!(sign, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
-}
-
-/// What somebody else wrote, with such signs written out.
-pub(super) fn safe(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for sign in text.chars() {
-        if is_unsafe(sign) { out.extend(sign.escape_unicode()) } else { out.push(sign) }
-    }
-    out
-}
-
-/// In JSON these stand in texts alone, and have a form there.
-fn json_safe(json: &str) -> String {
-    let mut out = String::with_capacity(json.len());
-    for sign in json.chars() {
-        // A line ends where the printer ended it: in texts ends of lines are written out already.
-        match is_unsafe(sign) && sign != '\n' {
-            true => write!(out, "\\u{:04x}", u32::from(sign)).expect("a String takes everything"),
-            false => out.push(sign),
-        }
-    }
-    out
 }
 
 /// One row for each element of a list.
@@ -262,7 +244,8 @@ mod tests {
         assert_eq!(rows(&list, columns), expected);
         assert_eq!(rows(&json!([]), columns), "none\n");
         let odd = json!({ "a": ["\u{9b}31m\u{1b}[2J", { "b": "\u{202e}" }] });
-        let text = json_safe(&format!("{odd:#}"));
+        let json = format!("{odd:#}");
+        let text = safe_lines(&json);
         assert!(text.chars().all(|sign| sign == '\n' || !is_unsafe(sign)), "{text:?}");
         assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), odd, "and it says the same");
         assert!(!fields(&odd).contains('\u{9b}'));

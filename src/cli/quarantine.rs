@@ -9,7 +9,7 @@ use super::args::{Ask, Chosen, Output, QuarantineCommand, Which};
 use super::client::{escape, page, post};
 use super::exit::{Exit, Failure};
 use super::listing::{Done, order, show};
-use super::output::{Column, Show, print, result};
+use super::output::{Column, Show, print, result, safe};
 use super::table::{table, width};
 use crate::config::duration_ms;
 
@@ -100,7 +100,7 @@ fn many(operation: &str, said: &str, query: &str, keep_going: bool, ask: &Ask) -
             None => break,
         }
     }
-    let text = |value: &Value, at: usize| value.get(at).and_then(Value::as_str).unwrap_or("?").to_owned();
+    let text = |value: &Value, at: usize| value.get(at).and_then(Value::as_str).map_or("?".to_owned(), safe);
     let whys: String = rejected.iter().map(|one| format!("{}: {}\n", text(one, 0), text(one, 1))).collect();
     match ask.output {
         Output::Json => {

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::args::{ADMIN, Ask, Output, StatusArguments};
 use super::client::{get, get_within, post};
 use super::listing::{Done, PEERS, columns_of, with_since};
-use super::output::{Column, Show, cell, is_reader_gone, print, result, shown};
+use super::output::{Column, Show, cell, is_reader_gone, print, result, screen, shown};
 use super::table::{table, width, wrapped};
 use crate::admin::words::span;
 
@@ -16,8 +16,6 @@ const PATH: &str = "/api/v1/status";
 const WATCH_EVERY: Duration = Duration::from_secs(2);
 /// Monitoring gives a plugin about as long.
 const CHECK_WITHIN: Duration = Duration::from_secs(9);
-/// Clears a terminal, and begins above.
-const CLEAR: &str = "\x1b[H\x1b[2J\x1b[3J";
 
 const GROUPS: &[Column] = &[
     ("SERVICE", "/service", Show::Plain),
@@ -75,7 +73,7 @@ fn watch(first: Value, ask: &Ask) -> Done {
             (Ok(value), Output::Table) => page(value, ask, width(ask)),
             (Err(failure), _) => format!("{failure}\n"),
         };
-        let is_wanted = shown(&if clears { format!("{CLEAR}{text}") } else { format!("{text}\n") })?;
+        let is_wanted = if clears { screen(&text) } else { shown(&format!("{text}\n")) }?;
         if !is_wanted || is_reader_gone(WATCH_EVERY) {
             return Ok(ExitCode::SUCCESS);
         }

@@ -124,7 +124,7 @@ fn cut(text: &str, to: usize) -> String {
 }
 
 /// Words in lines, each of which begins with `indent`, all but the first two blanks deeper; a word that is longer than
-/// a line has one of its own.
+/// a line (an address, a path) goes on in the next one.
 pub(super) fn wrapped(text: &str, indent: &str, width: Option<usize>) -> String {
     let width = width.unwrap_or(usize::MAX);
     let (mut out, mut line, mut is_empty) = (String::new(), indent.to_owned(), true);
@@ -136,6 +136,15 @@ pub(super) fn wrapped(text: &str, indent: &str, width: Option<usize>) -> String 
         }
         if !is_empty {
             line.push(' ');
+        }
+        let mut word = word;
+        // One sign, however narrow it is.
+        let room = |line: &str| width.saturating_sub(line.chars().count()).max(1);
+        while let Some((at, _)) = word.char_indices().nth(room(&line)) {
+            out.push_str(&line);
+            out.push_str(&word[..at]);
+            out.push('\n');
+            (line, word) = (format!("{indent}{INDENT}"), &word[at..]);
         }
         line.push_str(word);
         is_empty = false;
@@ -193,6 +202,6 @@ mod tests {
         let text = "no healthy endpoint at this site for 3 min";
         assert_eq!(wrapped(text, "  ", Some(20)), "  no healthy\n    endpoint at this\n    site for 3 min\n");
         assert_eq!(wrapped(text, "", None), format!("{text}\n"));
-        assert_eq!(wrapped("a verylongwordindeed b", "", Some(8)), "a\n  verylongwordindeed\n  b\n");
+        assert_eq!(wrapped("a verylongwordindeed b", "", Some(8)), "a\n  verylo\n  ngword\n  indeed\n  b\n");
     }
 }

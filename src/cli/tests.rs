@@ -78,6 +78,98 @@ fn commands_talk_to_the_admin_listener() {
     }
 }
 
+/// Something that answers everything so, and closes.
+fn stranger(answer: &'static str) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            use std::io::{Read as _, Write as _};
+            let mut stream = stream.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                head.push(byte[0]);
+            }
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    format!("http://{address}")
+}
+
+/// All commands that ask.
+fn asking(admin: &str) -> Vec<(String, Result<ExitCode, Failure>)> {
+    let commands = [
+        "status",
+        "peers",
+        "services",
+        "services resume tx",
+        "writes ls",
+        "writes show 1",
+        "quarantine ls",
+        "quarantine show 1",
+        "quarantine applied 1",
+        "quarantine resend --service tx --yes",
+        "quarantine discard --service tx",
+        "identity invite store",
+    ];
+    let run = |words: &str| {
+        let words = format!("holdfast {words} --admin {admin}");
+        let arguments = Arguments::try_parse_from(words.split(' ')).unwrap();
+        (words.clone(), execute(arguments.command))
+    };
+    commands.into_iter().map(run).collect()
+}
+
+#[test]
+fn what_answers_and_is_no_appliance_is_told_apart() {
+    let answers = [
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}",
+        "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 13\r\n\r\n{\"done\":true}",
+        "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n[]",
+        "HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 99\r\n\r\n{\"title\":\"Nope\"}",
+        "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 6\r\n\r\n<html>",
+    ];
+    for answer in answers {
+        for (words, result) in asking(&stranger(answer)) {
+            let failure = result.expect_err(&words);
+            assert_eq!(failure.exit, Exit::Usage, "{words}: {failure}");
+            assert!(failure.to_string().contains("no admin listener of holdfast"), "{words}: {failure}");
+        }
+    }
+}
+
+#[test]
+fn where_nobody_answers_a_command_says_what_to_do_and_may_be_tried_again() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for (words, result) in asking(&format!("http://{nobody}")) {
+        let failure = result.expect_err(&words);
+        assert_eq!(failure.exit, Exit::TryAgain, "{words}: {failure}");
+        for part in ["no appliance answers at http://127.0.0.1:", "systemctl start holdfast", "--admin"] {
+            assert!(failure.to_string().contains(part), "{words}: {failure}");
+        }
+    }
+}
+
+/// What an appliance, or whoever speaks in its place, says of an error.
+#[test]
+fn what_an_error_says_is_one_line_and_steers_no_terminal() {
+    let body = "{\"title\":\"a\u{1b}[2J\\nb\",\"code\":\"c\u{202e}\",\"detail\":\"d\u{9b}31m\u{7}\"}";
+    let text = format!(
+        "HTTP/1.1 409 Conflict\r\nHoldfast-Admin: 1\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    // A sign that steers has no place in JSON as it is; so it is written out, as a service would.
+    let text = text.replace('\u{1b}', "\\u001b").replace('\u{7}', "\\u0007");
+    let length = text.split_once("\r\n\r\n").unwrap().1.len();
+    let text = text.replace(&format!("Length: {}", body.len()), &format!("Length: {length}"));
+    for (words, result) in asking(&stranger(text.leak())) {
+        let said = result.expect_err(&words).to_string();
+        assert!(said.contains("a\\u{1b}[2J\\u{a}b (c\\u{202e}): d\\u{9b}31m\\u{7}"), "{words}: {said:?}");
+    }
+}
+
 #[test]
 fn the_unit_starts_the_binary_as_it_is() {
     let value = |key: &str| UNIT.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('=')).unwrap();

@@ -241,7 +241,8 @@ static LOG: Section = Section {
 
 static PRIVACY: Section = Section {
     doc: "Of what commands, the API and records show; nothing of what is kept or sent. Headers that hold credentials \
-          (`Authorization`, `Cookie`, names with `token`, `secret`, `api-key` and the like) are never shown.",
+          (`Authorization`, `Cookie`, names with `token`, `secret`, `key`, `auth`, `session` and the like), and \
+          parameters of addresses with such names in whatever header, are never shown.",
     keys: &[Key::may(
         "mask",
         Kind::OneOrMany(&Kind::Text),

@@ -30,6 +30,14 @@ impl LaneRules {
         self.0.iter().any(|rule| matches!(&rule.source, LaneRule::Header(header) if header == name))
     }
 
+    /// Headers by which lanes are told.
+    pub fn headers(&self) -> impl Iterator<Item = &http::HeaderName> {
+        self.0.iter().filter_map(|rule| match &rule.source {
+            LaneRule::Header(name) => Some(name),
+            _ => None,
+        })
+    }
+
     /// The lane of a write; the whole service's when no rule finds anything.
     pub fn lane(&self, parts: &Parts<'_>) -> Lane {
         self.find(parts).0

@@ -11,6 +11,7 @@ use tokio_rustls::TlsConnector;
 use super::dial::chain;
 use super::{hello, join};
 use crate::identity::{HubVerifier, JOIN_PROTOCOL, JoinCode, Refused};
+use crate::telemetry::safe;
 use crate::wire::{self, Given, Join, Joined, Kind};
 
 /// For each step: a hub over a bad line.
@@ -89,7 +90,7 @@ pub(crate) async fn ask_to_join(code: &JoinCode, host: &str, port: u16, request:
     let joined = wire::decode_joined(&answer).map_err(|error| broken(error.to_string()))?;
     joined.check().map_err(|why| broken(why.to_string()))?;
     match joined {
-        Joined::Refused { code, detail } => Err(JoinError::Refused { code: plain(&code), detail: plain(&detail) }),
+        Joined::Refused { code, detail } => Err(JoinError::Refused { code: safe(&code), detail: safe(&detail) }),
         Joined::Given(given) if Some(&given.hub) != verifier.hub() => {
             Err(broken(format!("it calls itself {:?}, and its certificate does not", given.hub.as_str())))
         }
@@ -112,9 +113,4 @@ fn advise(error: &std::io::Error) -> String {
         () => "",
     };
     format!("{said}{hint}")
-}
-
-/// What stands on a terminal moves no cursor.
-fn plain(text: &str) -> String {
-    text.chars().filter(|sign| !sign.is_control()).collect()
 }

@@ -23,7 +23,8 @@ pub struct BodyView {
 
 impl Privacy {
     pub fn body(&self, content_type: &[u8], body: &[u8], is_wanted: bool) -> BodyView {
-        let (text, note) = if is_wanted && !body.is_empty() { self.text(content_type, body) } else { (None, None) };
+        let (text, note) =
+            if is_wanted && !body.is_empty() { self.body_text(content_type, body) } else { (None, None) };
         BodyView { bytes: body.len(), hash: (!body.is_empty()).then(|| self.hash(body)), text, note }
     }
 
@@ -41,7 +42,7 @@ impl Privacy {
         }
     }
 
-    fn text(&self, content_type: &[u8], body: &[u8]) -> (Option<String>, Option<String>) {
+    fn body_text(&self, content_type: &[u8], body: &[u8]) -> (Option<String>, Option<String>) {
         let not = |why: &str| (None, Some(why.to_owned()));
         let Ok(text) = std::str::from_utf8(body) else { return not("it is no text") };
         if text.contains('\0') {
@@ -60,7 +61,7 @@ impl Privacy {
             return cut(text, hid.then_some("masked by privacy.mask"));
         }
         if !parameters.is_empty() && form::is_form(content_type, text) {
-            return cut(form::masked(text, &|name| parameters.contains(&name)), Some("masked by privacy.mask"));
+            return cut(form::masked(text, &|name| self.masks_parameter(name)), Some("masked by privacy.mask"));
         }
         let kinds = match (pointers.is_empty(), parameters.is_empty()) {
             (false, false) => "neither JSON nor a form",

@@ -1,14 +1,17 @@
 //! What people are shown of requests and answers, and what not.
 //!
-//! Owns the masks of the configuration (`[privacy] mask`) and the list of names that say that a header or a parameter
-//! holds a credential. It changes what is shown, never what is kept or sent. It may assume nothing of what it is given:
+//! Owns the masks of the configuration (`[privacy] mask`), the names that say that a header or a parameter holds a
+//! credential, and what stands for a lane. It changes what is shown, never what is kept or sent. It may assume nothing of what it is given:
 //! clients and services wrote it. It promises that a masked value stands in nothing that it returns: what cannot be
 //! read as what a mask speaks of is not shown as text at all, and no hash is given by which a masked value could be
 //! guessed. Pure.
+mod address;
 mod body;
 mod differ;
 mod form;
 mod json;
+mod lanes;
+mod names;
 mod rule;
 
 pub use body::{BODY_SHOWN_MAX, BodyView};
@@ -18,21 +21,17 @@ pub use rule::{Rule, RuleError};
 use http::HeaderName;
 use sha2::{Digest as _, Sha256};
 
+use names::Secret;
 use rule::Token;
 
 /// In the place of a value.
 pub const MASKED: &str = "***";
 
-/// Headers and parameters of queries whose names hold one of these, without their separators, prove who asks
-/// (`X-Api-Key`, `api_key`, `X-CSRF-Token`): shown as [`MASKED`].
-const CREDENTIALS: [&str; 9] =
-    ["authorization", "authenticationinfo", "cookie", "password", "passwd", "secret", "apikey", "token", "accesskey"];
-/// The same, for parameters of queries alone: what a signed address is worth.
-const SIGNATURES: [&str; 2] = ["signature", "sig"];
 /// Of `Authorization` this much is shown: by what scheme.
 const SCHEMES: [&str; 6] = ["Basic", "Bearer", "Digest", "DPoP", "Negotiate", "AWS4-HMAC-SHA256"];
-/// Headers that hold addresses: their queries are masked as those of requests.
-const ADDRESSES: [&str; 3] = ["location", "content-location", "referer"];
+/// What ends the names of headers that hold one address and nothing else, whatever signs stand in it. In all others
+/// addresses are masked up to the next blank.
+const ADDRESSES: [&str; 7] = ["location", "referer", "destination", "url", "uri", "path", "redirect"];
 /// What begins a detail that shows values of `Location`.
 const LOCATION_DIFFERS: &str = "Location differs";
 
@@ -42,18 +41,26 @@ pub struct Privacy {
     rules: Vec<Rule>,
     /// Headers that name clients (`idempotency.client`), in small letters.
     named: Vec<String>,
+    /// Headers that name lanes: whoever configured that says that they name no session.
+    lanes: Vec<String>,
     /// Of this site: marks are alike at one site alone, and nobody can try values out.
     secret: [u8; 32],
 }
 
 impl Privacy {
     pub fn new(rules: Vec<Rule>, secret: [u8; 32]) -> Self {
-        Self { rules, named: Vec::new(), secret }
+        Self { rules, named: Vec::new(), lanes: Vec::new(), secret }
     }
 
     /// The same, where this header names clients too.
     pub fn and_header(mut self, name: &str) -> Self {
         self.named.push(name.to_ascii_lowercase());
+        self
+    }
+
+    /// The same, where this header names lanes.
+    pub fn and_lane(mut self, name: &str) -> Self {
+        self.lanes.push(name.to_ascii_lowercase());
         self
     }
 
@@ -71,7 +78,12 @@ impl Privacy {
     pub fn hides_header(&self, name: &str) -> bool {
         let name = name.to_ascii_lowercase();
         let is_masked = |rule: &Rule| matches!(rule, Rule::Header(masked) if *masked == name);
-        is_credential(&name) || self.named.contains(&name) || self.rules.iter().any(is_masked)
+        let is_secret = match names::secret(&name) {
+            Some(Secret::Credential) => true,
+            Some(Secret::Session) => !self.lanes.contains(&name),
+            None => false,
+        };
+        is_secret || self.named.contains(&name) || self.rules.iter().any(is_masked)
     }
 
     /// The value of a header, as text: bytes that are none are written `\xNN`.
@@ -88,30 +100,32 @@ impl Privacy {
             };
         }
         let text = text_of(value);
-        if ADDRESSES.contains(&name.as_str()) { self.target(&text) } else { text }
+        let is_address = name.rsplit('-').next().is_some_and(|last| ADDRESSES.contains(&last)) || text.starts_with('/');
+        if is_address { self.target(&text) } else { self.text(&text) }
     }
 
     /// A path or an address, with its query.
     pub fn target(&self, target: &str) -> String {
-        let names = self.parameters();
-        let hides = |name: &str| {
-            let is_signature = SIGNATURES.iter().any(|known| name == *known || name.ends_with(&format!("-{known}")));
-            names.contains(&name) || is_credential(name) || is_signature
-        };
-        let parted = |text, sign| match str::split_once(text, sign) {
-            Some((before, behind)) => (before, Some(behind)),
-            None => (text, None),
-        };
-        let (address, fragment) = parted(target, '#');
-        let (path, query) = parted(address, '?');
-        let mut shown = without_password(path);
-        for (sign, part) in [('?', query), ('#', fragment)] {
-            if let Some(part) = part {
-                shown.push(sign);
-                shown.push_str(&form::masked(part, &hides));
-            }
-        }
-        shown
+        address::masked(target, &|name| self.hides_parameter(name))
+    }
+
+    /// All behind the `?` of an address.
+    pub fn query(&self, query: &str) -> String {
+        form::masked(query, &|name| self.hides_parameter(name))
+    }
+
+    /// What may hold addresses and parameters.
+    pub fn text(&self, text: &str) -> String {
+        address::text_masked(text, &|name| self.hides_parameter(name))
+    }
+
+    fn hides_parameter(&self, name: &str) -> bool {
+        names::secret(name).is_some() || self.masks_parameter(name)
+    }
+
+    /// By the configuration.
+    fn masks_parameter(&self, name: &str) -> bool {
+        self.parameters().contains(&name.to_lowercase().as_str())
     }
 
     /// What was seen of a write in quarantine, and why following stopped: it may name addresses.
@@ -123,7 +137,7 @@ impl Privacy {
         });
         match detail.find(LOCATION_DIFFERS).filter(|_| hides) {
             Some(at) => format!("{}{LOCATION_DIFFERS} (masked)", &detail[..at]),
-            None => detail.to_owned(),
+            None => self.text(detail),
         }
     }
 
@@ -164,21 +178,6 @@ pub fn text_of(bytes: &[u8]) -> String {
         chunk.invalid().iter().for_each(|byte| text.push_str(&format!("\\x{byte:02x}")));
     }
     text
-}
-
-fn is_credential(name: &str) -> bool {
-    let plain: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
-    CREDENTIALS.iter().any(|part| plain.contains(part))
-}
-
-/// `https://name:password@host/` of an address.
-fn without_password(address: &str) -> String {
-    let Some((scheme, rest)) = address.split_once("://") else { return address.to_owned() };
-    let authority = rest.split('/').next().unwrap_or_default();
-    match authority.rsplit_once('@') {
-        Some((_, host)) => format!("{scheme}://{MASKED}@{host}{}", &rest[authority.len()..]),
-        None => address.to_owned(),
-    }
 }
 
 fn hex(bytes: &[u8]) -> String {

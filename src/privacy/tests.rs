@@ -138,6 +138,36 @@ fn parameters_are_masked_in_forms_queries_and_addresses() {
         ("https://me:s3cret@host/a@b?c", "https://***@host/a@b?c"),
         ("https://host/a@b", "https://host/a@b"),
         ("?#", "?#"),
+        // Whoever is named before a host, however that is written.
+        ("//me:s3cret@host/a", "//***@host/a"),
+        ("me:s3cret@host:443", "***@host:443"),
+        ("https://me:s3?cr#et@host/a?b=1", "https://***@host/a?b=1"),
+        ("https://me:s3/cret@host/a", "https://***@host/a"),
+        ("https:/me:s3cret@host", "https:/***@host"),
+        ("HTTPS:\\\\me:s3cret@host\\a", "HTTPS:\\\\***@host\\a"),
+        ("https://s3cret@host", "https://***@host"),
+        ("/through/https://me:s3cret@host/a", "/through/https://***@host/a"),
+        ("https://host:8080/a@b", "https://host:8080/a@b"),
+        ("https://[::1]:80/a@b", "https://[::1]:80/a@b"),
+        ("https://host?mail=a@b", "https://host?mail=a@b"),
+        ("/a@b:c", "/a@b:c"),
+        // Parameters of the path, in whichever segment.
+        ("/pay;token=s3cret/1;jsessionid=s3cret?a=1", "/pay;token=***/1;jsessionid=***?a=1"),
+        ("/pay;a=1,token=s3cret", "/pay;a=***"),
+        ("/pay%3Btoken%3Ds3cret/1", "/***/1"),
+        ("/pay;v=1/token=s3cret", "/pay;v=1/token=***"),
+        ("/pay&token=s3cret", "/pay&token=***"),
+        // Short names are words of their own.
+        ("/?pwd=s3cret&pass=s3cret&auth=s3cret&jwt=s3cret", "/?pwd=***&pass=***&auth=***&jwt=***"),
+        ("/?code=s3cret&key=s3cret&sessionid=s3cret", "/?code=***&key=***&sessionid=***"),
+        ("/?user[pass]=s3cret&loginCode=s3cret", "/?user[pass]=***&loginCode=***"),
+        ("/?author=1&postcode=2&compass=3&sort_key=4", "/?author=1&postcode=2&compass=3&sort_key=4"),
+        // An address within an address.
+        ("/?next=/a?token=s3cret", "/?next=***"),
+        ("/?next=%2Fa%3Fb%3D1%26token%3Ds3cret&c=1", "/?next=***&c=1"),
+        ("/?next=%252Fa%253Ftoken%253Ds3cret", "/?next=***"),
+        ("/?next=https%3A%2F%2Fme%3As3cret%40host", "/?next=***"),
+        ("/?next=%2Fa%3Fb%3D1", "/?next=%2Fa%3Fb%3D1"),
     ] {
         assert_eq!(Privacy::default().target(address), shown);
     }
@@ -165,7 +195,24 @@ fn credentials_are_never_shown_and_odd_bytes_are_written_out() {
         ("X-Password", b"s3cret", "***"),
         ("x-card", b"s3cret", "***"),
         ("x-till-key", b"s3cret", "***"),
-        ("X-Session-Id", b"till-7", "till-7"),
+        ("X-Session-Id", b"s3cret", "***"),
+        ("X-Session", b"s3cret", "***"),
+        ("X-Auth-User", b"s3cret", "***"),
+        ("X-Jwt-Assertion", b"s3cret", "***"),
+        ("X-Amzn-Oidc-Data", b"s3cret", "***"),
+        ("Idempotency-Key", b"sale-7", "sale-7"),
+        // Wherever an address may stand.
+        ("Link", b"</a?token=s3cret&b=1>; rel=\"next\", </c>", "</a?token=***&b=1>; rel=\"next\", </c>"),
+        ("Link", b"<https://me:s3cret@host/a>", "<https://***@host/a>"),
+        ("Destination", b"/a?token=s3 cret", "/a?token=***"),
+        ("Refresh", b"5; url=/a?token=s3cret", "5; url=/a?token=***"),
+        ("X-Original-URL", b"/a;token=s3 cret", "/a;token=***"),
+        ("X-Rewrite-URL", b"a?token=s3 cret", "a?token=***"),
+        ("X-Forwarded-Uri", b"/a?token=s3cret", "/a?token=***"),
+        ("X-Unheard-Of", b"see https://host/a?token=s3cret now", "see https://host/a?token=*** now"),
+        ("X-Unheard-Of", b"sid=s3cret; a=1", "sid=*** a=1"),
+        ("Accept", b"text/html;q=0.9, */*;q=0.8", "text/html;q=0.9, */*;q=0.8"),
+        ("From", b"me@host", "me@host"),
         ("Accept", b"caf\xe9\xff", "caf\\xe9\\xff"),
         ("Accept", "ü".as_bytes(), "ü"),
         ("", b"x", "x"),
@@ -173,6 +220,11 @@ fn credentials_are_never_shown_and_odd_bytes_are_written_out() {
         assert_eq!(privacy.header(name, value), shown, "{name}");
     }
     assert_eq!(self::privacy(&["header:authorization"]).header("authorization", b"Bearer s"), "***");
+    // A till, as whoever configured its lanes says.
+    let lanes = self::privacy(&[]).and_lane("X-Session-Id").and_lane("X-Auth");
+    assert_eq!(lanes.header("x-session-id", b"till-7"), "till-7");
+    assert_eq!((lanes.header("x-auth", b"s3cret"), lanes.header("x-session", b"s3cret")), ("***".into(), "***".into()));
+    assert_eq!(self::privacy(&["header:x-session-id"]).and_lane("x-session-id").header("X-Session-Id", b"s"), "***");
 }
 
 #[test]
@@ -256,6 +308,9 @@ fn addresses_in_details_are_masked_where_masks_speak_of_them() {
     let detail = "id: Location differs: /tx?pan=4111 at the decider, none here";
     assert_eq!(privacy(&[]).detail(detail), detail);
     assert_eq!(privacy(&["form:pan"]).detail(detail), "id: Location differs (masked)");
+    let detail = "id: Location differs: //me:s3cret@host/tx?token=s3cret at the decider, none here";
+    let shown = "id: Location differs: //***@host/tx?token=*** at the decider, none here";
+    assert_eq!(privacy(&[]).detail(detail), shown);
     assert_eq!(privacy(&["header:location"]).detail("reset by the service"), "reset by the service");
 }
 

@@ -70,6 +70,8 @@ pub enum Cause {
     },
     UnknownService {
         asked: String,
+        /// Those that there are.
+        known: Vec<String>,
     },
     OperationRejected {
         why: String,
@@ -242,7 +244,10 @@ impl Cause {
             Cause::UnknownWrite { asked } => {
                 format!("{asked:?} is neither the id nor the status token of a write kept here")
             }
-            Cause::UnknownService { asked } => format!("there is no service {asked:?} at this site"),
+            Cause::UnknownService { asked, known } => match known.as_slice() {
+                [] => format!("there is no service {asked:?} at this site, and no other with replicas"),
+                known => format!("there is no service {asked:?} at this site, which has: {}", known.join(", ")),
+            },
             Cause::OperationRejected { why } => why.clone(),
             Cause::NotFound { path } => format!("{path:?} is not an address of this listener"),
             Cause::MethodNotAllowed { method, allowed } => format!("this address takes {allowed}, and not {method}"),

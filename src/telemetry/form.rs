@@ -9,6 +9,8 @@ use std::sync::OnceLock;
 
 use tracing::Level;
 
+use super::safe::{safe_but_colours, safe_lines};
+
 /// As syslog(3) numbers them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Priority {
@@ -38,11 +40,17 @@ pub(super) fn event(text: &[u8], priority: Priority) -> Vec<u8> {
     } else {
         Cow::Borrowed(text)
     };
-    lines(&text, priority)
+    // What events say the subscriber has made safe for its own colours.
+    let text = if has_colours() { safe_but_colours(&text) } else { safe_lines(&text) };
+    finished(&text, priority)
 }
 
 /// What may have several lines, each of which stands alone for systemd.
 pub(super) fn lines(text: &str, priority: Priority) -> Vec<u8> {
+    finished(&safe_lines(text), priority)
+}
+
+fn finished(text: &str, priority: Priority) -> Vec<u8> {
     let text = without_build_folders(text);
     if !is_journal() {
         return format!("{text}\n").into_bytes();
@@ -53,7 +61,9 @@ pub(super) fn lines(text: &str, priority: Priority) -> Vec<u8> {
 
 /// A terminal is there, and nobody has asked for plain text.
 pub(super) fn has_colours() -> bool {
-    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|text| text.is_empty())
+    static HAS_COLOURS: OnceLock<bool> = OnceLock::new();
+    let plain = || std::env::var_os("NO_COLOR").is_some_and(|text| !text.is_empty());
+    *HAS_COLOURS.get_or_init(|| io::stderr().is_terminal() && !plain())
 }
 
 /// Whether standard error is what systemd says that it reads (`JOURNAL_STREAM`, sd-daemon(3)).
@@ -120,5 +130,7 @@ mod tests {
     #[test]
     fn an_event_is_one_line() {
         assert_eq!(event(b"peer says \"a\nERROR b\r\n\"\n", Priority::Info), b"peer says \"a\\nERROR b\\r\\n\"\n");
+        assert_eq!(event("a\u{202e}b\u{9b}".as_bytes(), Priority::Info), b"a\\u202eb\\u009b\n");
+        assert_eq!(lines("a\u{1b}[2J\nb", Priority::Error), b"a\\u001b[2J\nb\n");
     }
 }

@@ -15,6 +15,7 @@ mod records;
 #[cfg(test)]
 mod reference;
 mod repeats;
+mod safe;
 
 pub use form::without_build_folders;
 pub use instruments::{By, Counter, Gauge, Histogram, Instrument, Label, Level, Seconds};
@@ -26,3 +27,4 @@ pub use metrics::{
 };
 pub use notify::{Notifier, Notify};
 pub use records::{Access, AccessLog, Audit, access, audit};
+pub use safe::{is_unsafe, safe, safe_lines};

@@ -94,13 +94,20 @@ fn a_divergence_is_judged_and_mended_by_what_is_shown_alone() {
     ] {
         assert!(page.contains(part), "{part}\n{page}");
     }
+    // Here it is decided about, and there.
+    let stands = ask(&two.store, &format!("writes show {id}"));
+    assert!(stands.contains("store    yes       quarantine: divergence\n"), "{stands}");
+    let lane =
+        page.lines().find_map(|line| Some(line.strip_prefix("LANE ")?.rsplit_once('(')?.1.trim_end_matches(')')));
+    let of_lane = ask(&two.store, &format!("quarantine ls --lane {}", lane.expect("it has one")));
+    assert!(of_lane.contains(&id), "{of_lane}");
     assert!(page.contains("\nSINCE     20") && page.contains("\nACCEPTED  20"), "{page}");
     two.wait_settled();
     // What is said of another site is typed there.
     let commands = || page.lines().filter_map(|line| line.strip_prefix("  holdfast "));
     let there = commands().find_map(|line| line.strip_suffix("   # at cloud")).expect("a look at the other site");
     let seen = ask(&two.cloud, there);
-    for part in ["KEY       order-7\n", "ANSWER OF ITS DECIDER: 201\n", "store    yes       yes"] {
+    for part in ["KEY       order-7\n", "ANSWER OF ITS DECIDER: 201\n", "store    yes       decided or held there"] {
         assert!(seen.contains(part), "{part}\n{seen}");
     }
     // The store has rope again.

@@ -103,6 +103,34 @@ fn many_are_sent_again_in_order_and_a_restart_forgets_none() {
     }
 }
 
+/// A slip of the pen in a choice is no empty list, of which an order would be done.
+#[test]
+fn a_choice_of_what_is_not_there_names_what_is() {
+    let scene = Scene::one(|tx| tx);
+    fail_all(&scene, 2);
+    let refused = |words: &[&str], said: &str| {
+        let mut command: Command = holdfast();
+        command.args(words).args(["--admin", &format!("http://{}", scene.store.site.admin)]);
+        let output = command.output().expect("it runs");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(64), "{words:?}: {error}");
+        assert!(error.contains(said), "{words:?}: {error}");
+    };
+    let services = "\"ty\" at this site, which has: tx";
+    refused(&["quarantine", "ls", "--service", "ty"], services);
+    refused(&["quarantine", "discard", "--service", "ty"], services);
+    refused(&["quarantine", "discard", "--service", "ty", "--yes"], services);
+    refused(&["quarantine", "resend", "--service", "ty", "--reason", "divergence", "--yes"], services);
+    refused(&["writes", "ls", "--service", "ty"], services);
+    refused(&["services", "resume", "ty"], services);
+    let stores = "no store \"elsewhere\"";
+    refused(&["quarantine", "ls", "--store", "elsewhere"], stores);
+    refused(&["quarantine", "discard", "--service", "tx", "--store", "elsewhere", "--yes"], stores);
+    refused(&["services", "resume", "tx", "--store", "elsewhere"], "elsewhere");
+    refused(&["quarantine", "ls", "--reason", "divergense"], "may-have-applied");
+    assert_eq!(scene.store.count("quarantine"), 2);
+}
+
 fn refused_behind(site: &Appliance) -> u64 {
     let page = Call::get("/metrics").told(site.site.admin).expect(200).text();
     let of_it = page.lines().filter(|line| line.starts_with("holdfast_refused_behind_total{"));

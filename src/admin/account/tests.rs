@@ -147,8 +147,43 @@ fn what_is_masked_is_masked_in_key_lane_and_lists() {
     let mut entry = QuarantineEntry::new(&group, &held(None), Some(&row), Some(&request));
     entry.detail = "Location differs: /a at the decider, /b here".to_owned();
     let entry = masked.entry(entry);
+    let lane = entry.lane.clone().unwrap();
+    assert_eq!(masked.lane_of(&lane), Some(row.facts.lane), "an order may name it");
+    assert_ne!(lane, format!("{:016x}", row.facts.lane.0), "by a plain hash values could be tried out");
     assert_eq!(entry.target.as_deref(), Some("/tx/7?pan=4111&q=***"));
     assert_eq!(entry.detail, "Location differs (masked)");
+}
+
+#[test]
+fn nothing_that_is_serialised_holds_the_hash_of_a_lane() {
+    let (row, group, teller, request) = (row(id(7)), group(), teller(&["header:x-session-id"]), request());
+    let kept = Kept { group: &group, row: &row, request: Some(&request), origin: None, bodies: true };
+    let summary = teller.summary(WriteSummary::new(&group, &row, Some(&request), (None, true), None));
+    let entry = QuarantineEntry::new(&group, &held(None), Some(&row), Some(&request));
+    let judged = teller.judged(entry, &held(None), Some(kept), &[]);
+    let said = [
+        serde_json::to_string(&summary).unwrap(),
+        serde_json::to_string(&judged).unwrap(),
+        serde_json::to_string(&teller.account(kept)).unwrap(),
+    ];
+    let lane = row.facts.lane.0;
+    for hash in [format!("{lane:x}"), lane.to_string(), format!("{:x}", lane.swap_bytes())] {
+        assert!(said.iter().all(|text| !text.contains(&hash)), "{hash}: {said:?}");
+    }
+    assert!(said[0].contains(&format!("\"lane\":\"{}\"", summary.lane)) && !summary.lane.is_empty(), "{said:?}");
+}
+
+#[test]
+fn a_lane_of_the_path_is_shown_as_far_as_the_path_is() {
+    let (teller, group) = (teller(&[]), group());
+    for (path, shown) in [("/tx/7", Some("/tx/7")), ("/tx;token=s3cret/7", None)] {
+        let mut request = request();
+        request.headers.clear();
+        request.target = path.to_owned();
+        let mut row = row(id(7));
+        row.facts.lane = Lane::of("path", path.as_bytes());
+        assert_eq!(teller.lane_words(&group, &row, &request).as_deref(), shown, "{path}");
+    }
 }
 
 #[test]

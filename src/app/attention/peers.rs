@@ -40,7 +40,7 @@ pub(super) fn away(known: &Known<'_>, found: &mut List) {
             found.warning(site, what, "holdfast peers --wide");
         } else if peer.not_decided_age_ms > CONFIRMS_WITHIN_MS {
             let (n, age) = (count(peer.not_decided, "write", "writes"), span(peer.not_decided_age_ms));
-            let what = format!("has not decided {n}, the oldest of {age} ago: look there");
+            let what = format!("has not decided {n}, the oldest of {age} ago, and its own `holdfast status` says why");
             found.warning(site, what, "holdfast peers --wide");
         } else if known.settings.has_control
             && !peer.hears

@@ -387,7 +387,7 @@ const CASES: &[(Change, Grade, &str, &[&str], &str)] = &[
         |n| (n.peers[0].not_decided, n.peers[0].not_decided_age_ms) = (7, 99_000),
         Grade::Warning,
         "cloud",
-        &["has not decided 7 writes, the oldest of 99 s ago"],
+        &["has not decided 7 writes, the oldest of 99 s ago, and its own `holdfast status` says why"],
         "holdfast peers --wide",
     ),
     (
