@@ -1,5 +1,5 @@
-//! What stands for a lane where people read it. A lane is a plain hash of what its rule found: printed as it is, whoever
-//! reads it could try values out.
+//! What stands for a lane where people read it. A lane is a plain hash of what its rule found: printed as it is,
+//! whoever reads it could try values out.
 use sha2::{Digest as _, Sha256};
 
 use super::Privacy;

@@ -1,10 +1,10 @@
 //! What people are shown of requests and answers, and what not.
 //!
 //! Owns the masks of the configuration (`[privacy] mask`), the names that say that a header or a parameter holds a
-//! credential, and what stands for a lane. It changes what is shown, never what is kept or sent. It may assume nothing of what it is given:
-//! clients and services wrote it. It promises that a masked value stands in nothing that it returns: what cannot be
-//! read as what a mask speaks of is not shown as text at all, and no hash is given by which a masked value could be
-//! guessed. Pure.
+//! credential, and what stands for a lane. It changes what is shown, never what is kept or sent. It may assume nothing
+//! of what it is given: clients and services wrote it. It promises that a masked value stands in nothing that it
+//! returns: what cannot be read as what a mask speaks of is not shown as text at all, and no hash is given by which a
+//! masked value could be guessed. Pure.
 mod address;
 mod body;
 mod differ;
