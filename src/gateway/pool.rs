@@ -336,7 +336,7 @@ impl Pool {
             }
             Failure::Broken { why, silent } => {
                 if is_fresh && silent {
-                    self.rest.suspect();
+                    self.rest.ended_in_silence();
                 }
                 SendError::Broken { why: said(why) }
             }
@@ -402,7 +402,9 @@ impl Pool {
 
     /// A new connection. An endpoint that gives none is left alone for a moment.
     pub(super) async fn connect(self: &Arc<Self>) -> Result<TcpStream, String> {
-        let connected = self.try_connect(self.rest.is_suspect()).await;
+        // A health check asks for itself whether somebody stands there.
+        let looks = !self.rest.is_trusted() && self.owner.strong_count() > 0;
+        let connected = self.try_connect(looks).await;
         if let Err(why) = &connected {
             self.rest_from_now(why);
         }
@@ -426,7 +428,7 @@ impl Pool {
             return Ok(stream);
         }
         let conn = Conn::new(stream);
-        match tokio::time::timeout(super::rest::LOOK, conn.stirs()).await {
+        match tokio::time::timeout(super::rest::look(timeout), conn.stirs()).await {
             Ok(()) => Err(format!("{} takes connections and ends them at once: nobody stands behind it", self.name())),
             Err(_) => Ok(conn.into_stream()),
         }

@@ -9,33 +9,37 @@ use super::pool::Pool;
 
 const FIRST: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_secs(1);
-/// How long a new connection of a suspect endpoint is looked at before a request is trusted to it.
-pub const LOOK: Duration = Duration::from_millis(50);
+/// How long a new connection of an endpoint that is not trusted is looked at before a request is sent on it.
+const LOOK: Duration = Duration::from_millis(50);
 
 #[derive(Default)]
 pub struct Rest {
     resting: AtomicBool,
-    /// The last new connection ended without a byte of an answer. A proxy before a dead service does that with each of
-    /// them.
-    suspect: AtomicBool,
+    /// A service stands behind the endpoint: one has answered, and no new connection has ended without a byte of an
+    /// answer since. A proxy before a dead service ends each of them so.
+    trusted: AtomicBool,
 }
 
 impl Rest {
     pub fn is_resting(&self) -> bool {
         self.resting.load(Ordering::Relaxed)
     }
-    pub fn is_suspect(&self) -> bool {
-        self.suspect.load(Ordering::Relaxed)
+    pub fn is_trusted(&self) -> bool {
+        self.trusted.load(Ordering::Relaxed)
     }
-    pub fn suspect(&self) {
-        self.suspect.store(true, Ordering::Relaxed);
+    pub fn ended_in_silence(&self) {
+        self.trusted.store(false, Ordering::Relaxed);
     }
-    /// A service stands behind the endpoint.
     pub fn answered(&self) {
-        if self.is_suspect() {
-            self.suspect.store(false, Ordering::Relaxed);
+        if !self.is_trusted() {
+            self.trusted.store(true, Ordering::Relaxed);
         }
     }
+}
+
+/// Shorter than any patience that is left for the request itself.
+pub fn look(connect_timeout: Duration) -> Duration {
+    LOOK.min(connect_timeout / 8)
 }
 
 impl Pool {
@@ -56,7 +60,7 @@ impl Pool {
 /// Whoever is to look at a service must not wait for its first client to find it gone.
 pub(super) async fn look_once(pool: Weak<Pool>) {
     let Some(pool) = pool.upgrade() else { return };
-    if let Err(why) = pool.try_connect(false).await {
+    if let Err(why) = pool.try_connect(true).await {
         pool.rest_from_now(&why);
     }
 }

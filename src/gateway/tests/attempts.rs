@@ -1,6 +1,6 @@
 //! What became of one attempt: the events that decide whether a write may be sent again.
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -304,23 +304,45 @@ async fn an_endpoint_that_refuses_is_left_alone_until_it_is_back() {
 }
 
 #[tokio::test]
-async fn a_proxy_before_nobody_costs_one_write_its_outcome_and_no_more() {
+async fn a_proxy_before_nobody_costs_one_write_its_outcome_and_only_after_an_answer() {
     // Takes the connection, waits for the request, and ends it, as a load balancer does whose service is gone.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
+    let stands = Arc::<AtomicBool>::default();
+    let behind = stands.clone();
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
+            let behind = behind.clone();
             tokio::spawn(async move {
-                let _ = tokio::time::timeout(Duration::from_millis(2), stream.read(&mut [0; 4096])).await;
+                if !behind.load(Ordering::SeqCst) {
+                    let _ = tokio::time::timeout(Duration::from_millis(2), stream.read(&mut [0; 4096])).await;
+                    return;
+                }
+                let _ = read_message(&mut stream, &mut Vec::new(), false).await;
+                let answer = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+                let _ = stream.write_all(answer).await;
             });
         }
     });
-    let upstream = Upstream::new(upstream_settings(&[address]));
-    assert!(matches!(upstream.attempt(attempt("/", None)).await, AttemptResult::Broken { .. }));
-    for _ in 0..20 {
-        let later = upstream.attempt(attempt("/", None)).await;
-        assert!(matches!(later, AttemptResult::NeverSent { .. }), "{later:?}");
-    }
+    let mut settings = upstream_settings(&[address]);
+    // Each write on a connection of its own.
+    settings.pool.idle = 0;
+    let upstream = Upstream::new(settings);
+    let refused = async || {
+        for _ in 0..20 {
+            let later = upstream.attempt(attempt("/", None)).await;
+            assert!(matches!(later, AttemptResult::NeverSent { .. }), "{later:?}");
+        }
+    };
+    refused().await;
+    stands.store(true, Ordering::SeqCst);
+    let mut healthy = upstream.healthy();
+    tokio::time::timeout(SOON, healthy.wait_for(|healthy| *healthy)).await.expect("asked again").unwrap();
+    assert!(matches!(upstream.attempt(attempt("/", None)).await, AttemptResult::Answered(_)));
+    stands.store(false, Ordering::SeqCst);
+    let ended = upstream.attempt(attempt("/", None)).await;
+    assert!(matches!(ended, AttemptResult::Broken { .. }), "{ended:?}");
+    refused().await;
 }
 
 /// An endpoint of HTTP/2 that answers 201, and how many requests it has had.
