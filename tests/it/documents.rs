@@ -156,6 +156,8 @@ fn readme() {
         }
         if let Some(number) = block.number("stop") {
             let (_, process) = &mut running[number - 1];
+            // Before that it may still be the check, or a start.
+            wait_for("it runs", SOON, || process.log().contains("ready site="));
             process.signal("INT");
             assert_eq!(process.wait_end().code(), Some(0), "line {}: {}", block.line, process.log());
         }

@@ -155,9 +155,10 @@ fn tables_fit_eighty_columns_and_writes_are_told_in_words() {
         assert_eq!(too_long, None, "{words}: {text}");
     }
     let list = shown(&two.store, "writes ls");
-    for part in ["here, applied", "cloud, applied", "here, refused", "till-9", "now"] {
+    for part in ["here, applied", "cloud, applied", "here, refused", "till-9"] {
         assert!(list.contains(part), "{part}: {list}");
     }
+    assert!(list.contains("now") || list.contains(" s ago"), "{list}");
     let api = two.store.api("/writes");
     let writes = api["writes"].as_array().expect("a list");
     let write = writes.iter().find(|write| write["target"] == long).unwrap_or_else(|| panic!("{api}"));

@@ -140,7 +140,7 @@ fn unusable_certificate_files_are_named() {
         (Files { ca: path("missing.pem"), ..good.clone() }, ["CA", "missing.pem", "No such file"]),
         (Files { cert: path("empty.pem"), ..good.clone() }, ["certificate", "empty.pem", "holds no certificate"]),
         (Files { cert: path("broken.pem"), ..good.clone() }, ["certificate", "broken.pem", "cannot be read"]),
-        (Files { key: good.cert.clone(), ..good.clone() }, ["private key", "cloud.pem", "holds no PEM section"]),
+        (Files { key: good.cert.clone(), ..good.clone() }, ["private key", "cloud.pem", "holds no private key"]),
         (Files { key: other_key, ..good.clone() }, ["private key", "store-042.key", "does not belong to"]),
     ];
     for (files, parts) in cases {
