@@ -69,6 +69,16 @@ impl Registry {
         Ok(Self { members, lines, conflicts, alive: Mutex::default() })
     }
 
+    /// Nothing more is sent to services. Returns when they have answered what they are at, and that is durable.
+    pub async fn rest(&self) {
+        let mut resting = tokio::task::JoinSet::new();
+        for member in self.members.values() {
+            let handle = member.handle.clone();
+            resting.spawn(async move { handle.rest().await });
+        }
+        let _ = resting.join_all().await;
+    }
+
     pub fn connect(&self, links: Links, control: Control) {
         // Set once, before anything else runs that could race.
         let _ = self.lines.links.set(links);

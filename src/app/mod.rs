@@ -2,8 +2,8 @@
 //!
 //! Start: addresses, journal (recovers), groups, gateway, admin, control plane, links; `READY` when all of it stands,
 //! whoever else is away (G8). What is missing and may come is waited for ([`patience`]). Nothing is said to another
-//! site before all that can fail has not. End: the first signal stops listening and lets requests in flight finish
-//! within `drain`; a second one ends the process at once. A failed journal ends it with exit code 74: recovery is the
+//! site before all that can fail has not. End: the first signal stops listening and lets requests in flight finish, then
+//! what services are at for other sites, both within `drain`; a second one ends the process at once. A failed journal ends it with exit code 74: recovery is the
 //! normal start path.
 mod attention;
 mod conflicts;
@@ -110,6 +110,8 @@ impl AppError {
 
 /// A small site's clients, and work for each of them.
 const DESCRIPTORS_FEW: u64 = 1_024;
+/// What services get at an end to answer what they are at, even where clients took all of `drain`.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// Runs the appliance until a signal or a failure.
 pub fn run(config: Config) -> Result<(), AppError> {
@@ -269,15 +271,25 @@ async fn serve(config: Config) -> Result<(), AppError> {
     }
     tracing::info!(drain_s = config.drain.as_secs(), "stops; a second signal ends at once");
     state.send_replace(admin::HealthState::Draining);
+    let over = tokio::time::Instant::now() + config.drain;
     stop.send_replace(true);
-    tokio::select! {
-        finished = serving => {
-            if !finished.unwrap_or(false) {
-                tracing::warn!(
-                    "requests were still in flight when the time to drain was over; what counts is in the journal"
-                );
-            }
+    let ending = async {
+        if !serving.await.unwrap_or(false) {
+            tracing::warn!(
+                "requests were still in flight when the time to drain was over; what counts is in the journal"
+            );
         }
+        // Clients are served, but a service may be at writes of other sites, and of clients that left.
+        let over = over.max(tokio::time::Instant::now() + LAST_ANSWERS);
+        if tokio::time::timeout_at(over, registry.rest()).await.is_err() {
+            tracing::warn!(
+                "services had not answered everything when the time to drain was over: of these writes the next start \
+                 must find out what became of them"
+            );
+        }
+    };
+    tokio::select! {
+        () = ending => {}
         () = signalled() => {}
     }
     admin.abort();

@@ -47,6 +47,13 @@ impl Core {
     }
 
     /// Whether this try is on its way to the service, or about to be: its connection is still wanted.
+    /// Some write has its turn at this replica: it is, or is about to be, at the service.
+    pub(crate) fn is_at_service(&self) -> bool {
+        let is_there =
+            |stage: &Stage| matches!(stage, Stage::Checking | Stage::Connecting | Stage::Sending | Stage::Judging);
+        self.live.values().any(|write| is_there(&write.stage))
+    }
+
     pub(crate) fn is_sending(&self, id: WriteId, attempt: u32) -> bool {
         self.live.get(&id).is_some_and(|write| write.stage == Stage::Sending && write.attempts == attempt)
     }

@@ -37,6 +37,9 @@ pub enum Command {
     /// From links, control plane, health checks, finished attempts, journal readers.
     Event(Event),
     View(oneshot::Sender<View>),
+    /// An orderly end: nothing more is sent to this replica. Answered when its service is at nothing any more, and that is
+    /// durable.
+    Rest(oneshot::Sender<()>),
 }
 
 /// Cheap to clone; one per group.
@@ -128,6 +131,15 @@ impl Handle {
         let (reply, answer) = oneshot::channel();
         self.commands.send(Command::View(reply)).await.ok()?;
         answer.await.ok()
+    }
+
+    /// Before an orderly end. What a service is at when the process ends is unknown to the next start.
+    pub async fn rest(&self) {
+        let (done, rested) = oneshot::channel();
+        if self.commands.send(Command::Rest(done)).await.is_ok() {
+            // The task is gone where the journal has failed: nothing is waited for then.
+            let _ = rested.await;
+        }
     }
 
     /// Where writes are decided and reads go now; `None` when no replica can be asked.

@@ -119,8 +119,16 @@ pub struct Task<O: Outside> {
     told_held: Option<Instant>,
     /// A batch that the journal had no room for.
     returned: Option<(u64, Vec<Op>)>,
+    /// The end is near: nothing more is sent to the service.
+    resting: Option<Resting>,
     effects: Vec<Effect>,
     ready: Vec<Effect>,
+}
+
+struct Resting {
+    done: Option<oneshot::Sender<()>>,
+    /// The last of what the service had been at is in it.
+    batch: Option<u64>,
 }
 
 impl<O: Outside> Task<O> {
@@ -171,6 +179,7 @@ impl<O: Outside> Task<O> {
             held,
             told_held: None,
             returned: None,
+            resting: None,
             effects,
             ready: Vec::new(),
         };
@@ -209,6 +218,7 @@ impl<O: Outside> Task<O> {
             self.drain();
             self.take_in();
             self.turn();
+            self.tell_rested();
         }
     }
 
@@ -265,12 +275,31 @@ impl<O: Outside> Task<O> {
                 self.clients.insert(req, reply);
                 self.handle(Event::Orders { req, ids, operation, keep_going });
             }
+            Command::Event(Event::Health { .. }) if self.resting.is_some() => {}
             Command::Event(event) => self.handle(event),
+            Command::Rest(done) => {
+                self.resting = Some(Resting { done: Some(done), batch: None });
+                // As when nobody answers there: others decide meanwhile, and what is applied here waits.
+                self.handle(Event::Health { healthy: false });
+            }
             Command::View(reply) => {
                 let mut view = self.core.view(self.clock.now());
                 view.quarantine = view.quarantine.saturating_add(self.quarantine);
                 let _ = reply.send(view);
             }
+        }
+    }
+
+    fn tell_rested(&mut self) {
+        let Some(resting) = &mut self.resting else { return };
+        if resting.batch.is_none() && self.at_service.is_empty() && !self.core.is_at_service() {
+            resting.batch = Some(self.outbox.last_batch());
+        }
+        if resting.batch.is_some_and(|batch| batch <= self.outbox.durable_up_to())
+            && let Some(done) = resting.done.take()
+        {
+            // Who ordered it may wait no more.
+            let _ = done.send(());
         }
     }
 
@@ -534,6 +563,8 @@ impl<O: Outside> Task<O> {
                     Some(Event::SeriesRead { log, from, items, for_peer })
                 });
             }
+            // That this replica decides no more is not the fault of anything.
+            Effect::Note(Note::Failover { .. }) if self.resting.is_some() => {}
             Effect::Note(note) => self.outside.note(&self.group, &note),
         }
     }

@@ -49,6 +49,32 @@ fn both_sides_of_a_cut_go_on_and_are_equal_after_it() {
     ledger::in_order(&two.at_cloud, &keys);
 }
 
+/// What it is at when the process ends would be unknown to the next start, and hold up all that comes after.
+#[test]
+fn an_orderly_end_waits_for_what_the_service_is_at_and_sends_nothing_more() {
+    let mut two = Two::start();
+    let gate = Gate::default();
+    two.at_cloud.at("/tx/sale", Act::answer(201).behind(&gate));
+    two.store.tell(&sale("a").lane("till-1")).expect(201);
+    let at_cloud = |two: &Two| {
+        let sales = two.at_cloud.seen().into_iter().filter(|seen| seen.target == "/tx/sale");
+        sales.map(|seen| seen.key().to_owned()).collect::<Vec<_>>()
+    };
+    wait_for("the cloud's service is at it", SOON, || at_cloud(&two) == ["a"]);
+    two.cloud.process.signal("TERM");
+    wait_for("it ends", SOON, || two.cloud.log().contains("a second signal ends at once"));
+    // Of another lane, so nothing but the end holds it back.
+    two.store.tell(&sale("b").lane("till-2")).expect(201);
+    assert!(two.cloud.process.ended().is_none(), "{}", two.cloud.log());
+    gate.open();
+    assert_eq!(two.cloud.process.wait_end().code(), Some(0), "{}", two.cloud.log());
+    assert_eq!(at_cloud(&two), ["a"], "nothing more was sent");
+    two.cloud.restart();
+    two.wait_equal(2);
+    assert_eq!(two.cloud.count("quarantine"), 0);
+    assert!(!two.cloud.log().contains("outcome unknown"), "{}", two.cloud.log());
+}
+
 /// Nothing waits without a word about what for.
 #[test]
 fn a_replica_that_falls_behind_says_so_and_what_it_waits_for() {
