@@ -2,9 +2,9 @@
 //!
 //! Start: addresses, journal (recovers), groups, gateway, admin, control plane, links; `READY` when all of it stands,
 //! whoever else is away (G8). What is missing and may come is waited for ([`patience`]). Nothing is said to another
-//! site before all that can fail has not. End: the first signal stops listening and lets requests in flight finish, then
-//! what services are at for other sites, both within `drain`; a second one ends the process at once. A failed journal ends it with exit code 74: recovery is the
-//! normal start path.
+//! site before all that can fail has not. End: the first signal stops listening and lets requests in flight finish,
+//! then what services are at for other sites, both within `drain`; a second one ends the process at once. A failed
+//! journal ends it with exit code 74: recovery is the normal start path.
 mod attention;
 mod conflicts;
 mod forecast;

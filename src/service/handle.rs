@@ -37,8 +37,8 @@ pub enum Command {
     /// From links, control plane, health checks, finished attempts, journal readers.
     Event(Event),
     View(oneshot::Sender<View>),
-    /// An orderly end: nothing more is sent to this replica. Answered when its service is at nothing any more, and that is
-    /// durable.
+    /// An orderly end: nothing more is sent to this replica. Answered when its service is at nothing any more, and that
+    /// is durable.
     Rest(oneshot::Sender<()>),
 }
 
