@@ -69,6 +69,7 @@ pub(super) fn look_at(known: &Known<'_>) -> Vec<Attention> {
     let mut found = List::default();
     site::state(known, &mut found);
     site::journal(known, &mut found);
+    services::orphans(known, &mut found);
     services::stopped(known, &mut found);
     services::endpoints(known, &mut found);
     site::disk(known, &mut found);
@@ -89,6 +90,7 @@ pub(super) fn look_at(known: &Known<'_>) -> Vec<Attention> {
 /// What has happened, and is shown until it is old or was seen.
 pub(super) fn happened(known: &Known<'_>) -> Vec<Attention> {
     let mut found = List::default();
+    services::orphans(known, &mut found);
     site::mishaps(known, &mut found);
     found.0
 }

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::AppError;
 use super::conflicts::Conflicts;
+use super::orphans::Orphans;
 use super::outside::SiteOutside;
 use crate::config::{Config, Service, Stale};
 use crate::control::Control;
@@ -43,6 +44,8 @@ pub(super) struct Registry {
     pub members: BTreeMap<Group, Member>,
     pub lines: Arc<Lines>,
     pub conflicts: Arc<Conflicts>,
+    /// In the journal, and of no service.
+    pub orphans: Orphans,
     /// Sites with a node on the control plane now.
     pub alive: Mutex<BTreeSet<SiteName>>,
 }
@@ -66,7 +69,10 @@ impl Registry {
                 members.insert(group, member);
             }
         }
-        Ok(Self { members, lines, conflicts, alive: Mutex::default() })
+        let failed =
+            |source| AppError::Journal { dir: config.data_dir.display().to_string(), source: Box::new(source) };
+        let orphans = Orphans::find(journal, &members.keys().collect(), &config.site).map_err(failed)?;
+        Ok(Self { members, lines, conflicts, orphans, alive: Mutex::default() })
     }
 
     /// Nothing more is sent to services. Returns when they have answered what they are at, and that is durable.

@@ -16,6 +16,7 @@ mod listeners;
 mod memory;
 mod numbers;
 mod order;
+mod orphans;
 mod outside;
 mod page;
 mod patience;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::forecast::Left;
+use super::orphans::Orphan;
 use super::source::Source;
 use super::vitals::{Lately, Mishap};
 use super::wall_clock;
@@ -43,6 +44,8 @@ pub(super) struct Numbers {
     pub other_ends: Vec<NearEnd>,
     /// What is wrong with the file of invitations of a hub.
     pub invites: Vec<String>,
+    /// Of no service any more, and with something left that nobody has marked as seen.
+    pub orphans: Vec<Orphan>,
     /// What has been counted that should not happen, with when it was.
     pub mishaps: Vec<(Mishap, Lately)>,
     pub clock: ClockNumbers,
@@ -124,6 +127,7 @@ impl Source {
             journal: self.journal_numbers(),
             identity: self.registry.certificate(),
             invites: self.registry.invites_trouble(),
+            orphans: self.registry.orphans.unseen().to_vec(),
             mishaps: self.mishaps(&groups),
             peers: self.peer_numbers(&groups),
             disk: DiskNumbers {

@@ -490,6 +490,7 @@ impl AdminSource for Source {
         let said = attention::happened(&self.known(&numbers));
         // Only what is told here: more may have come since.
         numbers.mishaps.iter().for_each(|(of, lately)| self.vitals.saw(*of, *lately));
+        self.registry.orphans.were_seen();
         said
     }
 

@@ -157,6 +157,11 @@ impl Journal {
         self.inner.readers.ask_blocking(move |reader| reader.recover(&group, lanes_max, quarantined_max))?
     }
 
+    /// All groups that it has ever had writes of, whoever configures them now. Blocks: call it at start.
+    pub fn groups(&self) -> Result<Vec<Group>, Error> {
+        self.inner.readers.ask_blocking(Reader::groups)?
+    }
+
     /// All rows that match, in order of their ids, with requests. A broken row that may match is an error
     /// ([`Error::Broken`] where it has a position): not to find a write that is there would let it be applied twice
     /// (G2).

@@ -62,6 +62,11 @@ impl Reader {
         Ok(Snapshot { transaction, names: &self.names, shared: &self.shared })
     }
 
+    /// All that it has ever had.
+    pub(super) fn groups(&mut self) -> Result<Vec<Group>, Error> {
+        Ok(self.snapshot()?.names.groups().map(|(group, _)| group.clone()).collect())
+    }
+
     pub(super) fn recover(
         &mut self,
         group: &Group,

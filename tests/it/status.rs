@@ -173,6 +173,32 @@ fn tables_fit_eighty_columns_and_writes_are_told_in_words() {
 }
 
 #[test]
+fn what_a_service_left_that_is_no_more_in_the_configuration_is_told_until_it_is_back() {
+    let two = Two::start();
+    two.store.tell(&Call::post("/tx/sale").key("k1")).expect(201);
+    two.wait_equal(1);
+    two.cut();
+    two.store.tell(&Call::post("/tx/sale").key("k2")).expect(201);
+    let Two { mut store, cloud, at_store, at_cloud, links, control } = two;
+    store.stop();
+    let text = store.site.toml();
+    store.restart_as(&text.replace("name = \"tx\"", "name = \"till\""));
+    let told = |store: &Appliance| shown(store, "status").replace("\n    ", " ");
+    // One or two: what is confirmed is written down a second later at most.
+    let list = told(&store);
+    assert!(list.contains("tx@store: no service of the configuration has its writes any more"), "{list}");
+    assert!(list.contains("that other sites have not confirmed;"), "{list}");
+    assert!(shown(&store, "status --seen").contains("nothing becomes of them"));
+    assert!(!told(&store).contains("nothing becomes"), "{}", told(&store));
+    store.stop();
+    store.restart_as(&text);
+    let two = Two { store, cloud, at_store, at_cloud, links, control };
+    assert!(!told(&two.store).contains("nothing becomes"), "{}", told(&two.store));
+    two.heal();
+    two.wait_equal(2);
+}
+
+#[test]
 fn a_status_that_is_watched_comes_again_and_outlives_the_appliance() {
     let mut scene = Scene::one(|tx| tx);
     let mut command = holdfast();

@@ -16,6 +16,29 @@ const UNANSWERED: u64 = 3;
 /// After this nobody knows any more whether the next would be answered.
 const UNANSWERED_FRESH: Duration = Duration::from_secs(600);
 
+/// A renamed service, or other replicas: what it had left goes nowhere, and only the configuration can help.
+pub(super) fn orphans(known: &Known<'_>, found: &mut List) {
+    for orphan in &known.numbers.orphans {
+        let parts = [
+            (
+                orphan.undelivered,
+                "write that other sites have not confirmed",
+                "writes that other sites have not confirmed",
+            ),
+            (orphan.undecided, "write not decided here", "writes not decided here"),
+            (orphan.quarantined, "write in quarantine", "writes in quarantine"),
+        ];
+        let left: Vec<String> =
+            parts.into_iter().filter(|(n, ..)| *n > 0).map(|(n, one, many)| count(n, one, many)).collect();
+        let what = format!(
+            "no service of the configuration has its writes any more, and nothing becomes of them: {}; give the service \
+             back its name and replicas, or mark this as seen (holdfast status --seen)",
+            left.join(", ")
+        );
+        found.warning(&orphan.group, what, known.settings.with_file("holdfast check"));
+    }
+}
+
 pub(super) fn stopped(known: &Known<'_>, found: &mut List) {
     for (group, view) in &known.numbers.groups {
         let Some(why) = &view.stopped else { continue };

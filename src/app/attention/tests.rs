@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::app::forecast::Left;
 use crate::app::numbers::{ClockNumbers, DiskNumbers, JournalNumbers, PeerNumbers, ServiceNumbers};
+use crate::app::orphans::Orphan;
 use crate::app::vitals::{Lately, Mishap};
 use crate::gateway::{EndpointState, Unanswered};
 use crate::identity::{NearEnd, Standing};
@@ -84,6 +85,7 @@ fn well() -> Numbers {
         certificates: Vec::new(),
         other_ends: Vec::new(),
         invites: Vec::new(),
+        orphans: Vec::new(),
         mishaps: Vec::new(),
         clock: ClockNumbers { jumps: 0, last_jump_ms: 0, is_unset: false },
         control: Default::default(),
@@ -350,6 +352,16 @@ const CASES: &[(Change, Grade, &str, &[&str], &str)] = &[
         "cloud",
         &["defines services differently", "tx: lane, replicate"],
         "holdfast peers --wide",
+    ),
+    (
+        |n| {
+            let group = Group { service: "sales".to_owned(), store: "store".to_owned() };
+            n.orphans = vec![Orphan { group, undelivered: 20, undecided: 1, quarantined: 0 }];
+        },
+        Grade::Warning,
+        "sales@store",
+        &["20 writes that other sites have not confirmed, 1 write not decided here;", "give the service back its name"],
+        "holdfast check --config /etc/holdfast/holdfast.toml",
     ),
     (
         owes,
