@@ -1,5 +1,5 @@
-//! What two sites did with one lane, one key or one write while they were cut off from each other, the last of it by name:
-//! counts tell that a person must look, this tells at what. Of this life of the process.
+//! What two sites did with one lane, one key or one write while they were cut off from each other, the last of it by
+//! name: counts tell that a person must look, this tells at what. Of this life of the process.
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 

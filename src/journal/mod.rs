@@ -86,7 +86,8 @@ pub struct Recovered {
     pub decided_beyond: Vec<(LogId, u64)>,
     /// [`crate::model::KeyHash::short`] of every key that the journal knows.
     pub keys: Vec<u64>,
-    /// The write applied last of each lane and log, with its position, latest settled first, as many as the limit allows.
+    /// The write applied last of each lane and log, with its position, latest settled first, as many as the limit
+    /// allows.
     pub lanes: Vec<(Lane, WriteId, u64)>,
     /// Of these lanes, those whose last write was one of many that share nothing, and was answered 201.
     pub creating: Vec<Lane>,

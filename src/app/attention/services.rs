@@ -31,8 +31,8 @@ pub(super) fn orphans(known: &Known<'_>, found: &mut List) {
         let left: Vec<String> =
             parts.into_iter().filter(|(n, ..)| *n > 0).map(|(n, one, many)| count(n, one, many)).collect();
         let what = format!(
-            "no service of the configuration has its writes any more, and nothing becomes of them: {}; give the service \
-             back its name and replicas, or mark this as seen (holdfast status --seen)",
+            "no service of the configuration has its writes any more, and nothing becomes of them: {}; give the \
+             service back its name and replicas, or mark this as seen (holdfast status --seen)",
             left.join(", ")
         );
         found.warning(&orphan.group, what, known.settings.with_file("holdfast check"));
