@@ -84,11 +84,12 @@ fn every_planted_error_is_found() {
         // Some are seldom enough for none among the first hundreds: the search begins shortly before one that finds
         // them.
         let first = match planted {
-            Planted::InCore(Bug::ProbeBelievedEarly) => 9_001,
-            Planted::InCore(Bug::KeyExpiresWhileOpen) => 6_001,
-            Planted::InCore(Bug::AheadNotNamed) => 1_901,
+            Planted::InCore(Bug::ProbeBelievedEarly) => 10_201,
+            Planted::InCore(Bug::NoFence) => 801,
+            Planted::InCore(Bug::KeyExpiresWhileOpen) => 601,
+            Planted::InCore(Bug::AheadNotNamed) => 3_101,
             Planted::InCore(Bug::GapsWaitedFor) => 1_301,
-            Planted::InCore(Bug::LateWordAtOnce) => 601,
+            Planted::InCore(Bug::LateWordAtOnce) => 101,
             _ => 1,
         };
         let seeds = first..=first + 1_999;
