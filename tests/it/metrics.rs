@@ -162,6 +162,9 @@ fn every_number_moves_and_those_that_stay_are_named() {
         assert!(at_start.iter().all(|page| page.has(name) && page.sum(name) == 0.0), "{name}");
     }
     play(&mut two, &mut queue);
+    // The last session may be younger than its first measurement.
+    let measured = |site: &Appliance| Page::of(site).has("holdfast_link_round_trip_seconds");
+    wait_for("round trips are measured", SOON, || measured(&two.store) && measured(&two.cloud));
     let pages = [Page::of(&two.store), Page::of(&two.cloud)];
     let names: BTreeSet<&String> = pages.iter().flat_map(|page| page.types.keys()).collect();
     assert!(names.len() > 70, "{names:?}");
