@@ -229,7 +229,8 @@ fn endpoint_ends_connections(service: &str, host: &str, port: u16) -> Option<Mea
         Ok(0) | Err(_) => {
             let found = format!(
                 "{address} takes connections and ends them at once: nobody stands behind it. The outcome of the first \
-                 write after a service there has ended is unknown; with health = {{ path = … }} it would be refused as safe"
+                 write after a service there has ended is unknown; with health = {{ path = … }} it would be refused as \
+                 safe"
             );
             Some(Measured::new(format!("endpoint of {service}"), Grade::Warn, found))
         }
