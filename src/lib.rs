@@ -58,6 +58,7 @@
 pub mod admin;
 pub mod app;
 pub mod cli;
+pub(crate) mod completer;
 pub mod config;
 pub mod contain;
 pub mod control;

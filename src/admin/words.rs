@@ -127,7 +127,7 @@ mod tests {
             facts,
             origin,
             queued: false,
-            owed: Vec::new(),
+            owed: Default::default(),
             wish: None,
             here,
             outcome,

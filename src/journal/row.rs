@@ -121,6 +121,36 @@ impl QuarantineReason {
     }
 }
 
+/// Sites that were given up on, with the try, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, SchemaRead, SchemaWrite)]
+pub struct Owed(Vec<(SiteName, u32)>);
+
+impl Owed {
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+    pub fn get(&self, site: &SiteName) -> Option<u32> {
+        self.iter().find(|(owed, _)| owed == site).map(|(_, attempt)| *attempt)
+    }
+    pub fn first(&self) -> Option<&(SiteName, u32)> {
+        self.0.first()
+    }
+    pub fn iter(&self) -> impl Iterator<Item = &(SiteName, u32)> {
+        self.0.iter()
+    }
+    pub fn insert(&mut self, site: SiteName, attempt: u32) {
+        self.remove(&site);
+        let at = self.0.partition_point(|(other, _)| *other < site);
+        self.0.insert(at, (site, attempt));
+    }
+    pub fn remove(&mut self, site: &SiteName) {
+        self.0.retain(|(other, _)| other != site);
+    }
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
 /// The small, changing part of a write's record; the request is kept apart and never rewritten.
 #[derive(Clone, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
 pub struct Row {
@@ -130,7 +160,7 @@ pub struct Row {
     /// Its client has a 202: it must be sent in the end.
     pub queued: bool,
     /// Sites that were given up on, with the try: until they say that it is void there, each may have decided it.
-    pub owed: Vec<(SiteName, u32)>,
+    pub owed: Owed,
     pub wish: Option<WishHeld>,
     pub here: Here,
     pub outcome: Option<Outcome>,
@@ -143,6 +173,23 @@ pub struct Row {
 }
 
 impl Row {
+    /// Of a write that nothing is known of yet but who made it.
+    pub fn new(id: WriteId, facts: Facts, origin: Origin) -> Self {
+        Self {
+            id,
+            facts,
+            origin,
+            queued: false,
+            owed: Owed::default(),
+            wish: None,
+            here: Here::Untouched,
+            outcome: None,
+            ours: None,
+            position: None,
+            decides: None,
+            settled_clock_ms: 0,
+        }
+    }
     /// The outcome that clients of this site are told: of two success counts, then what was recorded here first (G4).
     pub fn told(&self) -> Option<&Outcome> {
         let (Some(ours), Some(theirs)) = (&self.ours, &self.outcome) else { return self.outcome.as_ref() };

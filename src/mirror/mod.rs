@@ -9,8 +9,15 @@ mod pending;
 mod series;
 mod settle;
 mod ship;
+mod statuses;
 mod wish;
+mod wishes;
+mod words;
 
+pub(crate) use pending::Named;
 pub use series::Series;
 pub(crate) use settle::{DECISION, decided_by, decision_of, is_decision};
 pub(crate) use ship::{RESEND_MS, SERIES_MAX};
+pub(crate) use statuses::Statuses;
+pub(crate) use wishes::Wishes;
+pub(crate) use words::Words;

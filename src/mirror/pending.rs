@@ -3,16 +3,16 @@
 //! All that this site does from then on comes after it, so what it comes after must be here, and must not wait for a
 //! word that a cut may keep away. Until then the outcome stays what it is, a hint about what the asked site has
 //! durably, and is said again.
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::mirror::{decision_of, is_decision};
+use crate::mirror::{RESEND_MS, decision_of, is_decision};
 use crate::model::{After, LogId, Outcome, Verdict, WriteId};
 use crate::replay::Dependency;
 use crate::service::core::{Core, Cx};
 use crate::service::write::{Stage, Write};
 use crate::service::{Find, Found, Looking};
 
-/// In [`Core::named`]: its position is stored here.
+/// In [`Named`]: its position is stored here.
 const FOUND: u64 = u64::MAX;
 /// Names whose positions are remembered to be stored here.
 const NAMED_MAX: usize = 4_096;
@@ -20,10 +20,63 @@ const NAMED_MAX: usize = 4_096;
 /// Positions that are stored here and wait, directly or behind others, for what another site has to say of a write.
 pub(crate) type Stuck = BTreeSet<(LogId, u64)>;
 
+/// Writes that outcomes of wishes name by id and that are not live: how much of their series was stored when the
+/// journal was asked for their position.
+#[derive(Debug, Default)]
+pub(crate) struct Named {
+    asked_at: BTreeMap<WriteId, u64>,
+    /// When other sites were asked last to tell ahead what is missing.
+    asked_ahead_ms: u64,
+}
+
+impl Named {
+    fn is_found(&self, id: &WriteId) -> bool {
+        self.asked_at.get(id) == Some(&FOUND)
+    }
+
+    fn found(&mut self, id: WriteId) {
+        self.asked_at.insert(id, FOUND);
+    }
+
+    fn is_asked_for(&self, id: &WriteId) -> bool {
+        self.asked_at.contains_key(id)
+    }
+
+    /// It is to be asked for as often as more has come.
+    fn ask_for(&mut self, id: WriteId) {
+        self.asked_at.entry(id).or_insert(0);
+    }
+
+    /// Whether it is to be asked for now that so much of its series is stored.
+    fn ask_now(&mut self, id: WriteId, received: u64) -> bool {
+        if self.asked_at.get(&id).is_some_and(|&asked_at| asked_at >= received) {
+            return false;
+        }
+        if self.asked_at.len() >= NAMED_MAX {
+            self.asked_at.clear();
+        }
+        self.asked_at.insert(id, received);
+        true
+    }
+
+    pub(crate) fn ids(&self) -> impl Iterator<Item = &WriteId> {
+        self.asked_at.keys()
+    }
+
+    /// What is missing ahead is not asked for again at once.
+    pub(crate) fn may_ask_ahead(&self, now_ms: u64) -> bool {
+        now_ms >= self.asked_ahead_ms + RESEND_MS
+    }
+
+    pub(crate) fn asked_ahead(&mut self, now_ms: u64) {
+        self.asked_ahead_ms = now_ms;
+    }
+}
+
 impl Core {
     /// The origin settles an outcome only when it has stored what it comes after.
     pub(crate) fn try_pending(&mut self, cx: &mut Cx, id: WriteId, stuck: &Stuck) {
-        let Some((_, outcome)) = self.live.get(&id).and_then(|w| w.pending.clone()) else { return };
+        let Some((_, outcome)) = self.live.get(&id).and_then(|w| w.placing.pending.clone()) else { return };
         if self.may_come_after(cx, &outcome, stuck) {
             self.settle(cx, id, outcome, None);
         }
@@ -41,7 +94,7 @@ impl Core {
         let missing: Vec<WriteId> = named.filter(|id| !self.has_position(*id)).collect();
         for &other in &missing {
             self.ask_for_position(cx, other);
-            if self.named.contains_key(&decision_of(other)) {
+            if self.named.is_asked_for(&decision_of(other)) {
                 self.ask_for_position(cx, decision_of(other));
             }
         }
@@ -59,7 +112,7 @@ impl Core {
         };
         let waits = self.blocked.iter().filter_map(|(id, on)| {
             let write = self.live.get(&id).filter(|write| write.stage == Stage::Waiting)?;
-            Some(((id.log, write.position?.0), on, misses_word(write)))
+            Some(((id.log, write.row.position?.0), on, misses_word(write)))
         });
         let waits: Vec<_> = waits.collect();
         loop {
@@ -84,7 +137,7 @@ impl Core {
     /// That this replica has not applied it yet, where it has it, holds up only this replica.
     fn waits_for_word_of(&self, id: WriteId) -> bool {
         self.live.get(&id).is_none_or(|write| {
-            let has_word = write.position.is_some() || write.pending.is_some() || write.is_decided_ahead();
+            let has_word = write.row.position.is_some() || write.placing.pending.is_some() || write.is_decided_ahead();
             write.awaits_decision() || !has_word
         })
     }
@@ -101,7 +154,7 @@ impl Core {
     pub(crate) fn has_stored(&mut self, cx: &mut Cx, after: &After) -> bool {
         // What was told of ahead may be settled as undecided all the same, and then waits for a decision.
         let is_only_told = |id: WriteId| {
-            self.live.get(&id).is_some_and(|write| write.position.is_none() && write.is_decided_ahead())
+            self.live.get(&id).is_some_and(|write| write.row.position.is_none() && write.is_decided_ahead())
                 && !self.is_decided(id)
         };
         let missing = |id: &&WriteId| !self.has_position(**id) || is_only_told(**id);
@@ -114,8 +167,8 @@ impl Core {
 
     /// Its position is stored here, and says what became of it; or that was told of ahead, or decided here.
     pub(crate) fn has_position(&self, id: WriteId) -> bool {
-        let found = |id| self.named.get(&id) == Some(&FOUND) || self.recently_final.contains(&id);
-        let is_told = |id| self.live.get(&id).is_some_and(|write| write.position.is_some() || write.is_decided_ahead());
+        let found = |id| self.named.is_found(&id) || self.lookups.was_final_lately(&id);
+        let is_told = |id| self.live.get(&id).is_some_and(|write| write.row.position.is_some() || write.is_decided_ahead());
         let itself = match self.live.get(&id) {
             Some(write) => is_told(id) && !write.awaits_decision(),
             None => found(id),
@@ -126,11 +179,7 @@ impl Core {
     /// It may be stored and not taken up yet: the journal knows. Asked again only when more of its series has come.
     fn ask_for_position(&mut self, cx: &mut Cx, id: WriteId) {
         let received = self.series.get(&id.log).map_or(0, |s| s.received);
-        if !self.live.contains_key(&id) && self.named.get(&id).is_none_or(|&asked_at| asked_at < received) {
-            if self.named.len() >= NAMED_MAX {
-                self.named.clear();
-            }
-            self.named.insert(id, received);
+        if !self.live.contains_key(&id) && self.named.ask_now(id, received) {
             self.find(cx, Find::Id(id), Looking::Named(id));
         }
     }
@@ -140,16 +189,16 @@ impl Core {
         match stored {
             Some(row) if row.awaits_decision() => {
                 // From now on that is asked for, as often as more has come.
-                self.named.entry(decision_of(id)).or_insert(0);
+                self.named.ask_for(decision_of(id));
                 self.ask_for_position(cx, decision_of(id));
             }
             Some(_) => {
-                self.named.insert(id, FOUND);
+                self.named.found(id);
                 self.retry_pending(cx);
             }
             // An own one that is over and forgotten.
             None if id.log == self.own && !is_decision(id) && !self.live.contains_key(&id) => {
-                self.named.insert(id, FOUND);
+                self.named.found(id);
                 self.retry_pending(cx);
             }
             None => {}
@@ -158,11 +207,10 @@ impl Core {
 
     /// More of some series is stored.
     pub(crate) fn retry_pending(&mut self, cx: &mut Cx) {
-        if !self.pending.is_empty() {
+        let pending: Vec<WriteId> = self.wishes.pending().collect();
+        if !pending.is_empty() {
             let stuck = self.stuck();
-            for id in self.pending.clone() {
-                self.try_pending(cx, id, &stuck);
-            }
+            pending.into_iter().for_each(|id| self.try_pending(cx, id, &stuck));
         }
     }
 }

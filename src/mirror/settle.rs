@@ -28,9 +28,9 @@ impl Core {
     /// `fate`: what this replica decided, if it did; otherwise another site's did, and this one follows.
     pub(crate) fn settle(&mut self, cx: &mut Cx, id: WriteId, outcome: Outcome, fate: Option<Fate>) {
         let Some(write) = self.live.get(&id) else { return };
-        assert!(write.position.is_none(), "{id} is settled once (G1)");
+        assert!(write.row.position.is_none(), "{id} is settled once (G1)");
         // A late word is settled wherever the write was placed meanwhile: the answer is still of the site that gave it.
-        let served_by = match &write.pending {
+        let served_by = match &write.placing.pending {
             Some((site, _)) if fate.is_none() => site.clone(),
             _ => self.settings.me.clone(),
         };
@@ -43,13 +43,13 @@ impl Core {
         let followed = outcome.verdict == Verdict::Applied;
         let waits_for_first = self.first_of_copy(&outcome).is_some();
         let Some(write) = self.live.get_mut(&id) else { return };
-        write.position = Some((position, chain));
-        write.outcome = Some(outcome);
-        write.origin = Origin::Settled;
-        write.settled_clock_ms = cx.now.clock_ms;
-        write.doubtful = write.doubtful && !decided_here;
-        write.owed.clear();
-        write.pending = None;
+        write.row.position = Some((position, chain));
+        write.row.outcome = Some(outcome);
+        write.row.origin = Origin::Settled;
+        write.row.settled_clock_ms = cx.now.clock_ms;
+        write.tries.doubtful = write.tries.doubtful && !decided_here;
+        write.row.owed.clear();
+        write.placing.pending = None;
         write.stage = match fate {
             Some(fate) => Stage::Decided(fate),
             None if followed => Stage::Waiting,
@@ -60,13 +60,7 @@ impl Core {
         if !decided_here {
             write.role = Role::Shadow;
         }
-        let queued = write.queued;
-        if queued {
-            // A late word may have settled it while it waited for its turn.
-            self.queue.retain(|other| *other != id);
-        }
-        self.wishes_out.remove(&id);
-        self.pending.remove(&id);
+        self.wishes.settled(id);
         self.append_own(cx, id);
         self.drop_request_of_refusal(cx, id);
         self.after_settling(cx, id);
@@ -75,7 +69,7 @@ impl Core {
     }
 
     fn next_position(&mut self, id: WriteId, outcome: &Outcome) -> (u64, Chain) {
-        let facts = &self.live[&id].facts;
+        let facts = &self.live[&id].row.facts;
         let own = self.series.get(&self.own).expect("the own series exists from the start");
         let position = own.received + 1;
         (position, Item::chain_over(own.chain, position, id, facts, outcome))
@@ -91,7 +85,7 @@ impl Core {
 
     /// What others get: the request where they must apply it, the answer where it is not too large.
     pub(crate) fn item_of(&self, write: &Write) -> Item {
-        let mut item = write.row().item(None).expect("the write has a position");
+        let mut item = write.record().item(None).expect("the write has a position");
         if item.is_followed() || self.bug(Bug::RefusalFollowed) {
             item.request = write.request.clone();
         }
@@ -107,17 +101,17 @@ impl Core {
         let is_refusal =
             |outcome: &Outcome| matches!(outcome.verdict, Verdict::Refused | Verdict::NotExecuted | Verdict::Void);
         let is_done = matches!(write.stage, Stage::Decided(Fate::Refused | Fate::Skipped | Fate::Void));
-        if is_done && write.outcome.as_ref().is_some_and(is_refusal) && !self.bug(Bug::RefusalFollowed) {
+        if is_done && write.row.outcome.as_ref().is_some_and(is_refusal) && !self.bug(Bug::RefusalFollowed) {
             cx.persist(Op::DropRequest(id));
         }
     }
 
     fn after_settling(&mut self, cx: &mut Cx, id: WriteId) {
         let write = &self.live[&id];
-        let position = write.position.map(|(p, _)| p).expect("just settled");
-        let verdict = write.outcome.as_ref().expect("just settled").verdict;
+        let position = write.row.position.map(|(p, _)| p).expect("just settled");
+        let verdict = write.row.outcome.as_ref().expect("just settled").verdict;
         let stage = write.stage.clone();
-        if write.decides.is_none() {
+        if write.row.decides.is_none() {
             cx.note(Note::Settled { verdict });
         }
         self.learn_creating(id);
@@ -135,26 +129,26 @@ impl Core {
                 }
             }
             Stage::Idle => self.skip_settled(cx, id),
-            _ => self.work.push_back(Work::Look(id)),
+            _ => self.agenda.push(Work::Look(id)),
         }
         self.release_lane(id);
-        if self.draining == Some(id) {
-            self.draining = None;
-            self.work.push_back(Work::Drain);
+        // A late word may have settled it while it waited for its turn.
+        if self.queue.settled(id) {
+            self.agenda.push(Work::Drain);
         }
-        self.pending_due = true;
+        self.wishes.look_soon();
         self.ship(cx, self.own);
     }
 
     fn tell_clients(&mut self, cx: &mut Cx, id: WriteId, served_by: crate::model::SiteName) {
         self.call_strangers(id);
         let write = &self.live[&id];
-        if write.clients.is_empty() {
+        if write.brought.clients.is_empty() {
             return;
         }
-        let (clients, first) = (write.clients.clone(), write.first_client);
-        let outcome = write.outcome.clone().expect("just settled");
-        let position = write.position.map_or(0, |(p, _)| p);
+        let (clients, first) = (write.brought.clients.clone(), write.brought.first_client);
+        let outcome = write.row.outcome.clone().expect("just settled");
+        let position = write.row.position.map_or(0, |(p, _)| p);
         let mut seen = self.decided_here();
         seen.raise(self.own, position);
         for req in clients {
@@ -178,17 +172,15 @@ impl Core {
         if !waits {
             return self.answer(cx, req, reply);
         }
-        self.receipts.entry(position).or_default().push((req, reply));
-        if let Some(client) = self.clients.get_mut(&req)
-            && let Some(write) = client.write.take().and_then(|id| self.live.get_mut(&id))
-        {
-            write.clients.retain(|other| *other != req);
+        let awaited = self.clients.await_receipt(position, req, reply);
+        if let Some(write) = awaited.and_then(|id| self.live.get_mut(&id)) {
+            write.brought.clients.retain(|other| *other != req);
         }
     }
 
     /// Answers those whose positions enough peers have stored; all of them when no peer is connected.
     pub(crate) fn release_receipts(&mut self, cx: &mut Cx) {
-        if self.receipts.is_empty() {
+        if !self.clients.await_receipts() {
             return;
         }
         let own: LogId = self.own;
@@ -197,24 +189,9 @@ impl Core {
         received.sort_unstable_by(|a, b| b.cmp(a));
         let enough = received.get(usize::from(self.settings.ack_peers).saturating_sub(1)).copied().unwrap_or(0);
         let up_to = if self.peers.values().any(|p| p.linked) { enough } else { u64::MAX };
-        while let Some(entry) = self.receipts.first_entry()
-            && *entry.key() <= up_to
-        {
-            for (req, reply) in entry.remove() {
-                self.answer(cx, req, reply);
-            }
+        for (req, reply) in self.clients.received(up_to) {
+            self.answer(cx, req, reply);
         }
-    }
-
-    pub(crate) fn take_receipt(&mut self, req: ReqId) -> Option<Reply> {
-        let position = *self.receipts.iter().find(|(_, replies)| replies.iter().any(|(r, _)| *r == req))?.0;
-        let replies = self.receipts.get_mut(&position)?;
-        let at = replies.iter().position(|(r, _)| *r == req)?;
-        let (_, reply) = replies.remove(at);
-        if replies.is_empty() {
-            self.receipts.remove(&position);
-        }
-        Some(reply)
     }
 
     /// An own write that was settled without being decided is decided now: an item of its own, at the end of the
@@ -227,21 +204,21 @@ impl Core {
         answer: Option<Arc<Answer>>,
         after: Option<After>,
     ) {
-        let Some((old_position, _)) = old.position else { return };
-        let id = WriteId { log: old.id.log, n: old.id.n | DECISION };
-        if old.id.n & DECISION != 0 || self.live.contains_key(&id) {
+        let Some((old_position, _)) = old.row.position else { return };
+        let id = WriteId { log: old.row.id.log, n: old.row.id.n | DECISION };
+        if old.row.id.n & DECISION != 0 || self.live.contains_key(&id) {
             return;
         }
         let applied = verdict == Verdict::Applied;
         let outcome = Outcome {
-            verdict,
-            after: after.or_else(|| old.outcome.as_ref().map(|o| o.after.clone())).unwrap_or_default(),
-            repeats: None,
             status: answer.as_ref().map_or(0, |a| a.status),
             answer,
             // It may be: then there is nothing to compare with.
             told_by_probe: true,
-            unknown: Vec::new(),
+            ..Outcome::new(
+                verdict,
+                after.or_else(|| old.row.outcome.as_ref().map(|o| o.after.clone())).unwrap_or_default(),
+            )
         };
         let here = match &old.stage {
             Stage::Decided(Fate::Skipped | Fate::Void) => !applied,
@@ -252,15 +229,15 @@ impl Core {
             Stage::Decided(fate @ (Fate::Applied | Fate::Duplicate(_))) if applied => fate.clone(),
             _ => Fate::Skipped,
         };
-        let mut write = Write::new(id, old.facts, if applied { old.request } else { None }, Role::Shadow, cx.ms());
-        write.decides = Some((old.id, old_position));
+        let mut write = Write::new(id, old.row.facts, if applied { old.request } else { None }, Role::Shadow, cx.ms());
+        write.row.decides = Some((old.row.id, old_position));
         self.insert(write);
         let (position, chain) = self.next_position(id, &outcome);
         let Some(write) = self.live.get_mut(&id) else { return };
-        write.position = Some((position, chain));
-        write.outcome = Some(outcome);
-        write.origin = Origin::Settled;
-        write.settled_clock_ms = cx.now.clock_ms;
+        write.row.position = Some((position, chain));
+        write.row.outcome = Some(outcome);
+        write.row.origin = Origin::Settled;
+        write.row.settled_clock_ms = cx.now.clock_ms;
         write.stage = if here { Stage::Decided(fate) } else { Stage::Waiting };
         self.append_own(cx, id);
         self.after_settling(cx, id);

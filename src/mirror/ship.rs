@@ -14,12 +14,6 @@ const PAGES_UNDER_WAY: u64 = 4;
 pub(crate) const RESEND_MS: u64 = 1_500;
 /// Logs of one group: as many stores as its sites may have had. No peer makes more of them here.
 pub(crate) const SERIES_MAX: usize = 1_024;
-const STATUS_EVERY_MS: u64 = 500;
-/// Changes are gathered for so long before peers hear of them.
-const STATUS_SOON_MS: u64 = 10;
-/// What peers confirm is written down this often, and when they go: for people, who may ask after a restart what is
-/// owed.
-const CONFIRMED_EVERY_MS: u64 = 1_000;
 
 impl Core {
     /// Sends what is new of a series to every peer that wants it.
@@ -127,7 +121,7 @@ impl Core {
                 self.peer_cursor(cx, &from, line);
             }
         }
-        let owes = !self.words_owed.is_empty() || !self.wishes_out.is_empty();
+        let owes = !self.words.none_is_owed() || !self.wishes.none_is_out();
         if let Some(peer) = self.peers.get_mut(&from)
             && owes
             && cx.ms() >= peer.words_said_ms + RESEND_MS
@@ -159,7 +153,7 @@ impl Core {
                 return;
             }
             self.series.insert(line.log, Series::new(line.log, line.site.clone()));
-            self.status_due = true;
+            self.statuses.say_soon();
         }
         let Some(series) = self.series.get(&line.log) else { return };
         // Ahead of the store that makes the series, or with another past: one of the two was restored from a copy.
@@ -231,22 +225,12 @@ impl Core {
         }
     }
 
-    pub(crate) fn say_status_soon(&mut self, cx: &mut Cx) {
-        let soon = cx.ms() + STATUS_SOON_MS;
-        if soon < self.next_status_ms {
-            self.timers.remove(&(self.next_status_ms, Timer::Status));
-            self.next_status_ms = soon;
-            self.at(soon, Timer::Status);
-        }
-    }
-
     /// Tells every connected peer how far this site is.
     pub(crate) fn say_status(&mut self, cx: &mut Cx) {
-        self.status_due = false;
-        self.next_status_ms = cx.ms() + STATUS_EVERY_MS;
-        self.at(self.next_status_ms, Timer::Status);
+        let next_ms = self.statuses.say(cx.ms());
+        self.at(next_ms, Timer::Status);
         // Also where no peer and no answer wakes those in line: while the line is cut.
-        self.work.push_back(Work::Shadows);
+        self.agenda.push(Work::Shadows);
         self.choose(cx);
         let peers: Vec<SiteName> = self.peers.iter().filter(|(_, p)| p.linked).map(|(s, _)| s.clone()).collect();
         let asks_again = !self.is_held() && self.mending.is_due(cx.ms());
@@ -254,7 +238,7 @@ impl Core {
         for peer in peers {
             self.say_status_with(cx, peer, asks_again, missing.clone());
         }
-        if cx.ms() >= self.confirmed_ms + CONFIRMED_EVERY_MS {
+        if self.statuses.is_confirmation_due(cx.ms()) {
             self.save_confirmed(cx);
         }
     }
@@ -264,7 +248,7 @@ impl Core {
         if self.is_held() {
             return;
         }
-        self.confirmed_ms = cx.ms();
+        self.statuses.confirmation_is_written(cx.ms());
         let anew = self.series.values().filter(|series| series.is_confirmed_anew()).map(|series| series.log);
         for log in anew.collect::<Vec<_>>() {
             self.persist_series(cx, log);
@@ -276,7 +260,7 @@ impl Core {
     }
 
     fn say_status_with(&mut self, cx: &mut Cx, to: SiteName, asks_again: bool, missing: Vec<WriteId>) {
-        self.statuses_said += 1;
+        let count = self.statuses.count();
         let state = self.state_to_say(cx);
         let held = self.is_held();
         let cursors = self.series.values().map(|s| Cursor {
@@ -289,12 +273,12 @@ impl Core {
             again: if asks_again { self.to_ask_again(&to, s.log) } else { 0 },
         });
         let status = Status {
-            count: self.statuses_said,
+            count,
             log: self.own,
             state,
             heard: self.heard_of(&to),
-            healthy: self.healthy && !self.is_in_doubt(),
-            last: self.stopped.is_some(),
+            healthy: self.replica.is_healthy() && !self.is_in_doubt(),
+            last: self.stopping.is_stopped(),
             hangs: self.hangs(cx.ms()),
             lag_ms: self.lag_ms(cx.ms()),
             retried_ms: self.alone.took_ms(cx.ms()),

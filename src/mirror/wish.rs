@@ -17,22 +17,22 @@ impl Core {
         if self.pages_for(&site, &write.must).is_none() {
             // More than a page behind us: it cannot take it now.
             let Some(write) = self.live.get_mut(&id) else { return };
-            write.tried.push(site);
+            write.placing.tried.push(site);
             return self.want_place(id);
         }
         let now = cx.ms();
         let Some(write) = self.live.get_mut(&id) else { return };
-        if write.wish_attempts == 0 {
-            write.wished_after = write.must.ids().to_vec();
+        if write.placing.wish_attempts == 0 {
+            write.placing.wished_after = write.must.ids().to_vec();
         }
-        write.wish_attempts = write.wish_attempts.saturating_add(1);
-        write.origin = Origin::Wished { site, attempt: write.wish_attempts, revoked: false };
+        write.placing.wish_attempts = write.placing.wish_attempts.saturating_add(1);
+        write.row.origin = Origin::Wished { site, attempt: write.placing.wish_attempts, revoked: false };
         write.stage = Stage::Idle;
-        (write.wished_ms, write.asked_ms) = (now, now);
-        (write.leaving, write.said) = (true, 0);
-        write.unknown_there = false;
-        write.pass_at_ms = None;
-        self.wishes_out.insert(id);
+        (write.placing.wished_ms, write.placing.asked_ms) = (now, now);
+        (write.placing.leaving, write.placing.said) = (true, 0);
+        write.placing.unknown_there = false;
+        write.tries.pass_at_ms = None;
+        self.wishes.goes_out(id);
         self.persist(cx, id);
         self.send_wish(cx, id);
         if self.bug(Bug::LaneFreeDuringWish) {
@@ -42,7 +42,7 @@ impl Core {
 
     fn send_wish(&mut self, cx: &mut Cx, id: WriteId) {
         let Some(write) = self.live.get(&id) else { return };
-        let (Origin::Wished { site, attempt, revoked: false, .. }, Some(request)) = (&write.origin, &write.request)
+        let (Origin::Wished { site, attempt, revoked: false, .. }, Some(request)) = (&write.row.origin, &write.request)
         else {
             return;
         };
@@ -50,7 +50,7 @@ impl Core {
             id,
             attempt: *attempt,
             after_ms: self.settings.answer_after_ms,
-            facts: write.facts.clone(),
+            facts: write.row.facts.clone(),
             must: write.must.clone(),
             request: request.clone(),
             pages: self.pages_for(site, &write.must).unwrap_or_default(),
@@ -63,23 +63,23 @@ impl Core {
     pub(crate) fn wish_left(&mut self, cx: &mut Cx, to: &SiteName, id: WriteId, attempt: u32, whole: bool) {
         let Some(write) = self.live.get_mut(&id) else { return };
         let is_current = matches!(
-            &write.origin,
+            &write.row.origin,
             Origin::Wished { site, attempt: current, revoked: false } if site == to && *current == attempt
         );
-        if is_current && write.stage == Stage::Idle && (whole || write.leaving) {
-            write.leaving = false;
-            (write.wished_ms, write.asked_ms) = (cx.ms(), cx.ms());
+        if is_current && write.stage == Stage::Idle && (whole || write.placing.leaving) {
+            write.placing.leaving = false;
+            (write.placing.wished_ms, write.placing.asked_ms) = (cx.ms(), cx.ms());
             self.wake_write_at(cx.ms() + self.ask_every_ms(), id);
         }
     }
 
     /// What was on its way out over a connection has left no more of itself than it had.
     pub(crate) fn wishes_cut_short(&mut self, cx: &Cx, peer: &SiteName) {
-        for id in self.wishes_out.clone() {
+        for id in self.wishes.out().collect::<Vec<_>>() {
             let Some(write) = self.live.get_mut(&id) else { continue };
-            let is_leaving = matches!(&write.origin, Origin::Wished { site, revoked: false, .. } if site == peer);
-            if is_leaving && std::mem::take(&mut write.leaving) {
-                write.wished_ms = cx.ms();
+            let is_leaving = matches!(&write.row.origin, Origin::Wished { site, revoked: false, .. } if site == peer);
+            if is_leaving && std::mem::take(&mut write.placing.leaving) {
+                write.placing.wished_ms = cx.ms();
                 self.wake_write_at(cx.ms() + self.ask_every_ms(), id);
             }
         }
@@ -96,41 +96,41 @@ impl Core {
         let (after, give_up) = (self.settings.answer_after_ms, self.settings.give_up_ms());
         let ask_every = self.ask_every_ms();
         let Some(write) = self.live.get_mut(&id) else { return };
-        let is_due = write.pass_at_ms.is_some_and(|at| now >= at) && write.may_be_placed();
-        let Origin::Wished { site, attempt, revoked, .. } = &mut write.origin else {
-            if is_due && write.origin == Origin::Here {
+        let is_due = write.tries.pass_at_ms.is_some_and(|at| now >= at) && write.may_be_placed();
+        let Origin::Wished { site, attempt, revoked, .. } = &mut write.row.origin else {
+            if is_due && write.row.origin == Origin::Here {
                 self.give_up_here(cx, id);
             }
             return;
         };
-        if !*revoked && !write.unknown_there && write.leaving {
+        if !*revoked && !write.placing.unknown_there && write.placing.leaving {
             // It says when it has left.
             return;
         }
-        if !*revoked && !write.unknown_there && now < write.wished_ms + after {
-            let mut wake_ms = write.wished_ms + after;
-            if write.pending.is_none() {
-                if now >= write.asked_ms + ask_every {
-                    write.asked_ms = now;
+        if !*revoked && !write.placing.unknown_there && now < write.placing.wished_ms + after {
+            let mut wake_ms = write.placing.wished_ms + after;
+            if write.placing.pending.is_none() {
+                if now >= write.placing.asked_ms + ask_every {
+                    write.placing.asked_ms = now;
                     let (to, attempt) = (site.clone(), *attempt);
                     cx.out.push(Effect::Send { to, message: Message::Ask { id, attempt } });
                 }
-                wake_ms = wake_ms.min(write.asked_ms + ask_every);
+                wake_ms = wake_ms.min(write.placing.asked_ms + ask_every);
             }
             return self.wake_write_at(wake_ms, id);
         }
-        if !*revoked && !write.unknown_there {
+        if !*revoked && !write.placing.unknown_there {
             *revoked = true;
             let (site, attempt) = (site.clone(), *attempt);
-            write.owed.insert(site.clone(), attempt);
-            write.tried.push(site.clone());
-            write.pass_at_ms = Some(now + give_up);
+            write.row.owed.insert(site.clone(), attempt);
+            write.placing.tried.push(site.clone());
+            write.tries.pass_at_ms = Some(now + give_up);
             self.persist(cx, id);
             cx.out.push(Effect::Send { to: site, message: Message::Revoke { id, attempt } });
             self.wake_write_at(now + give_up, id);
             return self.want_place(id);
         }
-        if is_due && (*revoked || write.unknown_there) {
+        if is_due && (*revoked || write.placing.unknown_there) {
             self.settle_untold(cx, id);
         }
     }
@@ -138,7 +138,7 @@ impl Core {
     /// It waits for its turn at this replica, and what it must come after does not come.
     fn give_up_here(&mut self, cx: &mut Cx, id: WriteId) {
         match self.live.get(&id) {
-            Some(write) if !write.owed.is_empty() => self.settle_untold(cx, id),
+            Some(write) if !write.row.owed.is_empty() => self.settle_untold(cx, id),
             Some(write) if write.is_unsent() => self.cancel(cx, id, Problem::LaneBusy { retry_after_s: 1 }),
             _ => {}
         }
@@ -152,15 +152,7 @@ impl Core {
     /// This replica never got it; a site that was asked may have. A late word becomes a decision of its own.
     pub(crate) fn settle_undecided(&mut self, cx: &mut Cx, id: WriteId, reason: QuarantineReason, detail: String) {
         let Some(write) = self.live.get(&id) else { return };
-        let outcome = Outcome {
-            verdict: Verdict::Undecided,
-            after: write.must.clone(),
-            repeats: None,
-            status: 0,
-            answer: None,
-            told_by_probe: false,
-            unknown: Vec::new(),
-        };
+        let outcome = Outcome::new(Verdict::Undecided, write.must.clone());
         self.quarantine(cx, id, reason, detail, 0);
         self.settle(cx, id, outcome, Some(Fate::Skipped));
     }
@@ -168,7 +160,7 @@ impl Core {
     /// Another client's write of its key and request was, or may have been, executed: this one never is, by a rule.
     pub(crate) fn is_anothers(&mut self, cx: &mut Cx, id: WriteId, state: HeldState) {
         let Some(write) = self.live.get(&id) else { return };
-        if write.owed.is_empty() && !write.queued {
+        if write.row.owed.is_empty() && !write.row.queued {
             return self.cancel(cx, id, Problem::KeyOfAnother { state });
         }
         // Its client has a 202, or another site may have decided it: a person looks.
@@ -191,35 +183,35 @@ impl Core {
         let (give_up, ask_every) = (self.settings.give_up_ms(), self.ask_every_ms());
         let Some(write) = self.live.get_mut(&id) else { return };
         let current =
-            matches!(&write.origin, Origin::Wished { site, attempt: a, .. } if *site == from && *a == attempt);
+            matches!(&write.row.origin, Origin::Wished { site, attempt: a, .. } if *site == from && *a == attempt);
         match word {
             WishWord::Void | WishWord::NotHere | WishWord::OfAnother(_) => {
-                if write.owed.get(&from).is_some_and(|owed| *owed <= attempt) {
-                    write.owed.remove(&from);
+                if write.row.owed.get(&from).is_some_and(|owed| owed <= attempt) {
+                    write.row.owed.remove(&from);
                 }
-                if current && write.pending.is_none() {
-                    if !write.tried.contains(&from) {
-                        write.tried.push(from);
+                if current && write.placing.pending.is_none() {
+                    if !write.placing.tried.contains(&from) {
+                        write.placing.tried.push(from);
                     }
-                    write.unknown_there = false;
-                    write.pass_at_ms = None;
+                    write.placing.unknown_there = false;
+                    write.tries.pass_at_ms = None;
                     if let WishWord::OfAnother(state) = word {
                         return self.is_anothers(cx, id, state);
                     }
                     self.want_place(id);
-                } else if write.owed.is_empty()
+                } else if write.row.owed.is_empty()
                     && write.stage == Stage::Idle
-                    && write.pending.is_none()
-                    && write.origin == Origin::Here
+                    && write.placing.pending.is_none()
+                    && write.row.origin == Origin::Here
                 {
                     // Nobody has it any more, and nobody could take it.
                     self.want_place(id);
                 }
             }
-            WishWord::Unknown if current && !write.unknown_there => {
-                write.unknown_there = true;
-                write.pass_at_ms = Some(now + give_up);
-                let clients = write.clients.clone();
+            WishWord::Unknown if current && !write.placing.unknown_there => {
+                write.placing.unknown_there = true;
+                write.tries.pass_at_ms = Some(now + give_up);
+                let clients = write.brought.clients.clone();
                 self.wake_write_at(now + give_up, id);
                 self.stand_aside(cx, id);
                 for req in clients {
@@ -228,8 +220,8 @@ impl Core {
             }
             WishWord::Stored | WishWord::Sending if current => {
                 // It has come, and its turn will come, or its service is at it.
-                write.leaving = false;
-                (write.wished_ms, write.said) = (now, 0);
+                write.placing.leaving = false;
+                (write.placing.wished_ms, write.placing.said) = (now, 0);
                 self.wake_write_at(now + ask_every, id);
             }
             WishWord::Unknown | WishWord::Stored | WishWord::Sending | WishWord::Done { .. } => {}
@@ -242,32 +234,32 @@ impl Core {
         let Some(write) = self.live.get_mut(&id) else {
             return self.find(cx, Find::Id(id), Looking::LateWord { id, outcome });
         };
-        if write.position.is_none() && !write.was_asked_of(&from) {
+        if write.row.position.is_none() && !write.was_asked_of(&from) {
             return cx.note(Note::Invalid { peer: from, why: format!("a word about {id}, which was asked of others") });
         }
-        if write.position.is_some() {
+        if write.row.position.is_some() {
             let found = Found {
-                row: write.row(),
+                row: write.record(),
                 request: write.request.clone(),
-                quarantined: self.quarantined.get(&write.id).cloned(),
+                quarantined: self.quarantine.get(&write.row.id).cloned(),
             };
             return self.late_word(cx, id, outcome, vec![found]);
         }
-        let untouched = matches!(write.stage, Stage::Idle | Stage::Waiting) && !write.doubtful;
-        if untouched && write.outcome.is_none() {
+        let untouched = matches!(write.stage, Stage::Idle | Stage::Waiting) && !write.tries.doubtful;
+        if untouched && write.row.outcome.is_none() {
             write.stage = Stage::Idle;
-            if !matches!(&write.origin, Origin::Wished { site, .. } if *site == from) {
-                let attempt = write.wish_attempts;
-                write.origin = Origin::Wished { site: from.clone(), attempt, revoked: true };
+            if !matches!(&write.row.origin, Origin::Wished { site, .. } if *site == from) {
+                let attempt = write.placing.wish_attempts;
+                write.row.origin = Origin::Wished { site: from.clone(), attempt, revoked: true };
             }
-            write.pending = Some((from, outcome));
-            let pass_at_ms = *write.pass_at_ms.get_or_insert(now + give_up);
-            self.pending.insert(id);
+            write.placing.pending = Some((from, outcome));
+            let pass_at_ms = *write.tries.pass_at_ms.get_or_insert(now + give_up);
+            self.wishes.outcome_waits(id);
             self.wake_write_at(pass_at_ms.max(now), id);
-            self.pending_due = true;
+            self.wishes.look_soon();
         } else if write.role == Role::Own {
             // It is on its way to this replica. Should that turn out never to have got it, the word counts after all.
-            write.pending = Some((from, outcome));
+            write.placing.pending = Some((from, outcome));
         }
     }
 
@@ -275,9 +267,9 @@ impl Core {
     /// counts.
     pub(crate) fn take_late_word(&mut self, cx: &mut Cx, id: WriteId) -> bool {
         let Some(write) = self.live.get_mut(&id) else { return false };
-        let Some((from, outcome)) = write.pending.take() else { return false };
+        let Some((from, outcome)) = write.placing.pending.take() else { return false };
         write.stage = Stage::Idle;
-        write.origin = Origin::Wished { site: from.clone(), attempt: write.wish_attempts, revoked: true };
+        write.row.origin = Origin::Wished { site: from.clone(), attempt: write.placing.wish_attempts, revoked: true };
         self.persist(cx, id);
         self.wish_done(cx, from, id, outcome);
         true
@@ -320,8 +312,8 @@ impl Core {
 
     /// A site that was given up on has not answered: its word, or the revocation, was lost.
     pub(crate) fn say_revocations_again(&self, cx: &mut Cx, peer: &SiteName) {
-        for &id in &self.wishes_out {
-            if let Some(&attempt) = self.live.get(&id).and_then(|write| write.owed.get(peer)) {
+        for id in self.wishes.out() {
+            if let Some(attempt) = self.live.get(&id).and_then(|write| write.row.owed.get(peer)) {
                 cx.out.push(Effect::Send { to: peer.clone(), message: Message::Revoke { id, attempt } });
             }
         }
@@ -329,14 +321,14 @@ impl Core {
 
     /// A new connection: what was out is said again, what is owed is owed still.
     pub(crate) fn say_wishes_again(&mut self, cx: &mut Cx, peer: &SiteName) {
-        for id in self.wishes_out.clone() {
+        for id in self.wishes.out().collect::<Vec<_>>() {
             let Some(write) = self.live.get_mut(&id) else { continue };
-            if let Some(&attempt) = write.owed.get(peer) {
+            if let Some(attempt) = write.row.owed.get(peer) {
                 cx.out.push(Effect::Send { to: peer.clone(), message: Message::Revoke { id, attempt } });
-            } else if matches!(&write.origin, Origin::Wished { site, revoked: false, .. } if site == peer) {
+            } else if matches!(&write.row.origin, Origin::Wished { site, revoked: false, .. } if site == peer) {
                 // A line that comes and goes must not keep it for ever from those who could decide.
-                write.said += 1;
-                write.leaving = write.said <= SAID_AGAIN_MAX;
+                write.placing.said += 1;
+                write.placing.leaving = write.placing.said <= SAID_AGAIN_MAX;
                 self.send_wish(cx, id);
             }
         }
@@ -344,13 +336,13 @@ impl Core {
 
     /// Who decides has changed: what was given up elsewhere and found nobody may be decided now.
     pub(crate) fn place_again(&mut self) {
-        for &id in &self.wishes_out {
+        for id in self.wishes.out() {
             let Some(write) = self.live.get_mut(&id) else { continue };
-            let given_up = matches!(write.origin, Origin::Wished { revoked: true, .. });
-            if given_up && write.stage == Stage::Idle && write.pending.is_none() && !write.unknown_there {
-                write.tried.retain(|site| *site != self.settings.me);
-                write.needs_place = true;
-                self.work.push_back(Work::Place(id));
+            let given_up = matches!(write.row.origin, Origin::Wished { revoked: true, .. });
+            if given_up && write.stage == Stage::Idle && write.placing.pending.is_none() && !write.placing.unknown_there {
+                write.placing.tried.retain(|site| *site != self.settings.me);
+                write.placing.needed = true;
+                self.agenda.push(Work::Place(id));
             }
         }
     }

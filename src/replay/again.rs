@@ -65,10 +65,10 @@ impl Core {
         let holder = self.alone_holder();
         let is_dear = self.alone.in_vain_ms(now) >= self.settings.alone_ms;
         let Some(write) = self.live.get_mut(&id) else { return };
-        write.refusals += 1;
-        write.may_have_applied |= answer.status >= 500;
-        write.refused_with = answer.status;
-        let tries = write.refusals;
+        write.tries.refusals += 1;
+        write.tries.may_have_applied |= answer.status >= 500;
+        write.tries.refused_with = answer.status;
+        let tries = write.tries.refusals;
         if tries >= TRIES_MAX || (tries == 1 && is_dear) {
             self.alone.ended_in_vain(id, now);
             let detail = format!("{}, {tries} times", self.other_answer(id, answer.status));
@@ -86,20 +86,20 @@ impl Core {
         let write = self.live.get(&id)?;
         let is_on_its_way =
             matches!(write.stage, Stage::Backoff { .. } | Stage::Waiting | Stage::Checking | Stage::Sending);
-        let lane = self.lanes.get(&write.facts.lane).and_then(|lane| lane.here);
+        let lane = self.lanes.here(write.row.facts.lane);
         let may_be_sent = lane.is_none_or(|other| other == id) && !self.blocked.is_waiting(id);
         (write.role == Role::Shadow && is_on_its_way && may_be_sent).then_some(id)
     }
 
     /// Whether this shadow may be sent now, as far as others that are tried again are concerned.
     pub(crate) fn is_its_turn(&mut self, id: WriteId, now_ms: u64) -> bool {
-        let is_again = self.live.get(&id).is_some_and(|write| write.refusals > 0 && write.role == Role::Shadow);
+        let is_again = self.live.get(&id).is_some_and(|write| write.tries.refusals > 0 && write.role == Role::Shadow);
         match self.alone_holder() {
             Some(holder) if holder != id => false,
             None if !is_again => true,
             _ => {
                 self.alone.begin(id, now_ms);
-                self.shadows_here.is_empty()
+                self.turns.here() == 0
             }
         }
     }
@@ -107,8 +107,7 @@ impl Core {
     /// Who is tried again stands in front of all others.
     pub(crate) fn take_alone(&mut self) -> Option<Option<WriteId>> {
         let holder = self.alone_holder()?;
-        let place = self.shadows_waiting.iter().position(|id| *id == holder);
-        Some(place.filter(|_| self.shadows_here.is_empty()).and_then(|place| self.shadows_waiting.remove(place)))
+        Some(if self.turns.here() == 0 { self.turns.take(holder) } else { None })
     }
 
     /// PUT and DELETE, and everything at a service that says so itself: another answer may be asked for once more.
@@ -121,6 +120,6 @@ impl Core {
     pub(crate) fn was_deleted_before(&self, id: WriteId, status: u16) -> bool {
         let Some(write) = self.live.get(&id) else { return false };
         let is_delete = write.request.as_ref().is_some_and(|request| request.method == "DELETE");
-        write.may_have_applied && is_delete && matches!(status, 404 | 410)
+        write.tries.may_have_applied && is_delete && matches!(status, 404 | 410)
     }
 }

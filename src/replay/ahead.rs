@@ -22,12 +22,12 @@ const ASKED_FOR_MAX: usize = 64;
 impl Core {
     /// What is to be asked for now: at once when it is met, and again when it was not told.
     pub(crate) fn ask_ahead(&mut self, cx: &Cx) -> Vec<WriteId> {
-        if self.is_held() || cx.ms() < self.missing_asked_ms + RESEND_MS {
+        if self.is_held() || !self.named.may_ask_ahead(cx.ms()) {
             return Vec::new();
         }
         let missing = self.missing_ahead();
         if !missing.is_empty() {
-            self.missing_asked_ms = cx.ms();
+            self.named.asked_ahead(cx.ms());
         }
         missing
     }
@@ -37,14 +37,14 @@ impl Core {
     fn missing_ahead(&self) -> Vec<WriteId> {
         let shadows = self.blocked.iter().filter_map(|(id, _)| self.live.get(&id));
         let shadows = shadows.filter(|write| write.role == Role::Shadow && write.stage == Stage::Waiting);
-        let pending = self.pending.iter().filter_map(|id| self.live.get(id)?.pending.as_ref());
-        let outcomes = shadows.filter_map(|write| write.outcome.as_ref()).chain(pending.map(|(_, outcome)| outcome));
+        let pending = self.wishes.pending().filter_map(|id| self.live.get(&id)?.placing.pending.as_ref());
+        let outcomes = shadows.filter_map(|write| write.row.outcome.as_ref()).chain(pending.map(|(_, outcome)| outcome));
         let named = outcomes.flat_map(|outcome| outcome.after.ids().iter().chain(outcome.repeats.as_ref()));
         let awaited: BTreeSet<WriteId> =
-            named.chain(self.copies_waiting.keys()).chain(self.named.keys()).copied().chain(self.told_ids()).collect();
+            named.chain(self.postponed.firsts()).chain(self.named.ids()).copied().chain(self.told_ids()).collect();
         let missing: Vec<WriteId> = awaited.into_iter().filter(|&id| self.is_missing_ahead(id)).collect();
         // Nobody may know the first of them.
-        let first = if missing.len() > ASKED_FOR_MAX { self.statuses_said as usize % missing.len() } else { 0 };
+        let first = if missing.len() > ASKED_FOR_MAX { self.statuses.said() as usize % missing.len() } else { 0 };
         missing.iter().cycle().skip(first).take(missing.len().min(ASKED_FOR_MAX)).copied().collect()
     }
 
@@ -84,12 +84,11 @@ impl Core {
             return cx.note(Note::Invalid { peer: from.clone(), why: format!("{} is told of ahead in vain", item.id) });
         }
         let is_foreign = site != self.settings.me && item.id.log != self.own;
-        let limits = &self.settings.limits;
-        if self.live.len() >= limits.open_writes || self.live_bytes >= limits.open_bytes {
+        if self.live.is_full(&self.settings.limits) {
             return;
         }
         // Its wish, or its position that comes meanwhile, goes first.
-        if is_foreign && !self.live.contains_key(&item.id) && !self.looked_for.contains_key(&item.id) {
+        if is_foreign && !self.live.contains_key(&item.id) && self.lookups.word_of_origin(&item.id).is_none() {
             self.find(cx, Find::Id(item.id), Looking::Ahead { site, item, looks_at_old: false });
         }
     }
@@ -126,21 +125,21 @@ impl Core {
 
     /// This replica has done with the write what it could: the decision changes nothing here.
     fn is_decided_otherwise(&mut self, decision: WriteId) {
-        self.remember_final(decision);
+        self.lookups.remember_final(decision);
         self.decided_id(decision);
     }
 
     fn take_up_ahead(&mut self, cx: &mut Cx, site: SiteName, item: &Item, attempt: u32) {
         let id = item.id;
         let mut write = Write::new(id, item.facts.clone(), item.request.clone(), Role::Shadow, cx.ms());
-        write.wish = Some(WishHeld::new(site, attempt));
-        write.outcome = Some(item.outcome.clone());
-        write.decides = item.decides;
+        write.row.wish = Some(WishHeld::new(site, attempt));
+        write.row.outcome = Some(item.outcome.clone());
+        write.row.decides = item.decides;
         write.stage = Stage::Waiting;
         self.insert(write);
         self.persist(cx, id);
-        self.work.push_back(Work::Look(id));
-        self.pending_due = true;
+        self.agenda.push(Work::Look(id));
+        self.wishes.look_soon();
     }
 }
 
@@ -153,24 +152,24 @@ impl Write {
     /// Another site's write that was decided, here or elsewhere, and has no position yet.
     pub(crate) fn is_decided_ahead(&self) -> bool {
         // A wish has an outcome when it is decided, and not before.
-        let applied = self.outcome.as_ref().is_some_and(|outcome| outcome.verdict == Verdict::Applied);
-        self.origin == Origin::Foreign && self.position.is_none() && applied
+        let applied = self.row.outcome.as_ref().is_some_and(|outcome| outcome.verdict == Verdict::Applied);
+        self.row.origin == Origin::Foreign && self.row.position.is_none() && applied
     }
 
     fn decided_ahead(&self) -> Option<(SiteName, Item)> {
-        let outcome = self.outcome.clone().filter(|_| self.is_decided_ahead())?;
-        self.ahead(self.id, self.decides, outcome)
+        let outcome = self.row.outcome.clone().filter(|_| self.is_decided_ahead())?;
+        self.ahead(self.row.id, self.row.decides, outcome)
     }
 
     /// Decided here, and its origin settled it without our word: that will be a decision, which has no position yet.
     fn word_ahead(&self) -> Option<(SiteName, Item)> {
-        let (outcome, (position, _)) = (self.wish.as_ref()?.owed_word.clone()?, self.position?);
-        self.ahead(decision_of(self.id), Some((self.id, position)), outcome)
+        let (outcome, (position, _)) = (self.row.wish.as_ref()?.owed_word.clone()?, self.row.position?);
+        self.ahead(decision_of(self.row.id), Some((self.row.id, position)), outcome)
     }
 
     fn ahead(&self, id: WriteId, decides: Option<(WriteId, u64)>, outcome: Outcome) -> Option<(SiteName, Item)> {
-        let (facts, request) = (self.facts.clone(), Some(self.request.clone()?));
+        let (facts, request) = (self.row.facts.clone(), Some(self.request.clone()?));
         let item = Item { position: 0, chain: Chain::default(), id, facts, outcome, decides, request };
-        Some((self.wish.as_ref()?.from.clone(), item))
+        Some((self.row.wish.as_ref()?.from.clone(), item))
     }
 }

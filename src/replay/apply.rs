@@ -8,6 +8,7 @@ use crate::mirror::{decided_by, decision_of, is_decision};
 use crate::model::{After, Chain, HeldState, Item, Lane, Outcome, SiteName, Stretch, Verdict, WriteId};
 use crate::replay::Dependency;
 use crate::service::core::{Core, Cx, Work};
+use crate::service::live::Live;
 use crate::service::whose::is_refusal;
 use crate::service::write::{Order, Role, Stage, Write};
 use crate::service::{Attempt, Bug, Effect, Find, Found, Looking, Note, OnConcurrent, Shadow, WishWord};
@@ -41,7 +42,7 @@ impl Core {
                 if let Dependency::Exactly(log, position) = dependency
                     && self.series.get(&log).is_some_and(|series| !series.is_taken_up(position))
                 {
-                    self.work.push_back(Work::Load(log));
+                    self.agenda.push(Work::Load(log));
                 }
                 if role != Role::Shadow {
                     self.is_demanded();
@@ -53,15 +54,10 @@ impl Core {
                 }
             }
             None => {
-                let lane = write.facts.lane;
-                let ready = self.lanes.get(&lane).map(|state| &state.ready);
-                let is_later = |other: &WriteId| self.goes_before(id, *other);
-                let at = ready.and_then(|ready| ready.iter().position(is_later));
-                let state = self.lanes.entry(lane).or_default();
-                if !state.ready.contains(&id) {
-                    state.ready.insert(at.unwrap_or(state.ready.len()), id);
-                }
-                self.work.push_back(Work::Lane(lane));
+                let lane = write.row.facts.lane;
+                let live = &self.live;
+                self.lanes.is_ready(lane, id, |other| goes_before(live, id, *other));
+                self.agenda.push(Work::Lane(lane));
             }
         }
     }
@@ -94,7 +90,7 @@ impl Core {
     pub(crate) fn is_decided(&self, id: WriteId) -> bool {
         let decided = match self.live.get(&id) {
             Some(write) if write.awaits_decision() => false,
-            Some(write) => match write.position {
+            Some(write) => match write.row.position {
                 Some((position, _)) => self.series.get(&id.log).is_some_and(|s| s.is_decided(position)),
                 // Void here says nothing of a site that was asked after this one.
                 None => {
@@ -102,7 +98,7 @@ impl Core {
                 }
             },
             // A decision that others were told of ahead, about what was decided here.
-            None => self.recently_final.contains(&id) || (is_decision(id) && self.words_owed.contains(&decided_by(id))),
+            None => self.lookups.was_final_lately(&id) || (is_decision(id) && self.words.is_owed(&decided_by(id))),
         };
         decided || (!is_decision(id) && self.is_decided(decision_of(id)))
     }
@@ -131,7 +127,7 @@ impl Core {
         let is_live = self.live.contains_key(&id);
         if if is_live { self.is_decided(id) } else { rows.iter().any(found_decided) } {
             if !is_live {
-                self.remember_final(id);
+                self.lookups.remember_final(id);
             }
             self.decided_id(id);
             self.wake_readers(cx);
@@ -144,7 +140,7 @@ impl Core {
             let Some(write) = self.live.get(&id).filter(|w| w.stage == Stage::Waiting) else { continue };
             // It may have got in line as something else, with less to come after: a late word made a shadow of it (G3).
             if self.missing_for(write).is_some() {
-                self.work.push_back(Work::Look(id));
+                self.agenda.push(Work::Look(id));
             } else {
                 self.start(cx, id);
             }
@@ -153,7 +149,7 @@ impl Core {
 
     fn next_ready(&mut self, lane: Lane) -> Option<WriteId> {
         let live = &self.live;
-        self.lanes.get_mut(&lane)?.next_ready(|id| live.get(&id).is_none_or(|write| write.facts.creates))
+        self.lanes.next_ready(lane, |id| live.get(&id).is_none_or(|write| write.row.facts.creates))
     }
 
     /// The write has its turn.
@@ -163,13 +159,13 @@ impl Core {
             return;
         }
         let Some(write) = self.live.get(&id) else { return };
-        let (lane, key) = (write.facts.lane, write.facts.key);
+        let (lane, key) = (write.row.facts.lane, write.row.facts.key);
         if self.must_not_decide(id) {
             return self.want_place(id);
         }
-        self.lanes.entry(lane).or_default().take_place(id);
+        self.lanes.take_place(lane, id);
         if let Some(key) = key
-            && !write.doubtful
+            && !write.tries.doubtful
         {
             if self.keys.may_be_stored(&key) {
                 self.set_stage(id, Stage::Checking);
@@ -183,52 +179,43 @@ impl Core {
     /// An own write that another site may have decided, and that is named as decided there.
     pub(super) fn must_not_decide(&self, id: WriteId) -> bool {
         let Some(write) = self.live.get(&id) else { return false };
-        write.role == Role::Own && !write.doubtful && !write.owed.is_empty() && self.is_named_as_decided(id)
+        write.role == Role::Own && !write.tries.doubtful && !write.row.owed.is_empty() && self.is_named_as_decided(id)
     }
 
     /// Who finds no place stands in line, and nobody who comes later overtakes: a low position that waits holds up all
     /// that comes after it, live writes too.
     fn may_start_shadow(&mut self, cx: &Cx, id: WriteId) -> bool {
-        let is_held_back = self.stopped.is_some() && self.is_held_back(id, self.demand().as_ref());
+        let is_held_back = self.stopping.is_stopped() && self.is_held_back(id, self.demand().as_ref());
         let has_place = self.free_shadow_places(cx) > 0 && !is_held_back && self.is_its_turn(id, cx.ms());
         let Some(write) = self.live.get_mut(&id) else { return false };
-        let in_turn = std::mem::take(&mut write.in_turn);
-        if has_place && (in_turn || self.shadows_waiting.is_empty()) {
+        let in_turn = std::mem::take(&mut write.tries.in_turn);
+        if has_place && (in_turn || self.turns.nobody_waits()) {
             return true;
         }
-        if has_place && self.stopped.is_some() {
+        if has_place && self.stopping.is_stopped() {
             // Before it stand some that a stopped replica does not follow.
-            self.work.push_back(Work::Shadows);
+            self.agenda.push(Work::Shadows);
         }
         if in_turn {
-            let before = |other: &WriteId| self.goes_before(*other, id);
-            let at = self.shadows_waiting.iter().rposition(before).map_or(0, |at| at + 1);
-            self.shadows_waiting.insert(at, id);
+            let live = &self.live;
+            self.turns.wait_again(id, |other| goes_before(live, *other, id));
         } else {
-            self.shadows_waiting.push_back(id);
+            self.turns.wait(id);
         }
         false
-    }
-
-    /// Of one lane, what a person has ordered to be sent goes in order of the positions: one order may be about many.
-    fn goes_before(&self, first: WriteId, second: WriteId) -> bool {
-        let (Some(one), Some(other)) = (self.live.get(&first), self.live.get(&second)) else { return false };
-        let place = |write: &Write| (write.id.log, write.position.map_or(u64::MAX, |(position, _)| position), write.id);
-        let are_ordered = one.by_order.is_some() && other.by_order.is_some();
-        are_ordered && one.facts.lane == other.facts.lane && place(one) < place(other)
     }
 
     /// While clients write here, catching up leaves them a part of the replica (`replay.share`).
     fn free_shadow_places(&self, cx: &Cx) -> usize {
         /// Clients have written lately.
         const LIVE_MS: u64 = 1_000;
-        if !self.healthy || self.is_in_doubt() {
+        if !self.replica.is_healthy() || self.is_in_doubt() {
             return 0;
         }
         let limits = &self.settings.limits;
-        let is_live = self.written_ms.is_some_and(|at| cx.ms() < at + LIVE_MS);
+        let is_live = self.replica.was_written_within(LIVE_MS, cx.ms());
         let places = if is_live { limits.shadows_beside_writes.min(limits.shadows) } else { limits.shadows };
-        places.saturating_sub(self.shadows_here.len())
+        places.saturating_sub(self.turns.here())
     }
 
     pub(crate) fn resume_shadows(&mut self, cx: &Cx) {
@@ -245,7 +232,7 @@ impl Core {
         let demand = self.demand();
         let mut held_back = VecDeque::new();
         while free > 0
-            && let Some(id) = self.shadows_waiting.pop_front()
+            && let Some(id) = self.turns.next()
         {
             if self.is_held_back(id, demand.as_ref()) {
                 held_back.push_back(id);
@@ -254,14 +241,13 @@ impl Core {
             // Whoever was decided meanwhile takes no place.
             free -= usize::from(self.has_its_turn(id));
         }
-        held_back.append(&mut self.shadows_waiting);
-        self.shadows_waiting = held_back;
+        self.turns.put_back(held_back);
     }
 
     fn has_its_turn(&mut self, id: WriteId) -> bool {
         let Some(write) = self.live.get_mut(&id).filter(|write| write.stage == Stage::Waiting) else { return false };
-        write.in_turn = true;
-        self.work.push_back(Work::Look(id));
+        write.tries.in_turn = true;
+        self.agenda.push(Work::Look(id));
         true
     }
 
@@ -269,27 +255,27 @@ impl Core {
         let Some(write) = self.live.get(&id) else { return };
         match write.stage {
             Stage::Checking => {
-                let (lane, misses) = (write.facts.lane, self.missing_for(write).is_some());
+                let (lane, misses) = (write.row.facts.lane, self.missing_for(write).is_some());
                 self.set_stage(id, Stage::Waiting);
                 if misses {
                     // It has become a shadow meanwhile, with more to come after.
                     self.free_place(lane, id);
-                    return self.work.push_back(Work::Look(id));
+                    return self.agenda.push(Work::Look(id));
                 }
                 self.start_unless_copy(cx, id, &rows);
             }
             // The journal was asked twice, and the other answer has been acted upon.
             Stage::Sending | Stage::Judging | Stage::Unknown(_) => {}
             // Settled by a late word while the journal was asked.
-            _ => self.free_place(write.facts.lane, id),
+            _ => self.free_place(write.row.facts.lane, id),
         }
     }
 
     fn start_unless_copy(&mut self, cx: &mut Cx, id: WriteId, rows: &[Found]) {
         let Some(write) = self.live.get(&id) else { return };
-        let lane = write.facts.lane;
+        let lane = write.row.facts.lane;
         if let Some(with) = self.conflicting(write, rows) {
-            self.conflicts.keys += 1;
+            self.counts.conflicts.keys += 1;
             cx.note(Note::KeyConflict { id, with });
         }
         match self.copy_of(write, rows) {
@@ -300,7 +286,7 @@ impl Core {
             }
             Copy::None => self.send(cx, id),
             // A person who orders it knows better.
-            Copy::OfAnother(..) if write.by_order.is_some() => self.send(cx, id),
+            Copy::OfAnother(..) if write.tries.by_order.is_some() => self.send(cx, id),
             Copy::OfAnother(first, state) => {
                 self.free_place(lane, id);
                 self.is_of_another(cx, id, first, state);
@@ -320,26 +306,26 @@ impl Core {
     /// Writes with the same key and digest from different logs are one write, if one of them is applied or unknown at
     /// this replica and the other does not renew it.
     fn copy_of(&self, write: &Write, rows: &[Found]) -> Copy {
-        let key = write.facts.key.expect("only writes with a key have copies");
+        let key = write.row.facts.key.expect("only writes with a key have copies");
         if self.bug(Bug::FingerprintProves)
             && write.role == Role::Shadow
-            && let Some(print) = self.ring.get(&key).filter(|print| print.id.log != write.id.log)
+            && let Some(print) = self.ring.get(&key).filter(|print| print.id.log != write.row.id.log)
         {
             return Copy::Of { first: print.id, is_applied: false, outcome: None };
         }
-        let live = self.keys.live(&key).iter().filter_map(|id| self.live.get(id)).map(|w| (w.row(), Some(w)));
+        let live = self.keys.live(&key).iter().filter_map(|id| self.live.get(id)).map(|w| (w.record(), Some(w)));
         let stored = rows.iter().filter(|f| !self.live.contains_key(&f.row.id)).map(|f| (f.row.clone(), None));
         let rows: Vec<(Row, Option<&Write>)> = live.chain(stored).collect();
         let mut found = Copy::None;
         let mut of_another = Copy::None;
         let who = self.who_of(write);
         for (row, live) in &rows {
-            let same_request = row.facts.digest == write.facts.digest || self.bug(Bug::CopiesDespiteDigest);
+            let same_request = row.facts.digest == write.row.facts.digest || self.bug(Bug::CopiesDespiteDigest);
             let same = row.facts.key == Some(key) && same_request;
             // Applied here although its origin settled it otherwise and released the key: what came next of that key is
             // it.
             let contrary = row.here == Here::Decided(Fate::Quarantined(QuarantineReason::Contrary));
-            if (row.id.log == write.id.log && !contrary && !is_released(row)) || row.id == write.id || !same {
+            if (row.id.log == write.row.id.log && !contrary && !is_released(row)) || row.id == write.row.id || !same {
                 continue;
             }
             if renews(write, row.id, rows.iter().map(|(row, _)| row)) {
@@ -376,16 +362,16 @@ impl Core {
     /// Another request under the same key that this replica has applied, or may have: two sites took the key while they
     /// did not know of each other.
     fn conflicting(&self, write: &Write, rows: &[Found]) -> Option<WriteId> {
-        if write.attempts > 0 || !matches!(write.role, Role::Shadow | Role::Wish) {
+        if write.tries.attempts > 0 || !matches!(write.role, Role::Shadow | Role::Wish) {
             return None;
         }
-        let key = write.facts.key?;
-        let live = self.keys.live(&key).iter().filter_map(|id| self.live.get(id)).map(Write::row);
+        let key = write.row.facts.key?;
+        let live = self.keys.live(&key).iter().filter_map(|id| self.live.get(id)).map(Write::record);
         let stored = rows.iter().map(|found| &found.row).filter(|row| !self.live.contains_key(&row.id)).cloned();
         let is_other = |row: &Row| {
-            let another = row.facts.key == Some(key) && row.facts.digest != write.facts.digest;
+            let another = row.facts.key == Some(key) && row.facts.digest != write.row.facts.digest;
             let is_here = matches!(row.here, Here::Sending { .. } | Here::Decided(Fate::Applied));
-            another && is_here && row.id.log != write.id.log && !write.facts.renews.contains(&row.id)
+            another && is_here && row.id.log != write.row.id.log && !write.row.facts.renews.contains(&row.id)
         };
         live.chain(stored).find(is_other).map(|row| row.id)
     }
@@ -396,10 +382,10 @@ impl Core {
     fn is_copy(&mut self, cx: &mut Cx, id: WriteId, of: WriteId, is_applied: bool, outcome: Option<Outcome>) {
         let Some(write) = self.live.get(&id) else { return };
         if write.role == Role::Shadow {
-            if let (Some(theirs), Some(ours)) = (&write.outcome, &outcome)
+            if let (Some(theirs), Some(ours)) = (&write.row.outcome, &outcome)
                 && are_answered_differently(theirs, ours)
             {
-                self.conflicts.answers += 1;
+                self.counts.conflicts.answers += 1;
                 cx.note(Note::AnsweredDifferently { id, with: of });
             }
             return self.decide_shadow(cx, id, Fate::Duplicate(of));
@@ -408,14 +394,12 @@ impl Core {
             return self.ordered_is_copy(cx, id, of);
         }
         let known = outcome.filter(|o| o.answer.is_some() || o.status != 0);
+        let verdict = if known.is_some() { Verdict::Duplicate } else { Verdict::Undecided };
         let outcome = Outcome {
-            verdict: if known.is_some() { Verdict::Duplicate } else { Verdict::Undecided },
-            after: self.decided_here(),
             repeats: (known.is_none() || is_applied).then_some(of),
             status: known.as_ref().map_or(0, |o| o.status),
             answer: known.and_then(|o| o.answer),
-            told_by_probe: false,
-            unknown: Vec::new(),
+            ..Outcome::new(verdict, self.decided_here())
         };
         match write.role {
             Role::Own => self.settle(cx, id, outcome, Some(Fate::Duplicate(of))),
@@ -426,7 +410,7 @@ impl Core {
     /// The key and request of another client's write that this replica has, or may have, applied.
     fn is_of_another(&mut self, cx: &mut Cx, id: WriteId, first: WriteId, state: HeldState) {
         let Some(write) = self.live.get_mut(&id) else { return };
-        match (write.role, &mut write.wish) {
+        match (write.role, &mut write.row.wish) {
             (Role::Own, _) => self.is_anothers(cx, id, state),
             (Role::Wish, Some(held)) => {
                 held.of_another = Some(state);
@@ -443,7 +427,7 @@ impl Core {
     /// The write may be sent: the first time a decider has a connection for it before it writes that down.
     pub(crate) fn send(&mut self, cx: &mut Cx, id: WriteId) {
         let Some(write) = self.live.get(&id) else { return };
-        if matches!(write.role, Role::Own | Role::Wish) && !write.doubtful {
+        if matches!(write.role, Role::Own | Role::Wish) && !write.tries.doubtful {
             self.connect(cx, id);
         } else {
             self.send_now(cx, id);
@@ -459,22 +443,22 @@ impl Core {
         let at_accept = self.bug(Bug::AfterAtAccept);
         let Some(write) = self.live.get(&id) else { return };
         if let Some(other) = self.would_overwrite(write) {
-            self.free_place(write.facts.lane, id);
+            self.free_place(write.row.facts.lane, id);
             return self.is_overtaken_by(cx, id, other);
         }
         if write.role == Role::Shadow
-            && !write.is_concurrent
-            && write.refusals == 0
-            && write.by_order.is_none()
-            && !write.doubtful
-            && let Some(outcome) = &write.outcome
-            && let Some(with) = self.lane_memory.concurrent(write.facts.lane, id, &outcome.after)
+            && !write.tries.is_concurrent
+            && write.tries.refusals == 0
+            && write.tries.by_order.is_none()
+            && !write.tries.doubtful
+            && let Some(outcome) = &write.row.outcome
+            && let Some(with) = self.lane_memory.concurrent(write.row.facts.lane, id, &outcome.after)
         {
-            let lane = write.facts.lane;
-            self.concurrent += 1;
+            let lane = write.row.facts.lane;
+            self.counts.concurrent += 1;
             cx.note(Note::Concurrent { id, with });
             if let Some(write) = self.live.get_mut(&id) {
-                write.is_concurrent = true;
+                write.tries.is_concurrent = true;
             }
             if self.settings.on_concurrent == OnConcurrent::Quarantine {
                 let detail = format!("concurrent with {with}: its decider had not seen it");
@@ -485,40 +469,40 @@ impl Core {
         let Some(write) = self.live.get(&id) else { return };
         if self.is_overtaken(write) {
             let detail = "decided late; this replica has applied later writes of its lane".to_owned();
-            self.free_place(write.facts.lane, id);
+            self.free_place(write.row.facts.lane, id);
             return self.quarantine_shadow(cx, id, QuarantineReason::LateDecision, detail, 0);
         }
         let Some(write) = self.live.get_mut(&id) else { return };
         let Some(request) = write.request.clone() else {
-            let (lane, detail) = (write.facts.lane, "its request is missing from the journal".to_owned());
+            let (lane, detail) = (write.row.facts.lane, "its request is missing from the journal".to_owned());
             self.free_place(lane, id);
             return self.quarantine_shadow(cx, id, QuarantineReason::Damaged, detail, 0);
         };
-        write.attempts += 1;
-        if !write.doubtful {
+        write.tries.attempts += 1;
+        if !write.tries.doubtful {
             // Should nobody learn what becomes of it, its time begins now.
-            write.pass_at_ms = None;
+            write.tries.pass_at_ms = None;
         }
         // A later try of a write in doubt overlaps with all that was decided since the first. To raise its `after`
         // could put it after one that another site decided after it (a wish that was given up): followers would wait
         // for ever.
-        if write.after.is_none() || !(write.doubtful || at_accept) {
-            write.after = Some(decided);
-            write.unknown = unknown;
+        if write.tries.after.is_none() || !(write.tries.doubtful || at_accept) {
+            write.tries.after = Some(decided);
+            write.tries.unknown = unknown;
         }
-        write.without = without;
+        write.tries.without = without;
         write.stage = Stage::Sending;
         // Another replica's late outcome counts no longer.
-        write.pending = None;
-        self.pending.remove(&id);
-        self.hanging.begins(id, write.attempts, cx.ms());
+        write.placing.pending = None;
+        self.wishes.outcome_is_void(id);
+        self.replica.begins(id, write.tries.attempts, cx.ms());
         if matches!(write.role, Role::Shadow | Role::Ordered) {
-            self.shadows_here.insert(id);
+            self.turns.comes(id);
         }
-        let attempt = Attempt { id, attempt: write.attempts, request, origin: SiteName::new(""), shadow: None };
+        let attempt = Attempt { id, attempt: write.tries.attempts, request, origin: SiteName::new(""), shadow: None };
         let shadow = matches!(write.role, Role::Shadow).then(|| shadow_of(write));
         let origin = self.site_of(id);
-        self.lanes.entry(self.live[&id].facts.lane).or_default().take_place(id);
+        self.lanes.take_place(self.live[&id].row.facts.lane, id);
         self.persist(cx, id);
         self.release_held(cx, id);
         cx.out.push(Effect::Attempt(Attempt { origin, shadow, ..attempt }));
@@ -527,7 +511,7 @@ impl Core {
     /// The site that accepted a write.
     pub(crate) fn site_of(&self, id: WriteId) -> SiteName {
         let by_series = self.series.get(&id.log).map(|s| s.site.clone());
-        let by_wish = || self.live.get(&id).and_then(|w| w.wish.as_ref()).map(|w| w.from.clone());
+        let by_wish = || self.live.get(&id).and_then(|w| w.row.wish.as_ref()).map(|w| w.from.clone());
         by_series.or_else(by_wish).unwrap_or_else(|| self.settings.me.clone())
     }
 
@@ -535,12 +519,12 @@ impl Core {
     /// may overwrite them waits for a person, at its origin as elsewhere. Looked at when it is sent: they may be
     /// applied while it waits for what it comes after.
     fn is_overtaken(&self, write: &Write) -> bool {
-        let (Role::Shadow, 0, Some((old, position))) = (write.role, write.attempts, write.decides) else {
+        let (Role::Shadow, 0, Some((old, position))) = (write.role, write.tries.attempts, write.row.decides) else {
             return false;
         };
-        write.by_order.is_none()
+        write.tries.by_order.is_none()
             && write.overwrites()
-            && self.lane_memory.passed(write.facts.lane, old.log, position)
+            && self.lane_memory.passed(write.row.facts.lane, old.log, position)
             && !self.bug(Bug::LatePutApplied)
     }
 
@@ -548,12 +532,12 @@ impl Core {
     /// overwrite.
     pub(crate) fn would_overwrite(&self, write: &Write) -> Option<WriteId> {
         let is_again = matches!(write.role, Role::Shadow | Role::Ordered)
-            && (write.refusals > 0 || write.by_order == Some(Order::Resend))
-            && !write.doubtful;
+            && (write.tries.refusals > 0 || write.tries.by_order == Some(Order::Resend))
+            && !write.tries.doubtful;
         if !is_again || !write.overwrites() || self.bug(Bug::ResendOverLater) {
             return None;
         }
-        self.applied_over(write.facts.lane, write.id, write.position, write.decides, write.outcome.as_ref())
+        self.applied_over(write.row.facts.lane, write.row.id, write.row.position, write.row.decides, write.row.outcome.as_ref())
     }
 
     /// A write of the lane that this replica applied, and that comes after this one or is concurrent with it.
@@ -576,8 +560,8 @@ impl Core {
         let detail = format!("this replica has applied {other} of its lane, which it would overwrite: not sent again");
         let Some(write) = self.live.get(&id) else { return };
         // A 500 leaves open whether it was applied.
-        let reason = if write.may_have_applied { QuarantineReason::Divergence } else { QuarantineReason::LateDecision };
-        let status = write.refused_with;
+        let reason = if write.tries.may_have_applied { QuarantineReason::Divergence } else { QuarantineReason::LateDecision };
+        let status = write.tries.refused_with;
         match write.role {
             Role::Ordered => self.ordered_in_vain(cx, id, &detail, status),
             _ => self.quarantine_shadow(cx, id, reason, detail, status),
@@ -586,9 +570,8 @@ impl Core {
 
     /// The lane's place at this replica is free again, if this write had it.
     pub(crate) fn free_place(&mut self, lane: Lane, id: WriteId) {
-        if let Some(state) = self.lanes.get_mut(&lane) {
-            state.leave(id);
-            self.work.push_back(Work::Lane(lane));
+        if self.lanes.leave(lane, id) {
+            self.agenda.push(Work::Lane(lane));
         }
     }
 
@@ -599,11 +582,19 @@ impl Core {
     }
 }
 
+/// Of one lane, what a person has ordered to be sent goes in order of the positions: one order may be about many.
+fn goes_before(live: &Live, first: WriteId, second: WriteId) -> bool {
+    let (Some(one), Some(other)) = (live.get(&first), live.get(&second)) else { return false };
+    let place = |write: &Write| (write.row.id.log, write.row.position.map_or(u64::MAX, |(position, _)| position), write.row.id);
+    let are_ordered = one.tries.by_order.is_some() && other.tries.by_order.is_some();
+    are_ordered && one.row.facts.lane == other.row.facts.lane && place(one) < place(other)
+}
+
 /// The time of the other one was over when this one was accepted: the key was used again. That its decider had decided
 /// the other one proves no such thing: it may have come while this one waited. Where copies were one write, of which
 /// this replica applied one and the origin knew the other, both are meant.
 fn renews<'r>(write: &Write, other: WriteId, mut rows: impl Iterator<Item = &'r Row>) -> bool {
-    let renewed = &write.facts.renews;
+    let renewed = &write.row.facts.renews;
     let is_copy = |row: &Row| row.here == Here::Decided(Fate::Duplicate(other)) && renewed.contains(&row.id);
     !renewed.is_empty() && (renewed.contains(&other) || rows.any(is_copy))
 }
@@ -625,10 +616,10 @@ fn stored_item(found: &Found, id: WriteId) -> Option<Item> {
 }
 
 fn shadow_of(write: &Write) -> Shadow {
-    let answer = write.outcome.as_ref().and_then(|o| o.answer.as_ref());
+    let answer = write.row.outcome.as_ref().and_then(|o| o.answer.as_ref());
     Shadow {
-        original_ms: write.facts.original_ms,
-        original_status: write.outcome.as_ref().map_or(0, |o| o.status),
+        original_ms: write.row.facts.original_ms,
+        original_status: write.row.outcome.as_ref().map_or(0, |o| o.status),
         original_location: answer.and_then(|a| a.header("location")).map(<[u8]>::to_vec),
     }
 }

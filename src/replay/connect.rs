@@ -12,15 +12,15 @@ impl Core {
     pub(super) fn connect(&mut self, cx: &mut Cx, id: WriteId) {
         let Some(write) = self.live.get_mut(&id) else { return };
         write.stage = Stage::Connecting;
-        cx.out.push(Effect::Connect { id, attempt: write.attempts + 1 });
+        cx.out.push(Effect::Connect { id, attempt: write.tries.attempts + 1 });
     }
 
     pub(crate) fn ready(&mut self, cx: &mut Cx, id: WriteId, attempt: u32, result: Result<(), String>) {
         let Some(write) = self.live.get(&id) else { return };
-        if write.stage != Stage::Connecting || write.attempts + 1 != attempt {
+        if write.stage != Stage::Connecting || write.tries.attempts + 1 != attempt {
             return;
         }
-        let (lane, role) = (write.facts.lane, write.role);
+        let (lane, role) = (write.row.facts.lane, write.role);
         match (role, result) {
             (Role::Own | Role::Wish, Ok(())) if !self.must_not_decide(id) => self.send_now(cx, id),
             (Role::Own | Role::Wish, Ok(())) => {
@@ -41,7 +41,7 @@ impl Core {
             (Role::Shadow | Role::Ordered, _) => {
                 self.set_stage(id, Stage::Waiting);
                 self.free_place(lane, id);
-                self.work.push_back(Work::Look(id));
+                self.agenda.push(Work::Look(id));
             }
         }
     }
@@ -55,6 +55,6 @@ impl Core {
     }
 
     pub(crate) fn is_sending(&self, id: WriteId, attempt: u32) -> bool {
-        self.live.get(&id).is_some_and(|write| write.stage == Stage::Sending && write.attempts == attempt)
+        self.live.get(&id).is_some_and(|write| write.stage == Stage::Sending && write.tries.attempts == attempt)
     }
 }

@@ -1,7 +1,7 @@
 //! Deciding another site's wish.
 use crate::journal::{Fate, Op, Origin, QuarantineReason, Row, WishHeld};
 use crate::mirror::decision_of;
-use crate::model::{Digest, Facts, Item, Lane, Outcome, Problem, SiteName, Verdict, WriteId};
+use crate::model::{After, Digest, Facts, Item, Lane, Outcome, Problem, SiteName, Verdict, WriteId};
 use crate::service::core::{Core, Cx, Work};
 use crate::service::outcome::Class;
 use crate::service::write::{Role, Stage, Write};
@@ -49,7 +49,7 @@ impl Core {
 
     /// Its revocation, or a later try, came first and is being looked up: a long wish has a stream of its own.
     fn is_overtaken_by_word_of_origin(&self, id: WriteId, attempt: u32) -> bool {
-        match self.looked_for.get(&id).and_then(|token| self.looking.get(token)) {
+        match self.lookups.word_of_origin(&id) {
             Some(Looking::Revoke { attempt: revoked, .. }) => *revoked >= attempt,
             Some(Looking::Wish { wish, .. }) => wish.attempt > attempt,
             _ => false,
@@ -73,8 +73,7 @@ impl Core {
     }
 
     fn accept_wish(&mut self, cx: &mut Cx, from: SiteName, wish: Wish) {
-        let limits = &self.settings.limits;
-        let full = self.live.len() >= limits.open_writes || self.live_bytes >= limits.open_bytes;
+        let full = self.live.is_full(&self.settings.limits);
         let me = self.standing(&self.settings.me, cx.ms());
         // Who is chosen last is far behind, and catches up as far as the wish must come after.
         if full || !me.available || (me.lag_ms > self.settings.lag_ms && !me.last) {
@@ -82,27 +81,27 @@ impl Core {
         }
         let id = wish.id;
         let mut write = Write::new(id, wish.facts, Some(wish.request), Role::Wish, cx.ms());
-        write.wish = Some(WishHeld::new(from, wish.attempt));
+        write.row.wish = Some(WishHeld::new(from, wish.attempt));
         if !self.bug(Bug::LaggingReplicaDecides) {
             write.must = wish.must;
         }
         write.stage = Stage::Waiting;
         // A number from outside: so long at least that its origin can be heard, and no longer than anybody waits.
         let silence_ms = wish.after_ms.clamp(SILENCE_MIN_MS, SILENCE_MAX_MS);
-        write.silence_ms = silence_ms;
-        self.written_ms = Some(cx.ms());
+        write.asker.silence_ms = silence_ms;
+        self.replica.is_written(cx.ms());
         self.insert(write);
         self.persist(cx, id);
         self.wake_write_at(cx.ms() + silence_ms, id);
-        self.work.push_back(Work::Look(id));
+        self.agenda.push(Work::Look(id));
     }
 
     fn known_wish(&mut self, cx: &mut Cx, from: &SiteName, id: WriteId, attempt: u32) {
         let Some(write) = self.live.get_mut(&id) else { return };
-        if write.position.is_some() {
+        if write.row.position.is_some() {
             return;
         }
-        let Some(held) = &mut write.wish else { return };
+        let Some(held) = &mut write.row.wish else { return };
         if held.from != *from || attempt < held.attempt {
             return;
         }
@@ -118,9 +117,9 @@ impl Core {
 
     fn word_of(&self, id: WriteId) -> WishWord {
         let Some(write) = self.live.get(&id) else { return WishWord::Void };
-        match (&write.stage, &write.outcome) {
+        match (&write.stage, &write.row.outcome) {
             (Stage::Decided(_), Some(outcome)) => {
-                let to = write.wish.as_ref().map(|w| &w.from);
+                let to = write.row.wish.as_ref().map(|w| &w.from);
                 let pages = to.map(|to| self.pages_for(to, &outcome.after).unwrap_or_default()).unwrap_or_default();
                 WishWord::Done { outcome: outcome.clone(), pages }
             }
@@ -128,7 +127,7 @@ impl Core {
             // It was sent before, and nobody can take back what a person ordered.
             _ if write.role == Role::Ordered => WishWord::Unknown,
             (Stage::Sending | Stage::Judging, _) => WishWord::Sending,
-            _ if write.doubtful => WishWord::Unknown,
+            _ if write.tries.doubtful => WishWord::Unknown,
             _ => WishWord::Stored,
         }
     }
@@ -136,18 +135,18 @@ impl Core {
     /// The origin gave up on this site. What was not sent is void for good; what was sent is told as it is.
     pub(crate) fn revoked(&mut self, cx: &mut Cx, from: SiteName, id: WriteId, attempt: u32) {
         let Some(write) = self.live.get(&id) else {
-            let later = self.looked_for.get(&id).and_then(|token| self.looking.get(token));
+            let later = self.lookups.word_of_origin(&id);
             if matches!(later, Some(Looking::Wish { wish, .. }) if wish.attempt > attempt) {
                 return;
             }
             return self.find(cx, Find::Id(id), Looking::Revoke { from, id, attempt });
         };
-        let Some(held) = &write.wish else { return };
-        if write.position.is_some() || held.from != from || attempt < held.attempt {
+        let Some(held) = &write.row.wish else { return };
+        if write.row.position.is_some() || held.from != from || attempt < held.attempt {
             return;
         }
         let waits = matches!(write.stage, Stage::Idle | Stage::Waiting | Stage::Checking | Stage::Connecting);
-        if waits && !write.doubtful && write.outcome.is_none() && write.role == Role::Wish {
+        if waits && !write.tries.doubtful && write.row.outcome.is_none() && write.role == Role::Wish {
             if self.bug(Bug::RevokedWishKept) {
                 return self.say_word(cx, id, WishWord::Void);
             }
@@ -189,7 +188,7 @@ impl Core {
             creates: false,
         };
         let mut write = Write::new(id, facts, None, Role::Wish, cx.ms());
-        write.wish = Some(WishHeld { void: true, ..WishHeld::new(from, attempt) });
+        write.row.wish = Some(WishHeld { void: true, ..WishHeld::new(from, attempt) });
         self.insert(write);
         self.void_wish(cx, id, attempt, word);
     }
@@ -197,11 +196,11 @@ impl Core {
     /// It will never be sent on this attempt: durable before the origin hears of it.
     pub(crate) fn void_wish(&mut self, cx: &mut Cx, id: WriteId, attempt: u32, word: WishWord) {
         let Some(write) = self.live.get_mut(&id) else { return };
-        write.origin = Origin::Cancelled;
+        write.row.origin = Origin::Cancelled;
         write.stage = Stage::Decided(Fate::Void);
-        write.settled_clock_ms = cx.now.clock_ms;
-        let (lane, has_request) = (write.facts.lane, write.request.is_some());
-        if let Some(held) = &mut write.wish {
+        write.row.settled_clock_ms = cx.now.clock_ms;
+        let (lane, has_request) = (write.row.facts.lane, write.request.is_some());
+        if let Some(held) = &mut write.row.wish {
             held.void = true;
             held.attempt = held.attempt.max(attempt);
         }
@@ -222,12 +221,12 @@ impl Core {
     /// said. Where it waits for what does not come here, another site may be better placed, and silence tells so.
     pub(crate) fn asked(&mut self, cx: &mut Cx, from: &SiteName, id: WriteId, attempt: u32) {
         let Some(write) = self.live.get_mut(&id) else { return };
-        let is_asked = write.wish.as_ref().is_some_and(|held| held.from == *from && held.attempt == attempt);
-        if !is_asked || write.position.is_some() {
+        let is_asked = write.row.wish.as_ref().is_some_and(|held| held.from == *from && held.attempt == attempt);
+        if !is_asked || write.row.position.is_some() {
             return;
         }
-        write.heard_ms = cx.ms();
-        let is_under_way = cx.ms() < write.done_said_ms.saturating_add(LONG_AGAIN_MS);
+        write.asker.heard_ms = cx.ms();
+        let is_under_way = cx.ms() < write.asker.done_said_ms.saturating_add(LONG_AGAIN_MS);
         if self.misses_something(id) {
             return;
         }
@@ -246,15 +245,15 @@ impl Core {
     /// elsewhere, or will. So is what waited so long for something that does not come.
     pub(crate) fn held_wish_deadline(&mut self, cx: &mut Cx, id: WriteId) {
         let Some(write) = self.live.get(&id) else { return };
-        let Some(held) = &write.wish else { return };
+        let Some(held) = &write.row.wish else { return };
         let waits = matches!(write.stage, Stage::Waiting | Stage::Checking | Stage::Connecting);
         let waits = waits && write.role == Role::Wish;
-        if !waits || write.doubtful || write.position.is_some() || self.bug(Bug::RevokedWishKept) {
+        if !waits || write.tries.doubtful || write.row.position.is_some() || self.bug(Bug::RevokedWishKept) {
             return;
         }
-        let (attempt, silence_ms) = (held.attempt, write.silence_ms);
-        let of_origin = self.peers.get(&held.from).map_or(0, |peer| peer.heard_ms).max(write.heard_ms);
-        let since_ms = if self.misses_something(id) { write.accepted_ms } else { of_origin.max(write.accepted_ms) };
+        let (attempt, silence_ms) = (held.attempt, write.asker.silence_ms);
+        let of_origin = self.peers.get(&held.from).map_or(0, |peer| peer.heard_ms).max(write.asker.heard_ms);
+        let since_ms = if self.misses_something(id) { write.brought.accepted_ms } else { of_origin.max(write.brought.accepted_ms) };
         if cx.ms() >= since_ms + silence_ms {
             self.void_wish(cx, id, attempt, WishWord::Void);
         } else {
@@ -264,10 +263,10 @@ impl Core {
 
     pub(crate) fn finish_wish(&mut self, cx: &mut Cx, id: WriteId, class: Class) {
         let Some(write) = self.live.get(&id) else { return };
-        if write.position.is_some() {
+        if write.row.position.is_some() {
             return self.finish_settled_wish(cx, id, class);
         }
-        let attempt = write.wish.as_ref().map_or(0, |w| w.attempt);
+        let attempt = write.row.wish.as_ref().map_or(0, |w| w.attempt);
         match self.outcome_of(id, class) {
             Some((outcome, fate)) => self.complete_wish(cx, id, outcome, fate),
             None => self.void_wish(cx, id, attempt, WishWord::NotHere),
@@ -277,8 +276,8 @@ impl Core {
     /// The wish is decided here; its origin settles it and gives it a position.
     pub(crate) fn complete_wish(&mut self, cx: &mut Cx, id: WriteId, outcome: Outcome, fate: Fate) {
         let Some(write) = self.live.get_mut(&id) else { return };
-        if write.position.is_some() {
-            let theirs = write.outcome.as_ref().map_or(Verdict::Undecided, |o| o.verdict);
+        if write.row.position.is_some() {
+            let theirs = write.row.outcome.as_ref().map_or(Verdict::Undecided, |o| o.verdict);
             self.keep_own_answer(id, &outcome);
             return match fate {
                 Fate::Applied => self.applied_but(cx, id, theirs, outcome),
@@ -291,16 +290,16 @@ impl Core {
             };
         }
         write.stage = Stage::Decided(fate.clone());
-        write.doubtful = false;
+        write.tries.doubtful = false;
         let status = outcome.status;
-        write.outcome = Some(outcome);
-        write.settled_clock_ms = cx.now.clock_ms;
-        let lane = write.facts.lane;
+        write.row.outcome = Some(outcome);
+        write.row.settled_clock_ms = cx.now.clock_ms;
+        let lane = write.row.facts.lane;
         if let Fate::Quarantined(reason) = fate {
             self.quarantine(cx, id, reason, format!("the service answered {status}"), status);
         }
         if fate == Fate::Applied {
-            self.unpositioned.insert(id);
+            self.words.decided_without_position(id);
             self.note_applied(id);
         }
         self.persist(cx, id);
@@ -314,19 +313,19 @@ impl Core {
     /// Clients of this site that sent a copy of another site's write have waited for it.
     pub(crate) fn answer_copies(&mut self, cx: &mut Cx, id: WriteId) {
         let Some(write) = self.live.get(&id) else { return };
-        if write.clients.is_empty() || write.first_client.is_some() {
+        if write.brought.clients.is_empty() || write.brought.first_client.is_some() {
             return;
         }
-        let row = write.row();
+        let row = write.record();
         let reply = match row.told() {
             Some(outcome) if !matches!(outcome.verdict, Verdict::Undecided | Verdict::Void) => {
-                self.replay(id, outcome.clone(), write.position.map(|(position, _)| position))
+                self.recorded_reply(id, outcome.clone(), write.row.position.map(|(position, _)| position))
             }
             Some(_) => Reply::Problem { id: Some(id), problem: Problem::OutcomeUnknown },
             // Void: the key is free again.
             None => Reply::Problem { id: Some(id), problem: Problem::KeyInFlight { retry_after_s: 1 } },
         };
-        for req in write.clients.clone() {
+        for req in write.brought.clients.clone() {
             self.answer(cx, req, reply.clone());
         }
     }
@@ -334,7 +333,7 @@ impl Core {
     /// The origin settled it without our word, while it was at this replica.
     fn finish_settled_wish(&mut self, cx: &mut Cx, id: WriteId, class: Class) {
         let Some(write) = self.live.get(&id) else { return };
-        let theirs = write.outcome.as_ref().map_or(Verdict::Undecided, |o| o.verdict);
+        let theirs = write.row.outcome.as_ref().map_or(Verdict::Undecided, |o| o.verdict);
         let ours = self.outcome_of(id, class.clone());
         if let Some((ours, _)) = &ours {
             self.keep_own_answer(id, ours);
@@ -358,7 +357,7 @@ impl Core {
                     write.stage = Stage::Waiting;
                 }
                 self.persist(cx, id);
-                self.work.push_back(Work::Look(id));
+                self.agenda.push(Work::Look(id));
             }
             (Verdict::Applied, Class::Refused(answer) | Class::MayHaveApplied(answer)) => {
                 let detail = format!("another replica applied it, this one answered {}", answer.status);
@@ -392,7 +391,7 @@ impl Core {
     /// and until then what is sent here names the write by id.
     fn owe_word(&mut self, cx: &mut Cx, id: WriteId, outcome: Outcome) {
         let Some(write) = self.live.get_mut(&id) else { return };
-        let Some(held) = &mut write.wish else { return };
+        let Some(held) = &mut write.row.wish else { return };
         if outcome.tells_nothing() {
             // This site knows no better than its origin.
             return;
@@ -400,8 +399,7 @@ impl Core {
         match outcome.verdict {
             Verdict::Applied => {
                 held.owed_word = Some(outcome);
-                self.unpositioned.insert(id);
-                self.words_owed.insert(id);
+                self.words.owe(id);
                 self.say_owed_word(cx, id);
             }
             // Saves a person the question; nothing waits for it.
@@ -414,7 +412,7 @@ impl Core {
     }
 
     fn say_owed_word(&self, cx: &mut Cx, id: WriteId) {
-        let Some(held) = self.live.get(&id).and_then(|write| write.wish.as_ref()) else { return };
+        let Some(held) = self.live.get(&id).and_then(|write| write.row.wish.as_ref()) else { return };
         let Some(outcome) = held.owed_word.clone() else { return };
         let word = WishWord::Done { outcome, pages: Vec::new() };
         let message = Message::Word { id, attempt: held.attempt, word };
@@ -423,11 +421,11 @@ impl Core {
 
     /// Words that their origin has not made a decision of yet are said again, now and then.
     pub(crate) fn say_owed_words(&self, cx: &mut Cx, to: &SiteName) {
-        let owed_to = |id: &&WriteId| {
-            let held = self.live.get(id).and_then(|write| write.wish.as_ref());
+        let owed_to = |id: &WriteId| {
+            let held = self.live.get(id).and_then(|write| write.row.wish.as_ref());
             held.is_some_and(|held| held.from == *to)
         };
-        for &id in self.words_owed.iter().filter(owed_to) {
+        for id in self.words.owed().filter(owed_to) {
             self.say_owed_word(cx, id);
         }
     }
@@ -436,7 +434,7 @@ impl Core {
     pub(crate) fn word_may_be_heard(&mut self, cx: &mut Cx, id: WriteId, rows: &[Found]) {
         let Some(row) = rows.first().map(|found| &found.row) else { return };
         let taken_up = |position| self.series.get(&id.log).is_some_and(|series| series.is_decided(position));
-        let is_owed = self.words_owed.contains(&id);
+        let is_owed = self.words.is_owed(&id);
         if !is_owed || !row.position.is_some_and(|(position, _)| taken_up(position)) {
             return;
         }
@@ -455,11 +453,10 @@ impl Core {
 
     /// Its origin's decision has come.
     pub(crate) fn word_was_heard(&mut self, cx: &mut Cx, id: WriteId) {
-        if !self.words_owed.remove(&id) {
+        if !self.words.heard(id) {
             return;
         }
-        self.unpositioned.remove(&id);
-        if let Some(held) = self.live.get_mut(&id).and_then(|write| write.wish.as_mut()) {
+        if let Some(held) = self.live.get_mut(&id).and_then(|write| write.row.wish.as_mut()) {
             held.owed_word = None;
             self.persist(cx, id);
         }
@@ -470,28 +467,20 @@ impl Core {
     pub(crate) fn attach(&mut self, cx: &mut Cx, item: &Item) {
         let id = item.id;
         let Some(write) = self.live.get_mut(&id) else { return };
-        write.position = Some((item.position, item.chain));
-        write.settled_clock_ms = cx.now.clock_ms;
-        let ours = write.outcome.replace(item.outcome.clone());
+        write.row.position = Some((item.position, item.chain));
+        write.row.settled_clock_ms = cx.now.clock_ms;
+        let ours = write.row.outcome.replace(item.outcome.clone());
         let theirs = item.outcome.verdict;
         if let Some(ours) = &ours {
             self.keep_own_answer(id, ours);
         }
-        self.unpositioned.remove(&id);
+        self.words.positioned(id);
         self.lane_memory.positioned(item.facts.lane, id, item.position);
         let Some(write) = self.live.get_mut(&id) else { return };
         match write.stage.clone() {
             Stage::Decided(Fate::Applied) => {
                 // Before 2026-11-28 it was recorded without one that a person had said so.
-                let ours = ours.unwrap_or(Outcome {
-                    verdict: Verdict::Applied,
-                    after: Default::default(),
-                    repeats: None,
-                    status: 0,
-                    answer: None,
-                    told_by_probe: true,
-                    unknown: Vec::new(),
-                });
+                let ours = ours.unwrap_or(Outcome { told_by_probe: true, ..Outcome::new(Verdict::Applied, After::new()) });
                 self.applied_but(cx, id, theirs, ours);
             }
             // It was told not to be executed here, and another replica took it: this one follows.
@@ -499,7 +488,7 @@ impl Core {
                 write.role = Role::Shadow;
                 write.stage = Stage::Waiting;
                 self.persist(cx, id);
-                self.work.push_back(Work::Look(id));
+                self.agenda.push(Work::Look(id));
             }
             Stage::Decided(Fate::Refused) if theirs == Verdict::Applied => {
                 let detail = "another replica applied it, this one refused it".to_owned();
@@ -527,7 +516,7 @@ impl Core {
                 }
                 write.role = Role::Shadow;
                 self.persist(cx, id);
-                self.work.push_back(Work::Look(id));
+                self.agenda.push(Work::Look(id));
             }
         }
     }
@@ -536,16 +525,16 @@ impl Core {
     /// key: a client may have been told it, and a cut may keep the origin's decision away (G4).
     fn keep_own_answer(&mut self, id: WriteId, ours: &Outcome) {
         if let Some(write) = self.live.get_mut(&id)
-            && write.outcome.as_ref().is_some_and(|theirs| theirs.verdict != ours.verdict)
+            && write.row.outcome.as_ref().is_some_and(|theirs| theirs.verdict != ours.verdict)
             && ours.is_recorded()
         {
-            write.ours = Some(ours.clone());
+            write.row.ours = Some(ours.clone());
         }
     }
 
     /// A wish that its lane passed here: where its position has come, that is decided now.
     pub(crate) fn wish_positioned(&mut self, cx: &mut Cx, id: WriteId) {
-        if let Some((position, _)) = self.live.get(&id).and_then(|w| w.position) {
+        if let Some((position, _)) = self.live.get(&id).and_then(|w| w.row.position) {
             self.position_decided(cx, id.log, position);
         }
     }

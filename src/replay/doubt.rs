@@ -22,10 +22,10 @@ impl Core {
         // When it left nobody here knows exactly: its row had to become durable first. Not later than now.
         let fence_until_ms = if no_fence { now } else { now + fence_ms };
         let worked_until_ms = now + fence_ms;
-        let pass_at_ms = *write.pass_at_ms.get_or_insert(worked_until_ms + hold_ms);
+        let pass_at_ms = *write.tries.pass_at_ms.get_or_insert(worked_until_ms + hold_ms);
         let pass_at_ms = pass_at_ms.max(fence_until_ms);
-        let first = !write.doubtful;
-        (write.doubtful, write.is_told_of) = (true, true);
+        let first = !write.tries.doubtful;
+        (write.tries.doubtful, write.brought.is_told_of) = (true, true);
         // A probe is asked during the fence too, and then ends it.
         let next_ms = if self.settings.has_probe { now } else { fence_until_ms }.max(if first {
             now
@@ -33,9 +33,9 @@ impl Core {
             now + ASK_EVERY_MS
         });
         write.stage = Stage::Unknown(Doubt { fence_until_ms, worked_until_ms, pass_at_ms, next_ms, asked_ms: None });
-        let (role, lane, clients) = (write.role, write.facts.lane, write.clients.clone());
+        let (role, lane, clients) = (write.role, write.row.facts.lane, write.brought.clients.clone());
         self.unknown.is_unknown(id);
-        self.lanes.entry(lane).or_default().take_place(id);
+        self.lanes.take_place(lane, id);
         self.stand_aside(cx, id);
         if first {
             self.call_strangers(id);
@@ -62,10 +62,10 @@ impl Core {
     /// or where it was wished: they go on. It is no less fenced, asked for and settled than if its lane waited; only
     /// the others overlap with it.
     pub(crate) fn stand_aside(&mut self, cx: &mut Cx, id: WriteId) {
-        let Some(write) = self.live.get(&id).filter(|write| write.facts.creates) else { return };
-        let lane = write.facts.lane;
-        if self.lanes.entry(lane).or_default().stand_aside(id) {
-            self.work.push_back(Work::Lane(lane));
+        let Some(write) = self.live.get(&id).filter(|write| write.row.facts.creates) else { return };
+        let lane = write.row.facts.lane;
+        if self.lanes.stand_aside(lane, id) {
+            self.agenda.push(Work::Lane(lane));
             cx.note(Note::StoodAside { id });
         }
     }
@@ -73,7 +73,7 @@ impl Core {
     /// Takes the next step of an unknown write, if one is due.
     pub(crate) fn doubt_deadline(&mut self, cx: &mut Cx, id: WriteId) {
         let now = cx.ms();
-        let healthy = self.healthy;
+        let healthy = self.replica.is_healthy();
         let Some(write) = self.live.get_mut(&id) else { return };
         let unfollowed = write.is_unfollowed();
         let Stage::Unknown(doubt) = &mut write.stage else { return };
@@ -105,7 +105,7 @@ impl Core {
             && let Some(request) = write.request.clone()
         {
             doubt.asked_ms = Some(now);
-            let attempt = write.attempts;
+            let attempt = write.tries.attempts;
             cx.out.push(Effect::Probe { id, attempt, request });
         }
         self.wake_write_at(wake, id);
@@ -115,10 +115,10 @@ impl Core {
     pub(crate) fn probed(&mut self, cx: &mut Cx, id: WriteId, attempt: u32, result: ProbeResult) {
         let has_early_bug = self.bug(Bug::ProbeBelievedEarly);
         // What it says of an earlier try it may have seen before this one.
-        let Some(write) = self.live.get_mut(&id).filter(|write| write.attempts == attempt) else { return };
+        let Some(write) = self.live.get_mut(&id).filter(|write| write.tries.attempts == attempt) else { return };
         let result = match result {
             // It is asked by the key, and finds the earlier write that this one renews.
-            ProbeResult::Applied(_) if !write.facts.renews.is_empty() => ProbeResult::Nothing,
+            ProbeResult::Applied(_) if !write.row.facts.renews.is_empty() => ProbeResult::Nothing,
             result => result,
         };
         if write.stage == Stage::Judging {
@@ -131,11 +131,11 @@ impl Core {
         match result {
             // An earlier try was applied, and a later one may still be about to do it again, over what came next of its
             // lane.
-            ProbeResult::Applied(_) if write.attempts > 1 && cx.ms() < doubt.fence_until_ms => {}
+            ProbeResult::Applied(_) if write.tries.attempts > 1 && cx.ms() < doubt.fence_until_ms => {}
             ProbeResult::Applied(answer) => self.turned_out_applied(cx, id, answer),
             // Looked at before the fence ended, the service may have done it since.
             ProbeResult::NotFound if asked_ms.is_some_and(|at| at >= doubt.fence_until_ms) || believed_early => {
-                let lane = write.facts.lane;
+                let lane = write.row.facts.lane;
                 if write.is_unfollowed() {
                     // A service that honours keys has no fence for trying again, but it may still be working on this
                     // try.
@@ -154,8 +154,8 @@ impl Core {
                     // help, and asked again after.
                     return;
                 }
-                if write.role == Role::Own && write.pending.is_some() {
-                    (write.doubtful, write.pass_at_ms) = (false, None);
+                if write.role == Role::Own && write.placing.pending.is_some() {
+                    (write.tries.doubtful, write.tries.pass_at_ms) = (false, None);
                     self.free_place(lane, id);
                     self.take_late_word(cx, id);
                     return;
@@ -163,7 +163,7 @@ impl Core {
                 // As a later try of a write that has kept its lane: its `after` stays.
                 self.send(cx, id);
                 if let Some(write) = self.live.get_mut(&id) {
-                    (write.doubtful, write.pass_at_ms) = (false, None);
+                    (write.tries.doubtful, write.tries.pass_at_ms) = (false, None);
                 }
             }
             ProbeResult::NotFound | ProbeResult::Nothing => {}
@@ -172,12 +172,12 @@ impl Core {
 
     fn turned_out_applied(&mut self, cx: &mut Cx, id: WriteId, answer: Arc<Answer>) {
         let Some(write) = self.live.get(&id) else { return };
-        let (role, lane) = (write.role, write.facts.lane);
+        let (role, lane) = (write.role, write.row.facts.lane);
         let class = Class::Success(answer);
         match role {
             Role::Shadow | Role::Ordered => {
                 if write.is_unfollowed() && role == Role::Shadow {
-                    let theirs = write.outcome.as_ref().map_or(Verdict::Undecided, |outcome| outcome.verdict);
+                    let theirs = write.row.outcome.as_ref().map_or(Verdict::Undecided, |outcome| outcome.verdict);
                     let Some((outcome, _)) = self.outcome_of(id, class) else { return };
                     self.free_place(lane, id);
                     self.applied_but(cx, id, theirs, outcome);
@@ -204,8 +204,8 @@ impl Core {
     /// The lane waits no longer: a person decides. What was passed is never sent again by a rule.
     pub(crate) fn pass(&mut self, cx: &mut Cx, id: WriteId) {
         let Some(write) = self.live.get(&id) else { return };
-        let (role, lane) = (write.role, write.facts.lane);
-        let after = write.after.clone().unwrap_or_default();
+        let (role, lane) = (write.role, write.row.facts.lane);
+        let after = write.tries.after.clone().unwrap_or_default();
         let detail = "sent, and no answer told what became of it".to_owned();
         let reason = QuarantineReason::UnknownOutcome;
         self.free_place(lane, id);
@@ -213,15 +213,7 @@ impl Core {
             Role::Shadow => self.quarantine_shadow(cx, id, reason, detail, 0),
             Role::Own => {
                 self.quarantine(cx, id, reason, detail, 0);
-                let outcome = Outcome {
-                    verdict: Verdict::Undecided,
-                    after,
-                    repeats: None,
-                    status: 0,
-                    answer: None,
-                    told_by_probe: false,
-                    unknown: Vec::new(),
-                };
+                let outcome = Outcome::new(Verdict::Undecided, after);
                 self.settle(cx, id, outcome, Some(Fate::Quarantined(reason)));
             }
             Role::Wish | Role::Ordered => {
@@ -241,9 +233,9 @@ impl Core {
 
     pub(crate) fn say_word(&mut self, cx: &mut Cx, id: WriteId, word: WishWord) {
         let Some(write) = self.live.get_mut(&id) else { return };
-        let Some(held) = write.wish.clone() else { return };
+        let Some(held) = write.row.wish.clone() else { return };
         if matches!(word, WishWord::Done { .. }) {
-            write.done_said_ms = cx.ms();
+            write.asker.done_said_ms = cx.ms();
         }
         let message = Message::Word { id, attempt: held.attempt, word };
         cx.out.push(Effect::Send { to: held.from, message });

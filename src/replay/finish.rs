@@ -16,22 +16,22 @@ const ANSWER_SHOWN_MAX: usize = 4 << 10;
 
 impl Core {
     pub(crate) fn attempted(&mut self, cx: &mut Cx, id: WriteId, attempt: u32, result: AttemptResult) {
-        if self.shadows_here.remove(&id) {
-            self.work.push_back(Work::Shadows);
+        if self.turns.leaves(id) {
+            self.agenda.push(Work::Shadows);
         }
         let hung = self.hangs(cx.ms());
-        self.hanging.ends(id, attempt, &result, cx.ms());
+        self.replica.ends(id, attempt, &result, cx.ms());
         if self.hangs(cx.ms()) != hung {
-            self.status_due = true;
+            self.statuses.say_soon();
             self.choose(cx);
         }
         let Some(write) = self.live.get_mut(&id) else { return };
-        if write.stage != Stage::Sending || write.attempts != attempt {
+        if write.stage != Stage::Sending || write.tries.attempts != attempt {
             return;
         }
         let role = write.role;
         let Some(request) = write.request.clone() else { return };
-        let (lane, doubtful) = (write.facts.lane, write.doubtful);
+        let (lane, doubtful) = (write.row.facts.lane, write.tries.doubtful);
         let class = classify(result, &request, &self.settings, doubtful);
         if let Class::Unknown { why } = class {
             return self.enter_doubt(cx, id, why);
@@ -63,18 +63,10 @@ impl Core {
             Class::NeverSent { .. } | Class::Unknown { .. } => return None,
         };
         let write = self.live.get(&id);
-        let after = write.and_then(|w| w.after.clone()).unwrap_or_default();
-        let unknown = write.map(|w| w.unknown.clone()).unwrap_or_default();
+        let after = write.and_then(|w| w.tries.after.clone()).unwrap_or_default();
+        let unknown = write.map(|w| w.tries.unknown.clone()).unwrap_or_default();
         Some((
-            Outcome {
-                verdict,
-                after,
-                repeats: None,
-                status: answer.status,
-                answer: Some(answer),
-                told_by_probe: false,
-                unknown,
-            },
+            Outcome { status: answer.status, answer: Some(answer), unknown, ..Outcome::new(verdict, after) },
             fate,
         ))
     }
@@ -84,15 +76,15 @@ impl Core {
         let Some(write) = self.live.get_mut(&id) else { return };
         let Some(request) = write.request.clone() else { return };
         write.stage = Stage::Judging;
-        write.judged = Some(answer);
-        cx.out.push(Effect::Probe { id, attempt: write.attempts, request });
+        write.tries.judged = Some(answer);
+        cx.out.push(Effect::Probe { id, attempt: write.tries.attempts, request });
     }
 
     /// The service has answered, so it is no longer working on the write: not found means not applied.
     pub(crate) fn judged(&mut self, cx: &mut Cx, id: WriteId, result: ProbeResult) {
         let Some(write) = self.live.get_mut(&id) else { return };
-        let Some(answer) = write.judged.take() else { return };
-        let (role, lane) = (write.role, write.facts.lane);
+        let Some(answer) = write.tries.judged.take() else { return };
+        let (role, lane) = (write.role, write.row.facts.lane);
         let class = match result {
             ProbeResult::Applied(_) => Class::Success(answer),
             ProbeResult::NotFound => Class::Refused(answer),
@@ -104,7 +96,7 @@ impl Core {
 
     pub(super) fn finish_own(&mut self, cx: &mut Cx, id: WriteId, class: Class) {
         if let Class::NotExecuted(answer) = &class
-            && self.draining == Some(id)
+            && self.queue.offered() == Some(id)
             && !is_about_the_caller(answer.status)
         {
             return self.offered_in_vain(cx, id, answer.status);
@@ -121,10 +113,10 @@ impl Core {
                 let me = self.settings.me.clone();
                 let Some(write) = self.live.get_mut(&id) else { return };
                 write.stage = Stage::Idle;
-                write.tried.push(me);
-                if let Some((site, attempt)) = write.owed.first_key_value() {
+                write.placing.tried.push(me);
+                if let Some((site, attempt)) = write.row.owed.first() {
                     // A site that was given up on may still have decided it: a restart must ask, not cancel.
-                    write.origin = Origin::Wished { site: site.clone(), attempt: *attempt, revoked: true };
+                    write.row.origin = Origin::Wished { site: site.clone(), attempt: *attempt, revoked: true };
                     self.persist(cx, id);
                     if self.take_late_word(cx, id) {
                         return;
@@ -138,7 +130,7 @@ impl Core {
     fn finish_shadow(&mut self, cx: &mut Cx, id: WriteId, class: Class) {
         // Sent ahead of its position, which has come meanwhile and says otherwise.
         let otherwise = self.live.get(&id).filter(|write| write.is_unfollowed());
-        let otherwise = otherwise.and_then(|write| write.outcome.as_ref()).map(|outcome| outcome.verdict);
+        let otherwise = otherwise.and_then(|write| write.row.outcome.as_ref()).map(|outcome| outcome.verdict);
         match class {
             Class::Success(_) if let Some(theirs) = otherwise => {
                 let (ours, _) = self.outcome_of(id, class).expect("a success is an outcome");
@@ -155,7 +147,7 @@ impl Core {
             Class::Refused(answer) if self.was_deleted_before(id, answer.status) => self.compare(cx, id, answer),
             // Refused for what is not here yet, it would be refused as often as it is asked.
             Class::Refused(answer) | Class::MayHaveApplied(answer)
-                if self.may_be_repeated(id) && self.live[&id].without.is_empty() =>
+                if self.may_be_repeated(id) && self.live[&id].tries.without.is_empty() =>
             {
                 self.try_again(cx, id, &answer);
             }
@@ -170,7 +162,7 @@ impl Core {
     /// The shadow's outcome must be of the decider's class, with its `Location`.
     fn compare(&mut self, cx: &mut Cx, id: WriteId, answer: Arc<Answer>) {
         let Some(write) = self.live.get(&id) else { return };
-        let Some(outcome) = &write.outcome else { return };
+        let Some(outcome) = &write.row.outcome else { return };
         // A decision by a person, or by a probe, has no answer to compare with.
         let was_success = matches!(outcome.status, 0 | 200..=399);
         if self.settings.replicate_all && outcome.status != 0 && was_success != (answer.status < 400) {
@@ -208,7 +200,7 @@ impl Core {
     }
 
     pub(crate) fn other_answer(&self, id: WriteId, ours: u16) -> String {
-        let theirs = self.live.get(&id).and_then(|w| w.outcome.as_ref()).map_or(0, |o| o.status);
+        let theirs = self.live.get(&id).and_then(|w| w.row.outcome.as_ref()).map_or(0, |o| o.status);
         let advice =
             if is_about_the_caller(ours) { ": the service does not know who asks, see replay.auth" } else { "" };
         format!("the decider's replica answered {theirs}, this one {ours}{advice}")
@@ -220,8 +212,8 @@ impl Core {
         self.compared(cx, id, Some(&detail));
         // What may have been applied is not sent again by a rule (G2).
         let is_refused = (400..500).contains(&answer.status) && !self.settings.replicate_all;
-        let write = self.live.get(&id).filter(|write| is_refused && !write.may_have_applied);
-        let without = write.map(|write| write.without.clone()).unwrap_or_default();
+        let write = self.live.get(&id).filter(|write| is_refused && !write.tries.may_have_applied);
+        let without = write.map(|write| write.tries.without.clone()).unwrap_or_default();
         let mut entry = Quarantined::new(id, QuarantineReason::Divergence, detail, cx.now.wall_ms);
         entry.status = answer.status;
         entry.answer = Some(answer.clone()).filter(|answer| answer.weight() <= ANSWER_SHOWN_MAX);
@@ -234,7 +226,7 @@ impl Core {
     pub(crate) fn back_off(&mut self, cx: &mut Cx, id: WriteId) {
         let now = cx.ms();
         let Some(write) = self.live.get_mut(&id) else { return };
-        let wait_ms = (BACKOFF_FIRST_MS << write.attempts.min(10)).min(BACKOFF_MAX_MS);
+        let wait_ms = (BACKOFF_FIRST_MS << write.tries.attempts.min(10)).min(BACKOFF_MAX_MS);
         write.stage = Stage::Backoff { until_ms: now + wait_ms };
         // The attempt proved that nothing was executed; a crash must not find it unknown.
         self.persist(cx, id);
@@ -244,25 +236,25 @@ impl Core {
 
     /// This replica is done with a write that another decided, or that came back from its decider.
     pub(crate) fn decide_shadow(&mut self, cx: &mut Cx, id: WriteId, fate: Fate) {
-        let Some(position) = self.live.get(&id).map(|write| write.position.map(|(position, _)| position)) else {
+        let Some(position) = self.live.get(&id).map(|write| write.row.position.map(|(position, _)| position)) else {
             return;
         };
         self.note_shadow(cx, id.log, position, &fate);
         let Some(write) = self.live.get_mut(&id) else { return };
         write.stage = Stage::Decided(fate.clone());
-        write.doubtful = false;
+        write.tries.doubtful = false;
         self.alone.ended(id);
-        if write.settled_clock_ms == 0 {
-            write.settled_clock_ms = cx.now.clock_ms;
+        if write.row.settled_clock_ms == 0 {
+            write.row.settled_clock_ms = cx.now.clock_ms;
         }
-        let lane = write.facts.lane;
+        let lane = write.row.facts.lane;
         if fate == Fate::Applied {
             self.note_applied(id);
             self.learn_creating(id);
         }
         if position.is_none() && !self.bug(Bug::AheadNotNamed) {
             // As a wish that was decided here, from now on; its position would be named whatever became of it here.
-            self.unpositioned.insert(id);
+            self.words.decided_without_position(id);
             self.wake_readers(cx);
         }
         self.persist(cx, id);
@@ -289,19 +281,19 @@ impl Core {
     pub(crate) fn learn_creating(&mut self, id: WriteId) {
         let Some(write) = self.live.get(&id) else { return };
         let is_201 = |outcome: &Outcome| outcome.verdict == Verdict::Applied && outcome.status == 201;
-        if (write.may_create || write.facts.creates) && write.outcome.as_ref().is_some_and(is_201) {
-            self.creating.learn(write.facts.lane);
+        if (write.brought.may_create || write.row.facts.creates) && write.row.outcome.as_ref().is_some_and(is_201) {
+            self.creating.learn(write.row.facts.lane);
         }
     }
 
     /// For finding concurrent writes; a late decision counts as the write that it is about.
     pub(crate) fn note_applied(&mut self, id: WriteId) {
         let Some(write) = self.live.get(&id) else { return };
-        let (id, position) = match write.decides {
+        let (id, position) = match write.row.decides {
             Some((old, position)) => (old, Some(position)),
-            None => (id, write.position.map(|(position, _)| position)),
+            None => (id, write.row.position.map(|(position, _)| position)),
         };
-        self.lane_memory.applied(write.facts.lane, id, position);
+        self.lane_memory.applied(write.row.facts.lane, id, position);
     }
 
     pub(crate) fn quarantine_shadow(
@@ -332,7 +324,7 @@ impl Core {
         let (id, reason) = (entry.id, entry.reason);
         cx.note(Note::Quarantined { id, reason });
         self.keep_entry(cx, entry);
-        self.releasing.remove(&id);
+        self.quarantine.hold_no_more(id);
     }
 
     /// In the journal, and in memory as long as its write is.
@@ -343,15 +335,11 @@ impl Core {
         if entry.reason == QuarantineReason::UnknownOutcome {
             self.unknown.is_unknown(id);
         }
-        if self.live.contains_key(&id) {
-            self.quarantined.insert(id, entry);
-        } else {
-            self.quarantined.remove(&id);
-        }
+        self.quarantine.keep(entry, self.live.contains_key(&id));
     }
 
     pub(crate) fn release_quarantine(&mut self, cx: &mut Cx, id: WriteId) {
-        if self.quarantined.remove(&id).is_some() {
+        if self.quarantine.take_out(id) {
             cx.persist(Op::Release(id));
             self.has_left_quarantine(id);
         }
@@ -367,27 +355,25 @@ impl Core {
     fn hold_for_person(&mut self, cx: &mut Cx, id: WriteId) {
         let Some(write) = self.live.get(&id) else { return };
         let decided = |position| self.series.get(&id.log).is_some_and(|series| series.is_decided(position));
-        if !write.position.is_some_and(|(position, _)| decided(position)) {
+        if !write.row.position.is_some_and(|(position, _)| decided(position)) {
             return;
         }
         let reason = QuarantineReason::UnknownOutcome;
         let here = Here::Decided(Fate::Quarantined(reason));
-        cx.persist(Op::Row(Box::new(Row { here, ..write.row() })));
+        cx.persist(Op::Row(Box::new(Row { here, ..write.record() })));
         let detail = "sent again by order; the service did not take it".to_owned();
         cx.persist(Op::Quarantine(Quarantined::new(id, reason, detail, cx.now.wall_ms)));
         self.entry_changed(id);
-        self.releasing.insert(id);
+        self.quarantine.is_held_again(id);
     }
 
     /// It is released when what was ordered has begun durably: [`Core::release_held`].
     pub(crate) fn hold_quarantine(&mut self, id: WriteId) {
-        if self.quarantined.remove(&id).is_some() {
-            self.releasing.insert(id);
-        }
+        self.quarantine.hold(id);
     }
 
     pub(crate) fn release_held(&mut self, cx: &mut Cx, id: WriteId) {
-        if self.releasing.remove(&id) {
+        if self.quarantine.hold_no_more(id) {
             cx.persist(Op::Release(id));
             self.has_left_quarantine(id);
         }
@@ -395,7 +381,7 @@ impl Core {
 
     /// Sent by order, it was decided before; a crash meanwhile found it on its way, and nobody has counted it since.
     pub(crate) fn its_position_decided(&mut self, cx: &mut Cx, id: WriteId) {
-        if let Some((position, _)) = self.live.get(&id).and_then(|write| write.position) {
+        if let Some((position, _)) = self.live.get(&id).and_then(|write| write.row.position) {
             self.position_decided(cx, id.log, position);
         }
     }
@@ -405,16 +391,16 @@ impl Core {
         let Some(series) = self.series.get_mut(&log) else { return };
         let advanced = series.mark_decided(position);
         let decided = series.decided;
-        self.status_due = true;
+        self.statuses.say_soon();
         for id in self.blocked.decided_exactly(log, position) {
-            self.work.push_back(Work::Look(id));
+            self.agenda.push(Work::Look(id));
         }
         if advanced {
             // The window has room again, whoever decided this position.
-            self.work.push_back(Work::Load(log));
+            self.agenda.push(Work::Load(log));
             self.persist_series(cx, log);
             for id in self.blocked.decided(log, decided) {
-                self.work.push_back(Work::Look(id));
+                self.agenda.push(Work::Look(id));
             }
         }
         self.wake_readers(cx);
@@ -423,19 +409,21 @@ impl Core {
     /// A write is decided at this replica, whatever its position.
     pub(crate) fn decided_id(&mut self, id: WriteId) {
         if self.unknown.is_awaited(decided_by(id)) {
-            self.work.push_back(Work::Unknown(decided_by(id)));
+            self.agenda.push(Work::Unknown(decided_by(id)));
         }
         let mut woken = self.blocked.decided_id(id);
         if is_decision(id) {
             woken.extend(self.blocked.decided_id(decided_by(id)));
         }
-        self.pending_due |= !woken.is_empty();
+        if !woken.is_empty() {
+            self.wishes.look_soon();
+        }
         self.told_is_decided(id);
         self.call_strangers(id);
-        self.work.extend(woken.into_iter().map(Work::Look));
+        self.agenda.extend(woken.into_iter().map(Work::Look));
         for id in [id, decided_by(id)] {
-            if self.decisions_waiting.contains_key(&id) || self.copies_waiting.contains_key(&id) {
-                self.work.push_back(Work::Decision(id));
+            if self.postponed.has_any_about(&id) {
+                self.agenda.push(Work::Decision(id));
             }
         }
     }

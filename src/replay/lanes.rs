@@ -9,22 +9,22 @@ const SENDERS_SPARE: usize = 16;
 
 /// One lane at this site.
 #[derive(Debug, Default)]
-pub struct LaneState {
+struct LaneState {
     /// The own write that is being decided, here or elsewhere: until it is settled or passed the next own one waits.
-    pub holder: Option<WriteId>,
+    holder: Option<WriteId>,
     /// Own writes behind it.
-    pub line: Line,
+    line: Line,
     /// The write that is at this replica (sent, or unknown): nothing else of the lane is sent here meanwhile.
-    pub here: Option<WriteId>,
+    here: Option<WriteId>,
     /// Writes of every kind whose `after` is fulfilled and that wait for `here`.
-    pub ready: VecDeque<WriteId>,
+    ready: VecDeque<WriteId>,
     /// POSTs that make something new and of which nobody knows what became of them: other such POSTs go on beside them,
     /// all else of the lane waits.
-    pub beside: BTreeSet<WriteId>,
+    beside: BTreeSet<WriteId>,
 }
 
 impl LaneState {
-    pub fn is_idle(&self) -> bool {
+    fn is_idle(&self) -> bool {
         self.holder.is_none()
             && self.line.is_empty()
             && self.here.is_none()
@@ -33,7 +33,7 @@ impl LaneState {
     }
 
     /// The next own write that may hold the lane. `creates`: it is a POST that makes something new.
-    pub fn next_own(&mut self, creates: impl Fn(WriteId) -> bool) -> Option<WriteId> {
+    fn next_own(&mut self, creates: impl Fn(WriteId) -> bool) -> Option<WriteId> {
         if self.holder.is_some() {
             return None;
         }
@@ -42,38 +42,154 @@ impl LaneState {
     }
 
     /// The next write that may have the lane's place at this replica.
-    pub fn next_ready(&mut self, creates: impl Fn(WriteId) -> bool) -> Option<WriteId> {
+    fn next_ready(&mut self, creates: impl Fn(WriteId) -> bool) -> Option<WriteId> {
         if self.here.is_some() {
             return None;
         }
         next(&mut self.ready, &self.beside, creates)
     }
 
-    /// Lets other POSTs go on beside this one, until [`LaneState::leave`]. Whether it did not stand aside before.
-    pub fn stand_aside(&mut self, id: WriteId) -> bool {
+    /// Lets other POSTs go on beside this one, until it leaves. Whether it did not stand aside before.
+    fn stand_aside(&mut self, id: WriteId) -> bool {
         self.holder.take_if(|holder| *holder == id);
         self.here.take_if(|here| *here == id);
         self.beside.insert(id)
     }
 
     /// The write takes the place at this replica, unless it stands aside.
-    pub fn take_place(&mut self, id: WriteId) {
+    fn take_place(&mut self, id: WriteId) {
         if !self.beside.contains(&id) {
             self.here = Some(id);
         }
     }
 
     /// The write is no longer at this replica.
-    pub fn leave(&mut self, id: WriteId) {
+    fn leave(&mut self, id: WriteId) {
         self.here.take_if(|here| *here == id);
         self.beside.remove(&id);
+    }
+}
+
+/// The lanes in use.
+#[derive(Debug, Default)]
+pub(crate) struct Lanes(BTreeMap<Lane, LaneState>);
+
+impl Lanes {
+    fn of(&mut self, lane: Lane) -> &mut LaneState {
+        self.0.entry(lane).or_default()
+    }
+
+    /// An own write stands in line for its lane.
+    pub fn join(&mut self, lane: Lane, id: WriteId, sender: Sender) {
+        self.of(lane).line.push(id, sender);
+    }
+
+    pub fn leave_line(&mut self, lane: Lane, id: WriteId) {
+        if let Some(state) = self.0.get_mut(&lane) {
+            state.line.remove(id);
+        }
+    }
+
+    /// The next own write that may hold the lane: it stands in line no more. `creates`: it is a POST that makes
+    /// something new.
+    pub fn next_own(&mut self, lane: Lane, creates: impl Fn(WriteId) -> bool) -> Option<WriteId> {
+        self.0.get_mut(&lane)?.next_own(creates)
+    }
+
+    pub fn hold(&mut self, lane: Lane, id: WriteId) {
+        self.of(lane).holder = Some(id);
+    }
+
+    /// It neither holds the lane nor has its place at this replica, if it did.
+    pub fn release(&mut self, lane: Lane, id: WriteId) {
+        if let Some(state) = self.0.get_mut(&lane) {
+            state.holder.take_if(|holder| *holder == id);
+            state.leave(id);
+        }
+    }
+
+    /// What it must come after is decided here: it waits for the lane's place at this replica, in front of those that
+    /// it goes before.
+    pub fn is_ready(&mut self, lane: Lane, id: WriteId, goes_before: impl Fn(&WriteId) -> bool) {
+        let ready = &mut self.of(lane).ready;
+        if !ready.contains(&id) {
+            let at = ready.iter().position(goes_before).unwrap_or(ready.len());
+            ready.insert(at, id);
+        }
+    }
+
+    /// The next write that may have the lane's place at this replica.
+    pub fn next_ready(&mut self, lane: Lane, creates: impl Fn(WriteId) -> bool) -> Option<WriteId> {
+        self.0.get_mut(&lane)?.next_ready(creates)
+    }
+
+    pub fn take_place(&mut self, lane: Lane, id: WriteId) {
+        self.of(lane).take_place(id);
+    }
+
+    /// Lets other POSTs go on beside this one, until it leaves. Whether it did not stand aside before.
+    pub fn stand_aside(&mut self, lane: Lane, id: WriteId) -> bool {
+        self.of(lane).stand_aside(id)
+    }
+
+    /// The write is no longer at this replica. Whether there is such a lane.
+    pub fn leave(&mut self, lane: Lane, id: WriteId) -> bool {
+        self.0.get_mut(&lane).map(|state| state.leave(id)).is_some()
+    }
+
+    /// Who has the lane's place at this replica.
+    pub fn here(&self, lane: Lane) -> Option<WriteId> {
+        self.0.get(&lane)?.here
+    }
+
+    /// Who holds the lane, or is at this replica: for those the next in line waits.
+    pub fn waits_for(&self, lane: Lane) -> impl Iterator<Item = &WriteId> {
+        let state = self.0.get(&lane).into_iter();
+        state.flat_map(|state| state.holder.iter().chain(state.here.iter()).chain(&state.beside))
+    }
+
+    pub fn holder(&self, lane: Lane) -> Option<WriteId> {
+        self.0.get(&lane)?.holder
+    }
+
+    /// All that stand in line, in order of acceptance.
+    pub fn in_line(&self) -> Vec<WriteId> {
+        let mut ids: Vec<WriteId> = self.0.values().flat_map(|state| state.line.ids()).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    pub fn holders(&self) -> Vec<WriteId> {
+        self.0.values().filter_map(|state| state.holder).collect()
+    }
+
+    /// A lane that nobody uses is forgotten.
+    pub fn forget_if_idle(&mut self, lane: Lane) {
+        if self.0.get(&lane).is_some_and(LaneState::is_idle) {
+            self.0.remove(&lane);
+        }
+    }
+
+    #[cfg(test)]
+    pub fn is_used(&self, lane: Lane) -> bool {
+        self.0.contains_key(&lane)
+    }
+
+    #[cfg(test)]
+    pub fn is_held(&self, lane: Lane) -> bool {
+        self.0.get(&lane).is_some_and(|state| state.holder.is_some())
+    }
+
+    #[cfg(test)]
+    pub fn none_is_used(&self) -> bool {
+        self.0.is_empty()
     }
 }
 
 /// Own writes that wait for a lane: those of one sender in order of acceptance, and senders in turn, so that who sends
 /// many takes of a lane's time what is his, and no other's (G9; start-time fair queueing).
 #[derive(Debug, Default)]
-pub struct Line {
+struct Line {
     /// In order of turns, and within one of acceptance.
     waiting: VecDeque<(u64, WriteId)>,
     /// The turn of the last that went.
@@ -83,7 +199,7 @@ pub struct Line {
 }
 
 impl Line {
-    pub fn push(&mut self, id: WriteId, from: Sender) {
+    fn push(&mut self, id: WriteId, from: Sender) {
         if self.last.len() > 2 * self.waiting.len() + SENDERS_SPARE {
             let now = self.now;
             self.last.retain(|_, turn| *turn > now);
@@ -95,15 +211,15 @@ impl Line {
         self.waiting.insert(at, (turn, id));
     }
 
-    pub fn remove(&mut self, id: WriteId) {
+    fn remove(&mut self, id: WriteId) {
         self.waiting.retain(|(_, other)| *other != id);
     }
 
-    pub fn ids(&self) -> impl Iterator<Item = WriteId> + '_ {
+    fn ids(&self) -> impl Iterator<Item = WriteId> + '_ {
         self.waiting.iter().map(|(_, id)| *id)
     }
 
-    pub fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
 
@@ -125,115 +241,6 @@ fn next(
     queue.remove(at)
 }
 
-/// Lanes whose POSTs were answered 201: paths at which each POST makes something new. Bounded; what falls out is
-/// learned again. Over a restart the writes themselves say it ([`crate::model::Facts::creates`]).
-pub struct CreatingLanes {
-    known: BTreeSet<Lane>,
-    /// In order of first use: the oldest falls out.
-    order: VecDeque<Lane>,
-    limit: usize,
-}
-
-impl CreatingLanes {
-    pub fn new(limit: usize) -> Self {
-        Self { known: BTreeSet::new(), order: VecDeque::new(), limit: limit.max(1) }
-    }
-
-    pub fn learn(&mut self, lane: Lane) {
-        if self.known.insert(lane) {
-            self.order.push_back(lane);
-            if self.order.len() > self.limit
-                && let Some(oldest) = self.order.pop_front()
-            {
-                self.known.remove(&oldest);
-            }
-        }
-    }
-
-    pub fn contains(&self, lane: Lane) -> bool {
-        self.known.contains(&lane)
-    }
-}
-
-/// The last write of a lane and log that this replica has applied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LastApplied {
-    pub id: WriteId,
-    /// Unknown while a wish decided here has not come back in its series.
-    pub position: Option<u64>,
-}
-
-/// Remembers for each lane what was applied last of each log, to find concurrent writes. Bounded; what falls out is not
-/// found.
-pub struct LaneMemory {
-    lanes: BTreeMap<Lane, BTreeMap<LogId, LastApplied>>,
-    /// In order of first use: the oldest falls out.
-    order: VecDeque<Lane>,
-    limit: usize,
-}
-
-impl LaneMemory {
-    pub fn new(limit: usize) -> Self {
-        Self { lanes: BTreeMap::new(), order: VecDeque::new(), limit: limit.max(1) }
-    }
-
-    pub fn applied(&mut self, lane: Lane, id: WriteId, position: Option<u64>) {
-        if !self.lanes.contains_key(&lane) {
-            if self.order.len() >= self.limit
-                && let Some(oldest) = self.order.pop_front()
-            {
-                self.lanes.remove(&oldest);
-            }
-            self.order.push_back(lane);
-        }
-        let last = self.lanes.entry(lane).or_default().entry(id.log).or_insert(LastApplied { id, position });
-        let newer = match (last.position, position) {
-            (Some(known), Some(new)) => new >= known,
-            _ => true,
-        };
-        if newer {
-            *last = LastApplied { id, position };
-        }
-    }
-
-    /// A wish decided here got its position.
-    pub fn positioned(&mut self, lane: Lane, id: WriteId, position: u64) {
-        if let Some(last) = self.lanes.get_mut(&lane).and_then(|l| l.get_mut(&id.log))
-            && last.id == id
-        {
-            last.position = Some(position);
-        }
-    }
-
-    /// An applied write of the lane from another log that `after` does not cover: concurrent with `id`.
-    pub fn concurrent(&self, lane: Lane, id: WriteId, after: &After) -> Option<WriteId> {
-        self.lanes.get(&lane)?.iter().find_map(|(log, last)| {
-            let by_position = last.position.is_some_and(|position| after.covers(*log, position));
-            let covered = *log == id.log || by_position || after.ids().contains(&last.id);
-            (!covered).then_some(last.id)
-        })
-    }
-
-    /// An applied write of the lane that stands after position `place` of the same log, or of another log and uncovered
-    /// by `after`: applied now, `id` would overwrite what it wrote.
-    pub fn later_or_concurrent(&self, lane: Lane, id: WriteId, place: Option<u64>, after: &After) -> Option<WriteId> {
-        let later = |last: &LastApplied| match (last.position, place) {
-            (Some(last), Some(place)) => last > place,
-            _ => last.id.n > id.n,
-        };
-        let own = self.lanes.get(&lane)?.get(&id.log).filter(|last| last.id != id && later(last));
-        own.map(|last| last.id).or_else(|| self.concurrent(lane, id, after))
-    }
-
-    /// Whether any write of the lane was applied after position `position` of `log`, or from another log uncovered by
-    /// `after`.
-    pub fn passed(&self, lane: Lane, log: LogId, position: u64) -> bool {
-        self.lanes
-            .get(&lane)
-            .is_some_and(|logs| logs.iter().any(|(l, last)| *l != log || last.position.is_none_or(|p| p > position)))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -243,22 +250,6 @@ mod tests {
     }
     fn id(l: u8, n: u64) -> WriteId {
         WriteId { log: log(l), n }
-    }
-
-    #[test]
-    fn a_write_is_concurrent_with_what_its_after_does_not_cover() {
-        let mut memory = LaneMemory::new(8);
-        memory.applied(Lane(1), id(1, 10), Some(4));
-        let mut after = After::new();
-        assert_eq!(memory.concurrent(Lane(1), id(2, 1), &after), Some(id(1, 10)));
-        assert_eq!(memory.concurrent(Lane(1), id(1, 11), &after), None, "one log is never concurrent with itself");
-        assert_eq!(memory.concurrent(Lane(2), id(2, 1), &after), None);
-        after.raise(log(1), 4);
-        assert_eq!(memory.concurrent(Lane(1), id(2, 1), &after), None);
-        memory.applied(Lane(1), id(1, 12), None);
-        assert_eq!(memory.concurrent(Lane(1), id(2, 1), &after), Some(id(1, 12)));
-        after.add_id(id(1, 12));
-        assert_eq!(memory.concurrent(Lane(1), id(2, 1), &after), None);
     }
 
     #[test]
@@ -280,91 +271,5 @@ mod tests {
         lane.leave(post);
         assert_eq!(lane.next_ready(creates), Some(put));
         assert!(lane.is_idle());
-    }
-
-    #[test]
-    fn of_lanes_that_create_the_one_learned_first_falls_out() {
-        let mut lanes = CreatingLanes::new(2);
-        (1..=3).for_each(|n| lanes.learn(Lane(n)));
-        lanes.learn(Lane(2));
-        assert_eq!([1, 2, 3].map(|n| lanes.contains(Lane(n))), [false, true, true]);
-    }
-
-    #[test]
-    fn memory_is_bounded() {
-        let mut memory = LaneMemory::new(2);
-        (1..=3).for_each(|lane| memory.applied(Lane(lane), id(1, lane), Some(lane)));
-        assert_eq!(memory.concurrent(Lane(1), id(2, 1), &After::new()), None);
-        assert!(memory.concurrent(Lane(3), id(2, 1), &After::new()).is_some());
-    }
-
-    /// The first write of a lane is remembered as long as the lane is one of the last.
-    #[test]
-    fn the_lane_used_first_falls_out_first() {
-        let mut memory = LaneMemory::new(2);
-        for lane in [1, 2, 1, 3] {
-            memory.applied(Lane(lane), id(1, lane), Some(lane));
-        }
-        let known = |memory: &LaneMemory, lane| memory.concurrent(Lane(lane), id(2, 1), &After::new()).is_some();
-        assert_eq!([1, 2, 3].map(|lane| known(&memory, lane)), [false, true, true]);
-        assert!(known(
-            &{
-                let mut least = LaneMemory::new(0);
-                least.applied(Lane(9), id(1, 9), None);
-                least
-            },
-            9
-        ));
-    }
-
-    #[test]
-    fn the_last_of_a_log_is_the_one_with_the_highest_position() {
-        let mut memory = LaneMemory::new(8);
-        let last = |memory: &LaneMemory| memory.concurrent(Lane(1), id(2, 1), &After::new());
-        memory.applied(Lane(1), id(1, 10), Some(4));
-        memory.applied(Lane(1), id(1, 9), Some(3));
-        assert_eq!(last(&memory), Some(id(1, 10)), "an earlier position that is applied late");
-        memory.applied(Lane(1), id(1, 11), Some(5));
-        assert_eq!(last(&memory), Some(id(1, 11)));
-        memory.applied(Lane(1), id(1, 12), None);
-        memory.positioned(Lane(1), id(1, 11), 9);
-        let mut after = After::new();
-        after.raise(log(1), 8);
-        assert_eq!(
-            memory.concurrent(Lane(1), id(2, 1), &after),
-            Some(id(1, 12)),
-            "it is not the one that got a position"
-        );
-        memory.positioned(Lane(1), id(1, 12), 8);
-        assert_eq!(memory.concurrent(Lane(1), id(2, 1), &after), None);
-    }
-
-    #[test]
-    fn what_is_sent_again_would_overwrite_what_came_later_or_beside_it() {
-        let mut memory = LaneMemory::new(8);
-        let after = After::new();
-        memory.applied(Lane(1), id(1, 10), Some(4));
-        let over =
-            |memory: &LaneMemory, n, place, after: &After| memory.later_or_concurrent(Lane(1), id(1, n), place, after);
-        assert_eq!(over(&memory, 9, Some(3), &after), Some(id(1, 10)), "later");
-        assert_eq!(over(&memory, 10, Some(4), &after), None, "itself");
-        assert_eq!(over(&memory, 11, Some(5), &after), None, "earlier");
-        memory.applied(Lane(1), id(2, 1), Some(7));
-        assert_eq!(over(&memory, 11, Some(5), &after), Some(id(2, 1)), "from elsewhere");
-        let mut seen = After::new();
-        seen.raise(log(2), 7);
-        assert_eq!(over(&memory, 11, Some(5), &seen), None, "it comes after that one");
-    }
-
-    #[test]
-    fn a_position_is_passed_by_what_came_later_or_from_elsewhere() {
-        let mut memory = LaneMemory::new(8);
-        assert!(!memory.passed(Lane(1), log(1), 4));
-        memory.applied(Lane(1), id(1, 10), Some(4));
-        assert!(!memory.passed(Lane(1), log(1), 4) && memory.passed(Lane(1), log(1), 3));
-        assert!(memory.passed(Lane(1), log(2), 9), "from another log");
-        assert!(!memory.passed(Lane(2), log(1), 3), "another lane");
-        memory.applied(Lane(1), id(1, 11), None);
-        assert!(memory.passed(Lane(1), log(1), 9), "where it stands nobody knows yet");
     }
 }

@@ -62,14 +62,12 @@ impl Core {
     /// The next start need not wait: the entries are written, and say the same.
     pub(crate) fn hidden_try_is_over(&mut self, cx: &mut Cx) {
         let since_ms = cx.now.wall_ms.max(1);
-        let unreadable: Vec<WriteId> = self.unreadable().map(|entry| entry.id).collect();
-        for id in unreadable {
-            let entry = self.quarantined.get_mut(&id).expect("it is unreadable");
-            entry.since_ms = since_ms;
-            cx.persist(Op::Quarantine(entry.clone()));
+        for entry in self.quarantine.write_unreadable(since_ms) {
+            let id = entry.id;
+            cx.persist(Op::Quarantine(entry));
             self.entry_changed(id);
         }
-        self.health(cx, self.endpoints_healthy);
+        self.health(cx, self.replica.has_healthy_endpoints());
     }
 
     /// The journal met a broken record when it was asked for something.
@@ -100,23 +98,23 @@ impl Core {
             entry.filter(|entry| !self.live.contains_key(&entry.id) && self.mending.is_broken(log, position))
         {
             // Until it is mended: what this replica had done with it says its entry alone.
-            self.quarantined.entry(entry.id).or_insert(*entry);
+            self.quarantine.keep_unreadable(*entry);
         }
         if let Asked::LookUp { token, .. } = asked
-            && let Some(Looking::Order { orders, id }) = self.looking.get(&token)
+            && let Some(Looking::Order { orders, id }) = self.lookups.get(token)
         {
             let (orders, id) = (*orders, *id);
-            self.looking.remove(&token);
+            self.lookups.end(token);
             return self.order_found(cx, orders, id, Vec::new());
         }
         if let Asked::LookUp { token, .. } = asked
-            && let Some((req, id)) = self.looking.get(&token).and_then(Looking::order)
+            && let Some((req, id)) = self.lookups.get(token).and_then(Looking::order)
         {
-            self.ordered_rows.remove(&id);
+            self.orders.has_come(id);
             let why = "its record in the journal is broken; other sites are asked for it. Once more when it is there"
                 .to_owned();
             cx.reply_to_order(req, Reply::Rejected { why });
-            self.looking.remove(&token);
+            self.lookups.end(token);
             return;
         }
         if let (Asked::LookUp { token, find }, Some(look_ups)) = (asked, self.mending.broken.get_mut(&(log, position)))
@@ -129,7 +127,7 @@ impl Core {
         if self.mending.broken.len() < BROKEN_MAX && !self.mending.is_broken(log, position) {
             self.mending.broken.insert((log, position), Vec::new());
             cx.note(Note::Broken { log, position });
-            self.status_due = true;
+            self.statuses.say_soon();
             if self.mending.last.is_some_and(|(last, before)| last == log && before < position) {
                 self.mending.ask_at_ms = cx.ms();
             }
@@ -168,7 +166,7 @@ impl Core {
             if let Some(look_ups) = self.mending.broken.remove(&(page.log, item.position)) {
                 let witnesses = stored[at..].iter().map(|item| (item.position, item.chain)).collect();
                 self.mend(cx, item, witnesses);
-                let still_asked = look_ups.into_iter().filter(|(token, _)| self.looking.contains_key(token));
+                let still_asked = look_ups.into_iter().filter(|(token, _)| self.lookups.get(*token).is_some());
                 cx.out.extend(still_asked.map(|(token, find)| Effect::Find { token, find }));
             }
         }
@@ -186,20 +184,18 @@ impl Core {
             self.release_quarantine(cx, id);
         }
         let is_decided = is_decided || changed_nothing;
-        let quarantined = self.quarantined.get(&id).filter(|_| !forgets).cloned();
-        let row = match self.live.get_mut(&id) {
-            Some(write) => {
-                let before = write.weight();
-                write.request = write.request.take().or(request.clone());
-                self.live_bytes += write.weight() - before;
-                write.row()
-            }
+        let quarantined = self.quarantine.get(&id).filter(|_| !forgets).cloned();
+        if let Some(request) = &request {
+            self.live.give_request(&id, request);
+        }
+        let row = match self.live.get(&id) {
+            Some(write) => write.record(),
             None => Row {
                 id,
                 facts: item.facts.clone(),
                 origin: if log == self.own { Origin::Settled } else { Origin::Foreign },
                 queued: false,
-                owed: Vec::new(),
+                owed: Default::default(),
                 wish: None,
                 here: match &quarantined {
                     Some(entry) => Here::Decided(Fate::Quarantined(entry.reason)),
@@ -230,7 +226,7 @@ impl Core {
         } else if self.blocked.is_awaited(id) {
             self.find(cx, Find::Id(id), Looking::Dependency(id));
         }
-        self.work.push_back(Work::Load(log));
+        self.agenda.push(Work::Load(log));
     }
 
     /// What this replica had done with it nobody knows any more: a person decides, with its request at hand.

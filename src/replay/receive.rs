@@ -51,15 +51,15 @@ impl Core {
         let received = self.series.get(&page.log).map_or(0, |s| s.received);
         if received > before {
             self.persist_series(cx, page.log);
-            self.work.push_back(Work::Load(page.log));
-            self.pending_due = true;
+            self.agenda.push(Work::Load(page.log));
+            self.wishes.look_soon();
             self.ship(cx, page.log);
         }
         self.say_status_to(cx, from.clone());
     }
 
     fn is_awaited(&self, id: WriteId) -> bool {
-        self.blocked.is_awaited(id) || self.copies_waiting.contains_key(&id)
+        self.blocked.is_awaited(id) || self.postponed.has_copies_of(&id)
     }
 
     fn store_item(&mut self, cx: &mut Cx, item: &Arc<Item>) {
@@ -71,10 +71,8 @@ impl Core {
         if self.live.contains_key(&item.id) {
             return self.attach(cx, item);
         }
-        if let Some(token) = self.looked_for.remove(&item.id) {
-            // Its origin has settled it: what a wish or a revocation would have found is out of date.
-            self.looking.remove(&token);
-        }
+        // Its origin has settled it: what a wish or a revocation would have found is out of date.
+        self.lookups.forget_word_of_origin(&item.id);
         if let Some(request) = &item.request {
             cx.persist(Op::Request(item.id, request.clone()));
         }
@@ -82,14 +80,14 @@ impl Core {
             self.keys.stored(key);
         }
         // Of its record here, which had no position yet, nothing but the name could be read (G2): that is in memory.
-        let unclear = self.quarantined.get(&item.id).cloned();
+        let unclear = self.quarantine.get(&item.id).cloned();
         let here = unclear.as_ref().map_or(Here::Untouched, |entry| Here::Decided(Fate::Quarantined(entry.reason)));
         cx.persist(Op::Row(Box::new(Row {
             id: item.id,
             facts: item.facts.clone(),
             origin: Origin::Foreign,
             queued: false,
-            owed: Vec::new(),
+            owed: Default::default(),
             wish: None,
             here,
             outcome: Some(item.outcome.clone()),
@@ -185,7 +183,7 @@ impl Core {
                 self.take_up(cx, item);
             }
         }
-        self.work.push_back(Work::Load(log));
+        self.agenda.push(Work::Load(log));
     }
 
     pub(crate) fn take_up(&mut self, cx: &mut Cx, item: Arc<Item>) {
@@ -208,10 +206,7 @@ impl Core {
     /// write, and what comes after the one comes after the other (G3).
     pub(crate) fn decide_skipped(&mut self, cx: &mut Cx, item: Arc<Item>) {
         if let Some(first) = self.first_of_copy(&item.outcome) {
-            let waiting = self.copies_waiting.entry(first).or_default();
-            if waiting.iter().all(|copy| copy.id != item.id) {
-                waiting.push(item);
-            }
+            self.postponed.copy(first, item);
             if !self.live.contains_key(&first) {
                 self.find(cx, Find::Id(first), Looking::Dependency(first));
             }
@@ -236,8 +231,8 @@ impl Core {
         let Some(write) = self.live.get_mut(&id) else { return };
         write.role = Role::Shadow;
         write.stage = Stage::Idle;
-        write.doubtful = false;
-        let lane = write.facts.lane;
+        write.tries.doubtful = false;
+        let lane = write.row.facts.lane;
         let item = Arc::new(self.item_of(&self.live[&id]));
         if self.first_of_copy(&item.outcome).is_some() {
             self.persist(cx, id);
@@ -252,14 +247,14 @@ impl Core {
 
     fn follow(&mut self, item: &Item) {
         let mut write = Write::new(item.id, item.facts.clone(), item.request.clone(), Role::Shadow, 0);
-        write.outcome = Some(item.outcome.clone());
-        write.position = Some((item.position, item.chain));
-        write.decides = item.decides;
+        write.row.outcome = Some(item.outcome.clone());
+        write.row.position = Some((item.position, item.chain));
+        write.row.decides = item.decides;
         write.stage = Stage::Waiting;
         write.stored = true;
-        let id = write.id;
+        let id = write.row.id;
         self.insert(write);
-        self.work.push_back(Work::Look(id));
+        self.agenda.push(Work::Look(id));
     }
 
     fn consider_decision(&mut self, cx: &mut Cx, item: Arc<Item>) {
@@ -272,12 +267,11 @@ impl Core {
     }
 
     pub(crate) fn take_waiting_decision(&mut self, cx: &mut Cx, old: WriteId) {
-        if let Some(item) = self.decisions_waiting.remove(&old) {
+        let (decision, copies) = self.postponed.take(old);
+        if let Some(item) = decision {
             self.consider_decision(cx, item);
         }
-        for item in self.copies_waiting.remove(&old).unwrap_or_default() {
-            self.decide_skipped(cx, item);
-        }
+        copies.into_iter().for_each(|item| self.decide_skipped(cx, item));
     }
 
     /// A late decision about an earlier position. `row` is the old write's, where it is not live.
@@ -291,7 +285,7 @@ impl Core {
         let stage = self.live.get(&old).map(|w| w.stage.clone());
         if stage.as_ref().is_some_and(|stage| !matches!(stage, Stage::Decided(_))) {
             // It is at this replica as a wish: what becomes of it there comes first (G2).
-            self.decisions_waiting.insert(old, item);
+            self.postponed.decision(old, item);
             return;
         }
         let fate = match (&stage, &row) {

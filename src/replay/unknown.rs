@@ -96,14 +96,14 @@ impl Core {
     /// It left memory; in quarantine it may be unknown still.
     pub(crate) fn left_memory(&mut self, write: &Write) {
         if !is_unknown(write) {
-            self.unknown.is_known(write.id);
+            self.unknown.is_known(write.row.id);
         }
     }
 
     /// What a shadow that is sent now goes without, although its decider may have had it.
     pub(crate) fn not_decided_yet(&self, write: &Write) -> Vec<WriteId> {
-        let Some(outcome) = &write.outcome else { return Vec::new() };
-        let may_wait = write.role == Role::Shadow && write.by_order.is_none();
+        let Some(outcome) = &write.row.outcome else { return Vec::new() };
+        let may_wait = write.role == Role::Shadow && write.tries.by_order.is_none();
         let unknown = outcome.unknown.iter().copied().filter(|id| may_wait && !self.is_decided(*id));
         unknown.collect()
     }
@@ -124,7 +124,7 @@ impl Core {
             self.unknown.wait(entry, &unknown);
             asked.extend(unknown.into_iter().map(decided_by));
         }
-        self.work.extend(asked.into_iter().map(Work::Unknown));
+        self.agenda.extend(asked.into_iter().map(Work::Unknown));
     }
 
     pub(crate) fn ask_whether_decided(&mut self, cx: &mut Cx, id: WriteId) {
@@ -157,6 +157,6 @@ impl Core {
 fn is_unknown(write: &Write) -> bool {
     let passed = matches!(write.stage, Stage::Decided(Fate::Quarantined(QuarantineReason::UnknownOutcome)));
     let skipped = write.stage == Stage::Decided(Fate::Skipped)
-        && write.outcome.as_ref().is_some_and(|outcome| outcome.verdict == Verdict::Undecided);
-    write.doubtful || matches!(write.stage, Stage::Unknown(_)) || passed || skipped
+        && write.row.outcome.as_ref().is_some_and(|outcome| outcome.verdict == Verdict::Undecided);
+    write.tries.doubtful || matches!(write.stage, Stage::Unknown(_)) || passed || skipped
 }

@@ -1,6 +1,5 @@
 //! Accepting a client's write: its key first, then a hint if there is one, then a place among the open writes.
-use std::collections::btree_map::Entry;
-
+use super::asking::Asking;
 use super::core::{Core, Cx, Timer, Work};
 use super::whose::{Asker, KeyState};
 use super::write::{Role, Stage, Write};
@@ -12,37 +11,7 @@ use crate::journal::{Fate, NUMBER_MAX, Op, Origin, Row};
 use crate::mirror::DECISION;
 use crate::model::{After, KeyHash, Lane, Outcome, Problem, SiteName, Verdict, WriteId};
 
-/// How long an origin may take to answer a question about a key.
-const QUESTION_MS: u64 = 1_000;
-/// A write found in flight at its origin is asked for again this often.
-const ASK_AGAIN_MS: u64 = 20;
 pub(super) const RETRY_AFTER_S: u32 = 1;
-
-/// A client's write whose key another site was asked about.
-pub(crate) struct Asking {
-    pub req: ReqId,
-    pub id: WriteId,
-    pub write: NewWrite,
-    pub site: SiteName,
-    /// Waiting to ask again, not for an answer.
-    pub pausing: bool,
-}
-
-/// A read that waits for its replica.
-pub(crate) struct Reader {
-    pub seen: After,
-    pub deadline_ms: u64,
-    /// Until then it also waits for what nobody here can know.
-    pub brief_ms: Option<u64>,
-    /// Nothing was left out of what it has seen.
-    pub is_fresh: bool,
-}
-
-impl Reader {
-    pub fn due_ms(&self) -> u64 {
-        self.brief_ms.unwrap_or(self.deadline_ms)
-    }
-}
 
 impl Core {
     /// `asked`: the origin named by the ring was asked and knows of nothing, or could not be asked.
@@ -95,7 +64,7 @@ impl Core {
             KeyState::Recorded(first, outcome, position) => {
                 if self.bind_to(cx, first, Self::binding(&outcome), &outcome.after, position) {
                     cx.note(Note::Replayed);
-                    self.replay(first, outcome, position)
+                    self.recorded_reply(first, outcome, position)
                 } else {
                     Reply::Problem { id: None, problem: Problem::KeyInFlight { retry_after_s: RETRY_AFTER_S } }
                 }
@@ -109,7 +78,7 @@ impl Core {
         self.live.contains_key(&id) || rows.iter().any(|f| f.row.id == id)
     }
 
-    pub(crate) fn replay(&self, first: WriteId, outcome: Outcome, position: Option<u64>) -> Reply {
+    pub(crate) fn recorded_reply(&self, first: WriteId, outcome: Outcome, position: Option<u64>) -> Reply {
         let seen = self.seen_with(first, &outcome, position);
         match outcome.answer {
             Some(answer) if answer.omitted.is_none() => {
@@ -128,7 +97,7 @@ impl Core {
         self.with_itself(seen, first, outcome, position)
     }
 
-    fn with_itself(&self, mut seen: After, first: WriteId, outcome: &Outcome, position: Option<u64>) -> After {
+    pub(super) fn with_itself(&self, mut seen: After, first: WriteId, outcome: &Outcome, position: Option<u64>) -> After {
         match (position, outcome.verdict, outcome.repeats) {
             (Some(position), ..) => seen.raise(first.log, position),
             (None, Verdict::Applied, _) if first.log != self.own => seen.add_id(first),
@@ -149,43 +118,11 @@ impl Core {
             && row.position.is_some_and(|(p, _)| p <= self.decided_by_all(row.id.log) || owed_ignored)
     }
 
-    /// Why no new write has a place: all together have too many, or one sender has half of what all may (G6, G9).
-    pub(super) fn is_full_for(&self, sender: Sender, weight: usize) -> Option<&'static str> {
-        let limits = &self.settings.limits;
-        if self.live.len() >= limits.open_writes || self.live_bytes >= limits.open_bytes {
-            return Some("open writes");
-        }
-        let (count, bytes) = self.by_sender.get(&sender).copied()?;
-        let is_full = 2 * (count + 1) > limits.open_writes || 2 * bytes.saturating_add(weight) > limits.open_bytes;
-        is_full.then_some("open writes of this client")
-    }
-
-    pub(super) fn charge(&mut self, sender: Sender, weight: usize) {
-        if sender == Sender::default() {
-            return;
-        }
-        let (count, bytes) = self.by_sender.entry(sender).or_default();
-        (*count, *bytes) = (*count + 1, *bytes + weight);
-    }
-
-    /// `weight`: as it was charged; 0 was not.
-    pub(super) fn discharge(&mut self, sender: Sender, weight: usize) {
-        let Entry::Occupied(mut held) = self.by_sender.entry(sender) else { return };
-        if weight == 0 {
-            return;
-        }
-        let (count, bytes) = held.get_mut();
-        (*count, *bytes) = (*count - 1, *bytes - weight);
-        if *count == 0 {
-            held.remove();
-        }
-    }
-
     fn accept(&mut self, cx: &mut Cx, req: ReqId, id: WriteId, mut new: NewWrite) {
-        if self.forked {
+        if self.age.is_forked() {
             return self.answer(cx, req, Reply::Problem { id: None, problem: Problem::StoreDown });
         }
-        if let Some(what) = self.is_full_for(new.sender, new.request.weight()) {
+        if let Some(what) = self.live.is_full_for(&self.settings.limits, new.sender, new.request.weight()) {
             return self.answer(cx, req, Reply::Problem { id: None, problem: Problem::Overloaded { what } });
         }
         if let Some(key) = new.facts.key {
@@ -193,175 +130,42 @@ impl Core {
             self.ring.insert(print.clone());
             cx.out.push(Effect::Publish(print));
         }
-        self.written_ms = Some(cx.ms());
+        self.replica.is_written(cx.ms());
         let may_create = new.facts.creates;
         new.facts.creates = may_create && (self.settings.creates || self.creating.contains(new.facts.lane));
         let mut write = Write::new(id, new.facts, Some(new.request), Role::Own, cx.ms());
-        write.sender = new.sender;
-        write.may_create = may_create;
-        write.clients.push(req);
-        write.first_client = Some(req);
-        write.refuse_stale = new.refuse_stale;
+        write.brought.sender = new.sender;
+        write.brought.may_create = may_create;
+        write.brought.clients.push(req);
+        write.brought.first_client = Some(req);
+        write.brought.refuse_stale = new.refuse_stale;
         if !self.has_decided(&new.seen) {
-            write.seen = new.seen;
-            write.seen_until_ms = cx.ms() + self.settings.total_ms / 2;
-            self.at(write.seen_until_ms, Timer::Write(id));
+            write.brought.seen = new.seen;
+            write.brought.seen_until_ms = cx.ms() + self.settings.total_ms / 2;
+            self.at(write.brought.seen_until_ms, Timer::Write(id));
         }
-        if let Some(client) = self.clients.get_mut(&req) {
-            client.write = Some(id);
-        }
-        let (lane, sender) = (write.facts.lane, write.sender);
-        write.charged = write.weight();
-        self.charge(sender, write.charged);
+        self.clients.wait_for(req, id);
+        let (lane, sender) = (write.row.facts.lane, write.brought.sender);
         self.insert(write);
         let in_turn = !self.bug(Bug::QueueOvertaken);
         let nobody_decides = self.chooser.current().is_none();
-        let others_first = in_turn && (!self.queue.is_empty() || self.draining.is_some());
+        let others_first = in_turn && !self.queue.is_empty();
         // Where nobody can be asked its lane may be held for as long: it has its receipt at once.
         if self.settings.when_down == WhenDown::Queue && (others_first || nobody_decides) {
             return self.enqueue(cx, id);
         }
-        self.lanes.entry(lane).or_default().line.push(id, sender);
-        self.work.push_back(Work::Lane(lane));
-    }
-
-    fn ask(&mut self, cx: &mut Cx, asking: Asking) {
-        if !self.peers.get(&asking.site).is_some_and(|p| p.linked) {
-            return self.unreachable(cx, asking);
-        }
-        let Some(key) = asking.write.facts.key else { return };
-        cx.note(Note::AskedOrigin);
-        let token = self.token();
-        let to = asking.site.clone();
-        let Asker { digest, who } = self.asker(&asking.write);
-        self.asking.insert(token, asking);
-        self.at(cx.ms() + QUESTION_MS, Timer::Asking(token));
-        cx.out.push(Effect::Send { to, message: Message::Question { token, key, digest, who } });
-    }
-
-    fn unreachable(&mut self, cx: &mut Cx, asking: Asking) {
-        if !self.clients.contains_key(&asking.req) {
-            return;
-        }
-        match self.settings.on_unreachable {
-            // The copies become one on healing.
-            OnUnreachable::Accept => self.consider(cx, asking.req, asking.id, asking.write, true),
-            OnUnreachable::Refuse => {
-                let problem = Problem::OriginUnreachable { site: asking.site.0 };
-                self.answer(cx, asking.req, Reply::Problem { id: None, problem });
-            }
-        }
-    }
-
-    /// The origin said what it knows of a key.
-    pub(crate) fn told(&mut self, cx: &mut Cx, from: &SiteName, token: u64, mut known: super::Known) {
-        use super::Known;
-        if let Known::Recorded { id, position, pages, .. } = &mut known {
-            if id.n > NUMBER_MAX | DECISION || *position > NUMBER_MAX {
-                let why = format!("a recorded answer of {id} at position {position}, numbers that no log gives");
-                return cx.note(Note::Invalid { peer: from.clone(), why });
-            }
-            for page in std::mem::take(pages) {
-                self.receive_page(cx, from, page);
-            }
-        }
-        if !self.asking.get(&token).is_some_and(|a| a.site == *from && !a.pausing) {
-            return;
-        }
-        let Some(asking) = self.asking.remove(&token) else { return };
-        if !self.clients.contains_key(&asking.req) {
-            return;
-        }
-        let (id, problem) = match known {
-            Known::Nothing => return self.consider(cx, asking.req, asking.id, asking.write, true),
-            Known::OtherRequest => (None, Problem::KeyReused),
-            Known::OfAnother(state) => (None, Problem::KeyOfAnother { state }),
-            Known::InFlight => {
-                let again = self.token();
-                self.at(cx.ms() + ASK_AGAIN_MS, Timer::Asking(again));
-                self.asking.insert(again, Asking { pausing: true, ..asking });
-                return;
-            }
-            Known::Recorded { id, answer: Some(answer), mut seen, verdict, repeats, position, .. }
-                if answer.omitted.is_none() =>
-            {
-                let position = (position > 0).then_some(position);
-                let outcome = (verdict, repeats);
-                let is_bound =
-                    self.has_entry_of(id, outcome, position) && self.bind_to(cx, id, outcome, &seen, position);
-                if !is_bound {
-                    let problem = Problem::KeyInFlight { retry_after_s: RETRY_AFTER_S };
-                    return self.answer(cx, asking.req, Reply::Problem { id: None, problem });
-                }
-                cx.note(Note::Replayed);
-                seen.merge(&self.decided_here());
-                let reply = Reply::Answer { id, answer, replayed: true, served_by: asking.site, seen };
-                return self.answer(cx, asking.req, reply);
-            }
-            Known::Recorded { id, .. } => (Some(id), Problem::ReplayUnavailable),
-            Known::Unknown => (None, Problem::OutcomeUnknown),
-        };
-        self.answer(cx, asking.req, Reply::Problem { id, problem });
-    }
-
-    pub(crate) fn asking_deadline(&mut self, cx: &mut Cx, token: u64) {
-        let Some(asking) = self.asking.remove(&token) else { return };
-        if !self.clients.contains_key(&asking.req) {
-            return;
-        }
-        if asking.pausing {
-            // Its page may have come meanwhile.
-            let known = asking.write.facts.key.is_some_and(|k| !self.keys.live(&k).is_empty());
-            if known {
-                return self.consider(cx, asking.req, asking.id, asking.write, false);
-            }
-            return self.ask(cx, Asking { pausing: false, ..asking });
-        }
-        self.unreachable(cx, asking);
-    }
-
-    /// Another site asks what is known of a key here.
-    pub(crate) fn question(&mut self, cx: &mut Cx, from: SiteName, token: u64, key: KeyHash, asker: Asker) {
-        if self.keys.may_be_stored(&key) {
-            return self.find(cx, Find::Key(key), Looking::Question { from, token, key, asker });
-        }
-        self.tell(cx, from, token, key, asker, &[]);
-    }
-
-    pub(super) fn tell(&self, cx: &mut Cx, to: SiteName, token: u64, key: KeyHash, asker: Asker, rows: &[Found]) {
-        let known = self.known(cx, &to, key, asker, rows);
-        cx.out.push(Effect::Send { to, message: Message::Reply { token, known } });
-    }
-
-    fn known(&self, cx: &Cx, to: &SiteName, key: KeyHash, asker: Asker, rows: &[Found]) -> super::Known {
-        use super::Known;
-        match self.key_state(cx, key, asker, rows) {
-            KeyState::New => Known::Nothing,
-            KeyState::OtherRequest => Known::OtherRequest,
-            KeyState::OfAnother(state) => Known::OfAnother(state),
-            KeyState::InFlight(_) => Known::InFlight,
-            KeyState::Recorded(id, outcome, position) => Known::Recorded {
-                id,
-                verdict: outcome.verdict,
-                repeats: outcome.repeats,
-                position: position.unwrap_or(0),
-                // So that who asks need not wait for it when its client goes on.
-                pages: self.pages_for(to, &Self::after_of(id, &outcome, position)).unwrap_or_default(),
-                seen: self.with_itself(outcome.after.clone(), id, &outcome, position),
-                answer: outcome.answer.filter(|a| a.weight() <= self.settings.answer_max),
-            },
-            KeyState::Unknown(_) => Known::Unknown,
-        }
+        self.lanes.join(lane, id, sender);
+        self.agenda.push(Work::Lane(lane));
     }
 
     /// The one place where a client is answered; once.
     pub(crate) fn answer(&mut self, cx: &mut Cx, req: ReqId, reply: Reply) {
-        if let Some(client) = self.clients.remove(&req) {
+        if let Some((awaited, deadline_ms)) = self.clients.leave(req) {
             self.hands_out(&reply);
-            if let Some(write) = client.write.and_then(|id| self.live.get_mut(&id)) {
-                write.clients.retain(|other| *other != req);
+            if let Some(write) = awaited.and_then(|id| self.live.get_mut(&id)) {
+                write.brought.clients.retain(|other| *other != req);
             }
-            self.timers.remove(&(client.deadline_ms, Timer::Client(req)));
+            self.agenda.withdraw(deadline_ms, Timer::Client(req));
             cx.reply(req, reply);
         }
     }
@@ -374,27 +178,26 @@ impl Core {
             Reply::Orders(_) | Reply::Rejected { .. } => None,
         };
         if let Some(write) = named.and_then(|id| self.live.get_mut(&id)) {
-            write.is_told_of = true;
+            write.brought.is_told_of = true;
         }
     }
 
     /// A copy, or a read, gives its place to others. The write goes on, and so does who brought it: it may have been
     /// the only one.
     pub(crate) fn left(&mut self, cx: &mut Cx, req: ReqId) {
-        if let Some(reader) = self.readers.remove(&req) {
-            self.timers.remove(&(reader.due_ms(), Timer::Client(req)));
+        if let Some(reader) = self.readers.take(req) {
+            self.agenda.withdraw(reader.due_ms(), Timer::Client(req));
             return cx.reply(req, Reply::Go { fresh: false, seen: reader.seen });
         }
-        let first = self.clients.get(&req).and_then(|client| client.write);
-        let is_copy = |write: &&Write| write.first_client != Some(req);
+        let first = self.clients.write_of(req);
+        let is_copy = |write: &&Write| write.brought.first_client != Some(req);
         if let Some(id) = first.filter(|id| self.live.get(id).as_ref().is_some_and(is_copy)) {
             let problem = Problem::KeyInFlight { retry_after_s: RETRY_AFTER_S };
             self.answer(cx, req, Reply::Problem { id: Some(id), problem });
             return self.evict_if_final(id);
         }
-        let was_pausing = self.asking.values().any(|asking| asking.req == req && asking.pausing);
-        if was_pausing || self.take_stranger(req) {
-            self.asking.retain(|_, asking| asking.req != req);
+        if self.questions.is_pausing(req) == Some(true) || self.take_stranger(req) {
+            self.questions.forget(req);
             let problem = Problem::KeyInFlight { retry_after_s: RETRY_AFTER_S };
             self.answer(cx, req, Reply::Problem { id: None, problem });
         }
@@ -402,18 +205,18 @@ impl Core {
 
     /// The try at the service that a client waits for.
     pub(crate) fn awaited_try(&self, req: ReqId) -> Option<(WriteId, u32)> {
-        let write = self.clients.get(&req)?.write.and_then(|id| self.live.get(&id))?;
-        matches!(write.stage, Stage::Sending).then_some((write.id, write.attempts))
+        let write = self.clients.write_of(req).and_then(|id| self.live.get(&id))?;
+        matches!(write.stage, Stage::Sending).then_some((write.row.id, write.tries.attempts))
     }
 
     /// What a client is told when the journal has failed, and nothing said what became of its write.
     pub(crate) fn last_words(&self, req: ReqId) -> Reply {
-        let write = self.clients.get(&req).and_then(|client| client.write).and_then(|id| self.live.get(&id));
+        let write = self.clients.write_of(req).and_then(|id| self.live.get(&id));
         match write {
             // It may have been applied, here or where it was wished: the same as after the restart. A first try that
             // had not begun never will.
-            Some(write) if !write.is_unsent() && !write.queued && !write.is_at_first_try() => {
-                Reply::Problem { id: Some(write.id), problem: Problem::OutcomeUnknown }
+            Some(write) if !write.is_unsent() && !write.row.queued && !write.is_at_first_try() => {
+                Reply::Problem { id: Some(write.row.id), problem: Problem::OutcomeUnknown }
             }
             _ => Reply::Problem { id: None, problem: Problem::StoreDown },
         }
@@ -424,13 +227,14 @@ impl Core {
         if self.reader_deadline(cx, req) {
             return;
         }
-        if let Some(reply) = self.take_receipt(req) {
+        if let Some(reply) = self.clients.take_receipt(req) {
             return self.answer(cx, req, reply);
         }
-        let Some(client) = self.clients.get(&req) else { return };
-        let Some(id) = client.write else {
-            let asked = self.asking.values().find(|a| a.req == req).map(|a| a.pausing);
-            let problem = match asked {
+        if !self.clients.contains(req) {
+            return;
+        }
+        let Some(id) = self.clients.write_of(req) else {
+            let problem = match self.questions.is_pausing(req) {
                 None if self.take_stranger(req) => Problem::KeyInFlight { retry_after_s: RETRY_AFTER_S },
                 Some(_) => Problem::KeyInFlight { retry_after_s: RETRY_AFTER_S },
                 None => Problem::Overloaded { what: "journal look-ups" },
@@ -438,10 +242,10 @@ impl Core {
             return self.answer(cx, req, Reply::Problem { id: None, problem });
         };
         let Some(write) = self.live.get(&id) else { return };
-        let alone = write.clients.len() == 1;
-        let problem = match (write.is_unsent(), alone, &write.origin) {
+        let alone = write.brought.clients.len() == 1;
+        let problem = match (write.is_unsent(), alone, &write.row.origin) {
             (true, true, _) => {
-                let retry_after_s = self.lane_free_in_s(cx, write.facts.lane);
+                let retry_after_s = self.lane_free_in_s(cx, write.row.facts.lane);
                 self.cancel(cx, id, Problem::LaneBusy { retry_after_s });
                 return;
             }
@@ -456,22 +260,22 @@ impl Core {
     /// Gives up an own write that was sent nowhere; its clients are told why. Durable where the journal knows of it.
     pub(crate) fn cancel(&mut self, cx: &mut Cx, id: WriteId, problem: Problem) {
         let Some(write) = self.live.get_mut(&id) else { return };
-        write.origin = Origin::Cancelled;
+        write.row.origin = Origin::Cancelled;
         write.stage = Stage::Decided(Fate::Void);
-        write.settled_clock_ms = cx.now.clock_ms;
+        write.row.settled_clock_ms = cx.now.clock_ms;
         let (is_stored, leaves_nothing) = (write.stored, write.leaves_nothing());
         if is_stored && id.log == self.own {
             cx.note(Note::Cancelled);
         }
         if is_stored && leaves_nothing {
             cx.persist(Op::Erase(id));
-            self.changed = true;
+            self.age.changes();
         } else if is_stored {
             self.persist(cx, id);
             cx.persist(Op::DropRequest(id));
         }
         self.release_lane(id);
-        let clients = self.live.get(&id).map(|w| w.clients.clone()).unwrap_or_default();
+        let clients = self.live.get(&id).map(|w| w.brought.clients.clone()).unwrap_or_default();
         // Of what the journal does not know nobody could be told later what became of it; of another's key nothing is
         // told.
         let has_address = is_stored && !leaves_nothing && !matches!(problem, Problem::KeyOfAnother { .. });
@@ -491,25 +295,18 @@ impl Core {
                 Stage::Unknown(doubt) => Some(doubt.pass_at_ms.max(doubt.worked_until_ms)),
                 _ => None,
             };
-            doubt.or(write.pass_at_ms)
+            doubt.or(write.tries.pass_at_ms)
         };
-        let state = self.lanes.get(&lane);
-        let waits_for = state.into_iter().flat_map(|s| s.holder.iter().chain(s.here.iter()).chain(&s.beside));
-        let left_ms = waits_for.filter_map(until_ms).max().unwrap_or(0).saturating_sub(cx.ms());
+        let left_ms = self.lanes.waits_for(lane).filter_map(until_ms).max().unwrap_or(0).saturating_sub(cx.ms());
         u32::try_from(left_ms.div_ceil(1_000)).unwrap_or(u32::MAX).max(RETRY_AFTER_S)
     }
 
     /// Something more was decided: readers may be served.
     pub(crate) fn wake_readers(&mut self, cx: &mut Cx) {
         self.wake_arrivals(cx);
-        if self.readers.is_empty() {
-            return;
-        }
-        let ready: Vec<ReqId> =
-            self.readers.iter().filter(|(_, r)| self.has_decided(&r.seen)).map(|(r, _)| *r).collect();
-        for req in ready {
-            if let Some(reader) = self.readers.remove(&req) {
-                self.timers.remove(&(reader.due_ms(), Timer::Client(req)));
+        for req in self.readers.ready(|seen| self.has_decided(seen)) {
+            if let Some(reader) = self.readers.take(req) {
+                self.agenda.withdraw(reader.due_ms(), Timer::Client(req));
                 cx.reply(req, Reply::Go { fresh: reader.is_fresh, seen: reader.seen });
             }
         }

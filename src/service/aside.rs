@@ -17,7 +17,7 @@ pub(super) enum Aside {
 impl Core {
     pub(super) fn set_aside(&mut self, cx: &mut Cx, id: WriteId, operation: Operation) -> Result<Aside, String> {
         let Some(write) = self.live.get(&id) else { return self.set_copy_aside(cx, id, operation) };
-        let (lane, attempt) = (write.facts.lane, write.wish.as_ref().map_or(0, |held| held.attempt));
+        let (lane, attempt) = (write.row.facts.lane, write.row.wish.as_ref().map_or(0, |held| held.attempt));
         let is_discarded = operation == Operation::Discard;
         match (&write.stage, write.role) {
             (Stage::Decided(_), _) => {
@@ -32,9 +32,7 @@ impl Core {
                 return Ok(Aside::Done);
             }
             (_, Role::Own) => {
-                if let Some(state) = self.lanes.get_mut(&lane) {
-                    state.line.remove(id);
-                }
+                self.lanes.leave_line(lane, id);
                 self.blocked.forget(id);
                 self.settle_untold(cx, id);
             }
@@ -46,7 +44,7 @@ impl Core {
                 return Err(format!("{id} was not sent yet, and its origin decides about it: order it there"));
             }
             (Stage::Idle, Role::Shadow) => {
-                self.copies_waiting.values_mut().for_each(|copies| copies.retain(|copy| copy.id != id));
+                self.postponed.take_copy(id);
                 self.decide_shadow(cx, id, Fate::Skipped);
                 return Ok(Aside::Done);
             }
@@ -54,8 +52,8 @@ impl Core {
                 let waited = self.waits_on(write).map_or_else(String::new, |on| format!("; it waited for {on}"));
                 // A 500 leaves open whether it was applied.
                 let reason =
-                    if write.may_have_applied { QuarantineReason::Divergence } else { QuarantineReason::SetAside };
-                let (detail, status) = (format!("taken out of the way by order{waited}"), write.refused_with);
+                    if write.tries.may_have_applied { QuarantineReason::Divergence } else { QuarantineReason::SetAside };
+                let (detail, status) = (format!("taken out of the way by order{waited}"), write.tries.refused_with);
                 self.blocked.forget(id);
                 self.quarantine_shadow(cx, id, reason, detail, status);
             }
@@ -64,21 +62,19 @@ impl Core {
     }
 
     pub(super) fn is_waiting_copy(&self, id: WriteId) -> bool {
-        self.copies_waiting.values().any(|copies| copies.iter().any(|copy| copy.id == id))
+        self.postponed.is_copy(id)
     }
 
     /// The position of a copy waits for the write that it repeats.
     fn set_copy_aside(&mut self, cx: &mut Cx, id: WriteId, operation: Operation) -> Result<Aside, String> {
-        let found = self.copies_waiting.iter().find_map(|(first, copies)| {
-            let copy = copies.iter().find(|copy| copy.id == id)?;
-            Some((*first, copy.clone()))
-        });
-        let Some((first, copy)) = found else { return Err(format!("{id} is not in quarantine at this site")) };
+        let found = self.postponed.copies().find(|(_, copy)| copy.id == id);
+        let Some((first, position)) = found.map(|(first, copy)| (first, copy.position)) else {
+            return Err(format!("{id} is not in quarantine at this site")) };
         if matches!(operation, Operation::Resend | Operation::ResendOverLater) {
             return Err(format!("{id} is a copy of {first}, and never sent: order that one"));
         }
-        self.copies_waiting.values_mut().for_each(|copies| copies.retain(|other| other.id != id));
-        self.position_decided(cx, id.log, copy.position);
+        self.postponed.take_copy(id);
+        self.position_decided(cx, id.log, position);
         self.decided_id(id);
         Ok(Aside::Done)
     }

@@ -17,38 +17,30 @@ const OFFERS_MAX: u32 = 10;
 impl Core {
     /// Gives the lane to its next own write, and its place at this replica to the next that is ready.
     pub(crate) fn advance_lane(&mut self, cx: &mut Cx, lane: Lane) {
-        let Some(state) = self.lanes.get_mut(&lane) else { return };
         let live = &self.live;
-        let creates = |id: WriteId| live.get(&id).is_none_or(|write| write.facts.creates);
-        if let Some(id) = state.next_own(creates) {
+        let creates = |id: WriteId| live.get(&id).is_none_or(|write| write.row.facts.creates);
+        if let Some(id) = self.lanes.next_own(lane, creates) {
             // A write that was cancelled meanwhile is no longer live; one that was settled needs no place.
-            if let Some(write) = self.live.get_mut(&id).filter(|write| write.position.is_none()) {
-                state.holder = Some(id);
+            if let Some(write) = self.live.get_mut(&id).filter(|write| write.row.position.is_none()) {
+                self.lanes.hold(lane, id);
                 write.holds_lane = true;
-                write.needs_place = true;
-                self.work.push_back(Work::Place(id));
+                write.placing.needed = true;
+                self.agenda.push(Work::Place(id));
             } else {
-                self.work.push_back(Work::Lane(lane));
+                self.agenda.push(Work::Lane(lane));
             }
         }
         self.grant(cx, lane);
-        if self.lanes.get(&lane).is_some_and(|l| l.is_idle()) {
-            self.lanes.remove(&lane);
-        }
+        self.lanes.forget_if_idle(lane);
     }
 
     /// The own write is settled, passed or given up: the next of its lane may be decided.
     pub(crate) fn release_lane(&mut self, id: WriteId) {
         let Some(write) = self.live.get_mut(&id) else { return };
-        let lane = write.facts.lane;
+        let lane = write.row.facts.lane;
         write.holds_lane = false;
-        if let Some(state) = self.lanes.get_mut(&lane) {
-            if state.holder == Some(id) {
-                state.holder = None;
-            }
-            state.leave(id);
-        }
-        self.work.push_back(Work::Lane(lane));
+        self.lanes.release(lane, id);
+        self.agenda.push(Work::Lane(lane));
     }
 
     /// Finds a decider for an own write that holds its lane and was sent nowhere, or could not be taken where it was
@@ -60,16 +52,16 @@ impl Core {
         let told = self.is_named_as_decided(id);
         let give_up_at_ms = cx.ms() + self.settings.give_up_ms();
         let Some(write) = self.live.get_mut(&id) else { return };
-        let waits = matches!(write.stage, Stage::Idle | Stage::Waiting) && !write.doubtful;
-        if !std::mem::take(&mut write.needs_place) || !waits || write.position.is_some() {
+        let waits = matches!(write.stage, Stage::Idle | Stage::Waiting) && !write.tries.doubtful;
+        if !std::mem::take(&mut write.placing.needed) || !waits || write.row.position.is_some() {
             return;
         }
-        if told && let Some((site, attempt)) = write.owed.first_key_value() {
+        if told && let Some((site, attempt)) = write.row.owed.first() {
             // What comes after it elsewhere is here already: that site has decided it, and its word will come.
-            write.origin = Origin::Wished { site: site.clone(), attempt: *attempt, revoked: true };
+            write.row.origin = Origin::Wished { site: site.clone(), attempt: *attempt, revoked: true };
             write.stage = Stage::Idle;
-            let pass_at_ms = *write.pass_at_ms.get_or_insert(give_up_at_ms);
-            self.wishes_out.insert(id);
+            let pass_at_ms = *write.tries.pass_at_ms.get_or_insert(give_up_at_ms);
+            self.wishes.goes_out(id);
             self.wake_write_at(pass_at_ms, id);
             return self.persist(cx, id);
         }
@@ -77,12 +69,12 @@ impl Core {
         write.must = decided;
         write.must.raise(self.own, settled);
         write.must.merge(&told_here);
-        let seen = write.seen.clone();
+        let seen = write.brought.seen.clone();
         write.must.merge(&seen);
-        if write.orphan {
+        if write.placing.orphan {
             return self.nowhere(cx, id);
         }
-        let tried = write.tried.clone();
+        let tried = write.placing.tried.clone();
         match self.chooser.pick(&tried, |site| self.standing(site, cx.ms())) {
             Some(site) if site == self.settings.me => self.place_here(cx, id),
             Some(site) => self.wish(cx, id, site),
@@ -93,17 +85,17 @@ impl Core {
     /// Another site has decided it, and something after it that is known here, or may be. To decide it here all the
     /// same would put it after what comes after it, and followers of both would wait for ever.
     pub(crate) fn is_named_as_decided(&self, id: WriteId) -> bool {
-        let Some(write) = self.live.get(&id).filter(|write| write.wish_attempts > 0) else { return false };
+        let Some(write) = self.live.get(&id).filter(|write| write.placing.wish_attempts > 0) else { return false };
         // A wish that this replica has decided since may have been decided by the asked site too, after this one.
-        let decided_since = |wish: &&WriteId| wish.log != self.own && !write.wished_after.contains(wish);
-        write.is_named || self.unpositioned.iter().any(|wish| decided_since(&wish))
+        let decided_since = |wish: WriteId| wish.log != self.own && !write.placing.wished_after.contains(&wish);
+        write.is_named || self.words.unpositioned().any(decided_since)
     }
 
     /// The write holds its lane and has no decider (any more).
     pub(crate) fn want_place(&mut self, id: WriteId) {
         if let Some(write) = self.live.get_mut(&id) {
-            write.needs_place = true;
-            self.work.push_back(Work::Place(id));
+            write.placing.needed = true;
+            self.agenda.push(Work::Place(id));
         }
     }
 
@@ -113,21 +105,21 @@ impl Core {
         let decided = self.decided_here();
         let at_accept = self.bug(Bug::AfterAtAccept);
         let Some(write) = self.live.get_mut(&id) else { return };
-        write.origin = Origin::Here;
+        write.row.origin = Origin::Here;
         write.role = Role::Own;
         write.stage = Stage::Waiting;
-        let pass_at_ms = (write.wish_attempts > 0).then_some(give_up_at_ms);
-        write.pass_at_ms = pass_at_ms;
+        let pass_at_ms = (write.placing.wish_attempts > 0).then_some(give_up_at_ms);
+        write.tries.pass_at_ms = pass_at_ms;
         if !wait {
             write.must = crate::model::After::new();
         }
         if at_accept {
-            write.after = Some(decided);
+            write.tries.after = Some(decided);
         }
         if let Some(at_ms) = pass_at_ms {
             self.wake_write_at(at_ms, id);
         }
-        self.work.push_back(Work::Look(id));
+        self.agenda.push(Work::Look(id));
     }
 
     pub(crate) fn own_settled(&self) -> u64 {
@@ -140,15 +132,15 @@ impl Core {
         let give_up_at_ms = cx.ms() + self.settings.give_up_ms();
         let Some(write) = self.live.get_mut(&id) else { return };
         // A queued one has its answer, and stands at the head of the queue until somebody can take it.
-        if !write.owed.is_empty() && !write.queued {
+        if !write.row.owed.is_empty() && !write.row.queued {
             // Its time may have passed while it was on its way to this replica: its lane waits no longer, whoever is
             // cut off.
-            let pass_at_ms = *write.pass_at_ms.get_or_insert(give_up_at_ms);
+            let pass_at_ms = *write.tries.pass_at_ms.get_or_insert(give_up_at_ms);
             // Its clients wait as long as they may: the word may come yet.
             return self.wake_write_at(pass_at_ms.max(cx.ms()), id);
         }
-        write.tried.clear();
-        if write.queued || (self.settings.when_down == WhenDown::Queue && !write.orphan) {
+        write.placing.tried.clear();
+        if write.row.queued || (self.settings.when_down == WhenDown::Queue && !write.placing.orphan) {
             return self.enqueue(cx, id);
         }
         self.cancel(cx, id, Problem::NoReplica { retry_after_s: RETRY_AFTER_S });
@@ -156,30 +148,21 @@ impl Core {
 
     /// Keeps it until a replica can be asked; answered 202.
     pub(crate) fn enqueue(&mut self, cx: &mut Cx, id: WriteId) {
-        let stale = |w: &super::write::Write| w.refuse_stale && !w.seen.is_empty();
-        if self.live.get(&id).is_some_and(|w| stale(w) && !w.queued) {
+        let stale = |w: &super::write::Write| w.brought.refuse_stale && !w.brought.seen.is_empty();
+        if self.live.get(&id).is_some_and(|w| stale(w) && !w.row.queued) {
             // What its client has seen is not kept over a restart, and it asked not to go on without.
             return self.cancel(cx, id, Problem::Stale);
         }
         let Some(write) = self.live.get_mut(&id) else { return };
-        write.origin = Origin::Queued;
-        write.queued = true;
+        write.row.origin = Origin::Queued;
+        write.row.queued = true;
         write.stage = Stage::Idle;
-        write.pass_at_ms = None;
-        write.seen = crate::model::After::new();
-        let (clients, lane) = (write.clients.clone(), write.facts.lane);
+        write.tries.pass_at_ms = None;
+        write.brought.seen = crate::model::After::new();
+        let (clients, lane) = (write.brought.clients.clone(), write.row.facts.lane);
         self.persist(cx, id);
-        if let Some(state) = self.lanes.get_mut(&lane) {
-            state.line.remove(id);
-        }
-        if self.draining == Some(id) {
-            self.draining = None;
-            self.drain_at_ms = cx.ms() + DRAIN_AGAIN_MS;
-            self.queue.push_front(id);
-        } else {
-            let place = self.queue.partition_point(|other| *other < id);
-            self.queue.insert(place, id);
-        }
+        self.lanes.leave_line(lane, id);
+        self.queue.put(id, cx.ms() + DRAIN_AGAIN_MS);
         self.release_lane(id);
         for req in clients {
             self.answer(cx, req, Reply::Queued { id });
@@ -190,36 +173,32 @@ impl Core {
     /// later wait behind it, so not for ever (G9): then it stands in quarantine, and a person decides.
     pub(crate) fn offered_in_vain(&mut self, cx: &mut Cx, id: WriteId, status: u16) {
         let Some(write) = self.live.get_mut(&id) else { return };
-        write.refusals += 1;
-        write.refused_with = status;
-        let offers = write.refusals;
+        write.tries.refusals += 1;
+        write.tries.refused_with = status;
+        let offers = write.tries.refusals;
         if offers >= OFFERS_MAX {
             let detail = format!("queued; the service answered {status}, {offers} times, and others waited behind it");
             return self.settle_undecided(cx, id, QuarantineReason::SetAside, detail);
         }
         self.enqueue(cx, id);
-        self.drain_at_ms = cx.ms() + (DRAIN_AGAIN_MS << (offers - 1)).min(DRAIN_AGAIN_MAX_MS);
+        self.queue.wait_until(cx.ms() + (DRAIN_AGAIN_MS << (offers - 1)).min(DRAIN_AGAIN_MAX_MS));
     }
 
     /// Queued writes go in order of acceptance, each when the one before is settled, before any newer one.
     pub(crate) fn drain_queue(&mut self, cx: &mut Cx) {
-        if cx.ms() < self.drain_at_ms {
-            // Asked again with the next status at the latest.
+        let is_open = |id| self.live.get(&id).is_some_and(|w| w.row.position.is_none() && !w.has_passed());
+        // Before its time it is asked again with the next status at the latest.
+        if !self.queue.may_offer(cx.ms()) || self.queue.offered().is_some_and(is_open) {
             return;
         }
-        if self.draining.is_some_and(|id| self.live.get(&id).is_some_and(|w| w.position.is_none() && !w.has_passed())) {
-            return;
-        }
-        self.draining = None;
         if self.chooser.current().is_none() {
-            return;
+            return self.queue.withdraw_offer();
         }
-        if let Some(id) = self.queue.pop_front() {
-            self.draining = Some(id);
+        if let Some(id) = self.queue.offer() {
             let Some(write) = self.live.get_mut(&id) else { return };
-            write.tried.clear();
-            let (lane, sender) = (write.facts.lane, write.sender);
-            self.lanes.entry(lane).or_default().line.push(id, sender);
+            write.placing.tried.clear();
+            let (lane, sender) = (write.row.facts.lane, write.brought.sender);
+            self.lanes.join(lane, id, sender);
             self.advance_lane(cx, lane);
         }
     }
@@ -230,11 +209,8 @@ impl Core {
         if self.settings.when_down != WhenDown::Queue || self.chooser.current().is_some() {
             return;
         }
-        let mut in_line: Vec<WriteId> = self.lanes.values().flat_map(|lane| lane.line.ids()).collect();
-        // In order of acceptance.
-        in_line.sort_unstable();
-        for id in in_line {
-            if self.live.get(&id).is_some_and(|write| write.is_unsent() && !write.orphan) {
+        for id in self.lanes.in_line() {
+            if self.live.get(&id).is_some_and(|write| write.is_unsent() && !write.placing.orphan) {
                 self.enqueue(cx, id);
             }
         }
@@ -245,9 +221,8 @@ impl Core {
         if self.chooser.current() == Some(&self.settings.me) {
             return;
         }
-        let holders: Vec<WriteId> = self.lanes.values().filter_map(|lane| lane.holder).collect();
-        for id in holders {
-            let waits = |w: &super::write::Write| w.origin == Origin::Here && w.stage == Stage::Waiting && !w.doubtful;
+        for id in self.lanes.holders() {
+            let waits = |w: &super::write::Write| w.row.origin == Origin::Here && w.stage == Stage::Waiting && !w.tries.doubtful;
             if self.live.get(&id).is_some_and(waits) {
                 self.want_place(id);
             }
@@ -257,7 +232,7 @@ impl Core {
     /// What is known of a site as a decider.
     pub(crate) fn standing(&self, site: &SiteName, now_ms: u64) -> Standing {
         if *site == self.settings.me {
-            let (available, last) = (self.healthy && !self.is_in_doubt(), self.stopped.is_some());
+            let (available, last) = (self.replica.is_healthy() && !self.is_in_doubt(), self.stopping.is_stopped());
             let hangs = self.hangs(now_ms);
             // What is refused again and again holds up who follows, and is nothing that another site would decide
             // better.
@@ -302,7 +277,7 @@ impl Core {
         let is_linked = || *site == self.settings.me || self.peers.get(site).is_some_and(|peer| peer.linked);
         match standing {
             Standing { available: false, .. } if !is_linked() => FailoverReason::Link,
-            Standing { available: false, .. } if *site == self.settings.me && self.healthy => FailoverReason::Stopped,
+            Standing { available: false, .. } if *site == self.settings.me && self.replica.is_healthy() => FailoverReason::Stopped,
             Standing { available: false, .. } => FailoverReason::Service,
             Standing { hangs: true, .. } => FailoverReason::Hangs,
             Standing { last: true, .. } => FailoverReason::Stopped,
@@ -318,7 +293,7 @@ impl Core {
         let of = |site: &SiteName| standings.iter().find(|(s, _)| s == site).expect("all of the order").1;
         let before = self.chooser.last().cloned();
         if self.chooser.update(of) {
-            self.drain_at_ms = 0;
+            self.queue.wait_until(0);
             let current = self.chooser.current().cloned();
             let from = before.filter(|before| current.as_ref() != Some(before));
             let why = from.as_ref().map(|from| self.why_not(from, of(from)));
@@ -328,18 +303,15 @@ impl Core {
             self.place_waiting();
             self.queue_those_in_line(cx);
         }
-        if !self.queue.is_empty() {
-            self.work.push_back(Work::Drain);
+        if self.queue.has_waiting() {
+            self.agenda.push(Work::Drain);
         }
     }
 
     pub(crate) fn health(&mut self, cx: &mut Cx, healthy: bool) {
-        self.endpoints_healthy = healthy;
-        let healthy = healthy && self.mending.hidden_try_left_ms(cx.ms()).is_none();
-        if self.healthy != healthy {
-            self.healthy = healthy;
-            self.status_due = true;
-            self.work.push_back(Work::Shadows);
+        if self.replica.health(healthy, self.mending.hidden_try_left_ms(cx.ms()).is_some()) {
+            self.statuses.say_soon();
+            self.agenda.push(Work::Shadows);
         }
         self.choose(cx);
     }
@@ -348,12 +320,12 @@ impl Core {
     pub(crate) fn write_deadline(&mut self, cx: &mut Cx, id: WriteId) {
         let now = cx.ms();
         let Some(write) = self.live.get_mut(&id) else { return };
-        if !write.seen.is_empty() && now >= write.seen_until_ms && write.may_be_placed() {
-            if write.refuse_stale && write.is_unsent() {
+        if !write.brought.seen.is_empty() && now >= write.brought.seen_until_ms && write.may_be_placed() {
+            if write.brought.refuse_stale && write.is_unsent() {
                 return self.cancel(cx, id, Problem::Stale);
             }
-            if !write.refuse_stale {
-                write.seen = crate::model::After::new();
+            if !write.brought.refuse_stale {
+                write.brought.seen = crate::model::After::new();
                 if write.stage == Stage::Waiting {
                     return self.want_place(id);
                 }
@@ -363,7 +335,7 @@ impl Core {
         match &write.stage {
             Stage::Backoff { until_ms } if *until_ms <= now => {
                 write.stage = Stage::Waiting;
-                self.work.push_back(Work::Look(id));
+                self.agenda.push(Work::Look(id));
             }
             Stage::Unknown(_) => self.doubt_deadline(cx, id),
             _ => {}

@@ -2,7 +2,6 @@
 use std::collections::BTreeMap;
 
 use super::AttemptResult;
-use super::core::Core;
 use crate::model::WriteId;
 
 /// Tries that end without an answer in a row, until others are preferred.
@@ -41,12 +40,6 @@ impl Hanging {
     /// `within_ms`: a try that lasts longer says so before it has ended.
     pub fn hangs(&self, now_ms: u64, within_ms: u64) -> bool {
         now_ms < self.until_ms || self.at_it.values().any(|since| now_ms > since + within_ms)
-    }
-}
-
-impl Core {
-    pub(crate) fn hangs(&self, now_ms: u64) -> bool {
-        self.hanging.hangs(now_ms, self.settings.within_ms)
     }
 }
 

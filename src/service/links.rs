@@ -14,7 +14,7 @@ impl Core {
         self.say_status_to(cx, peer.clone());
         self.say_wishes_again(cx, &peer);
         self.say_owed_words(cx, &peer);
-        self.status_due = true;
+        self.statuses.say_soon();
         self.choose(cx);
     }
 
@@ -26,10 +26,9 @@ impl Core {
         self.wishes_cut_short(cx, &peer);
         self.release_receipts(cx);
         self.save_confirmed(cx);
-        self.status_due = true;
+        self.statuses.say_soon();
         self.choose(cx);
-        let asked: Vec<u64> = self.asking.iter().filter(|(_, a)| a.site == peer).map(|(t, _)| *t).collect();
-        for token in asked {
+        for token in self.questions.of(&peer) {
             self.asking_deadline(cx, token);
         }
     }
@@ -60,7 +59,7 @@ impl Core {
             Message::Again(page) => self.mend_from(cx, &from, &page),
             Message::Ahead { site, item } => self.told_ahead(cx, &from, site, item),
         }
-        self.pending_due = true;
-        self.work.push_back(Work::Shadows);
+        self.wishes.look_soon();
+        self.agenda.push(Work::Shadows);
     }
 }

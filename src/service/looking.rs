@@ -1,8 +1,10 @@
 //! Questions to the journal that are under way, and what goes on with each answer.
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::core::{Core, Cx};
 use super::operator::Late;
+use super::recent::{Changes, RECENT, Recent};
 use super::whose::Asker;
 use super::{Effect, Find, Found, NewWrite, Operation, ReqId, Wish};
 use crate::model::{Item, KeyHash, Outcome, SiteName, WriteId};
@@ -87,63 +89,150 @@ impl Looking {
             _ => None,
         }
     }
+
+    /// The foreign write of which its origin, or who decided it, has said something.
+    fn said_by_origin(&self) -> Option<WriteId> {
+        match self {
+            Looking::Wish { wish, .. } => Some(wish.id),
+            Looking::Revoke { id, .. } => Some(*id),
+            Looking::Ahead { item, .. } => Some(item.id),
+            _ => None,
+        }
+    }
+}
+
+/// The questions that are under way, each under a number of its own, and what changed since they were asked.
+#[derive(Default)]
+pub(crate) struct LookUps {
+    last_token: u64,
+    under_way: BTreeMap<u64, Looking>,
+    /// Foreign writes that the journal is asked for by their wish, its revocation, or what was told of them ahead.
+    by_origin: BTreeMap<WriteId, u64>,
+    /// Keys of writes that left memory lately, with the last token given before: what a look-up of them found since is
+    /// stale.
+    left: VecDeque<(u64, KeyHash)>,
+    changes: Changes,
+    /// Decided lately and no longer live: a look-up under way may still ask for them.
+    recently_final: Recent,
+}
+
+impl LookUps {
+    /// A number that no other question of this life has.
+    pub fn token(&mut self) -> u64 {
+        self.last_token += 1;
+        self.last_token
+    }
+
+    /// A question is asked. The later word of the same origin counts: what went on with an earlier one is forgotten.
+    pub fn begin(&mut self, then: Looking) -> u64 {
+        let token = self.token();
+        if let Some(earlier) = then.said_by_origin().and_then(|id| self.by_origin.insert(id, token)) {
+            self.under_way.remove(&earlier);
+        }
+        self.under_way.insert(token, then);
+        token
+    }
+
+    /// Its answer has come.
+    pub fn end(&mut self, token: u64) -> Option<Looking> {
+        let looking = self.under_way.remove(&token)?;
+        if let Some(id) = looking.said_by_origin() {
+            self.by_origin.remove(&id);
+        }
+        Some(looking)
+    }
+
+    pub fn get(&self, token: u64) -> Option<&Looking> {
+        self.under_way.get(&token)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Looking> {
+        self.under_way.values()
+    }
+
+    /// What its origin said of a foreign write, for which the journal is being asked.
+    pub fn word_of_origin(&self, id: &WriteId) -> Option<&Looking> {
+        self.by_origin.get(id).and_then(|token| self.under_way.get(token))
+    }
+
+    /// What was found would be out of date.
+    pub fn forget_word_of_origin(&mut self, id: &WriteId) {
+        if let Some(token) = self.by_origin.remove(id) {
+            self.under_way.remove(&token);
+        }
+    }
+
+    /// What was asked of the journal before does not know of it.
+    pub fn key_left_memory(&mut self, key: KeyHash) {
+        self.left.push_back((self.last_token, key));
+        if self.left.len() > RECENT {
+            self.left.pop_front();
+        }
+    }
+
+    pub fn has_left_since(&self, token: u64, key: KeyHash) -> bool {
+        let since = self.left.iter().rev().take_while(|(given, _)| *given >= token);
+        since.into_iter().any(|(_, other)| *other == key)
+    }
+
+    /// An entry of the quarantine changed, which only the journal holds.
+    pub fn entry_changed(&mut self, id: WriteId) {
+        self.changes.push(self.last_token, id);
+    }
+
+    pub fn has_changed_since(&self, token: u64, id: WriteId) -> bool {
+        self.changes.since(token, id)
+    }
+
+    pub fn remember_final(&mut self, id: WriteId) {
+        self.recently_final.push(id);
+    }
+
+    #[cfg(test)]
+    pub fn forget_final(&mut self) {
+        self.recently_final = Recent::default();
+    }
+
+    pub fn was_final_lately(&self, id: &WriteId) -> bool {
+        self.recently_final.contains(id)
+    }
 }
 
 impl Core {
     pub(crate) fn find(&mut self, cx: &mut Cx, find: Find, then: Looking) {
-        let token = self.token();
-        let looked_for = match (&then, find) {
-            (Looking::Ahead { item, .. }, _) => Some(item.id),
-            (Looking::Wish { .. } | Looking::Revoke { .. }, Find::Id(id)) => Some(id),
-            _ => None,
-        };
-        if let Some(id) = looked_for
-            && let Some(earlier) = self.looked_for.insert(id, token)
-        {
-            // The later word of the same origin counts.
-            self.looking.remove(&earlier);
-        }
-        self.looking.insert(token, then);
+        let token = self.lookups.begin(then);
         cx.out.push(Effect::Find { token, find });
     }
 
     /// The journal answered; `rows` of live writes are out of date and not looked at.
     pub(crate) fn found(&mut self, cx: &mut Cx, token: u64, rows: Vec<Found>) {
-        let looking = self.looking.remove(&token);
-        if let Some(Looking::Revoke { id, .. }) = &looking {
-            self.looked_for.remove(id);
-        } else if let Some(Looking::Wish { wish, .. }) = &looking {
-            self.looked_for.remove(&wish.id);
-        } else if let Some(Looking::Ahead { item, .. }) = &looking {
-            self.looked_for.remove(&item.id);
-        }
-        if let Some(find) = looking.as_ref().and_then(|looking| self.asked_too_early(token, looking, &rows)) {
-            let looking = looking.expect("looked at above");
+        let Some(looking) = self.lookups.end(token) else { return };
+        if let Some(find) = self.asked_too_early(token, &looking, &rows) {
             return self.find(cx, find, looking);
         }
         match looking {
-            Some(Looking::Submit { req, id, write, asked }) if self.clients.contains_key(&req) => {
+            Looking::Submit { req, id, write, asked } if self.clients.contains(req) => {
                 self.judge(cx, req, id, write, rows, asked);
             }
             // Its client was answered when its time was up.
-            Some(Looking::Submit { .. }) | None => {}
-            Some(Looking::Copies(id)) => self.copies_found(cx, id, rows),
-            Some(Looking::Dependency(id)) => self.dependency_found(cx, id, rows),
-            Some(Looking::Named(id)) => self.named_found(cx, id, &rows),
-            Some(Looking::Wish { from, wish }) => self.wish_found(cx, from, *wish, rows),
-            Some(Looking::Revoke { from, id, attempt }) => self.revoke_found(cx, from, id, attempt, rows),
-            Some(Looking::Question { from, token, key, asker }) => self.tell(cx, from, token, key, asker, &rows),
-            Some(Looking::Reopen(id)) => self.look_for_copies(cx, id, &rows),
-            Some(Looking::ReopenCopies(id)) => self.reopen_copies(cx, id, rows),
-            Some(Looking::Decision(item)) => self.take_decision(cx, item, rows.into_iter().next()),
-            Some(Looking::Operator { req, id, operation }) => self.operator_found(cx, req, id, operation, rows),
-            Some(asked @ Looking::Undecided { .. }) => self.decision_found(cx, asked, &rows),
-            Some(Looking::Heard(id)) => self.word_may_be_heard(cx, id, &rows),
-            Some(Looking::Late(late)) => self.decide_late_once(cx, *late, &rows),
-            Some(Looking::Unknown(id)) => self.unknown_found(cx, id, &rows),
-            Some(Looking::Order { orders, id }) => self.order_found(cx, orders, id, rows),
-            Some(Looking::Ahead { site, item, looks_at_old }) => self.ahead_found(cx, site, item, looks_at_old, &rows),
-            Some(Looking::LateWord { id, outcome }) => self.late_word(cx, id, outcome, rows),
+            Looking::Submit { .. } => {}
+            Looking::Copies(id) => self.copies_found(cx, id, rows),
+            Looking::Dependency(id) => self.dependency_found(cx, id, rows),
+            Looking::Named(id) => self.named_found(cx, id, &rows),
+            Looking::Wish { from, wish } => self.wish_found(cx, from, *wish, rows),
+            Looking::Revoke { from, id, attempt } => self.revoke_found(cx, from, id, attempt, rows),
+            Looking::Question { from, token, key, asker } => self.tell(cx, from, token, key, asker, &rows),
+            Looking::Reopen(id) => self.look_for_copies(cx, id, &rows),
+            Looking::ReopenCopies(id) => self.reopen_copies(cx, id, rows),
+            Looking::Decision(item) => self.take_decision(cx, item, rows.into_iter().next()),
+            Looking::Operator { req, id, operation } => self.operator_found(cx, req, id, operation, rows),
+            asked @ Looking::Undecided { .. } => self.decision_found(cx, asked, &rows),
+            Looking::Heard(id) => self.word_may_be_heard(cx, id, &rows),
+            Looking::Late(late) => self.decide_late_once(cx, *late, &rows),
+            Looking::Unknown(id) => self.unknown_found(cx, id, &rows),
+            Looking::Order { orders, id } => self.order_found(cx, orders, id, rows),
+            Looking::Ahead { site, item, looks_at_old } => self.ahead_found(cx, site, item, looks_at_old, &rows),
+            Looking::LateWord { id, outcome } => self.late_word(cx, id, outcome, rows),
         }
     }
 
@@ -152,7 +241,7 @@ impl Core {
     fn asked_too_early(&self, token: u64, looking: &Looking, rows: &[Found]) -> Option<Find> {
         let key = match looking {
             Looking::Submit { write, .. } => write.facts.key?,
-            Looking::Copies(id) => self.live.get(id)?.facts.key?,
+            Looking::Copies(id) => self.live.get(id)?.row.facts.key?,
             Looking::Question { .. } => rows.first()?.row.facts.key?,
             Looking::LateWord { id, .. } => return self.has_changed(token, *id).then_some(Find::Id(*id)),
             Looking::Decision(item) => {
@@ -161,13 +250,12 @@ impl Core {
             }
             _ => return None,
         };
-        let left = |&(given, other): &(u64, KeyHash)| given >= token && other == key;
-        let has_left = self.evicted_keys.iter().rev().take_while(|(given, _)| *given >= token).any(left);
+        let has_left = self.lookups.has_left_since(token, key);
         let has_changed = rows.iter().any(|found| self.has_changed(token, found.row.id));
         ((has_left && !matches!(looking, Looking::Question { .. })) || has_changed).then_some(Find::Key(key))
     }
 
     fn has_changed(&self, token: u64, id: WriteId) -> bool {
-        !self.live.contains_key(&id) && self.changes.since(token, id)
+        !self.live.contains_key(&id) && self.lookups.has_changed_since(token, id)
     }
 }

@@ -4,8 +4,11 @@
 //! `task.rs` and the simulator are two executors of the same effects. The only rule of execution: an effect becomes
 //! visible only after everything persisted before it is durable ([`Outbox`]).
 mod accept;
+pub(crate) mod agenda;
 mod aside;
+mod asking;
 mod chooser;
+mod clients;
 pub(crate) mod core;
 mod decide;
 mod effect;
@@ -14,6 +17,7 @@ mod handle;
 mod hanging;
 mod intake;
 mod links;
+pub(crate) mod live;
 mod looking;
 mod message;
 mod operator;
@@ -22,8 +26,11 @@ mod outbox;
 pub(crate) mod outcome;
 pub(crate) mod peer;
 pub(crate) mod plausible;
+mod queue;
+mod readers;
 mod recent;
 mod recover;
+pub(crate) mod replica;
 mod restored;
 mod settings;
 mod task;

@@ -60,16 +60,15 @@ impl Core {
             if operation != Operation::Resume {
                 return cx.reply(req, Reply::Rejected { why: "this order needs a write id".into() });
             }
-            if self.forked {
+            if self.age.is_forked() {
                 // Others' writes that this store has forgotten would be done once more (G2).
                 return cx.reply(req, Reply::Rejected { why: OLDER_COPY.to_owned() });
             }
-            self.stopped = None;
-            self.differed.clear();
+            self.stopping.resume();
             self.take_up_past(cx);
             cx.persist(Op::Stopped(None));
-            self.work.push_back(Work::Shadows);
-            self.status_due = true;
+            self.agenda.push(Work::Shadows);
+            self.statuses.say_soon();
             self.choose(cx);
             return cx.reply(req, Reply::Done);
         };
@@ -78,7 +77,7 @@ impl Core {
                 .reply(req, Reply::Rejected { why: format!("{id} is being decided, or sent by order: look again") });
         }
         let may_hold_up = self.live.contains_key(&id) || self.is_waiting_copy(id);
-        if may_hold_up && !self.quarantined.contains_key(&id) {
+        if may_hold_up && !self.quarantine.contains(&id) {
             match self.set_aside(cx, id, operation) {
                 Ok(Aside::Quarantined) => {}
                 Ok(Aside::Done) => return cx.reply(req, Reply::Done),
@@ -90,7 +89,7 @@ impl Core {
 
     /// Its entry comes with its row, and that of what was decided late about it.
     pub(crate) fn look_for_order(&mut self, cx: &mut Cx, req: Option<ReqId>, id: WriteId, operation: Operation) {
-        self.ordered_rows.insert(id, false);
+        self.orders.asks_for(id);
         self.find(cx, Find::Either(id), Looking::Operator { req, id, operation });
     }
 
@@ -139,15 +138,15 @@ impl Core {
         };
         let is_under_way = live.is_some_and(|write| is_here(&write.stage));
         let live = live.map(|w| Found {
-            row: w.row(),
+            row: w.record(),
             request: w.request.clone(),
-            quarantined: self.quarantined.get(&id).cloned(),
+            quarantined: self.quarantine.get(&id).cloned(),
         });
         let found = live.or_else(|| rows.iter().find(|f| f.row.id == id).cloned());
         if is_under_way {
             return Carried::Rejected(format!("{id} is on its way"));
         }
-        let Some(found) = found.filter(|_| self.quarantined.contains_key(&id)) else { return Carried::Gone };
+        let Some(found) = found.filter(|_| self.quarantine.contains(&id)) else { return Carried::Gone };
         if matches!(operation, Operation::Resend | Operation::ResendOverLater)
             && let Some(other) = self.other_entry(id)
         {
@@ -192,7 +191,7 @@ impl Core {
 
     /// What the journal was asked about a write for an order is older than what this replica has done with it since.
     pub(super) fn is_outdated(&mut self, id: WriteId) -> bool {
-        self.ordered_rows.remove(&id) == Some(true) && !self.live.contains_key(&id)
+        self.orders.has_come(id) && !self.live.contains_key(&id)
     }
 
     /// What is decided not to be applied anywhere is not sent here, whatever an entry says (G5).
@@ -206,8 +205,7 @@ impl Core {
         decision: &[Found],
     ) -> Carried {
         let id = found.row.id;
-        let limits = &self.settings.limits;
-        let is_busy = self.live.len() >= limits.open_writes / 2 || self.live_bytes >= limits.open_bytes / 2;
+        let is_busy = self.live.is_half_full(&self.settings.limits);
         let why = match verdict {
             _ if is_busy && by != By::Rule && !self.live.contains_key(&id) => TOO_MANY.to_owned(),
             _ if found.request.is_none() => format!("the request of {id} is not kept at this site"),
@@ -239,13 +237,13 @@ impl Core {
     fn overwrites_if_sent(&self, found: &Found) -> Option<WriteId> {
         let write = Write::recover(found.clone(), 0);
         let applied_over =
-            self.applied_over(write.facts.lane, write.id, write.position, write.decides, write.outcome.as_ref());
+            self.applied_over(write.row.facts.lane, write.row.id, write.row.position, write.row.decides, write.row.outcome.as_ref());
         applied_over.filter(|_| write.overwrites() && !self.bug(Bug::ResendOverLater))
     }
 
     fn ask_for_decision(&mut self, cx: &mut Cx, req: Option<ReqId>, found: Found, operation: Operation) {
         let id = found.row.id;
-        self.ordered_rows.insert(id, false);
+        self.orders.asks_for(id);
         let looking = Looking::Undecided { req, found: Box::new(found), operation };
         self.find(cx, Find::Id(decision_of(id)), looking);
     }
@@ -283,11 +281,11 @@ impl Core {
         let decision = decision_of(id);
         let live = self.live.get(&decision);
         let is_under_way = live.is_some_and(|write| !matches!(write.stage, Stage::Decided(_)));
-        let decided = live.map(|write| &write.outcome).or_else(|| rows.first().map(|found| &found.row.outcome));
+        let decided = live.map(|write| &write.row.outcome).or_else(|| rows.first().map(|found| &found.row.outcome));
         let verdict = decided.and_then(|outcome| outcome.as_ref().map(|outcome| outcome.verdict));
-        let here = live.map(Write::row).or_else(|| rows.first().map(|found| found.row.clone())).map(|row| row.here);
+        let here = live.map(Write::record).or_else(|| rows.first().map(|found| found.row.clone())).map(|row| row.here);
         let is_applied_so = here == Some(Here::Decided(Fate::Applied));
-        if verdict.is_none() && self.recently_final.contains(&decision) && !again {
+        if verdict.is_none() && self.lookups.was_final_lately(&decision) && !again {
             // Made and done with since the journal was read.
             self.ask_for_decision(cx, by.req(), found, operation);
             return Carried::GoesOn;
@@ -338,26 +336,26 @@ impl Core {
     }
 
     fn is_contrary(&self, id: WriteId) -> bool {
-        self.quarantined.get(&id).is_some_and(|entry| entry.reason == QuarantineReason::Contrary)
+        self.quarantine.get(&id).is_some_and(|entry| entry.reason == QuarantineReason::Contrary)
     }
 
     /// An order is under way until it is carried out: a contrary one meanwhile, of the same write or of its decision,
     /// would be carried out too (G2, G5).
     pub(crate) fn is_ordered(&self, id: WriteId) -> bool {
-        let held = [decided_by(id), decision_of(id)].iter().any(|other| self.releasing.contains(other));
+        let held = [decided_by(id), decision_of(id)].iter().any(|other| self.quarantine.is_held(other));
         held || self.is_asked_for(id) && !self.bug(Bug::ContraryOrders)
     }
 
     /// The journal is asked about it, for an order or for the late word of another site.
     pub(crate) fn is_asked_for(&self, id: WriteId) -> bool {
         let is_it = |other: WriteId| decided_by(other) == decided_by(id);
-        let is_looked_for = self.looking.values().any(|looking| match looking {
+        let is_looked_for = self.lookups.iter().any(|looking| match looking {
             Looking::Operator { id, .. } => is_it(*id),
             Looking::Undecided { found, .. } => is_it(found.row.id),
             Looking::Late(late) => is_it(late.found.row.id),
             _ => false,
         });
-        is_looked_for || self.orders.values().any(|orders| orders.ids().any(is_it))
+        is_looked_for || self.orders.ids().any(is_it)
     }
 
     /// Entries that are not in memory, for as long as their writes are looked at. Whoever makes a write live keeps its
@@ -367,9 +365,9 @@ impl Core {
         for found in rows {
             let id = found.row.id;
             let is_out =
-                self.live.contains_key(&id) || self.releasing.contains(&id) || self.quarantined.contains_key(&id);
+                self.live.contains_key(&id) || self.quarantine.is_held(&id) || self.quarantine.contains(&id);
             if let Some(entry) = found.quarantined.as_ref().filter(|_| !is_out) {
-                self.quarantined.insert(id, entry.clone());
+                self.quarantine.keep(entry.clone(), true);
                 taken.push(id);
             }
         }
@@ -378,7 +376,7 @@ impl Core {
 
     pub(crate) fn leave_entries(&mut self, taken: Vec<WriteId>) {
         for id in taken.into_iter().filter(|id| !self.live.contains_key(id)).collect::<Vec<_>>() {
-            self.quarantined.remove(&id);
+            self.quarantine.leave_memory(id);
         }
     }
 
@@ -386,7 +384,7 @@ impl Core {
     /// applied twice (G2).
     fn other_entry(&self, id: WriteId) -> Option<WriteId> {
         let other = if id == decided_by(id) { decision_of(id) } else { decided_by(id) };
-        self.quarantined.contains_key(&other).then_some(other)
+        self.quarantine.contains(&other).then_some(other)
     }
 
     /// The origin hears of a wish about which this replica could not tell, and makes a decision of it where it has
@@ -403,13 +401,8 @@ impl Core {
         // What was decided here meanwhile may come after it elsewhere, and wait for it.
         let known = known.filter(|outcome| outcome.verdict == Verdict::Applied);
         let ours = Outcome {
-            verdict: Verdict::Applied,
-            after: known.map(|outcome| outcome.after.clone()).unwrap_or_default(),
-            repeats: None,
             status: known.map_or(0, |outcome| outcome.status),
-            answer: None,
-            told_by_probe: false,
-            unknown: Vec::new(),
+            ..Outcome::new(Verdict::Applied, known.map(|outcome| outcome.after.clone()).unwrap_or_default())
         };
         self.release_quarantine(cx, id);
         self.make_live(found, cx.ms());
@@ -444,14 +437,14 @@ impl Core {
         let Late { mut found, verdict, answer, after, by_person } = late;
         let id = found.row.id;
         let decision = decision_of(id);
-        let before = !rows.is_empty() || self.live.contains_key(&decision) || self.recently_final.contains(&decision);
+        let before = !rows.is_empty() || self.live.contains_key(&decision) || self.lookups.was_final_lately(&decision);
         if before && !by_person {
             // Decided already. What still stands in quarantine here waits for an order that a crash may have cut short.
             return;
         }
         let mut ordered = false;
         if let Some(write) = self.live.get(&id) {
-            found.row = write.row();
+            found.row = write.record();
             ordered = !by_person && write.role == Role::Ordered && !matches!(write.stage, Stage::Decided(_));
         }
         if ordered && verdict == Verdict::Void {
@@ -490,36 +483,36 @@ impl Core {
         self.hold_quarantine(id);
         self.make_live(found, cx.ms());
         let Some(write) = self.live.get_mut(&id) else { return };
-        let followed = write.outcome.as_ref().is_some_and(|o| o.verdict == Verdict::Applied);
+        let followed = write.row.outcome.as_ref().is_some_and(|o| o.verdict == Verdict::Applied);
         write.role = if followed { Role::Shadow } else { Role::Ordered };
-        if write.position.is_none() && !followed {
+        if write.row.position.is_none() && !followed {
             // What was known of it before: a wish has an outcome when it is decided.
-            write.outcome = None;
+            write.row.outcome = None;
         }
-        write.doubtful = false;
-        write.pass_at_ms = None;
-        write.attempts = write.attempts.max(1);
-        write.by_order = Some(if operation == Operation::ResendOverLater { Order::OverLater } else { Order::Resend });
-        (write.refusals, write.is_concurrent) = (0, false);
+        write.tries.doubtful = false;
+        write.tries.pass_at_ms = None;
+        write.tries.attempts = write.tries.attempts.max(1);
+        write.tries.by_order = Some(if operation == Operation::ResendOverLater { Order::OverLater } else { Order::Resend });
+        (write.tries.refusals, write.tries.is_concurrent) = (0, false);
         write.stage = Stage::Waiting;
-        self.work.push_back(Work::Look(id));
+        self.agenda.push(Work::Look(id));
     }
 
     /// What came of a write that a person ordered to be sent again.
     pub(crate) fn finish_ordered(&mut self, cx: &mut Cx, id: WriteId, class: Class) {
         let Some(write) = self.live.get(&id) else { return };
         let found = Found {
-            row: write.row(),
+            row: write.record(),
             request: write.request.clone(),
-            quarantined: self.quarantined.get(&write.id).cloned(),
+            quarantined: self.quarantine.get(&write.row.id).cloned(),
         };
-        let own = write.origin == Origin::Settled;
-        let settled = write.position.and(write.outcome.as_ref()).map(|outcome| outcome.verdict);
+        let own = write.row.origin == Origin::Settled;
+        let settled = write.row.position.and(write.row.outcome.as_ref()).map(|outcome| outcome.verdict);
         match class {
             Class::Success(answer) if own => {
                 // Until the decision is durable, a crash finds it unknown again.
                 self.set_stage(id, Stage::Decided(Fate::Quarantined(QuarantineReason::UnknownOutcome)));
-                let found = Found { row: self.live[&id].row(), ..found };
+                let found = Found { row: self.live[&id].record(), ..found };
                 let after = self.decided_without_gaps();
                 self.decide_now(cx, found, Verdict::Applied, Some(answer), Some(after), true);
             }
@@ -561,11 +554,11 @@ impl Core {
         self.decided_id(id);
         let Some(write) = self.live.get(&id) else { return };
         let found = Found {
-            row: write.row(),
+            row: write.record(),
             request: write.request.clone(),
-            quarantined: self.quarantined.get(&write.id).cloned(),
+            quarantined: self.quarantine.get(&write.row.id).cloned(),
         };
-        if write.origin == Origin::Settled {
+        if write.row.origin == Origin::Settled {
             self.decide_now(cx, found, Verdict::Void, None, None, false);
         }
         self.evict_if_final(id);

@@ -23,9 +23,40 @@ pub(crate) struct Orders {
     found: BTreeMap<WriteId, Vec<Found>>,
 }
 
-impl Orders {
-    pub(super) fn ids(&self) -> impl Iterator<Item = WriteId> + '_ {
-        self.ids.iter().copied()
+/// Orders of people that wait for rows of the journal.
+#[derive(Default)]
+pub(crate) struct OrdersUnderWay {
+    /// About many writes, under a number of their own.
+    many: BTreeMap<u64, Orders>,
+    /// Writes that the journal is asked for by order of a person, and whether their rows changed since: then it is
+    /// asked again.
+    rows: BTreeMap<WriteId, bool>,
+}
+
+impl OrdersUnderWay {
+    pub fn asks_for(&mut self, id: WriteId) {
+        self.rows.insert(id, false);
+    }
+
+    pub fn row_changed(&mut self, id: WriteId) {
+        if let Some(changed) = self.rows.get_mut(&id) {
+            *changed = true;
+        }
+    }
+
+    /// Its rows have come. Whether they are out of date.
+    pub fn has_come(&mut self, id: WriteId) -> bool {
+        self.rows.remove(&id) == Some(true)
+    }
+
+    /// Writes that orders about many are about.
+    pub fn ids(&self) -> impl Iterator<Item = WriteId> + '_ {
+        self.many.values().flat_map(|orders| orders.ids.iter().copied())
+    }
+
+    #[cfg(test)]
+    pub fn is_empty(&self) -> bool {
+        self.many.is_empty() && self.rows.is_empty()
     }
 }
 
@@ -44,14 +75,14 @@ impl Core {
             "resume takes no write ids"
         } else if ids.len() > ORDERS_MAX {
             "too many writes in one order"
-        } else if self.orders.len() >= AT_ONCE {
+        } else if self.orders.many.len() >= AT_ONCE {
             TOO_MANY
         } else {
             let number = self.token();
             let orders = Orders { req, operation, keep_going, ids: ids.clone(), found: BTreeMap::new() };
-            self.orders.insert(number, orders);
+            self.orders.many.insert(number, orders);
             for id in ids {
-                self.ordered_rows.insert(id, false);
+                self.orders.asks_for(id);
                 self.find(cx, Find::Either(id), Looking::Order { orders: number, id });
             }
             return self.carry_out_if_all_are_there(cx, number);
@@ -61,17 +92,17 @@ impl Core {
 
     /// No rows: its record is broken, or it is gone.
     pub(crate) fn order_found(&mut self, cx: &mut Cx, number: u64, id: WriteId, rows: Vec<Found>) {
-        if let Some(orders) = self.orders.get_mut(&number) {
+        if let Some(orders) = self.orders.many.get_mut(&number) {
             orders.found.insert(id, rows);
             self.carry_out_if_all_are_there(cx, number);
         }
     }
 
     fn carry_out_if_all_are_there(&mut self, cx: &mut Cx, number: u64) {
-        if self.orders.get(&number).is_none_or(|orders| orders.found.len() < orders.ids.len()) {
+        if self.orders.many.get(&number).is_none_or(|orders| orders.found.len() < orders.ids.len()) {
             return;
         }
-        let Some(Orders { req, operation, keep_going, ids, found }) = self.orders.remove(&number) else { return };
+        let Some(Orders { req, operation, keep_going, ids, found }) = self.orders.many.remove(&number) else { return };
         let mut ordered = Ordered::default();
         for &id in &ids {
             let rows = found.get(&id).map_or(&[][..], Vec::as_slice);
@@ -96,7 +127,7 @@ impl Core {
             }
         }
         for id in &ids {
-            self.ordered_rows.remove(id);
+            self.orders.has_come(*id);
         }
         cx.reply(req, Reply::Orders(ordered));
     }

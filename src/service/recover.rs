@@ -1,16 +1,28 @@
 //! Beginning again from what is durable. Recovery is the normal start path.
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::agenda::Agenda;
+use super::asking::Questions;
 use super::chooser::Chooser;
-use super::core::{Conflicts, Core, Cx, Timer, Work};
+use super::clients::Clients;
+use super::core::{Core, Counts, Cx, Timer, Work};
+use super::live::Live;
+use super::looking::LookUps;
+use super::orders::OrdersUnderWay;
+use super::queue::Queue;
+use super::readers::Readers;
+use super::replica::Replica;
+use super::restored::StoreAge;
+use super::whose::Strangers;
 use super::write::{Role, Stage, Write};
 use super::{CursorView, Effect, Find, Looking, Note, Now, SeriesView, Settings, View};
+use crate::completer::Quarantine;
 use crate::dedup::Ring;
 use crate::idempotency::KeyTable;
 use crate::journal::{Fate, Here, Origin, Quarantined, Recovered};
-use crate::mirror::{Series, decision_of};
+use crate::mirror::{Named, Series, Statuses, Wishes, Words, decision_of};
 use crate::model::LogId;
-use crate::replay::{Alone, Blocked, CreatingLanes, LaneMemory, Mending, Unknown};
+use crate::replay::{Alone, Blocked, CreatingLanes, LaneMemory, Lanes, Mending, Postponed, Stopping, Turns, Unknown};
 
 /// More than these say nothing more to a person.
 const SHOWN_WAITS: usize = 64;
@@ -22,72 +34,38 @@ impl Core {
         let mut core = Self {
             own,
             series: BTreeMap::new(),
-            live: BTreeMap::new(),
-            live_bytes: 0,
-            by_sender: BTreeMap::new(),
-            lanes: BTreeMap::new(),
+            agenda: Agenda::default(),
+            orders: OrdersUnderWay::default(),
+            named: Named::default(),
+            age: StoreAge::recover(recovered.age, recovered.place),
+            quarantine: Quarantine::recover(recovered.quarantined),
+            postponed: Postponed::default(),
+            words: Words::default(),
+            wishes: Wishes::default(),
+            counts: Counts::default(),
+            replica: Replica::default(),
+            turns: Turns::default(),
+            stopping: Stopping::recover(recovered.stopped),
+            statuses: Statuses::begin(now.mono_ms),
+            lookups: LookUps::default(),
+            live: Live::default(),
+            lanes: Lanes::default(),
             lane_memory: LaneMemory::new(limits.lanes),
             creating: CreatingLanes::new(limits.lanes),
             blocked: Blocked::default(),
             keys: KeyTable::recover(recovered.keys, limits.keys),
             ring: Ring::new(limits.ring),
             peers: BTreeMap::new(),
-            unpositioned: BTreeSet::new(),
-            words_owed: BTreeSet::new(),
-            wishes_out: BTreeSet::new(),
-            pending: BTreeSet::new(),
-            pending_due: false,
-            missing_asked_ms: 0,
-            named: BTreeMap::new(),
-            recently_final: super::recent::Recent::default(),
-            evicted_keys: VecDeque::new(),
-            queue: VecDeque::new(),
-            draining: None,
-            drain_at_ms: 0,
-            clients: BTreeMap::new(),
-            readers: BTreeMap::new(),
-            arrivals: BTreeMap::new(),
-            in_vain: VecDeque::new(),
-            receipts: BTreeMap::new(),
-            decisions_waiting: BTreeMap::new(),
-            copies_waiting: BTreeMap::new(),
-            looking: BTreeMap::new(),
-            looked_for: BTreeMap::new(),
-            ordered_rows: BTreeMap::new(),
-            asking: BTreeMap::new(),
-            strangers: BTreeMap::new(),
+            queue: Queue::default(),
+            clients: Clients::default(),
+            readers: Readers::default(),
+            questions: Questions::default(),
+            strangers: Strangers::default(),
             mending: Mending::default(),
-            next_token: 0,
-            quarantined: recovered.quarantined.into_iter().map(|q| (q.id, q)).collect(),
             unknown: Unknown::recover(recovered.unknown),
-            changes: super::recent::Changes::default(),
-            orders: BTreeMap::new(),
-            releasing: BTreeSet::new(),
-            healthy: false,
-            endpoints_healthy: false,
-            hanging: super::hanging::Hanging::default(),
-            stopped: recovered.stopped,
             past: BTreeSet::new(),
-            forked: false,
-            state: recovered.age.said_below.max(1) - 1,
-            changed: true,
-            age: recovered.age,
-            place: recovered.place,
-            hold: None,
-            statuses_said: 0,
-            differed: VecDeque::new(),
             alone: Alone::default(),
             chooser: Chooser::new(settings.order.clone(), settings.lag_ms),
-            shadows_here: BTreeSet::new(),
-            written_ms: None,
-            shadows_waiting: VecDeque::new(),
-            timers: BTreeSet::new(),
-            work: VecDeque::new(),
-            concurrent: 0,
-            conflicts: Conflicts::default(),
-            confirmed_ms: now.mono_ms,
-            status_due: false,
-            next_status_ms: now.mono_ms,
             settings,
         };
         let cx = &mut Cx { now, out };
@@ -130,7 +108,7 @@ impl Core {
         for found in open {
             self.recover_write(cx, found);
         }
-        self.work.extend(self.series.keys().map(|log| Work::Load(*log)));
+        self.agenda.extend(self.series.keys().map(|log| Work::Load(*log)));
     }
 
     fn recover_write(&mut self, cx: &mut Cx, found: super::Found) {
@@ -139,65 +117,64 @@ impl Core {
         let mut write = Write::recover(found, cx.ms());
         // What came before the restart may name it: that is not remembered.
         write.is_named = true;
-        let (id, lane) = (write.id, write.facts.lane);
-        match (&write.origin, &write.wish, write.position) {
+        let (id, lane) = (write.row.id, write.row.facts.lane);
+        match (&write.row.origin, &write.row.wish, write.row.position) {
             (Origin::Queued, _, None) => {
-                self.queue.push_back(id);
+                self.queue.put(id, 0);
                 self.recover_owed(&mut write);
             }
             (Origin::Wished { site, attempt, .. }, _, None) => {
                 // Whether it was sent there nobody here knows any more: revoke, and let the word decide.
-                write.wish_attempts = *attempt;
-                write.owed.insert(site.clone(), *attempt);
-                write.tried.push(site.clone());
-                write.orphan = !write.queued;
-                write.origin = Origin::Wished { site: site.clone(), attempt: *attempt, revoked: true };
-                write.pass_at_ms = Some(cx.ms() + self.settings.give_up_ms());
-                self.wishes_out.insert(id);
+                write.placing.wish_attempts = *attempt;
+                write.row.owed.insert(site.clone(), *attempt);
+                write.placing.tried.push(site.clone());
+                write.placing.orphan = !write.row.queued;
+                write.row.origin = Origin::Wished { site: site.clone(), attempt: *attempt, revoked: true };
+                write.tries.pass_at_ms = Some(cx.ms() + self.settings.give_up_ms());
+                self.wishes.goes_out(id);
             }
             // It was on its way to this replica.
             (Origin::Here, _, None) => self.recover_owed(&mut write),
             _ => {}
         }
-        let (origin, wish, position) = (write.origin.clone(), write.wish.clone(), write.position);
+        let (origin, wish, position) = (write.row.origin.clone(), write.row.wish.clone(), write.row.position);
         let decided = matches!(write.stage, Stage::Decided(_));
-        let followed = write.outcome.as_ref().is_some_and(|o| o.verdict == crate::model::Verdict::Applied);
-        let pass_at = write.pass_at_ms;
+        let followed = write.row.outcome.as_ref().is_some_and(|o| o.verdict == crate::model::Verdict::Applied);
+        let pass_at = write.tries.pass_at_ms;
         if origin == Origin::Accepted || (origin == Origin::Here && !was_sending && !decided) {
             // Sent nowhere and nobody was told of it.
-            write.origin = Origin::Cancelled;
+            write.row.origin = Origin::Cancelled;
             write.stage = Stage::Decided(Fate::Void);
             cx.note(Note::Cancelled);
             self.insert(write);
             self.persist(cx, id);
             return self.evict(id);
         }
-        if write.facts.creates {
+        if write.row.facts.creates {
             self.creating.learn(lane);
         }
         let applied_wish = wish.is_some() && position.is_none() && write.stage == Stage::Decided(Fate::Applied);
         let is_named = applied_wish || (decided && write.is_decided_ahead());
         self.insert(write);
         if matches!(origin, Origin::Here | Origin::Wished { .. }) && position.is_none() {
-            self.lanes.entry(lane).or_default().holder = Some(id);
+            self.lanes.hold(lane, id);
             self.live.get_mut(&id).expect("inserted above").holds_lane = true;
         }
-        if self.live[&id].queued && position.is_none() && !decided && origin != Origin::Queued {
+        if self.live[&id].row.queued && position.is_none() && !decided && origin != Origin::Queued {
             // It was having its turn: the others of the queue stay behind it.
-            self.draining = Some(id);
+            self.queue.is_offered_again(id);
         }
         if let Some(at) = pass_at {
             self.wake_write_at(at, id);
         }
         if wish.as_ref().is_some_and(|held| held.owed_word.is_some()) {
-            self.words_owed.insert(id);
-            self.unpositioned.insert(id);
+            self.words.owe(id);
             if position.is_some() {
                 self.find(cx, Find::Id(decision_of(id)), Looking::Heard(id));
             }
         }
         if is_named {
-            self.unpositioned.insert(id);
+            self.words.decided_without_position(id);
         }
         if applied_wish {
             self.lane_memory.applied(lane, id, None);
@@ -211,7 +188,7 @@ impl Core {
             self.enter_doubt(cx, id, "the appliance ended after it was sent".into());
         } else if self.live[&id].is_decided_ahead() && !decided {
             self.live.get_mut(&id).expect("inserted above").stage = Stage::Waiting;
-            self.work.push_back(Work::Look(id));
+            self.agenda.push(Work::Look(id));
         } else if let (Some(held), None, false) = (&wish, position, decided) {
             // A restart makes a stored wish void.
             self.void_wish(cx, id, held.attempt, super::WishWord::Void);
@@ -220,8 +197,8 @@ impl Core {
             write.role = Role::Shadow;
             if followed {
                 write.stage = Stage::Waiting;
-                self.work.push_back(Work::Look(id));
-            } else if let Some(reason) = self.quarantined.get(&id).map(|entry| entry.reason) {
+                self.agenda.push(Work::Look(id));
+            } else if let Some(reason) = self.quarantine.get(&id).map(|entry| entry.reason) {
                 // Its order waited when its position came, and was cut short.
                 self.decide_shadow(cx, id, Fate::Quarantined(reason));
             } else {
@@ -232,15 +209,15 @@ impl Core {
 
     /// Sites that were given up on may have decided an own write: their words are asked for.
     fn recover_owed(&mut self, write: &mut Write) {
-        if let Some(&last) = write.owed.values().max() {
-            write.wish_attempts = last;
-            self.wishes_out.insert(write.id);
+        if let Some(last) = write.row.owed.iter().map(|(_, attempt)| *attempt).max() {
+            write.placing.wish_attempts = last;
+            self.wishes.goes_out(write.row.id);
         }
     }
 
     /// In quarantine because their records are broken: no entry says so.
     pub(crate) fn unreadable(&self) -> impl Iterator<Item = &Quarantined> {
-        self.quarantined.values().filter(|entry| !entry.is_written())
+        self.quarantine.unreadable()
     }
 
     pub fn view(&self, now: Now) -> View {
@@ -249,17 +226,17 @@ impl Core {
         let peers = others.map(|site| self.peer_view(site, now.mono_ms));
         View {
             decider: self.chooser.current().cloned(),
-            healthy: self.endpoints_healthy,
+            healthy: self.replica.has_healthy_endpoints(),
             hidden_try_ms: self.mending.hidden_try_left_ms(now.mono_ms),
-            stopped: self.stopped.as_ref().map(|stop| stop.why.clone()),
-            stop: self.stopped.as_ref().map(|stop| stop.kind),
+            stopped: self.stopping.stop().map(|stop| stop.why.clone()),
+            stop: self.stopping.stop().map(|stop| stop.kind),
             lag_ms: self.lag_ms(now.mono_ms),
             open_writes: self.live.len(),
             stages: self.live.values().fold(BTreeMap::new(), |mut stages, write| {
                 *stages.entry(write.stage_name()).or_default() += 1;
                 stages
             }),
-            queued: self.queue.len() + usize::from(self.draining.is_some()),
+            queued: self.queue.len(),
             unknown: count(|w| matches!(w.stage, Stage::Unknown(_))),
             waits: self.waits().take(SHOWN_WAITS).collect(),
             series: self
@@ -285,8 +262,8 @@ impl Core {
             quarantine: self.unreadable().count() as u64,
             unreadable: self.unreadable().cloned().collect(),
             not_equal: 0,
-            concurrent: self.concurrent,
-            conflicts: self.conflicts,
+            concurrent: self.counts.concurrent,
+            conflicts: self.counts.conflicts,
             ring: self.ring.len(),
         }
     }

@@ -35,34 +35,64 @@ pub(crate) enum Hold {
 pub(super) const OLDER_COPY: &str = "this store is an older copy: begin anew with an empty data_dir, and give the \
                                      service the state of another site first";
 
+/// What this store knows of its own age, and of others'.
+pub(crate) struct StoreAge {
+    known: Age,
+    /// Where it lies now ([`crate::journal::Recovered::place`]).
+    place: u64,
+    /// Nothing is done here: it is an older copy, or may be one.
+    hold: Option<Hold>,
+    /// A peer knows another past of the own log: nothing more is accepted.
+    forked: bool,
+    /// The number of the state that others were told of last, and whether it is another one by now.
+    state: u64,
+    changed: bool,
+}
+
+impl StoreAge {
+    pub fn recover(known: Age, place: u64) -> Self {
+        let state = known.said_below.max(1) - 1;
+        Self { known, place, hold: None, forked: false, state, changed: true }
+    }
+
+    /// What others are told of next is another state than before.
+    pub fn changes(&mut self) {
+        self.changed = true;
+    }
+
+    pub fn is_forked(&self) -> bool {
+        self.forked
+    }
+}
+
 impl Core {
     /// What the journal says of the store's age, before anything else is looked at. Returns what may be begun with at
     /// once.
     pub(crate) fn consider_age(&mut self, cx: &mut Cx, open: Vec<Found>) -> Vec<Found> {
         let others = self.settings.replicas.iter().filter(|site| **site != self.settings.me);
         let silent: BTreeSet<SiteName> = others.cloned().collect();
-        if self.age.place == Age::NOWHERE && !self.bug(Bug::NumberReusedAfterRestore) {
-            self.hold = Some(Hold::Stale);
+        if self.age.known.place == Age::NOWHERE && !self.bug(Bug::NumberReusedAfterRestore) {
+            self.age.hold = Some(Hold::Stale);
             return Vec::new();
         }
-        let is_copy = self.age.place != 0 && self.place != 0 && self.age.place != self.place;
+        let is_copy = self.age.known.place != 0 && self.age.place != 0 && self.age.known.place != self.age.place;
         if is_copy && !silent.is_empty() && !self.bug(Bug::NumberReusedAfterRestore) {
             let why = "data_dir is a copy, perhaps an old one: nothing is taken or applied before all other sites have \
                        spoken. If it is known to be the latest, resume";
             cx.note(Note::Stopped { why: why.to_owned() });
-            let stopped = self.stopped.replace(Stop { kind: StopKind::Doubt, why: why.to_owned() });
-            self.hold = Some(Hold::Copied { silent, open, stopped });
+            let stopped = self.stopping.replace(Some(Stop { kind: StopKind::Doubt, why: why.to_owned() }));
+            self.age.hold = Some(Hold::Copied { silent, open, stopped });
             return Vec::new();
         }
-        if self.place != 0 && self.age.place != self.place {
-            self.age.place = self.place;
+        if self.age.place != 0 && self.age.known.place != self.age.place {
+            self.age.known.place = self.age.place;
             self.persist_age(cx);
         }
         open
     }
 
     pub(crate) fn is_held(&self) -> bool {
-        self.hold.is_some()
+        self.age.hold.is_some()
     }
 
     /// As [`Core::handle`], while nothing is done here. What is not answered is asked for again by whoever needs it.
@@ -79,7 +109,7 @@ impl Core {
             }
             Event::Operator { req, id: None, operation: Operation::Resume } => self.resume_held(cx, req),
             Event::Operator { req, .. } | Event::Orders { req, .. } => {
-                let why = self.stopped.as_ref().map(|stop| stop.why.clone()).unwrap_or_default();
+                let why = self.stopping.stop().map(|stop| stop.why.clone()).unwrap_or_default();
                 cx.reply(req, Reply::Rejected { why });
             }
             Event::Fingerprint(fingerprint) => self.hinted(fingerprint),
@@ -99,7 +129,7 @@ impl Core {
 
     /// A person says that the copy is the latest.
     fn resume_held(&mut self, cx: &mut Cx, req: ReqId) {
-        match self.hold {
+        match self.age.hold {
             Some(Hold::Copied { .. }) => {
                 self.release_hold(cx);
                 cx.reply(req, Reply::Done);
@@ -111,12 +141,12 @@ impl Core {
     }
 
     fn release_hold(&mut self, cx: &mut Cx) {
-        let Some(Hold::Copied { open, stopped, .. }) = self.hold.take() else { return };
-        self.stopped = stopped;
-        self.age.place = self.place;
+        let Some(Hold::Copied { open, stopped, .. }) = self.age.hold.take() else { return };
+        self.stopping.replace(stopped);
+        self.age.known.place = self.age.place;
         self.persist_age(cx);
         self.begin(cx, open);
-        self.status_due = true;
+        self.statuses.say_soon();
         self.choose(cx);
     }
 
@@ -127,24 +157,24 @@ impl Core {
             return 0;
         }
         // A site at rest says the same number again and again, and writes nothing down for it.
-        if std::mem::take(&mut self.changed) {
-            self.state = self.state.saturating_add(1);
+        if std::mem::take(&mut self.age.changed) {
+            self.age.state = self.age.state.saturating_add(1);
         }
-        if self.state >= self.age.said_below {
-            self.age.said_below = self.state.saturating_add(BLOCK);
+        if self.age.state >= self.age.known.said_below {
+            self.age.known.said_below = self.age.state.saturating_add(BLOCK);
             self.persist_age(cx);
         }
-        self.state
+        self.age.state
     }
 
     pub(crate) fn heard_of(&self, site: &SiteName) -> Vec<(LogId, u64)> {
-        let of_site = self.age.heard.iter().filter(|(heard, _, _)| heard == site);
+        let of_site = self.age.known.heard.iter().filter(|(heard, _, _)| heard == site);
         of_site.map(|&(_, log, number)| (log, number)).collect()
     }
 
     /// Compares what a peer remembers of this site with what this store remembers itself.
     pub(crate) fn compare_ages(&mut self, cx: &mut Cx, from: &SiteName, status: &Status) {
-        let later = |&(log, number): &(LogId, u64)| log == self.own && number >= self.age.said_below;
+        let later = |&(log, number): &(LogId, u64)| log == self.own && number >= self.age.known.said_below;
         if status.heard.iter().any(later) {
             self.stop_for_fork(cx, from);
         }
@@ -152,7 +182,7 @@ impl Core {
     }
 
     fn hear(&mut self, cx: &mut Cx, from: &SiteName, log: LogId, number: u64) {
-        let known = self.age.heard.iter_mut().find(|(site, of, _)| site == from && *of == log);
+        let known = self.age.known.heard.iter_mut().find(|(site, of, _)| site == from && *of == log);
         let before = known.as_ref().map_or(0, |(_, _, heard)| *heard);
         if number <= before {
             return;
@@ -160,7 +190,7 @@ impl Core {
         match known {
             Some((_, _, heard)) => *heard = number,
             None => {
-                self.age.heard.push((from.clone(), log, number));
+                self.age.known.heard.push((from.clone(), log, number));
                 self.forget_earliest_store(from);
             }
         }
@@ -172,22 +202,22 @@ impl Core {
 
     /// G6: a site whose disk is replaced again and again.
     fn forget_earliest_store(&mut self, site: &SiteName) {
-        let stores = self.age.heard.iter().filter(|(of, _, _)| of == site).count();
+        let stores = self.age.known.heard.iter().filter(|(of, _, _)| of == site).count();
         if stores > STORES_MAX
-            && let Some(earliest) = self.age.heard.iter().position(|(of, _, _)| of == site)
+            && let Some(earliest) = self.age.known.heard.iter().position(|(of, _, _)| of == site)
         {
-            self.age.heard.remove(earliest);
+            self.age.known.heard.remove(earliest);
         }
     }
 
     /// Whether a site can tell how old this store is: one whose own disk was replaced remembers nothing.
     pub(crate) fn is_remembered(&self, status: &Status) -> bool {
-        self.age.said_below == 0 || status.heard.iter().any(|(log, _)| *log == self.own)
+        self.age.known.said_below == 0 || status.heard.iter().any(|(log, _)| *log == self.own)
     }
 
     /// A site has spoken, and remembers this store, and no more than it does itself.
     pub(crate) fn has_spoken(&mut self, cx: &mut Cx, site: &SiteName) {
-        let Some(Hold::Copied { silent, .. }) = &mut self.hold else { return };
+        let Some(Hold::Copied { silent, .. }) = &mut self.age.hold else { return };
         silent.remove(site);
         if silent.is_empty() {
             self.release_hold(cx);
@@ -201,13 +231,13 @@ impl Core {
         if self.bug(Bug::NumberReusedAfterRestore) {
             return;
         }
-        self.forked = true;
-        if matches!(self.hold, Some(Hold::Copied { .. })) {
-            self.hold = Some(Hold::Stale);
-            self.stopped = None;
+        self.age.forked = true;
+        if matches!(self.age.hold, Some(Hold::Copied { .. })) {
+            self.age.hold = Some(Hold::Stale);
+            self.stopping.replace(None);
         }
-        if self.age.place != Age::NOWHERE {
-            self.age.place = Age::NOWHERE;
+        if self.age.known.place != Age::NOWHERE {
+            self.age.known.place = Age::NOWHERE;
             self.persist_age(cx);
         }
         let why = format!(
@@ -218,6 +248,6 @@ impl Core {
     }
 
     fn persist_age(&self, cx: &mut Cx) {
-        cx.persist(Op::Age(self.age.clone()));
+        cx.persist(Op::Age(self.age.known.clone()));
     }
 }

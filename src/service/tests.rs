@@ -267,7 +267,9 @@ fn what_peers_remember_of_this_site_is_below_what_it_has_reserved_and_rest_costs
     let (mut reserved, mut state) = (33 + 16, 33);
     for n in 1..200 {
         let changes = n % 3 == 0;
-        core.changed |= changes;
+        if changes {
+            core.age.changes();
+        }
         let now = Now { mono_ms: 1_000 + n * 600, ..NOW };
         let mut said = Vec::new();
         core.handle(now, Event::Tick, &mut said);
@@ -300,7 +302,7 @@ fn a_copy_and_its_first() -> (Core, Vec<Effect>) {
         facts: item.facts.clone(),
         origin,
         queued: false,
-        owed: Vec::new(),
+        owed: Default::default(),
         wish: None,
         here: Here::Untouched,
         outcome: Some(outcome),

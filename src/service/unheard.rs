@@ -5,28 +5,13 @@
 //! carries it on. What is known and not decided here yet is waited for longer. All of it outside of every lane, for a
 //! client names what it likes.
 
-use super::accept::Reader;
-use super::core::{Client, Core, Cx, Timer};
+use super::core::{Core, Cx, Timer};
+use super::readers::{Arrival, Reader};
 use super::{NewWrite, Reply, ReqId};
 use crate::model::{After, LogId, Problem, WriteId};
 
 /// A status of a peer, which says what there is, and the way to here.
 const BRIEFLY_MS: u64 = 1_000;
-/// Logs of which something was waited for in vain; clients may invent as many as they like.
-const IN_VAIN_MAX: usize = 1_024;
-/// Writes that wait so at once; more go on without.
-const ARRIVALS_MAX: usize = 1_024;
-
-/// A client's write that waits for what its client has seen.
-pub(crate) struct Arrival {
-    pub id: WriteId,
-    pub write: NewWrite,
-    /// Until then also for what nobody here can know.
-    pub until_ms: u64,
-    /// Until then for the rest of it.
-    pub at_most_until_ms: u64,
-}
-
 impl Core {
     fn known_of(&self, log: LogId) -> u64 {
         let here = self.series.get(&log).map_or(0, |series| series.received);
@@ -51,10 +36,8 @@ impl Core {
     }
 
     fn was_in_vain(&self, seen: &After) -> bool {
-        let in_vain = |log: LogId, position: u64| {
-            let is_given_up = |&(of, up_to): &(LogId, u64)| of == log && position <= up_to;
-            !self.is_being_made(log) && self.in_vain.iter().any(is_given_up)
-        };
+        let in_vain =
+            |log: LogId, position: u64| !self.is_being_made(log) && self.readers.was_in_vain(log, position);
         let new = |(log, position): (LogId, u64)| position > self.known_of(log) && !in_vain(log, position);
         let new_id = |id: &WriteId| !self.is_heard_of(*id) && !in_vain(id.log, 0);
         !seen.lasts().any(new) && !seen.ids().iter().any(new_id)
@@ -65,14 +48,7 @@ impl Core {
         let positions = seen.lasts().filter(is_unknown);
         let ids = seen.ids().iter().filter(|id| !self.is_heard_of(**id)).map(|id| (id.log, 0));
         let unknown: Vec<(LogId, u64)> = positions.chain(ids).collect();
-        for (log, position) in unknown {
-            let before = self.in_vain.iter().position(|(of, _)| *of == log);
-            let up_to = before.and_then(|at| self.in_vain.remove(at)).map_or(0, |(_, up_to)| up_to);
-            self.in_vain.push_back((log, position.max(up_to)));
-        }
-        while self.in_vain.len() > IN_VAIN_MAX {
-            self.in_vain.pop_front();
-        }
+        unknown.into_iter().for_each(|(log, position)| self.readers.give_up_on(log, position));
     }
 
     /// Whoever decides waits for what the client has seen: another site there, this one before the write gets to its
@@ -100,12 +76,12 @@ impl Core {
         if self.has_decided(&write.seen) || self.waits_at_another_site(&write.seen) {
             return self.consider(cx, req, id, write, false);
         }
-        if self.arrivals.len() >= ARRIVALS_MAX {
+        if !self.readers.has_room() {
             // In its lane, for what there is.
             let Some(write) = self.without_the_unknown(cx, req, write) else { return };
             return self.consider(cx, req, id, write, false);
         }
-        if let Some(what) = self.is_full_for(write.sender, write.request.weight()) {
+        if let Some(what) = self.live.is_full_for(&self.settings.limits, write.sender, write.request.weight()) {
             return self.answer(cx, req, Reply::Problem { id: None, problem: Problem::Overloaded { what } });
         }
         let at_most_until_ms = cx.ms() + self.settings.total_ms / 2;
@@ -128,11 +104,10 @@ impl Core {
     }
 
     fn await_its_seen(&mut self, cx: &mut Cx, req: ReqId, arrival: Arrival) {
-        self.live_bytes += arrival.write.request.weight();
-        self.charge(arrival.write.sender, arrival.write.request.weight());
+        self.live.hold(arrival.write.sender, arrival.write.request.weight());
         self.look_for(cx, &arrival.write.seen);
         self.at(arrival.until_ms, Timer::Arrival(req));
-        self.arrivals.insert(req, arrival);
+        self.readers.arrive(req, arrival);
     }
 
     /// What nobody can know is waited for no more; the rest is.
@@ -147,9 +122,8 @@ impl Core {
     }
 
     fn take_arrival(&mut self, req: ReqId) -> Option<Arrival> {
-        let arrival = self.arrivals.remove(&req)?;
-        self.live_bytes -= arrival.write.request.weight();
-        self.discharge(arrival.write.sender, arrival.write.request.weight());
+        let arrival = self.readers.take_arrival(req)?;
+        self.live.let_go(arrival.write.sender, arrival.write.request.weight());
         Some(arrival)
     }
 
@@ -162,12 +136,12 @@ impl Core {
     }
 
     pub(crate) fn arrival_deadline(&mut self, cx: &mut Cx, req: ReqId) {
-        if self.arrivals.get(&req).is_none_or(|arrival| cx.ms() < arrival.until_ms) {
+        if self.readers.arrival(req).is_none_or(|arrival| cx.ms() < arrival.until_ms) {
             return;
         }
         let Some(arrival) = self.take_arrival(req) else { return };
         self.give_up_on(&arrival.write.seen);
-        if !self.clients.contains_key(&req) {
+        if !self.clients.contains(req) {
             return;
         }
         if cx.ms() < arrival.at_most_until_ms {
@@ -178,15 +152,10 @@ impl Core {
 
     /// A site has said what there is, or something was decided here.
     pub(crate) fn wake_arrivals(&mut self, cx: &mut Cx) {
-        if self.arrivals.is_empty() {
-            return;
-        }
         let may_go = |seen: &After| self.has_decided(seen) || self.waits_at_another_site(seen);
-        let ready: Vec<ReqId> =
-            self.arrivals.iter().filter(|(_, arrival)| may_go(&arrival.write.seen)).map(|(req, _)| *req).collect();
-        for req in ready {
+        for req in self.readers.arrivals_ready(may_go) {
             if let Some(Arrival { id, write, .. }) = self.take_arrival(req)
-                && self.clients.contains_key(&req)
+                && self.clients.contains(req)
             {
                 self.consider(cx, req, id, write, false);
             }
@@ -210,7 +179,7 @@ impl Core {
         }
         self.look_for(cx, &reader.seen);
         self.at(reader.due_ms(), Timer::Client(req));
-        self.readers.insert(req, reader);
+        self.readers.wait(req, reader);
     }
 
     fn look_for(&mut self, cx: &mut Cx, seen: &After) {
@@ -226,7 +195,7 @@ impl Core {
 
     /// A reader's time is over; or that for what nobody here can know, and the rest is waited for still.
     pub(super) fn reader_deadline(&mut self, cx: &mut Cx, req: ReqId) -> bool {
-        let Some(mut reader) = self.readers.remove(&req) else { return false };
+        let Some(mut reader) = self.readers.take(req) else { return false };
         let is_brief = reader.brief_ms.take().is_some();
         let knowable = self.knowable(&reader.seen);
         if is_brief && knowable != reader.seen {
@@ -236,7 +205,7 @@ impl Core {
         let is_decided = self.has_decided(&reader.seen);
         if is_brief && !is_decided && cx.ms() < reader.deadline_ms {
             self.at(reader.deadline_ms, Timer::Client(req));
-            self.readers.insert(req, reader);
+            self.readers.wait(req, reader);
         } else {
             // What has not come by now may still: it is passed on, but for what nobody can know.
             cx.reply(req, Reply::Go { fresh: is_decided && reader.is_fresh, seen: knowable });
@@ -247,7 +216,7 @@ impl Core {
     /// Clients are known from when they come.
     pub(crate) fn submit(&mut self, cx: &mut Cx, req: ReqId, id: WriteId, write: NewWrite) {
         let deadline_ms = cx.ms() + self.settings.total_ms;
-        self.clients.insert(req, Client { write: None, deadline_ms });
+        self.clients.come(req, deadline_ms);
         self.at(deadline_ms, Timer::Client(req));
         self.arrive(cx, req, id, write);
     }

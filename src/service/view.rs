@@ -120,9 +120,9 @@ impl Core {
         // A write that was wished is at another site too.
         let alone = |write: &&Write| {
             write.stored
-                && write.id.log == self.own
-                && write.position.is_none()
-                && matches!(write.origin, Origin::Queued | Origin::Here)
+                && write.row.id.log == self.own
+                && write.row.position.is_none()
+                && matches!(write.row.origin, Origin::Queued | Origin::Here)
         };
         let alone = self.live.values().filter(alone).count() as u64;
         let count = |of: fn(&LackView) -> u64| lacks.iter().map(|lack| lack.end.saturating_sub(of(lack))).sum::<u64>();
@@ -143,11 +143,11 @@ impl Core {
     }
 
     pub(crate) fn next_of(&self, series: &Series) -> Option<NextView> {
-        let next = |write: &&Write| write.position.is_some_and(|(position, _)| position == series.decided + 1);
+        let next = |write: &&Write| write.row.position.is_some_and(|(position, _)| position == series.decided + 1);
         let mut of_log =
-            self.live.range(first_of(series.log)..).map(|(_, write)| write).take_while(|w| w.id.log == series.log);
+            self.live.range(first_of(series.log)..).map(|(_, write)| write).take_while(|w| w.row.id.log == series.log);
         let write = of_log.find(next)?;
-        Some(NextView { write: write.id, stage: write.stage_name(), on: self.waits_on(write) })
+        Some(NextView { write: write.row.id, stage: write.stage_name(), on: self.waits_on(write) })
     }
 
     pub(super) fn waits_on(&self, write: &Write) -> Option<String> {
@@ -159,38 +159,38 @@ impl Core {
 
     /// What a write that misses nothing waits for.
     fn awaited_by(&self, write: &Write) -> Option<String> {
-        let lane = self.lanes.get(&write.facts.lane);
-        let taken = |by: Option<WriteId>| by.filter(|id| *id != write.id).map(|id| format!("its lane, which {id} has"));
+        let here = self.lanes.here(write.row.facts.lane);
+        let taken = |by: Option<WriteId>| by.filter(|id| *id != write.row.id).map(|id| format!("its lane, which {id} has"));
         match &write.stage {
             Stage::Decided(_) | Stage::Checking | Stage::Connecting | Stage::Sending | Stage::Judging => None,
-            Stage::Backoff { .. } if write.refusals > 0 => {
-                let (status, tries) = (write.refused_with, write.refusals);
+            Stage::Backoff { .. } if write.tries.refusals > 0 => {
+                let (status, tries) = (write.tries.refused_with, write.tries.refusals);
                 Some(format!("its service, which answered {status}: tried {tries} times, and soon again"))
             }
             Stage::Backoff { .. } => Some("its service, which did not take it: soon again".to_owned()),
             Stage::Unknown(_) => Some("word of what became of it at its service".to_owned()),
-            Stage::Waiting => match taken(lane.and_then(|lane| lane.here)) {
+            Stage::Waiting => match taken(here) {
                 Some(lane) => Some(lane),
-                None if !self.shadows_waiting.contains(&write.id) => None,
-                None if self.stopped.is_some() => Some("following, which has stopped".to_owned()),
-                None if !self.healthy && self.endpoints_healthy => {
+                None if !self.turns.waits(&write.row.id) => None,
+                None if self.stopping.is_stopped() => Some("following, which has stopped".to_owned()),
+                None if !self.replica.is_healthy() && self.replica.has_healthy_endpoints() => {
                     Some("the end of a try that may be under way: its record is broken".to_owned())
                 }
-                None if !self.healthy => Some("its service, which is not healthy".to_owned()),
+                None if !self.replica.is_healthy() => Some("its service, which is not healthy".to_owned()),
                 None => Some("a place at the service".to_owned()),
             },
-            Stage::Idle => match (&write.pending, &write.origin) {
+            Stage::Idle => match (&write.placing.pending, &write.row.origin) {
                 (Some((site, _)), _) => Some(format!("the writes that its outcome at {site} comes after")),
                 (None, Origin::Wished { site, revoked: false, .. }) => {
                     Some(format!("{site}, which was asked to decide it"))
                 }
                 (None, Origin::Wished { site, .. }) => Some(format!("word of {site}, which was asked to decide it")),
-                (None, Origin::Queued) if write.refusals > 0 => {
-                    let (status, offers) = (write.refused_with, write.refusals);
+                (None, Origin::Queued) if write.tries.refusals > 0 => {
+                    let (status, offers) = (write.tries.refused_with, write.tries.refusals);
                     Some(format!("its service, which answered {status}: offered {offers} times, and soon again"))
                 }
                 (None, Origin::Queued) => Some("a replica that can be asked, and its turn in the queue".to_owned()),
-                (None, _) => taken(lane.and_then(|lane| lane.holder)),
+                (None, _) => taken(self.lanes.holder(write.row.facts.lane)),
             },
         }
     }
@@ -198,12 +198,10 @@ impl Core {
     /// Copies first: each holds up its whole series. Then what misses something, then what waits for a service or a
     /// site.
     pub(super) fn waits(&self) -> impl Iterator<Item = WaitView> + '_ {
-        let copies =
-            self.copies_waiting.iter().flat_map(|(first, copies)| copies.iter().map(move |copy| (copy.id, first)));
-        let copies = copies.map(|(write, first)| WaitView { write, on: first.to_string() });
+        let copies = self.postponed.copies().map(|(first, copy)| WaitView { write: copy.id, on: first.to_string() });
         let blocked = self.blocked.iter().map(|(write, on)| WaitView { write, on: on.to_string() });
-        let others = self.live.values().filter(|write| !self.blocked.is_waiting(write.id));
-        let others = others.filter_map(|write| Some(WaitView { write: write.id, on: self.awaited_by(write)? }));
+        let others = self.live.values().filter(|write| !self.blocked.is_waiting(write.row.id));
+        let others = others.filter_map(|write| Some(WaitView { write: write.row.id, on: self.awaited_by(write)? }));
         copies.chain(blocked).chain(others)
     }
 }

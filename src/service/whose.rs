@@ -1,10 +1,12 @@
 //! Whose key it is: what the records of a key say to the client that brings it. A recorded answer is for the client
 //! that brought the same; a refusal holds its key against nobody else; what was, or may have been, executed is not
 //! executed for another.
+use std::collections::BTreeMap;
+
 use super::accept::RETRY_AFTER_S;
 use super::core::{Core, Cx, Work};
 use super::write::{Stage, Write};
-use super::{Bug, Found, NewWrite, Reply, ReqId};
+use super::{Bug, Found, NewWrite, Reply, ReqId, Sender};
 use crate::journal::{Fate, Here, Origin, Row};
 use crate::model::{Digest, Facts, HeldState, KeyHash, Outcome, Problem, Verdict, Who, WriteId};
 
@@ -50,6 +52,42 @@ impl Stranger {
     }
 }
 
+/// Copies of other clients' writes in flight, by the write.
+#[derive(Default)]
+pub(crate) struct Strangers(BTreeMap<WriteId, Vec<Stranger>>);
+
+impl Strangers {
+    fn of(&self, first: &WriteId) -> usize {
+        self.0.get(first).map_or(0, Vec::len)
+    }
+
+    fn wait(&mut self, first: WriteId, stranger: Stranger) {
+        self.0.entry(first).or_default().push(stranger);
+    }
+
+    fn take_all(&mut self, first: WriteId) -> Vec<Stranger> {
+        self.0.remove(&first).unwrap_or_default()
+    }
+
+    fn take(&mut self, req: ReqId) -> Option<Stranger> {
+        let place = |(first, waiting): (&WriteId, &Vec<Stranger>)| {
+            Some((*first, waiting.iter().position(|stranger| stranger.req == req)?))
+        };
+        let (first, at) = self.0.iter().find_map(place)?;
+        let waiting = self.0.get_mut(&first)?;
+        let stranger = waiting.remove(at);
+        if waiting.is_empty() {
+            self.0.remove(&first);
+        }
+        Some(stranger)
+    }
+
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
 impl Core {
     pub(super) fn asker(&self, write: &NewWrite) -> Asker {
         let who = write.facts.client.as_ref().map(|_| self.settings.clients.who(&write.request));
@@ -57,7 +95,7 @@ impl Core {
     }
 
     pub(crate) fn who_of(&self, write: &Write) -> Option<Who> {
-        let named = write.facts.client.as_ref().and(write.request.as_ref());
+        let named = write.row.facts.client.as_ref().and(write.request.as_ref());
         named.map(|request| self.settings.clients.who(request))
     }
 
@@ -75,8 +113,8 @@ impl Core {
     /// What is known of a key here, for a client and its request: of several recorded answers success wins, then the
     /// lower log.
     pub(crate) fn key_state(&self, cx: &Cx, key: KeyHash, asker: Asker, rows: &[Found]) -> KeyState {
-        let live = self.keys.live(&key).iter().filter_map(|id| self.live.get(id)).map(Write::row);
-        let live = live.map(|row| (self.quarantined.contains_key(&row.id), row));
+        let live = self.keys.live(&key).iter().filter_map(|id| self.live.get(id)).map(Write::record);
+        let live = live.map(|row| (self.quarantine.contains(&row.id), row));
         let stored = rows.iter().filter(|found| found.row.facts.key == Some(key));
         let stored = stored.filter(|found| !self.live.contains_key(&found.row.id));
         let stored = stored.map(|found| (found.quarantined.is_some(), found.row.clone()));
@@ -141,23 +179,21 @@ impl Core {
     pub(super) fn wait_for_copy(&mut self, cx: &mut Cx, req: ReqId, id: WriteId, copy: NewWrite, first: WriteId) {
         let limits = &self.settings.limits;
         let who = self.asker(&copy).who;
-        let is_own = self.live.get(&first).is_some_and(|write| self.is_of(&write.facts, who));
-        let strangers = self.strangers.get(&first).map_or(0, Vec::len);
-        let (limit, no_room) = (limits.waiters_per_key, self.live_bytes >= limits.open_bytes);
+        let is_own = self.live.get(&first).is_some_and(|write| self.is_of(&write.row.facts, who));
+        let strangers = self.strangers.of(&first);
+        let (limit, no_room) = (limits.waiters_per_key, self.live.bytes() >= limits.open_bytes);
         let in_flight = Problem::KeyInFlight { retry_after_s: RETRY_AFTER_S };
         let problem = match self.live.get_mut(&first) {
-            Some(write) if write.queued && is_own => return self.answer(cx, req, Reply::Queued { id: first }),
+            Some(write) if write.row.queued && is_own => return self.answer(cx, req, Reply::Queued { id: first }),
             Some(write) if write.copies() + strangers >= limit || (!is_own && no_room) => in_flight,
             Some(_) if !is_own => {
                 let stranger = Stranger { req, id, write: copy };
-                self.live_bytes += stranger.weight();
-                return self.strangers.entry(first).or_default().push(stranger);
+                self.live.hold(Sender::default(), stranger.weight());
+                return self.strangers.wait(first, stranger);
             }
             Some(write) => {
-                write.clients.push(req);
-                if let Some(client) = self.clients.get_mut(&req) {
-                    client.write = Some(first);
-                }
+                write.brought.clients.push(req);
+                self.clients.wait_for(req, first);
                 return;
             }
             None => Problem::OutcomeUnknown,
@@ -166,17 +202,17 @@ impl Core {
     }
 
     pub(crate) fn call_strangers(&mut self, first: WriteId) {
-        if self.strangers.contains_key(&first) {
-            self.work.push_back(Work::Strangers(first));
+        if self.strangers.of(&first) > 0 {
+            self.agenda.push(Work::Strangers(first));
         }
     }
 
     /// The first has ended, or is where nobody knows: what that means for others who brought its key.
     pub(crate) fn judge_strangers(&mut self, cx: &mut Cx, first: WriteId) {
-        for stranger in self.strangers.remove(&first).unwrap_or_default() {
-            self.live_bytes -= stranger.weight();
+        for stranger in self.strangers.take_all(first) {
+            self.live.let_go(Sender::default(), stranger.weight());
             let Stranger { req, id, write } = stranger;
-            if self.clients.contains_key(&req) {
+            if self.clients.contains(req) {
                 self.consider(cx, req, id, write, false);
             }
         }
@@ -184,15 +220,8 @@ impl Core {
 
     /// Its client has gone, or its time is over, while it waited for another client's write. Whether there was one.
     pub(super) fn take_stranger(&mut self, req: ReqId) -> bool {
-        let place = |(first, waiting): (&WriteId, &Vec<Stranger>)| {
-            Some((*first, waiting.iter().position(|stranger| stranger.req == req)?))
-        };
-        let Some((first, at)) = self.strangers.iter().find_map(place) else { return false };
-        let Some(waiting) = self.strangers.get_mut(&first) else { return false };
-        self.live_bytes -= waiting.remove(at).weight();
-        if waiting.is_empty() {
-            self.strangers.remove(&first);
-        }
+        let Some(stranger) = self.strangers.take(req) else { return false };
+        self.live.let_go(Sender::default(), stranger.weight());
         true
     }
 }

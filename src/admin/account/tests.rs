@@ -53,7 +53,7 @@ pub(in crate::admin) fn row(id: WriteId) -> Row {
         facts,
         origin: Origin::Foreign,
         queued: false,
-        owed: Vec::new(),
+        owed: Default::default(),
         wish: None,
         here: Here::Decided(Fate::Quarantined(QuarantineReason::Divergence)),
         outcome: Some(outcome(201, Some(answer(201, "{\"total\":1}")))),

@@ -132,7 +132,7 @@ pub(super) fn sending(id: WriteId) -> Row {
         facts,
         origin: Origin::Here,
         queued: false,
-        owed: Vec::new(),
+        owed: Default::default(),
         wish: None,
         here: Here::Sending { attempt: 1, after: crate::model::After::new() },
         outcome: None,

@@ -68,7 +68,10 @@ fn row(id: WriteId, position: Option<u64>, origin: u8, here: u8, verdict: u8, wi
     row.facts.key = (!id.n.is_multiple_of(5)).then(|| key(id.n % 5));
     row.settled_clock_ms = clock.into();
     row.wish = wished.then(|| WishHeld::new(site.clone(), 1));
-    (row.queued, row.owed) = (wished, if wished { vec![(site.clone(), 2)] } else { Vec::new() });
+    row.queued = wished;
+    if wished {
+        row.owed.insert(site.clone(), 2);
+    }
     row.origin = match origin {
         0 => Origin::Foreign,
         1 => Origin::Accepted,

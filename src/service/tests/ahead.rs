@@ -81,14 +81,14 @@ fn what_an_unreachable_site_began_is_asked_for_applied_and_named() {
     assert_eq!(missing(&bench.wait(1_600)), []);
     assert_eq!(sent(&bench.attempted(FAR, 1, answered(201))), [NAMING]);
     bench.submit(new_write("POST", 9, 0));
-    let after = bench.core.live[&own(1)].after.clone().expect("it is on its way");
+    let after = bench.core.live[&own(1)].tries.after.clone().expect("it is on its way");
     assert_eq!(after.ids(), [FAR], "its position is not known");
     bench.handle(Event::LinkUp { peer: SiteName::new("c") });
     assert_eq!(sent(&bench.hear("c", position(Verdict::Applied))), [], "it is done");
     assert_eq!(bench.row(FAR).map(|row| row.here), Some(Here::Decided(Fate::Applied)));
     bench.attempted(NAMING, 1, answered(201));
     bench.submit(new_write("POST", 10, 0));
-    let after = bench.core.live[&own(2)].after.clone().expect("it is on its way");
+    let after = bench.core.live[&own(2)].tries.after.clone().expect("it is on its way");
     assert!(after.ids().is_empty() && after.covers(FAR.log, 1));
     assert!(!bench.core.live.contains_key(&FAR));
 }
@@ -182,7 +182,7 @@ fn over_a_restart_it_is_applied_once_and_named() {
             _ => {}
         }
         bench.submit(new_write("POST", 9, 0));
-        assert_eq!(bench.core.live[&own(1)].after.as_ref().expect("it is on its way").ids(), [FAR], "{before}");
+        assert_eq!(bench.core.live[&own(1)].tries.after.as_ref().expect("it is on its way").ids(), [FAR], "{before}");
     }
 }
 
@@ -234,7 +234,7 @@ fn its_origin_undecided_hears_from_whoever_applied_it() {
     };
     assert!(messages(&said).iter().any(word));
     bench.submit(new_write("POST", 9, 0));
-    let after = bench.core.live[&own(1)].after.clone().expect("it is on its way");
+    let after = bench.core.live[&own(1)].tries.after.clone().expect("it is on its way");
     assert_eq!(after.ids(), [FAR], "the position that was skipped says nothing of it");
 }
 
@@ -253,7 +253,7 @@ fn a_replica_that_answers_otherwise_diverges() {
     assert_eq!(sent(&bench.hear("b", Message::Page(page_of(NAMING.log, "b", items)))), [next]);
     for n in 1..=2 {
         bench.submit(new_write("POST", 20 + n, 0));
-        assert_eq!(bench.core.live[&own(n)].after, Some(named_far()), "also over a restart");
+        assert_eq!(bench.core.live[&own(n)].tries.after, Some(named_far()), "also over a restart");
         bench.restart();
     }
 }
@@ -322,7 +322,7 @@ fn the_decision_about_what_an_unreachable_site_settled_undecided_is_told_of_too(
     assert_eq!(missing(&bench.wait(1_600)), []);
     assert_eq!(sent(&bench.attempted(decision, 1, answered(201))), [NAMING]);
     bench.submit(new_write("POST", 9, 0));
-    assert_eq!(bench.core.live[&own(1)].after.as_ref().expect("it is on its way").ids(), [decision]);
+    assert_eq!(bench.core.live[&own(1)].tries.after.as_ref().expect("it is on its way").ids(), [decision]);
     let mut items = vec![far(1), item(FAR.log, 2, 0)];
     items[0].outcome.verdict = Verdict::Undecided;
     (items[1].id, items[1].decides) = (decision, Some((FAR, 1)));

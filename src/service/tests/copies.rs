@@ -291,5 +291,5 @@ fn a_write_that_is_being_sent_keeps_its_place_when_the_journal_answers_again() {
         sent.extend(answers.into_iter().flat_map(|answer| bench.step(answer)));
     }
     assert_eq!(attempts(&sent).iter().map(|attempt| attempt.id).collect::<Vec<_>>(), [own(1)]);
-    assert_eq!(bench.core.lanes[&Lane(5)].here, Some(own(1)));
+    assert_eq!(bench.core.lanes.here(Lane(5)), Some(own(1)));
 }

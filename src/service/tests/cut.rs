@@ -40,7 +40,7 @@ fn an_own_write_does_not_wait_for_what_stands_before_what_is_decided() {
         bench.attempted(theirs(n), 1, answered(201));
     }
     assert_eq!(sent(&bench.submit(new_write("POST", 9, 0))), [own(1)]);
-    let after = bench.core.live[&own(1)].after.clone().expect("it is on its way");
+    let after = bench.core.live[&own(1)].tries.after.clone().expect("it is on its way");
     assert_eq!((after.position(log(2)), after.beyond()), (1, &[Stretch { log: log(2), first: 3, last: 4 }][..]));
 }
 
@@ -159,9 +159,9 @@ fn a_late_word_is_a_decision_when_what_it_names_was_decided_meanwhile() {
     bench.hear("b", word(own(1), after.clone()));
     assert_eq!(decision(&bench), None, "what it names is not decided");
     assert_eq!(sent(&hear(&mut bench, items)), [decision_of(theirs(1))]);
-    bench.core.recently_final = Default::default();
+    bench.core.lookups.forget_final();
     bench.attempted(decision_of(theirs(1)), 1, answered(201));
-    bench.core.recently_final = Default::default();
+    bench.core.lookups.forget_final();
     for _ in 0..2 {
         bench.hear("b", word(own(1), after.clone()));
     }
@@ -202,7 +202,7 @@ fn no_outcome_is_settled_behind_what_waits_for_a_word() {
     behind.raise(log(2), 2);
     for after in [&direct, &behind] {
         assert_eq!(reply_to(&bench.hear("b", word(own(2), after.clone())), 2), None);
-        assert_eq!(bench.core.live[&own(2)].position, None);
+        assert_eq!(bench.core.live[&own(2)].row.position, None);
     }
     // What it comes after may come with it.
     let mut items = items(3);
@@ -214,7 +214,7 @@ fn no_outcome_is_settled_behind_what_waits_for_a_word() {
     let outcome = Outcome { answer: Some(answer(201)), after: behind, ..item(log(1), 1, 0).outcome };
     let with_pages = Message::Word { id: own(2), attempt: 1, word: WishWord::Done { outcome, pages } };
     assert_eq!(reply_to(&bench.hear("b", with_pages), 2), None);
-    assert_eq!((bench.core.series[&log(2)].received, bench.core.live[&own(2)].position), (3, None));
+    assert_eq!((bench.core.series[&log(2)].received, bench.core.live[&own(2)].row.position), (3, None));
     let said = bench.hear("b", word(own(1), After::new()));
     assert_eq!(decision(&bench), Some(Verdict::Applied));
     assert_eq!(sent(&said), [decision_of(own(1))]);

@@ -32,7 +32,7 @@ fn hear(bench: &mut Bench, items: Vec<Item>) -> Vec<Effect> {
 fn answers(bench: &mut Bench, id: WriteId, status: u16) -> Vec<Effect> {
     let mut all = Vec::new();
     for attempt in 1..=10 {
-        let is_there = bench.core.live.get(&id).is_some_and(|write| write.attempts == attempt);
+        let is_there = bench.core.live.get(&id).is_some_and(|write| write.tries.attempts == attempt);
         if is_there {
             all.extend(bench.attempted(id, attempt, answered(status)));
             all.extend(bench.wait(5_000));
@@ -98,7 +98,7 @@ fn differences_in_a_row_stop_nothing() {
         bench.attempted(shadow(n), 1, answered(404));
     }
     assert_eq!((bench.core.view(bench.now).stopped, bench.quarantined().len()), (None, 60));
-    assert!(bench.core.quarantined.is_empty(), "the journal has them");
+    assert!(bench.core.quarantine.is_empty(), "the journal has them");
     assert_eq!(attempts(&bench.submit(new_write("POST", 77, 0))).len(), 1, "a client is served");
 }
 
@@ -111,7 +111,7 @@ fn tries_in_vain_take_a_part_of_each_minute_and_then_each_write_is_tried_once() 
     let mut tries = std::collections::BTreeMap::new();
     for n in 1..=100 {
         while reason(&bench, shadow(n)).is_none() {
-            let attempt = bench.core.live[&shadow(n)].attempts;
+            let attempt = bench.core.live[&shadow(n)].tries.attempts;
             if bench.core.live[&shadow(n)].stage == crate::service::write::Stage::Sending {
                 *tries.entry(n).or_insert(0) += 1;
                 bench.attempted(shadow(n), attempt, answered(409));
@@ -137,7 +137,7 @@ fn tries_of_what_is_refused_are_no_reason_for_another_site_to_decide() {
         while reason(&bench, shadow(n)).is_none() {
             let write = &bench.core.live[&shadow(n)];
             if write.stage == crate::service::write::Stage::Sending {
-                let attempt = write.attempts;
+                let attempt = write.tries.attempts;
                 bench.attempted(shadow(n), attempt, answered(401));
             }
             let said = bench.wait(10);
@@ -319,7 +319,7 @@ fn a_stopped_replica_follows_what_a_write_must_come_after_and_no_more() {
     assert_eq!(tried(&hear(&mut bench, items)), [0; 0], "following has stopped");
     let word = WishWord::Done { outcome, pages: Vec::new() };
     bench.hear("b", Message::Word { id: own(1), attempt: 1, word });
-    assert_eq!(bench.core.live[&own(1)].position.map(|(position, _)| position), Some(1), "settled, not applied here");
+    assert_eq!(bench.core.live[&own(1)].row.position.map(|(position, _)| position), Some(1), "settled, not applied here");
     assert_eq!(tried(&bench.wait(2_000)), [0; 0]);
     bench.handle(Event::LinkDown { peer: SiteName::new("b") });
     let said = bench.submit(new_write("POST", 10, 0));

@@ -259,7 +259,7 @@ fn an_unknown_shadow_waits_for_a_service_that_is_down_where_it_can_tell() {
         for second in 0..40 {
             bench.wait(1_000);
             bench.handle(Event::Probed { id: FIRST, attempt: 1, result: ProbeResult::Nothing });
-            if method == "PUT" && bench.core.live.get(&FIRST).is_some_and(|w| w.attempts > 1) && second < 39 {
+            if method == "PUT" && bench.core.live.get(&FIRST).is_some_and(|w| w.tries.attempts > 1) && second < 39 {
                 break;
             }
         }

@@ -155,7 +155,7 @@ fn one_sender_has_half_of_the_places_and_of_the_bytes() {
     let weight = {
         let mut bench = with(|_| ());
         bench.submit(from(7, 1));
-        bench.core.live_bytes
+        bench.core.live.bytes()
     };
     let mut bench = with(|s| s.limits.open_bytes = 4 * weight);
     bench.submit(from(7, 1));
@@ -165,7 +165,7 @@ fn one_sender_has_half_of_the_places_and_of_the_bytes() {
     bench.attempted(own(1), 1, answered(201));
     bench.attempted(own(2), 1, answered(201));
     bench.attempted(own(4), 1, answered(201));
-    assert!(bench.core.by_sender.is_empty(), "nothing is left of who has gone");
+    assert!(!bench.core.live.has_senders(), "nothing is left of who has gone");
 }
 
 /// Who sends many to one lane takes turns with who sends one.

@@ -46,7 +46,7 @@ fn a_service_that_takes_no_connections_leaves_nothing_in_the_journal() {
         assert!(is_refused_without_an_address(&said, n));
         assert_eq!(written(&said), [] as [&Op; 0]);
     }
-    assert_eq!((bench.core.live.len(), bench.core.live_bytes), (0, 0));
+    assert_eq!((bench.core.live.len(), bench.core.live.bytes()), (0, 0));
     bench.endpoint = Endpoint::Connects;
     assert_eq!(sent(&bench.submit(new_write("POST", 1, 1))), [(own(101), 1)], "its key is new");
 }
@@ -169,7 +169,7 @@ fn a_client_waits_for_a_connection_no_longer_than_it_may() {
 fn a_copy_waits_for_what_waits_for_its_connection() {
     let mut bench = with(Endpoint::IsSlow, |_| ());
     bench.submit(new_write("POST", 1, 7));
-    let same = bench.core.live[&own(1)].facts.key;
+    let same = bench.core.live[&own(1)].row.facts.key;
     assert_eq!(same, Some(KeyHash([7; 16])));
     bench.endpoint = Endpoint::Connects;
     assert_eq!(sent(&bench.hear("b", wish(7))), []);
@@ -199,7 +199,7 @@ fn what_becomes_a_shadow_while_it_waits_for_its_connection_is_sent_as_one() {
     let said = ready(&mut bench, theirs());
     assert!(attempts(&said)[..].iter().all(|attempt| attempt.shadow.is_some()));
     assert_eq!(sent(&said), [(theirs(), 1)]);
-    assert!(bench.core.lanes.contains_key(&crate::model::Lane(50)), "it has its lane's place");
+    assert!(bench.core.lanes.is_used(crate::model::Lane(50)), "it has its lane's place");
     bench.attempted(theirs(), 1, answered(201));
-    assert!(bench.core.live.is_empty() && bench.core.lanes.is_empty());
+    assert!(bench.core.live.is_empty() && bench.core.lanes.none_is_used());
 }

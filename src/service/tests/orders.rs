@@ -268,7 +268,7 @@ fn what_was_sent_by_order_and_a_probe_found_is_decided_by_that() {
         let mut attempt = attempts(&said)[0].attempt;
         if restarts {
             bench.restart();
-            attempt = bench.core.live[&own(1)].attempts;
+            attempt = bench.core.live[&own(1)].tries.attempts;
         } else {
             bench.attempted(own(1), attempt, broken());
         }
@@ -464,7 +464,7 @@ fn with_many_in_quarantine(count: u64) -> Bench {
         bench.attempted(own(n), 1, answered(500));
     }
     assert_eq!(bench.quarantined().len() as u64, count);
-    assert!(bench.core.quarantined.is_empty() && bench.core.live.is_empty(), "memory holds none of them");
+    assert!(bench.core.quarantine.is_empty() && bench.core.live.is_empty(), "memory holds none of them");
     bench
 }
 
@@ -495,7 +495,7 @@ fn a_full_quarantine_stops_nobody_and_one_order_is_about_many() {
     assert_eq!(reply_to(&said, 900), Some(&Reply::Orders(done)));
     let decided: Vec<WriteId> = decided_after(&bench, 201).into_iter().map(|(id, _)| id).collect();
     assert_eq!(decided, all.iter().map(|n| own(*n)).collect::<Vec<_>>(), "in the order in which they were named");
-    assert!(bench.quarantined().is_empty() && bench.core.orders.is_empty() && bench.core.ordered_rows.is_empty());
+    assert!(bench.quarantined().is_empty() && bench.core.orders.is_empty());
 }
 
 #[test]

@@ -112,7 +112,7 @@ fn a_wish_that_nobody_answers_and_a_write_that_was_not_sent_free_their_lanes() {
     bench.submit(new_write("POST", 1, 0));
     assert!(bench.core.view(bench.now).waits.iter().any(|wait| wait.write == own(1) && wait.on.starts_with("b,")));
     assert_eq!(reply_to(&bench.handle(order(own(1), Operation::Discard)), 99), Some(&Reply::Done));
-    assert!(!bench.core.lanes.contains_key(&Lane(1)));
+    assert!(!bench.core.lanes.is_used(Lane(1)));
 
     let mut bench = self::bench();
     bench.submit(new_write("POST", 1, 0));

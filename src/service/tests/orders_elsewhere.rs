@@ -89,9 +89,9 @@ fn the_origin_hears_what_came_of_a_wish_that_a_person_has_sent_again() {
     assert_eq!(bench.row(theirs()).map(|row| row.here), Some(Here::Decided(Fate::Applied)));
     assert!(bench.quarantined().is_empty());
     assert_eq!(applied(&bench.hear("b", settled(Verdict::Undecided, None))), 1, "owed from now on");
-    assert!(bench.core.words_owed.contains(&theirs()));
+    assert!(bench.core.words.is_owed(&theirs()));
     bench.hear("b", settled(Verdict::Undecided, Some(Verdict::Applied)));
-    assert!(bench.core.words_owed.is_empty() && bench.core.unpositioned.is_empty());
+    assert!(bench.core.words.none_is_owed() && bench.core.words.unpositioned().next().is_none());
     assert_eq!(bench.core.series[&log(2)].decided, 2);
 }
 
@@ -117,7 +117,7 @@ fn what_a_person_says_was_applied_here_is_owed_to_its_origin_or_stays_listed() {
         bench.restart();
         bench.handle(Event::LinkUp { peer: SiteName::new("b") });
         assert_eq!(
-            bench.core.unpositioned.contains(&theirs()),
+            bench.core.words.is_unpositioned(&theirs()),
             is_told,
             "{verdict:?}: named until its origin has heard"
         );
@@ -126,10 +126,10 @@ fn what_a_person_says_was_applied_here_is_owed_to_its_origin_or_stays_listed() {
             assert_eq!(applied(&said), 1, "{said:?}");
             bench.hear("b", settled(Verdict::Undecided, None));
         }
-        assert_eq!(bench.core.words_owed.contains(&theirs()), is_told);
+        assert_eq!(bench.core.words.is_owed(&theirs()), is_told);
         if is_told {
             bench.hear("b", settled(Verdict::Undecided, Some(Verdict::Void)));
-            assert!(bench.core.words_owed.is_empty() && bench.core.unpositioned.is_empty());
+            assert!(bench.core.words.none_is_owed() && bench.core.words.unpositioned().next().is_none());
             assert!(bench.is_listed(theirs()), "applied here and void elsewhere");
             assert!(is_done(&bench.handle(order(10, theirs(), Operation::Applied)), 10));
             assert!(!bench.is_listed(theirs()), "it was looked at");
@@ -150,7 +150,7 @@ fn what_a_person_says_was_applied_after_it_was_decided_is_owed_to_nobody() {
         bench.hear("b", settled(Verdict::Undecided, Some(decision)));
         assert!(bench.is_listed(theirs()), "what this replica did a person has to say");
         assert!(is_done(&bench.handle(order(9, theirs(), Operation::Applied)), 9));
-        assert!(bench.core.words_owed.is_empty() && bench.core.unpositioned.is_empty(), "{decision:?}");
+        assert!(bench.core.words.none_is_owed() && bench.core.words.unpositioned().next().is_none(), "{decision:?}");
         assert_eq!(bench.is_listed(theirs()), is_contrary, "{decision:?}");
     }
 }
@@ -164,7 +164,7 @@ fn a_word_that_is_owed_after_the_decision_is_not_owed_for_ever() {
     let said = bench.step(Event::Attempted { id: theirs(), attempt, result: answered(201) });
     assert_eq!(applied(&said), 1, "nobody has looked yet");
     bench.restart();
-    assert!(bench.core.words_owed.is_empty() && bench.core.unpositioned.is_empty());
+    assert!(bench.core.words.none_is_owed() && bench.core.words.unpositioned().next().is_none());
     assert!(!bench.is_listed(theirs()));
 }
 
@@ -247,7 +247,7 @@ fn what_its_origin_has_settled_otherwise_is_not_sent_by_order() {
         if is_sent {
             bench.attempted(theirs(), 2, answered(201));
             assert_eq!(bench.row(theirs()).map(|row| row.here), Some(Here::Decided(Fate::Applied)));
-            assert_eq!(bench.core.words_owed.len(), usize::from(decision.is_none()), "it is decided since");
+            assert_eq!(bench.core.words.owed().count(), usize::from(decision.is_none()), "it is decided since");
         } else {
             assert!(is_done(&bench.handle(order(10, theirs(), Operation::Discard)), 10));
         }

@@ -176,7 +176,7 @@ fn no_message_ends_a_machine_or_makes_it_write_what_cannot_be_kept() {
     let (mut machine, mut heard, mut refused, mut held) = (bench(), 0, 0, 0);
     for n in 0..MESSAGES {
         if n % ROUND == 0 {
-            held += usize::from(machine.core.stopped.is_some() || machine.core.is_held() || machine.core.forked);
+            held += usize::from(machine.core.stopping.is_stopped() || machine.core.is_held() || machine.core.age.is_forked());
             machine = bench();
         }
         let envelope = &honest[rng.usize(..honest.len())];
@@ -261,7 +261,7 @@ fn what_cannot_be_is_refused_and_named_and_an_honest_exchange_goes_on() {
     bench.hear("c", Message::Page(before));
     let revoked = bench.wait(1_000);
     assert!(attempts(&revoked).len() <= 1);
-    let view = |bench: &Bench| (bench.core.series.len(), bench.core.live.len(), bench.core.stopped.clone());
+    let view = |bench: &Bench| (bench.core.series.len(), bench.core.live.len(), bench.core.stopping.stop().cloned());
     let known = view(&bench);
     for lie in lies {
         let effects = bench.hear("b", lie.clone());
@@ -313,7 +313,7 @@ fn what_can_be_stays_evidence_of_an_older_copy() {
     for evidence in [status(9, vec![(log(1), 5_000)], Vec::new()), status(9, Vec::new(), vec![cursor(1, "a", 5_000)])] {
         let mut bench = bench();
         bench.hear("b", evidence);
-        assert!(bench.core.forked && bench.core.stopped.is_some());
+        assert!(bench.core.age.is_forked() && bench.core.stopping.is_stopped());
     }
 }
 
