@@ -168,7 +168,8 @@ impl Core {
     /// Its position is stored here, and says what became of it; or that was told of ahead, or decided here.
     pub(crate) fn has_position(&self, id: WriteId) -> bool {
         let found = |id| self.named.is_found(&id) || self.lookups.was_final_lately(&id);
-        let is_told = |id| self.live.get(&id).is_some_and(|write| write.row.position.is_some() || write.is_decided_ahead());
+        let is_told =
+            |id| self.live.get(&id).is_some_and(|write| write.row.position.is_some() || write.is_decided_ahead());
         let itself = match self.live.get(&id) {
             Some(write) => is_told(id) && !write.awaits_decision(),
             None => found(id),

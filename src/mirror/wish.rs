@@ -339,7 +339,8 @@ impl Core {
         for id in self.wishes.out() {
             let Some(write) = self.live.get_mut(&id) else { continue };
             let given_up = matches!(write.row.origin, Origin::Wished { revoked: true, .. });
-            if given_up && write.stage == Stage::Idle && write.placing.pending.is_none() && !write.placing.unknown_there {
+            if given_up && write.stage == Stage::Idle && write.placing.pending.is_none() && !write.placing.unknown_there
+            {
                 write.placing.tried.retain(|site| *site != self.settings.me);
                 write.placing.needed = true;
                 self.agenda.push(Work::Place(id));

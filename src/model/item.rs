@@ -65,15 +65,7 @@ pub struct Outcome {
 impl Outcome {
     /// Nothing is known of it but this: no answer, no status.
     pub fn new(verdict: Verdict, after: After) -> Self {
-        Self {
-            verdict,
-            after,
-            repeats: None,
-            status: 0,
-            answer: None,
-            told_by_probe: false,
-            unknown: Vec::new(),
-        }
+        Self { verdict, after, repeats: None, status: 0, answer: None, told_by_probe: false, unknown: Vec::new() }
     }
     /// It was applied, or is a copy of one that was: that is what its client is told.
     pub fn is_success(&self) -> bool {

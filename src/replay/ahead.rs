@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::journal::{Fate, Here, Origin, Row, WishHeld};
-use crate::mirror::{RESEND_MS, decided_by, decision_of, is_decision};
+use crate::mirror::{decided_by, decision_of, is_decision};
 use crate::model::{Chain, Item, Outcome, SiteName, Verdict, WriteId};
 use crate::service::core::{Core, Cx, Work};
 use crate::service::write::{Role, Stage, Write};
@@ -38,7 +38,8 @@ impl Core {
         let shadows = self.blocked.iter().filter_map(|(id, _)| self.live.get(&id));
         let shadows = shadows.filter(|write| write.role == Role::Shadow && write.stage == Stage::Waiting);
         let pending = self.wishes.pending().filter_map(|id| self.live.get(&id)?.placing.pending.as_ref());
-        let outcomes = shadows.filter_map(|write| write.row.outcome.as_ref()).chain(pending.map(|(_, outcome)| outcome));
+        let outcomes =
+            shadows.filter_map(|write| write.row.outcome.as_ref()).chain(pending.map(|(_, outcome)| outcome));
         let named = outcomes.flat_map(|outcome| outcome.after.ids().iter().chain(outcome.repeats.as_ref()));
         let awaited: BTreeSet<WriteId> =
             named.chain(self.postponed.firsts()).chain(self.named.ids()).copied().chain(self.told_ids()).collect();

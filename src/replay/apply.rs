@@ -537,7 +537,13 @@ impl Core {
         if !is_again || !write.overwrites() || self.bug(Bug::ResendOverLater) {
             return None;
         }
-        self.applied_over(write.row.facts.lane, write.row.id, write.row.position, write.row.decides, write.row.outcome.as_ref())
+        self.applied_over(
+            write.row.facts.lane,
+            write.row.id,
+            write.row.position,
+            write.row.decides,
+            write.row.outcome.as_ref(),
+        )
     }
 
     /// A write of the lane that this replica applied, and that comes after this one or is concurrent with it.
@@ -560,7 +566,8 @@ impl Core {
         let detail = format!("this replica has applied {other} of its lane, which it would overwrite: not sent again");
         let Some(write) = self.live.get(&id) else { return };
         // A 500 leaves open whether it was applied.
-        let reason = if write.tries.may_have_applied { QuarantineReason::Divergence } else { QuarantineReason::LateDecision };
+        let reason =
+            if write.tries.may_have_applied { QuarantineReason::Divergence } else { QuarantineReason::LateDecision };
         let status = write.tries.refused_with;
         match write.role {
             Role::Ordered => self.ordered_in_vain(cx, id, &detail, status),
@@ -585,7 +592,8 @@ impl Core {
 /// Of one lane, what a person has ordered to be sent goes in order of the positions: one order may be about many.
 fn goes_before(live: &Live, first: WriteId, second: WriteId) -> bool {
     let (Some(one), Some(other)) = (live.get(&first), live.get(&second)) else { return false };
-    let place = |write: &Write| (write.row.id.log, write.row.position.map_or(u64::MAX, |(position, _)| position), write.row.id);
+    let place =
+        |write: &Write| (write.row.id.log, write.row.position.map_or(u64::MAX, |(position, _)| position), write.row.id);
     let are_ordered = one.tries.by_order.is_some() && other.tries.by_order.is_some();
     are_ordered && one.row.facts.lane == other.row.facts.lane && place(one) < place(other)
 }

@@ -2,6 +2,7 @@
 use crate::journal::{Fate, Op, Origin, QuarantineReason, Row, WishHeld};
 use crate::mirror::decision_of;
 use crate::model::{After, Digest, Facts, Item, Lane, Outcome, Problem, SiteName, Verdict, WriteId};
+use crate::service::close::{Closing, Word};
 use crate::service::core::{Core, Cx, Work};
 use crate::service::outcome::Class;
 use crate::service::write::{Role, Stage, Write};
@@ -115,7 +116,7 @@ impl Core {
         self.say_word(cx, id, word);
     }
 
-    fn word_of(&self, id: WriteId) -> WishWord {
+    pub(crate) fn word_of(&self, id: WriteId) -> WishWord {
         let Some(write) = self.live.get(&id) else { return WishWord::Void };
         match (&write.stage, &write.row.outcome) {
             (Stage::Decided(_), Some(outcome)) => {
@@ -197,24 +198,16 @@ impl Core {
     pub(crate) fn void_wish(&mut self, cx: &mut Cx, id: WriteId, attempt: u32, word: WishWord) {
         let Some(write) = self.live.get_mut(&id) else { return };
         write.row.origin = Origin::Cancelled;
-        write.stage = Stage::Decided(Fate::Void);
-        write.row.settled_clock_ms = cx.now.clock_ms;
-        let (lane, has_request) = (write.row.facts.lane, write.request.is_some());
+        let has_request = write.request.is_some();
         if let Some(held) = &mut write.row.wish {
             held.void = true;
             held.attempt = held.attempt.max(attempt);
         }
-        self.persist(cx, id);
+        self.close(cx, id, Closing { fate: Fate::Void, word: Word::This(word) });
         if has_request {
             // A copy of it that is under way must find that it is void, and nothing else of it.
             cx.persist(Op::DropRequest(id));
         }
-        self.release_held(cx, id);
-        self.say_word(cx, id, word);
-        self.free_place(lane, id);
-        self.decided_id(id);
-        self.answer_copies(cx, id);
-        self.evict(id);
     }
 
     /// Its origin waits for a word, and is there: while the wish waits for its lane, or the service is at it, that is
@@ -253,7 +246,11 @@ impl Core {
         }
         let (attempt, silence_ms) = (held.attempt, write.asker.silence_ms);
         let of_origin = self.peers.get(&held.from).map_or(0, |peer| peer.heard_ms).max(write.asker.heard_ms);
-        let since_ms = if self.misses_something(id) { write.brought.accepted_ms } else { of_origin.max(write.brought.accepted_ms) };
+        let since_ms = if self.misses_something(id) {
+            write.brought.accepted_ms
+        } else {
+            of_origin.max(write.brought.accepted_ms)
+        };
         if cx.ms() >= since_ms + silence_ms {
             self.void_wish(cx, id, attempt, WishWord::Void);
         } else {
@@ -289,25 +286,12 @@ impl Core {
                 }
             };
         }
-        write.stage = Stage::Decided(fate.clone());
-        write.tries.doubtful = false;
         let status = outcome.status;
         write.row.outcome = Some(outcome);
-        write.row.settled_clock_ms = cx.now.clock_ms;
-        let lane = write.row.facts.lane;
         if let Fate::Quarantined(reason) = fate {
             self.quarantine(cx, id, reason, format!("the service answered {status}"), status);
         }
-        if fate == Fate::Applied {
-            self.words.decided_without_position(id);
-            self.note_applied(id);
-        }
-        self.persist(cx, id);
-        let word = self.word_of(id);
-        self.say_word(cx, id, word);
-        self.free_place(lane, id);
-        self.decided_id(id);
-        self.answer_copies(cx, id);
+        self.close(cx, id, Closing { fate, word: Word::AsItStands });
     }
 
     /// Clients of this site that sent a copy of another site's write have waited for it.
@@ -480,7 +464,8 @@ impl Core {
         match write.stage.clone() {
             Stage::Decided(Fate::Applied) => {
                 // Before 2026-11-28 it was recorded without one that a person had said so.
-                let ours = ours.unwrap_or(Outcome { told_by_probe: true, ..Outcome::new(Verdict::Applied, After::new()) });
+                let ours =
+                    ours.unwrap_or(Outcome { told_by_probe: true, ..Outcome::new(Verdict::Applied, After::new()) });
                 self.applied_but(cx, id, theirs, ours);
             }
             // It was told not to be executed here, and another replica took it: this one follows.
@@ -529,13 +514,6 @@ impl Core {
             && ours.is_recorded()
         {
             write.row.ours = Some(ours.clone());
-        }
-    }
-
-    /// A wish that its lane passed here: where its position has come, that is decided now.
-    pub(crate) fn wish_positioned(&mut self, cx: &mut Cx, id: WriteId) {
-        if let Some((position, _)) = self.live.get(&id).and_then(|w| w.row.position) {
-            self.position_decided(cx, id.log, position);
         }
     }
 }

@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use crate::journal::{Fate, QuarantineReason};
 use crate::model::{Answer, Outcome, Problem, Verdict, WriteId};
+use crate::service::close::{Closing, Word};
 use crate::service::core::{Core, Cx, Work};
 use crate::service::outcome::Class;
 use crate::service::write::{Doubt, Role, Stage};
@@ -218,15 +219,8 @@ impl Core {
             }
             Role::Wish | Role::Ordered => {
                 self.quarantine(cx, id, reason, detail, 0);
-                self.set_stage(id, Stage::Decided(Fate::Quarantined(reason)));
-                self.persist(cx, id);
-                if role == Role::Wish {
-                    self.say_word(cx, id, WishWord::Unknown);
-                }
-                self.its_position_decided(cx, id);
-                self.decided_id(id);
-                self.wish_positioned(cx, id);
-                self.evict_if_final(id);
+                let word = if role == Role::Wish { Word::This(WishWord::Unknown) } else { Word::None };
+                self.close(cx, id, Closing { fate: Fate::Quarantined(reason), word });
             }
         }
     }

@@ -65,10 +65,7 @@ impl Core {
         let write = self.live.get(&id);
         let after = write.and_then(|w| w.tries.after.clone()).unwrap_or_default();
         let unknown = write.map(|w| w.tries.unknown.clone()).unwrap_or_default();
-        Some((
-            Outcome { status: answer.status, answer: Some(answer), unknown, ..Outcome::new(verdict, after) },
-            fate,
-        ))
+        Some((Outcome { status: answer.status, answer: Some(answer), unknown, ..Outcome::new(verdict, after) }, fate))
     }
 
     /// 500, and the service can tell whether it applied the write.
@@ -236,36 +233,9 @@ impl Core {
 
     /// This replica is done with a write that another decided, or that came back from its decider.
     pub(crate) fn decide_shadow(&mut self, cx: &mut Cx, id: WriteId, fate: Fate) {
-        let Some(position) = self.live.get(&id).map(|write| write.row.position.map(|(position, _)| position)) else {
-            return;
-        };
-        self.note_shadow(cx, id.log, position, &fate);
-        let Some(write) = self.live.get_mut(&id) else { return };
-        write.stage = Stage::Decided(fate.clone());
-        write.tries.doubtful = false;
-        self.alone.ended(id);
-        if write.row.settled_clock_ms == 0 {
-            write.row.settled_clock_ms = cx.now.clock_ms;
-        }
-        let lane = write.row.facts.lane;
-        if fate == Fate::Applied {
-            self.note_applied(id);
-            self.learn_creating(id);
-        }
-        if position.is_none() && !self.bug(Bug::AheadNotNamed) {
-            // As a wish that was decided here, from now on; its position would be named whatever became of it here.
-            self.words.decided_without_position(id);
-            self.wake_readers(cx);
-        }
-        self.persist(cx, id);
-        self.release_held(cx, id);
-        self.free_place(lane, id);
-        if let Some(position) = position {
-            self.position_decided(cx, id.log, position);
-        }
-        self.decided_id(id);
-        self.answer_copies(cx, id);
-        self.evict_if_final(id);
+        let Some(position) = self.live.get(&id).map(|write| write.row.position) else { return };
+        self.note_shadow(cx, id.log, position.map(|(position, _)| position), &fate);
+        self.close(cx, id, fate);
     }
 
     /// Once for each: what was decided ahead is counted when it has its position, and what a person has ordered to be
@@ -376,13 +346,6 @@ impl Core {
         if self.quarantine.hold_no_more(id) {
             cx.persist(Op::Release(id));
             self.has_left_quarantine(id);
-        }
-    }
-
-    /// Sent by order, it was decided before; a crash meanwhile found it on its way, and nobody has counted it since.
-    pub(crate) fn its_position_decided(&mut self, cx: &mut Cx, id: WriteId) {
-        if let Some((position, _)) = self.live.get(&id).and_then(|write| write.row.position) {
-            self.position_decided(cx, id.log, position);
         }
     }
 

@@ -1,7 +1,7 @@
 //! Lanes: writes that touch the same state do not overlap at this replica (G3).
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::model::{After, Lane, LogId, WriteId};
+use crate::model::{Lane, WriteId};
 use crate::service::Sender;
 
 /// Senders whose turns are over are forgotten when there are so many more than wait.
@@ -244,6 +244,7 @@ fn next(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::LogId;
 
     fn log(n: u8) -> LogId {
         LogId { store: [n; 16], incarnation: 1 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::journal::{Fate, Here, Op, Origin, Quarantined, Row};
-use crate::model::{Chain, Item, LogId, SiteName, Verdict, WriteId};
+use crate::model::{Chain, Item, LogId, SiteName, Verdict};
 use crate::service::core::{Core, Cx, Timer, Work};
 use crate::service::{Asked, Bug, Effect, Find, Looking, Message, Note, Page, Reply};
 

@@ -319,12 +319,8 @@ impl Core {
     /// A person, or the origin, knows better than this replica what became of a write that it had given up on.
     pub(crate) fn rewrite_fate(&mut self, cx: &mut Cx, id: WriteId, row: Option<Found>, fate: Fate) {
         self.release_quarantine(cx, id);
-        if let Some(write) = self.live.get_mut(&id) {
-            write.stage = Stage::Decided(fate);
-            self.persist(cx, id);
-            self.its_position_decided(cx, id);
-            self.decided_id(id);
-            self.evict_if_final(id);
+        if self.live.contains_key(&id) {
+            self.close(cx, id, fate);
         } else if let Some(found) = row {
             cx.persist(Op::Row(Box::new(Row { here: Here::Decided(fate), ..found.row })));
             self.entry_changed(id);

@@ -1,15 +1,12 @@
 //! Accepting a client's write: its key first, then a hint if there is one, then a place among the open writes.
 use super::asking::Asking;
 use super::core::{Core, Cx, Timer, Work};
-use super::whose::{Asker, KeyState};
+use super::whose::KeyState;
 use super::write::{Role, Stage, Write};
-use super::{
-    Bug, Effect, Find, Found, Looking, Message, NewWrite, Note, OnUnreachable, Reply, ReqId, Sender, WhenDown,
-};
+use super::{Bug, Effect, Find, Found, Looking, NewWrite, Note, Reply, ReqId, WhenDown};
 use crate::dedup::Fingerprint;
-use crate::journal::{Fate, NUMBER_MAX, Op, Origin, Row};
-use crate::mirror::DECISION;
-use crate::model::{After, KeyHash, Lane, Outcome, Problem, SiteName, Verdict, WriteId};
+use crate::journal::{Fate, Op, Origin, Row};
+use crate::model::{After, Lane, Outcome, Problem, Verdict, WriteId};
 
 pub(super) const RETRY_AFTER_S: u32 = 1;
 
@@ -97,7 +94,13 @@ impl Core {
         self.with_itself(seen, first, outcome, position)
     }
 
-    pub(super) fn with_itself(&self, mut seen: After, first: WriteId, outcome: &Outcome, position: Option<u64>) -> After {
+    pub(super) fn with_itself(
+        &self,
+        mut seen: After,
+        first: WriteId,
+        outcome: &Outcome,
+        position: Option<u64>,
+    ) -> After {
         match (position, outcome.verdict, outcome.repeats) {
             (Some(position), ..) => seen.raise(first.log, position),
             (None, Verdict::Applied, _) if first.log != self.own => seen.add_id(first),
@@ -261,9 +264,9 @@ impl Core {
     pub(crate) fn cancel(&mut self, cx: &mut Cx, id: WriteId, problem: Problem) {
         let Some(write) = self.live.get_mut(&id) else { return };
         write.row.origin = Origin::Cancelled;
-        write.stage = Stage::Decided(Fate::Void);
-        write.row.settled_clock_ms = cx.now.clock_ms;
         let (is_stored, leaves_nothing) = (write.stored, write.leaves_nothing());
+        let clients = write.brought.clients.clone();
+        self.has_fate(cx, id, Fate::Void);
         if is_stored && id.log == self.own {
             cx.note(Note::Cancelled);
         }
@@ -274,8 +277,6 @@ impl Core {
             self.persist(cx, id);
             cx.persist(Op::DropRequest(id));
         }
-        self.release_lane(id);
-        let clients = self.live.get(&id).map(|w| w.brought.clients.clone()).unwrap_or_default();
         // Of what the journal does not know nobody could be told later what became of it; of another's key nothing is
         // told.
         let has_address = is_stored && !leaves_nothing && !matches!(problem, Problem::KeyOfAnother { .. });
@@ -283,8 +284,7 @@ impl Core {
         for req in clients {
             self.answer(cx, req, Reply::Problem { id: address, problem: problem.clone() });
         }
-        self.decided_id(id);
-        self.evict(id);
+        self.ended(cx, id);
     }
 
     /// When the lane goes on at the latest, as far as is known: with what it waits for, or soon.

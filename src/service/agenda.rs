@@ -90,7 +90,9 @@ mod tests {
     #[test]
     fn timers_come_due_in_order_of_time_and_work_in_order_of_coming() {
         let mut agenda = Agenda::default();
-        [(20, Timer::Status), (10, Timer::Clean), (20, Timer::Client(ReqId(1)))].map(|(at, timer)| agenda.at(at, timer));
+        for (at_ms, timer) in [(20, Timer::Status), (10, Timer::Clean), (20, Timer::Client(ReqId(1)))] {
+            agenda.at(at_ms, timer);
+        }
         agenda.withdraw(20, Timer::Client(ReqId(1)));
         agenda.withdraw(19, Timer::Status);
         assert_eq!((agenda.next_ms(), agenda.due(9)), (Some(10), None));

@@ -51,8 +51,11 @@ impl Core {
             (_, Role::Shadow) => {
                 let waited = self.waits_on(write).map_or_else(String::new, |on| format!("; it waited for {on}"));
                 // A 500 leaves open whether it was applied.
-                let reason =
-                    if write.tries.may_have_applied { QuarantineReason::Divergence } else { QuarantineReason::SetAside };
+                let reason = if write.tries.may_have_applied {
+                    QuarantineReason::Divergence
+                } else {
+                    QuarantineReason::SetAside
+                };
                 let (detail, status) = (format!("taken out of the way by order{waited}"), write.tries.refused_with);
                 self.blocked.forget(id);
                 self.quarantine_shadow(cx, id, reason, detail, status);
@@ -69,7 +72,8 @@ impl Core {
     fn set_copy_aside(&mut self, cx: &mut Cx, id: WriteId, operation: Operation) -> Result<Aside, String> {
         let found = self.postponed.copies().find(|(_, copy)| copy.id == id);
         let Some((first, position)) = found.map(|(first, copy)| (first, copy.position)) else {
-            return Err(format!("{id} is not in quarantine at this site")) };
+            return Err(format!("{id} is not in quarantine at this site"));
+        };
         if matches!(operation, Operation::Resend | Operation::ResendOverLater) {
             return Err(format!("{id} is a copy of {first}, and never sent: order that one"));
         }

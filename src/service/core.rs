@@ -21,10 +21,8 @@ use crate::dedup::Ring;
 use crate::idempotency::KeyTable;
 use crate::journal::{Fate, Op};
 use crate::mirror::{Named, Series, Statuses, Wishes, Words};
-use crate::model::{After, Lane, LogId, SiteName, WriteId};
-use crate::replay::{
-    Alone, Blocked, CreatingLanes, LaneMemory, Lanes, Mending, Postponed, Stopping, Turns, Unknown,
-};
+use crate::model::{After, LogId, SiteName, WriteId};
+use crate::replay::{Alone, Blocked, CreatingLanes, LaneMemory, Lanes, Mending, Postponed, Stopping, Turns, Unknown};
 
 pub(crate) use super::agenda::{Timer, Work};
 

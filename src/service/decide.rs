@@ -222,7 +222,9 @@ impl Core {
             return;
         }
         for id in self.lanes.holders() {
-            let waits = |w: &super::write::Write| w.row.origin == Origin::Here && w.stage == Stage::Waiting && !w.tries.doubtful;
+            let waits = |w: &super::write::Write| {
+                w.row.origin == Origin::Here && w.stage == Stage::Waiting && !w.tries.doubtful
+            };
             if self.live.get(&id).is_some_and(waits) {
                 self.want_place(id);
             }
@@ -277,7 +279,9 @@ impl Core {
         let is_linked = || *site == self.settings.me || self.peers.get(site).is_some_and(|peer| peer.linked);
         match standing {
             Standing { available: false, .. } if !is_linked() => FailoverReason::Link,
-            Standing { available: false, .. } if *site == self.settings.me && self.replica.is_healthy() => FailoverReason::Stopped,
+            Standing { available: false, .. } if *site == self.settings.me && self.replica.is_healthy() => {
+                FailoverReason::Stopped
+            }
             Standing { available: false, .. } => FailoverReason::Service,
             Standing { hangs: true, .. } => FailoverReason::Hangs,
             Standing { last: true, .. } => FailoverReason::Stopped,

@@ -9,6 +9,7 @@ mod aside;
 mod asking;
 mod chooser;
 mod clients;
+pub(crate) mod close;
 pub(crate) mod core;
 mod decide;
 mod effect;

@@ -8,7 +8,7 @@ use super::outcome::Class;
 use super::restored::OLDER_COPY;
 use super::write::{Order, Role, Stage, Write};
 use super::{Bug, Find, Found, Looking, Operation, Reply, ReqId};
-use crate::journal::{Fate, Here, Op, Origin, QuarantineReason, Quarantined};
+use crate::journal::{Fate, Here, Op, Origin, QuarantineReason, Quarantined, Row};
 use crate::mirror::{decided_by, decision_of};
 use crate::model::{After, Answer, Outcome, Verdict, WriteId};
 
@@ -236,8 +236,13 @@ impl Core {
     /// What of its lane was applied here after it, or beside it.
     fn overwrites_if_sent(&self, found: &Found) -> Option<WriteId> {
         let write = Write::recover(found.clone(), 0);
-        let applied_over =
-            self.applied_over(write.row.facts.lane, write.row.id, write.row.position, write.row.decides, write.row.outcome.as_ref());
+        let applied_over = self.applied_over(
+            write.row.facts.lane,
+            write.row.id,
+            write.row.position,
+            write.row.decides,
+            write.row.outcome.as_ref(),
+        );
         applied_over.filter(|_| write.overwrites() && !self.bug(Bug::ResendOverLater))
     }
 
@@ -364,8 +369,7 @@ impl Core {
         let mut taken = Vec::new();
         for found in rows {
             let id = found.row.id;
-            let is_out =
-                self.live.contains_key(&id) || self.quarantine.is_held(&id) || self.quarantine.contains(&id);
+            let is_out = self.live.contains_key(&id) || self.quarantine.is_held(&id) || self.quarantine.contains(&id);
             if let Some(entry) = found.quarantined.as_ref().filter(|_| !is_out) {
                 self.quarantine.keep(entry.clone(), true);
                 taken.push(id);
@@ -492,7 +496,8 @@ impl Core {
         write.tries.doubtful = false;
         write.tries.pass_at_ms = None;
         write.tries.attempts = write.tries.attempts.max(1);
-        write.tries.by_order = Some(if operation == Operation::ResendOverLater { Order::OverLater } else { Order::Resend });
+        write.tries.by_order =
+            Some(if operation == Operation::ResendOverLater { Order::OverLater } else { Order::Resend });
         (write.tries.refusals, write.tries.is_concurrent) = (0, false);
         write.stage = Stage::Waiting;
         self.agenda.push(Work::Look(id));
@@ -536,32 +541,20 @@ impl Core {
     /// Nobody knows more than before.
     pub(crate) fn ordered_in_vain(&mut self, cx: &mut Cx, id: WriteId, why: &str, status: u16) {
         let reason = QuarantineReason::UnknownOutcome;
-        self.set_stage(id, Stage::Decided(Fate::Quarantined(reason)));
         self.quarantine(cx, id, reason, format!("sent again by order; {why}"), status);
-        self.persist(cx, id);
-        // Its origin's decision may have come meanwhile, and waits for this.
-        self.its_position_decided(cx, id);
-        self.decided_id(id);
-        self.evict_if_final(id);
+        self.close(cx, id, Fate::Quarantined(reason));
     }
 
     /// A person ordered it to be sent, but a copy of it is applied here: that one stands for both.
     pub(crate) fn ordered_is_copy(&mut self, cx: &mut Cx, id: WriteId, of: WriteId) {
-        self.set_stage(id, Stage::Decided(Fate::Duplicate(of)));
-        self.persist(cx, id);
-        self.release_held(cx, id);
-        self.its_position_decided(cx, id);
-        self.decided_id(id);
         let Some(write) = self.live.get(&id) else { return };
-        let found = Found {
-            row: write.record(),
-            request: write.request.clone(),
-            quarantined: self.quarantine.get(&write.row.id).cloned(),
-        };
-        if write.row.origin == Origin::Settled {
+        let row = Row { here: Here::Decided(Fate::Duplicate(of)), ..write.record() };
+        let found = Found { row, request: write.request.clone(), quarantined: None };
+        let is_own = write.row.origin == Origin::Settled;
+        self.close(cx, id, Fate::Duplicate(of));
+        if is_own {
             self.decide_now(cx, found, Verdict::Void, None, None, false);
         }
-        self.evict_if_final(id);
     }
 
     /// A write turned out not to be applied: copies that stood back for it have to be applied after all.

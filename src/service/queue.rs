@@ -80,7 +80,9 @@ mod tests {
     #[test]
     fn the_queue_keeps_the_order_of_acceptance_and_offers_one_at_a_time() {
         let mut queue = Queue::default();
-        [3, 1, 2].map(|n| queue.put(own(n), 0));
+        for n in [3, 1, 2] {
+            queue.put(own(n), 0);
+        }
         assert_eq!((queue.offer(), queue.offered(), queue.len()), (Some(own(1)), Some(own(1)), 3));
         queue.put(own(1), 70);
         assert_eq!((queue.offered(), queue.may_offer(69), queue.may_offer(70)), (None, false, true));

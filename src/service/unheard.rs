@@ -36,8 +36,7 @@ impl Core {
     }
 
     fn was_in_vain(&self, seen: &After) -> bool {
-        let in_vain =
-            |log: LogId, position: u64| !self.is_being_made(log) && self.readers.was_in_vain(log, position);
+        let in_vain = |log: LogId, position: u64| !self.is_being_made(log) && self.readers.was_in_vain(log, position);
         let new = |(log, position): (LogId, u64)| position > self.known_of(log) && !in_vain(log, position);
         let new_id = |id: &WriteId| !self.is_heard_of(*id) && !in_vain(id.log, 0);
         !seen.lasts().any(new) && !seen.ids().iter().any(new_id)

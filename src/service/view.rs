@@ -160,7 +160,8 @@ impl Core {
     /// What a write that misses nothing waits for.
     fn awaited_by(&self, write: &Write) -> Option<String> {
         let here = self.lanes.here(write.row.facts.lane);
-        let taken = |by: Option<WriteId>| by.filter(|id| *id != write.row.id).map(|id| format!("its lane, which {id} has"));
+        let taken =
+            |by: Option<WriteId>| by.filter(|id| *id != write.row.id).map(|id| format!("its lane, which {id} has"));
         match &write.stage {
             Stage::Decided(_) | Stage::Checking | Stage::Connecting | Stage::Sending | Stage::Judging => None,
             Stage::Backoff { .. } if write.tries.refusals > 0 => {

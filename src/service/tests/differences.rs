@@ -319,7 +319,11 @@ fn a_stopped_replica_follows_what_a_write_must_come_after_and_no_more() {
     assert_eq!(tried(&hear(&mut bench, items)), [0; 0], "following has stopped");
     let word = WishWord::Done { outcome, pages: Vec::new() };
     bench.hear("b", Message::Word { id: own(1), attempt: 1, word });
-    assert_eq!(bench.core.live[&own(1)].row.position.map(|(position, _)| position), Some(1), "settled, not applied here");
+    assert_eq!(
+        bench.core.live[&own(1)].row.position.map(|(position, _)| position),
+        Some(1),
+        "settled, not applied here"
+    );
     assert_eq!(tried(&bench.wait(2_000)), [0; 0]);
     bench.handle(Event::LinkDown { peer: SiteName::new("b") });
     let said = bench.submit(new_write("POST", 10, 0));

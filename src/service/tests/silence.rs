@@ -242,6 +242,7 @@ fn who_stands_behind_a_write_that_was_under_way_at_the_cut_is_queued() {
     bench.status("b", true, Vec::new());
     let said = says(&mut bench, done());
     assert_eq!(wishes(&said), 1, "the next in order of acceptance");
-    let ids: Vec<WriteId> = (1..=5).map(own).filter(|id| bench.core.live.get(id).is_some_and(|w| w.row.queued)).collect();
+    let ids: Vec<WriteId> =
+        (1..=5).map(own).filter(|id| bench.core.live.get(id).is_some_and(|w| w.row.queued)).collect();
     assert_eq!(ids, [2, 3, 4, 5].map(own));
 }

@@ -176,7 +176,9 @@ fn no_message_ends_a_machine_or_makes_it_write_what_cannot_be_kept() {
     let (mut machine, mut heard, mut refused, mut held) = (bench(), 0, 0, 0);
     for n in 0..MESSAGES {
         if n % ROUND == 0 {
-            held += usize::from(machine.core.stopping.is_stopped() || machine.core.is_held() || machine.core.age.is_forked());
+            held += usize::from(
+                machine.core.stopping.is_stopped() || machine.core.is_held() || machine.core.age.is_forked(),
+            );
             machine = bench();
         }
         let envelope = &honest[rng.usize(..honest.len())];

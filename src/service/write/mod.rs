@@ -112,7 +112,8 @@ impl Write {
 
     /// Its origin settled it as something that followers do not apply: it is never sent here (again).
     pub fn is_unfollowed(&self) -> bool {
-        self.row.position.is_some() && self.row.outcome.as_ref().is_some_and(|outcome| outcome.verdict != Verdict::Applied)
+        self.row.position.is_some()
+            && self.row.outcome.as_ref().is_some_and(|outcome| outcome.verdict != Verdict::Applied)
     }
 
     /// As [`Row::awaits_decision`]; also while a person's order is carried out, which may make the decision: what names
@@ -138,17 +139,29 @@ impl Write {
     pub fn is_unsent(&self) -> bool {
         let nowhere = matches!(self.row.origin, Origin::Accepted | Origin::Here);
         let waiting = matches!(self.stage, Stage::Idle | Stage::Waiting | Stage::Checking | Stage::Connecting);
-        nowhere && waiting && !self.row.queued && !self.tries.doubtful && self.row.owed.is_empty() && self.row.outcome.is_none()
+        nowhere
+            && waiting
+            && !self.row.queued
+            && !self.tries.doubtful
+            && self.row.owed.is_empty()
+            && self.row.outcome.is_none()
     }
 
     /// Of a write that is given up, never sent anywhere, and of which nobody has an address, the journal keeps nothing.
     pub fn leaves_nothing(&self) -> bool {
-        self.role == Role::Own && !self.brought.is_told_of && !self.row.queued && self.placing.wish_attempts == 0 && self.row.owed.is_empty()
+        self.role == Role::Own
+            && !self.brought.is_told_of
+            && !self.row.queued
+            && self.placing.wish_attempts == 0
+            && self.row.owed.is_empty()
     }
 
     /// Nobody was asked before, and this replica is about to be.
     pub fn is_at_first_try(&self) -> bool {
-        self.stage == Stage::Sending && self.tries.attempts == 1 && !self.tries.doubtful && self.placing.wish_attempts == 0
+        self.stage == Stage::Sending
+            && self.tries.attempts == 1
+            && !self.tries.doubtful
+            && self.placing.wish_attempts == 0
     }
 
     /// Whether this site has wished it of another one since it began.
