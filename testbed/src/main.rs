@@ -1,10 +1,10 @@
-//! `testbed sim`: the fleet under a seed. `run`, `soak`, `net`: the real binary under faults. And the measurements of
-//! the appliance, and sample services.
+//! `testbed sim`: the fleet under a seed; `enumerate`: every fault at every step of small scenarios. `run`, `soak`,
+//! `net`: the real binary under faults. And the measurements of the appliance, and sample services.
 use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{Parser, Subcommand};
-use testbed::sim::{Keep, Options, Planted, Stats, run_seeds};
+use testbed::sim::{Enumerate, Keep, Options, Planted, Stats, enumerate, run_seeds};
 
 #[derive(Parser)]
 #[command(about = "Everything that tries to break Holdfast")]
@@ -29,7 +29,7 @@ enum Command {
         #[arg(long, value_parser = clap::value_parser!(u8).range(2..=7))]
         sites: Option<u8>,
         /// Plant an error that must be found.
-        #[arg(long, value_parser = planted)]
+        #[arg(long)]
         bug: Option<Planted>,
         /// Only these parts of the plan, as a failure prints them.
         #[arg(long, default_value = "")]
@@ -41,6 +41,8 @@ enum Command {
         #[arg(long, value_enum, default_value_t = Disk::Memory)]
         disk: Disk,
     },
+    /// Draws nothing: every fault at every step of small scenarios, then pairs of faults.
+    Enumerate(Enumerate),
     #[command(flatten)]
     Field(testbed::field::Command),
     #[command(flatten)]
@@ -55,11 +57,6 @@ enum Disk {
     Sqlite,
 }
 
-fn planted(name: &str) -> Result<Planted, String> {
-    let known: Vec<&str> = Planted::ALL.iter().map(|(name, _)| *name).collect();
-    Planted::named(name).ok_or_else(|| format!("no such planted bug; known: {}", known.join(", ")))
-}
-
 fn main() -> ExitCode {
     let options = match Arguments::parse().command {
         Command::Sim { seeds, first_seed, trace, sites, bug, keep, keep_going, disk } => Options {
@@ -72,6 +69,7 @@ fn main() -> ExitCode {
             keep_going,
             sqlite: disk == Disk::Sqlite,
         },
+        Command::Enumerate(options) => return enumerate(&options),
         Command::Field(command) => return testbed::field::run(command),
         Command::Bench(command) => return testbed::bench::run(command),
         Command::Reservation(command) => return testbed::reservation::run(command),

@@ -15,14 +15,14 @@ use super::upstream::refuses;
 use super::world::{Ev, World};
 
 pub(super) struct Client {
-    plan: ClientPlan,
-    site: usize,
+    pub plan: ClientPlan,
+    pub site: usize,
     seen: After,
     pub current: Option<Current>,
     /// Counts tries over all writes: answers to older ones reach nobody.
-    attempt: u32,
+    pub attempt: u32,
     /// Writes begun, or left out.
-    ordinal: Name,
+    pub ordinal: Name,
     last_key: Option<Name>,
     /// The last write that it sent with a key.
     last_keyed: Option<Name>,
@@ -32,8 +32,8 @@ pub(super) struct Client {
 
 #[derive(Clone, Copy)]
 pub(super) struct Current {
-    name: Name,
-    tries: u32,
+    pub name: Name,
+    pub tries: u32,
 }
 
 pub(super) enum Heard {
@@ -88,6 +88,9 @@ impl<M: Machine> World<M> {
         if let Some(serves_ms) = self.serves_alone_ms.filter(|&at_ms| at_ms > self.now_ms) {
             let delay = serves_ms - self.now_ms + self.rng.range(0, 500);
             return self.after(delay, Ev::ClientNext { client });
+        }
+        if self.stage.is_some() {
+            return self.scripted_next(client);
         }
         self.clients[client].ordinal += 1;
         let name = self.clients[client].ordinal * CLIENTS_MAX + client as Name;
@@ -164,7 +167,7 @@ impl<M: Machine> World<M> {
         Some(borrowed)
     }
 
-    fn client_send(&mut self, client: usize) {
+    pub fn client_send(&mut self, client: usize) {
         let delay = self.rng.range(1, 3);
         let state = &mut self.clients[client];
         let Some(current) = state.current.as_mut() else { return };
@@ -265,8 +268,8 @@ impl<M: Machine> World<M> {
                 match said {
                     Said::Answer { status: 429, .. } | Said::Problem(_) => self.try_again(client, false),
                     // Asks again now and then, to see whether the same answer comes.
-                    Said::Answer { .. } if self.rng.chance(900) => self.done(client),
-                    Said::Queued if self.rng.chance(600) => self.done(client),
+                    Said::Answer { .. } if !self.insists(client) && self.rng.chance(900) => self.done(client),
+                    Said::Queued if !self.insists(client) && self.rng.chance(600) => self.done(client),
                     _ => self.try_again(client, false),
                 }
             }
@@ -287,6 +290,9 @@ impl<M: Machine> World<M> {
         let may = known.key.is_some() || (lost && known.submissions.iter().all(|s| !s.arrived));
         if !may || current.tries >= state.plan.tries {
             return self.done(client);
+        }
+        if self.stage.is_some() {
+            return self.scripted_again(client);
         }
         if self.rng.chance(400) {
             self.clients[client].site = self.rng.below(self.sites.len() as u64) as usize;
@@ -335,7 +341,10 @@ impl<M: Machine> World<M> {
         }
     }
 
-    fn done(&mut self, client: usize) {
+    pub fn done(&mut self, client: usize) {
+        if self.stage.is_some() {
+            return self.scripted_done(client);
+        }
         if self.rng.chance(self.clients[client].plan.reads) && self.clients[client].plan.carries_seen {
             let site = self.rng.below(self.sites.len() as u64) as usize;
             let delay = self.rng.range(1, 200);

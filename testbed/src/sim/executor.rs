@@ -5,6 +5,7 @@ use holdfast::model::{After, Answer, Problem, WriteId};
 use holdfast::service::{Attempt, AttemptResult, Effect, Event, Note, OnDivergence, ProbeResult, Reply, ReqId};
 
 use super::clients::{Heard, is_invented};
+use super::enumerate::Survives;
 use super::history::{Method, Name, Report, Said};
 use super::machine::Machine;
 use super::rng::mix;
@@ -19,6 +20,9 @@ impl<M: Machine> World<M> {
             if self.rng.below(100_000) < self.rates.kill_between_effects {
                 self.meets("fault: kill between two effects", site);
                 self.crash(site);
+                return false;
+            }
+            if self.stage_effect(site, &effect) == Survives::No {
                 return false;
             }
             self.perform(site, effect);
@@ -55,7 +59,8 @@ impl<M: Machine> World<M> {
             self.stats.hit("service: no connection");
         }
         // A kept one is there at once.
-        let delay = if self.rng.chance(700) { 0 } else { self.rng.range(1, 30) };
+        let is_kept = self.rng.chance(700) && !self.rng.is_slow();
+        let delay = if is_kept { 0 } else { self.rng.range(1, 30) };
         self.after(delay, Ev::Handle { site, life, event: Box::new(Event::Ready { id, attempt, result }) });
     }
 
@@ -64,9 +69,10 @@ impl<M: Machine> World<M> {
         let node = &self.sites[site];
         let history = node.wanted[&(attempt.id, attempt.attempt)];
         let unexecuted = &self.plan.settings[site].unexecuted;
-        let mood = node.upstream.mood(&mut self.rng, &self.rates, unexecuted);
+        let drawn = node.upstream.mood(&mut self.rng, &self.rates, unexecuted);
         let (down, slow, node_hangs) = (node.upstream.down, node.upstream.slow, node.upstream.hangs);
         let (id, life) = (attempt.id, node.life);
+        let (mood, is_staged_slow) = self.staged_mood(drawn);
         let job = Job { site, life, id, attempt: attempt.attempt, name, history, mood, served: down, told: false };
         let index = self.jobs.len();
         self.jobs.push(job);
@@ -80,6 +86,9 @@ impl<M: Machine> World<M> {
         let mut work = self.rng.range(1, 10);
         if (slow && self.rng.chance(500)) || self.rng.chance(self.rates.slow_answer) {
             work = self.rng.range(10, longest);
+        }
+        if is_staged_slow {
+            work = longest;
         }
         if node_hangs {
             // Until its own time for it is over, or for good.
@@ -102,7 +111,7 @@ impl<M: Machine> World<M> {
             return;
         }
         let method = self.history.writes[&name].method;
-        let (rule, keys) = (refuses(self.plan.seed, name, self.plan.refused), self.plan.settings[site].idempotent);
+        let (rule, keys) = (self.is_refused(name), self.plan.settings[site].idempotent);
         self.jobs[job].served = true;
         let broken = |why: &str| AttemptResult::Broken { why: why.into() };
         if mood == Mood::HangUpBefore || self.sites[site].upstream.down {
@@ -114,7 +123,7 @@ impl<M: Machine> World<M> {
             return self.respond(job, super::upstream::answer(status, Vec::new(), "not now"));
         }
         let is_shadow = self.history.attempts[history].shadow;
-        let difference = difference(self.plan.seed, site, name, self.plan.differs).filter(|_| is_shadow && !rule);
+        let difference = self.difference(site, name).filter(|_| is_shadow && !rule);
         if let Some(kind) = difference {
             let met = self.history.differed.entry((site, name)).or_default();
             *met += 1;
@@ -153,6 +162,22 @@ impl<M: Machine> World<M> {
             }
             Mood::Fails { status, .. } => self.respond(job, super::upstream::answer(status, Vec::new(), "failed")),
             _ => self.respond(job, served.answer),
+        }
+    }
+
+    /// Every replica refuses this write.
+    fn is_refused(&self, name: Name) -> bool {
+        match &self.stage {
+            Some(stage) => stage.deed(name).refused,
+            None => refuses(self.plan.seed, name, self.plan.refused),
+        }
+    }
+
+    /// In what the service of this site differs, should it follow.
+    pub fn difference(&self, site: usize, name: Name) -> Option<Difference> {
+        match &self.stage {
+            Some(stage) => stage.deed(name).differs.filter(|(at, _)| *at == site).map(|(_, difference)| difference),
+            None => difference(self.plan.seed, site, name, self.plan.differs),
         }
     }
 
@@ -195,8 +220,9 @@ impl<M: Machine> World<M> {
     }
 
     fn probe(&mut self, site: usize, id: WriteId, attempt: u32, name: Name) {
+        let says_nothing = self.stage.as_mut().is_some_and(|stage| std::mem::take(&mut stage.silent));
         let (life, node) = (self.sites[site].life, &self.sites[site]);
-        let result = if node.upstream.down {
+        let result = if node.upstream.down || says_nothing {
             ProbeResult::Nothing
         } else {
             node.upstream.look_up(name).map_or(ProbeResult::NotFound, ProbeResult::Applied)
@@ -211,6 +237,9 @@ impl<M: Machine> World<M> {
     }
 
     pub fn health_check(&mut self, site: usize) {
+        if self.sites[site].rests {
+            return;
+        }
         let healthy = !self.sites[site].upstream.down;
         self.tell_core(site, Event::Health { healthy });
     }
@@ -263,7 +292,8 @@ impl<M: Machine> World<M> {
         self.trace.mix(0xB2 ^ u64::from(name));
         self.trace.line(self.now_ms, || format!("site {site} tells client {client} of w{name}: {said:?}"));
         let told = self.history.tell(name, site, submission, said.clone());
-        if self.rng.chance(self.rates.client_answer_loss) {
+        let is_lost = self.stage.as_mut().is_some_and(|stage| std::mem::take(&mut stage.answer_lost));
+        if is_lost || self.rng.chance(self.rates.client_answer_loss) {
             return self.stats.hit("client: answer lost");
         }
         let delay = self.rng.range(1, 3);

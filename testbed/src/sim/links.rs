@@ -109,6 +109,9 @@ impl<M: Machine> World<M> {
             Message::Word { id, word: WishWord::Done { .. }, .. } => self.ids.get(id).copied(),
             _ => None,
         };
+        if let (Some(stage), Some(name)) = (&self.stage, name) {
+            return if self.has_faults() { stage.deed(name).large_ms } else { 0 };
+        }
         let large = self.plan.large.filter(|_| self.has_faults());
         let drawn = |name: Name| mix(self.plan.seed ^ 0x1A46E ^ (u64::from(name) << 16));
         match (name.map(drawn), large) {

@@ -8,11 +8,13 @@
 //! `plan` draws what a seed is about; `world` is the clock and the queue of events; `site` is a process with its disk
 //! and `executor` what becomes of its effects; `links`, `network`, `upstream`, `clients`, `nemesis` and `person` are
 //! what it meets; `history` is what was seen; `oracle` judges it; `run` runs seeds and shows what failed; `shrink`
-//! makes that smaller, and `keep` names the parts of a plan that are left.
+//! makes that smaller, and `keep` names the parts of a plan that are left. `enumerate` draws nothing: small scenarios
+//! over the same world, and every fault at every step of them.
 mod brief;
 mod clients;
 mod decay;
 mod disk;
+mod enumerate;
 mod executor;
 mod history;
 mod keep;
@@ -36,6 +38,7 @@ mod world;
 #[cfg(test)]
 mod tests;
 
+pub use enumerate::{Enumerate, enumerate};
 pub use keep::Keep;
 pub use machine::Machine;
 pub use plan::Planted;

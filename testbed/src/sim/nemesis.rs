@@ -168,7 +168,7 @@ impl<M: Machine> World<M> {
         }
     }
 
-    fn cut_lines(&mut self, lines: &[(usize, usize)], lasts: u64) {
+    pub fn cut_lines(&mut self, lines: &[(usize, usize)], lasts: u64) {
         self.history.disturb();
         self.trace.line(self.now_ms, || format!("cut {lines:?} for {lasts} ms"));
         for &(from, to) in lines {
@@ -188,7 +188,7 @@ impl<M: Machine> World<M> {
         }
     }
 
-    fn trouble(&mut self, rng: &mut Rng, fault: Fault, site: usize, lasts: u64) {
+    pub fn trouble(&mut self, rng: &mut Rng, fault: Fault, site: usize, lasts: u64) {
         let until = self.now_ms + lasts;
         match fault {
             Fault::ServiceDown => {

@@ -5,9 +5,10 @@ use holdfast::journal::QuarantineReason;
 use holdfast::model::WriteId;
 use holdfast::service::{Event, ORDERS_MAX, Operation};
 
+use super::enumerate::Person;
 use super::history::{Name, Said};
 use super::machine::Machine;
-use super::upstream::{Difference, difference};
+use super::upstream::Difference;
 use super::world::{Ev, World};
 
 /// What a site decides late about a write has the write's number with this bit.
@@ -21,6 +22,10 @@ impl<M: Machine> World<M> {
     /// Has the services' own records at hand: settles what one site can settle, and resumes what stopped.
     pub fn operator(&mut self) {
         self.after(3_000, Ev::Operator);
+        self.look_after();
+    }
+
+    pub fn look_after(&mut self) {
         // At a store that is an older copy there is nothing to be resumed.
         for site in (0..self.sites.len()).filter(|&site| !self.history.is_gone(site)).collect::<Vec<_>>() {
             let Some(core) = &self.sites[site].core else { continue };
@@ -30,7 +35,7 @@ impl<M: Machine> World<M> {
             let mut ordered = BTreeSet::new();
             let entries = if self.plan.operator { self.entries(site) } else { Vec::new() };
             let mut at_once = Vec::new();
-            let many = self.rng.chance(300);
+            let many = self.person_is(Person::Bundles, 300);
             let twice = |id: WriteId| {
                 let decision = WriteId { n: id.n | DECISION, ..id };
                 (decision != id && entries.iter().any(|entry| entry.id == decision)).then_some(decision)
@@ -46,7 +51,7 @@ impl<M: Machine> World<M> {
                 {
                     let operation = match self.what_to_do(site, name) {
                         Operation::Resend if self.sites[site].told_void.contains(&entry.id) => Operation::Discard,
-                        Operation::Resend if self.is_nobodys(site, name, entry.id) && self.rng.chance(200) => {
+                        Operation::Resend if self.is_nobodys(site, name, entry.id) && self.person_is(Person::Discards, 200) => {
                             self.stats.hit("operator: discards what nobody was promised");
                             self.history.write(name).discarded = true;
                             Operation::Discard
@@ -58,7 +63,7 @@ impl<M: Machine> World<M> {
                         (operation, None) if many => at_once.push((entry.id, operation)),
                         (operation, twice) => {
                             self.order(site, Some(entry.id), operation);
-                            if twice.is_none() && self.rng.chance(200) {
+                            if twice.is_none() && self.person_is(Person::HasARival, 200) {
                                 self.order_the_contrary(site, entry.id, operation);
                             }
                         }
@@ -72,14 +77,21 @@ impl<M: Machine> World<M> {
         }
     }
 
+    fn person_is(&mut self, person: Person, per_mille: u64) -> bool {
+        match &self.stage {
+            Some(stage) => stage.scenario.person == person,
+            None => self.rng.chance(per_mille),
+        }
+    }
+
     /// While the service still works on a write nobody knows what became of it.
-    fn is_at_rest(&self, site: usize, name: Name) -> bool {
+    pub fn is_at_rest(&self, site: usize, name: Name) -> bool {
         !self.jobs.iter().any(|job| job.site == site && job.name == name && !job.served)
     }
 
     /// The service here differs, and no order changes that: it stays listed.
     fn is_refused_for_good(&self, site: usize, name: Name) -> bool {
-        let kind = difference(self.plan.seed, site, name, self.plan.differs);
+        let kind = self.difference(site, name);
         matches!(kind, Some(Difference::Lasting(_))) && self.history.differed.contains_key(&(site, name))
     }
 
@@ -92,7 +104,7 @@ impl<M: Machine> World<M> {
         id.log == Self::log(site) && !promised && !applied && !served
     }
 
-    fn what_to_do(&self, site: usize, name: Name) -> Operation {
+    pub fn what_to_do(&self, site: usize, name: Name) -> Operation {
         if self.history.applied[site].iter().any(|a| a.name == name) {
             Operation::Applied
         } else if self.history.writes[&name].refused_by_rule {
@@ -127,7 +139,7 @@ impl<M: Machine> World<M> {
         }
     }
 
-    fn order(&mut self, site: usize, id: Option<WriteId>, operation: Operation) {
+    pub fn order(&mut self, site: usize, id: Option<WriteId>, operation: Operation) {
         if self.sites[site].core.is_none() {
             return;
         }

@@ -64,6 +64,15 @@ impl Planted {
     }
 }
 
+impl std::str::FromStr for Planted {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let known: Vec<&str> = Planted::ALL.iter().map(|(name, _)| *name).collect();
+        Planted::named(name).ok_or_else(|| format!("no such planted bug; known: {}", known.join(", ")))
+    }
+}
+
 /// A name is the number of a write among those of its client, times this, and the client's number.
 pub const CLIENTS_MAX: Name = 10;
 

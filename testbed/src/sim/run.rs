@@ -183,10 +183,9 @@ impl Run {
 }
 
 fn run_one<M: Machine>(plan: &Plan, lines: Option<Lines>) -> Run {
-    quiet_panics();
     let reached_ms = Rc::new(Cell::new(0));
     let trace = Trace::new(lines, reached_ms.clone());
-    let result = catch_unwind(AssertUnwindSafe(|| {
+    let result = caught(|| {
         let mut world = World::<M>::new(plan.clone(), trace);
         world.run();
         let violations = judge(&world.history);
@@ -197,9 +196,8 @@ fn run_one<M: Machine>(plan: &Plan, lines: Option<Lines>) -> Run {
         let end_ms = world.chaos_end_ms.unwrap_or(world.now_ms);
         let hash = world.trace.hash();
         Run { stats: world.stats.clone(), violations, words, met: world.met.clone(), names, end_ms, hash }
-    }));
-    result.unwrap_or_else(|_| {
-        let what = LAST_PANIC.with(|last| last.borrow_mut().take()).unwrap_or_else(|| "panicked".into());
+    });
+    result.unwrap_or_else(|what| {
         let violation = Violation { guarantee: "panic", writes: Vec::new(), what };
         let stats = Stats { seeds: 1, ..Stats::default() };
         let end_ms = reached_ms.get() + 1;
@@ -217,9 +215,8 @@ thread_local! {
 }
 
 /// A panic inside a machine is a finding like any other: keep its text, print nothing.
-fn quiet_panics() {
+pub(super) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     static ONCE: Once = Once::new();
-    IN_RUN.with(|flag| *flag.borrow_mut() = true);
     ONCE.call_once(|| {
         let previous = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
@@ -229,6 +226,10 @@ fn quiet_panics() {
             }
         }));
     });
+    IN_RUN.with(|flag| *flag.borrow_mut() = true);
+    let result = catch_unwind(AssertUnwindSafe(work));
+    IN_RUN.with(|flag| *flag.borrow_mut() = false);
+    result.map_err(|_| LAST_PANIC.with(|last| last.borrow_mut().take()).unwrap_or_else(|| "panicked".into()))
 }
 
 fn failure(plan: &Plan, options: &Options, run: Run, lines: Lines) -> Failure {
@@ -286,7 +287,7 @@ fn describe(plan: &Plan) -> String {
 }
 
 /// Logs as `s0`, and no more of a line than a person reads.
-fn shorten(line: &str, sites: usize) -> String {
+pub(super) fn shorten(line: &str, sites: usize) -> String {
     let mut line = line.to_owned();
     for site in 0..sites {
         let log = format!("{}.1", format!("{:02x}", site + 1).repeat(16));

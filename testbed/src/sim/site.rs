@@ -48,7 +48,9 @@ pub(super) struct Site<M> {
     pub paused_until_ms: u64,
     /// Until then the disk or the process was too slow to keep promises about time.
     pub excused_until_ms: u64,
-    tick_at_ms: Option<u64>,
+    pub tick_at_ms: Option<u64>,
+    /// Before an orderly end: nothing more is sent to its service.
+    pub rests: bool,
     /// Clients that wait for an answer of this life.
     pub waiting: BTreeMap<u64, Waiting>,
     /// Readers that wait until this replica has decided what they have seen.
@@ -109,6 +111,7 @@ impl<M> Site<M> {
             paused_until_ms: 0,
             excused_until_ms: 0,
             tick_at_ms: None,
+            rests: false,
             waiting: BTreeMap::new(),
             reading: BTreeMap::new(),
             resent: BTreeMap::new(),
@@ -223,7 +226,9 @@ impl<M: Machine> World<M> {
         let writing = self.sites[site].writing;
         match &mut self.sites[site].disk {
             Disk::Memory(disk) => {
-                let survive = if writing > 0 { self.rng.range(0, writing as u64) } else { 0 };
+                let drawn = if writing > 0 { self.rng.range(0, writing as u64) } else { 0 };
+                let staged = self.stage.as_ref().and_then(|stage| stage.crash);
+                let survive = staged.map_or(drawn, |(kept, _)| kept.of(writing));
                 for _ in 0..survive {
                     disk.sync_one();
                     self.stats.hit("fault: batch survived unreported");
@@ -246,12 +251,14 @@ impl<M: Machine> World<M> {
         self.history.crash(site);
         self.history.disturb();
         self.lose(site, death);
-        let restart = self.rng.range(20, 4_000);
+        let drawn = self.rng.range(20, 4_000);
+        let staged = self.stage.as_mut().and_then(|stage| stage.crash.take());
+        let restart = staged.map_or(drawn, |(_, restart_ms)| restart_ms);
         let node = &mut self.sites[site];
         node.handed_over.clear();
         node.writing = 0;
         node.lived_ms += self.now_ms - node.born_ms;
-        node.paused_until_ms = 0;
+        (node.paused_until_ms, node.rests) = (0, false);
         node.reading.clear();
         let clients = std::mem::take(&mut node.waiting);
         let doubtful = std::mem::take(&mut node.wanted).into_values();

@@ -8,6 +8,7 @@ use holdfast::service::{Effect, Event, Message, View};
 
 use super::clients::{Client, Heard};
 use super::disk::{Disk, Sqlite};
+use super::enumerate::{Act, Stage};
 use super::history::{History, Name};
 use super::machine::Machine;
 use super::network::Network;
@@ -141,6 +142,10 @@ pub(super) enum Ev {
     PutBack,
     ServeAlone,
     CheckQuiet,
+    /// What a script has for this moment.
+    Scripted {
+        act: Act,
+    },
 }
 
 /// The end of a fault (or, for flapping lines, one more of them).
@@ -161,7 +166,7 @@ pub(super) struct World<M> {
     pub rates: Rates,
     pub rng: Rng,
     pub now_ms: u64,
-    queue: BTreeMap<(u64, u64), Ev>,
+    pub queue: BTreeMap<(u64, u64), Ev>,
     sequence: u64,
     pub chaos: bool,
     /// Since a long cut began: from when on clients write again.
@@ -196,10 +201,16 @@ pub(super) struct World<M> {
     at_once: (u64, u64),
     /// How many events wait for a frozen process to go on, by when it does.
     piled_up: BTreeMap<u64, u64>,
+    /// A script and faults at steps, in the place of what is drawn.
+    pub stage: Option<Stage>,
 }
 
 impl<M: Machine> World<M> {
     pub fn new(plan: Plan, trace: Trace) -> Self {
+        Self::with_stage(plan, trace, None)
+    }
+
+    pub fn with_stage(plan: Plan, trace: Trace, stage: Option<Stage>) -> Self {
         let sites = plan.sites();
         let mut history = History::new(sites);
         history.replicates_all = plan.settings[0].replicate_all;
@@ -209,7 +220,10 @@ impl<M: Machine> World<M> {
         history.quarantines_concurrent = plan.settings[0].on_concurrent == holdfast::service::OnConcurrent::Quarantine;
         let mut world = World {
             rates: plan.rates.clone(),
-            rng: Rng::new(plan.seed ^ 0x5EED_0FA4_0F1E_E700),
+            rng: match &stage {
+                Some(stage) => Rng::calm(stage.pace),
+                None => Rng::new(plan.seed ^ 0x5EED_0FA4_0F1E_E700),
+            },
             now_ms: 0,
             queue: BTreeMap::new(),
             sequence: 0,
@@ -238,6 +252,7 @@ impl<M: Machine> World<M> {
             ordered: (0, 0),
             at_once: (0, 0),
             piled_up: BTreeMap::new(),
+            stage,
             plan,
         };
         world.begin();
@@ -263,7 +278,9 @@ impl<M: Machine> World<M> {
             }
         }
         for client in 0..self.clients.len() {
-            let delay = self.rng.range(100, 2_000);
+            // A script says itself when.
+            let latest = if self.stage.is_some() { 100 } else { 2_000 };
+            let delay = self.rng.range(100, latest);
             self.after(delay, Ev::ClientNext { client });
         }
         self.person_comes = self.orders_early();
@@ -272,6 +289,7 @@ impl<M: Machine> World<M> {
         }
         self.expect_fault(0);
         self.expect_restore();
+        self.expect_script();
     }
 
     /// Runs to the end. The oracle has not spoken yet: the history is complete.
@@ -390,6 +408,7 @@ impl<M: Machine> World<M> {
             *self.piled_up.entry(self.now_ms + delay).or_default() += 1;
             return self.after(delay, event);
         }
+        let Some(event) = self.stage_event(event) else { return };
         match event {
             Ev::Start { site } => self.start(site),
             Ev::Handle { site, life, event } if self.is_alive(site, life) => self.tell_core(site, *event),
@@ -432,6 +451,11 @@ impl<M: Machine> World<M> {
             Ev::CopyStore => self.copy_store(),
             Ev::PutBack => self.put_back(),
             Ev::ServeAlone => self.show_waits(),
+            Ev::Scripted { act } => {
+                if self.has_faults() {
+                    self.act(act);
+                }
+            }
             Ev::CheckQuiet => unreachable!("looked at before"),
         }
     }
