@@ -51,7 +51,9 @@ impl<M: Machine> World<M> {
                 {
                     let operation = match self.what_to_do(site, name) {
                         Operation::Resend if self.sites[site].told_void.contains(&entry.id) => Operation::Discard,
-                        Operation::Resend if self.is_nobodys(site, name, entry.id) && self.person_is(Person::Discards, 200) => {
+                        Operation::Resend
+                            if self.is_nobodys(site, name, entry.id) && self.person_is(Person::Discards, 200) =>
+                        {
                             self.stats.hit("operator: discards what nobody was promised");
                             self.history.write(name).discarded = true;
                             Operation::Discard

@@ -30,38 +30,83 @@ impl Kept {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
-    Crash { site: usize, kept: Kept, restart_ms: u64 },
+    Crash {
+        site: usize,
+        kept: Kept,
+        restart_ms: u64,
+    },
     /// An orderly end: its service answers what it is at, then the process ends.
-    Rest { site: usize },
-    Cut { from: usize, to: usize, both: bool, ms: u64 },
-    Isolate { site: usize, ms: u64 },
-    Pause { site: usize, ms: u64 },
-    Jump { site: usize, hours: i64 },
+    Rest {
+        site: usize,
+    },
+    Cut {
+        from: usize,
+        to: usize,
+        both: bool,
+        ms: u64,
+    },
+    Isolate {
+        site: usize,
+        ms: u64,
+    },
+    Pause {
+        site: usize,
+        ms: u64,
+    },
+    Jump {
+        site: usize,
+        hours: i64,
+    },
     /// The event of the step does not come; comes twice, once more past the next three; comes past the next three.
     Drop,
     Twice,
     Later,
-    FullDisk { site: usize, ms: u64 },
+    FullDisk {
+        site: usize,
+        ms: u64,
+    },
     /// The commit under way fails, and the process with it.
-    FailedSync { site: usize },
+    FailedSync {
+        site: usize,
+    },
     /// What the service does with the try of the step.
     Mood(Mood),
     Slow,
-    Down { site: usize, ms: u64 },
-    Hang { site: usize, ms: u64 },
+    Down {
+        site: usize,
+        ms: u64,
+    },
+    Hang {
+        site: usize,
+        ms: u64,
+    },
     /// The probe of the step says nothing.
     Silent,
     AnswerLost,
     /// The client has lost its patience, and asks again at this site.
-    GiveUp { client: usize, site: usize },
-    Copy { site: usize },
-    PutBack { site: usize, back: Back },
+    GiveUp {
+        client: usize,
+        site: usize,
+    },
+    Copy {
+        site: usize,
+    },
+    PutBack {
+        site: usize,
+        back: Back,
+    },
     /// Records break, drawn from this number, and the process dies: a start meets them.
-    Break { site: usize, draw: u64 },
+    Break {
+        site: usize,
+        draw: u64,
+    },
     /// A person settles what stands in quarantine.
     Person,
     /// A person gives this order, and no other, wherever it is the right one.
-    Order { site: usize, operation: Operation },
+    Order {
+        site: usize,
+        operation: Operation,
+    },
 }
 
 const KEPT: [(&str, Kept); 3] = [("lost", Kept::Nothing), ("half", Kept::Half), ("kept", Kept::All)];
@@ -221,10 +266,33 @@ mod tests {
     #[test]
     fn each_prints_as_it_is_read() {
         let texts = [
-            "crash:0:half:20", "rest:1", "cut:0:1:one:1200", "isolate:2:150", "pause:0:350", "jump:1:-30", "drop",
-            "twice", "later", "full:1:350", "failedsync:0", "well", "hangbefore", "hangafter", "busy",
-            "fails:503:applied", "slow", "down:1:100", "hang:0:400", "silent", "answerlost", "giveup:3:1", "copy:1",
-            "putback:1:both", "break:0:2", "person", "order:0:discard",
+            "crash:0:half:20",
+            "rest:1",
+            "cut:0:1:one:1200",
+            "isolate:2:150",
+            "pause:0:350",
+            "jump:1:-30",
+            "drop",
+            "twice",
+            "later",
+            "full:1:350",
+            "failedsync:0",
+            "well",
+            "hangbefore",
+            "hangafter",
+            "busy",
+            "fails:503:applied",
+            "slow",
+            "down:1:100",
+            "hang:0:400",
+            "silent",
+            "answerlost",
+            "giveup:3:1",
+            "copy:1",
+            "putback:1:both",
+            "break:0:2",
+            "person",
+            "order:0:discard",
         ];
         for text in texts {
             let act: Act = text.parse().unwrap_or_else(|why| panic!("{text}: {why}"));

@@ -39,9 +39,8 @@ use super::trace::Lines;
 
 /// Fails where a promise was broken.
 pub fn enumerate(options: &Enumerate) -> ExitCode {
-    let is_asked = |scenario: &Scenario| {
-        options.scenario.is_empty() || options.scenario.iter().any(|name| name == scenario.name)
-    };
+    let is_asked =
+        |scenario: &Scenario| options.scenario.is_empty() || options.scenario.iter().any(|name| name == scenario.name);
     let scenarios: Vec<Arc<Scenario>> =
         scenarios::all().into_iter().filter(is_asked).map(|scenario| planted(scenario, options.bug)).collect();
     if options.list {

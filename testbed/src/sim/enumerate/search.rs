@@ -85,7 +85,9 @@ pub fn singles(
     if options.verbose {
         let (name, pace, steps, distinct) = (scenario.name, word(pace), base.count, kept.len());
         let micros = run_seconds * 1e6;
-        println!("{name} {pace}: {steps} steps, {runs} faults, {distinct} distinct, {seconds:.2} s, {micros:.0} µs each");
+        println!(
+            "{name} {pace}: {steps} steps, {runs} faults, {distinct} distinct, {seconds:.2} s, {micros:.0} µs each"
+        );
     }
     if !ways.is_empty() {
         return Err(ways);
@@ -119,8 +121,11 @@ fn side_by_side(threads: u64, work: impl Fn() + Sync) {
 /// Each first with every second that comes after it; every so-manieth where there is not the time for all. What was
 /// found stands by the number of its subject.
 pub fn pairs(subjects: &[Subject], options: &Enumerate, totals: &mut Totals) -> BTreeMap<usize, Ways> {
-    let mut firsts: Vec<(usize, &First)> =
-        subjects.iter().enumerate().flat_map(|(n, subject)| subject.firsts.iter().map(move |first| (n, first))).collect();
+    let mut firsts: Vec<(usize, &First)> = subjects
+        .iter()
+        .enumerate()
+        .flat_map(|(n, subject)| subject.firsts.iter().map(move |first| (n, first)))
+        .collect();
     // So that a search that is broken off has been everywhere.
     let mut place = 0u64;
     firsts.sort_by_cached_key(|_| {

@@ -331,7 +331,8 @@ mod tests {
 
     #[test]
     fn what_are_no_faults_is_said() {
-        for text in ["drop", "1=drop", "deliver@1.3=drop", "deliver-page@1=drop", "deliver-page@x.1=drop", "read@0.1="] {
+        for text in ["drop", "1=drop", "deliver@1.3=drop", "deliver-page@1=drop", "deliver-page@x.1=drop", "read@0.1="]
+        {
             assert!(text.parse::<Faults>().is_err(), "{text}");
         }
     }

@@ -8,9 +8,8 @@ use crate::sim::upstream::{Difference, Mood};
 
 pub fn all() -> Vec<Scenario> {
     let refuses = |site| move |deed: &mut Deed| deed.differs = Some((site, Difference::Lasting(404)));
-    let hesitates = |site, tries| {
-        move |deed: &mut Deed| deed.differs = Some((site, Difference::Passing { status: 401, tries }))
-    };
+    let hesitates =
+        |site, tries| move |deed: &mut Deed| deed.differs = Some((site, Difference::Passing { status: 401, tries }));
     vec![
         scenario("differs", "the follower refuses one, and following goes on", 2, Local)
             .write(0, 0, EDGE, Post)
