@@ -5,4 +5,14 @@
 //! that an entry leaves only when what was ordered has begun durably; until then a crash brings it back.
 mod quarantine;
 
+use crate::replay::Unknown;
+use crate::service::orders::OrdersUnderWay;
+
 pub(crate) use quarantine::Quarantine;
+
+/// What waits for a person, or for what nobody here knows yet.
+pub(crate) struct Completer {
+    pub quarantine: Quarantine,
+    pub orders: OrdersUnderWay,
+    pub unknown: Unknown,
+}

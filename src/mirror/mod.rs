@@ -14,6 +14,11 @@ mod wish;
 mod wishes;
 mod words;
 
+use std::collections::BTreeMap;
+
+use crate::model::{LogId, SiteName};
+use crate::service::peer::Peer;
+
 pub(crate) use pending::Named;
 pub use series::Series;
 pub(crate) use settle::{DECISION, decided_by, decision_of, is_decision};
@@ -21,3 +26,26 @@ pub(crate) use ship::{RESEND_MS, SERIES_MAX};
 pub(crate) use statuses::Statuses;
 pub(crate) use wishes::Wishes;
 pub(crate) use words::Words;
+
+/// What this site owes others, and what it has asked of them.
+pub(crate) struct Mirror {
+    pub series: BTreeMap<LogId, Series>,
+    pub peers: BTreeMap<SiteName, Peer>,
+    pub statuses: Statuses,
+    pub wishes: Wishes,
+    pub named: Named,
+    pub words: Words,
+}
+
+impl Mirror {
+    pub fn begin(now_ms: u64) -> Self {
+        Self {
+            series: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            statuses: Statuses::begin(now_ms),
+            wishes: Wishes::default(),
+            named: Named::default(),
+            words: Words::default(),
+        }
+    }
+}

@@ -94,7 +94,7 @@ impl Core {
         let missing: Vec<WriteId> = named.filter(|id| !self.has_position(*id)).collect();
         for &other in &missing {
             self.ask_for_position(cx, other);
-            if self.named.is_asked_for(&decision_of(other)) {
+            if self.mirror.named.is_asked_for(&decision_of(other)) {
                 self.ask_for_position(cx, decision_of(other));
             }
         }
@@ -103,14 +103,14 @@ impl Core {
 
     pub(crate) fn stuck(&self) -> Stuck {
         let mut stuck = Stuck::new();
-        if !self.blocked.awaits_ids() {
+        if !self.replay.blocked.awaits_ids() {
             return stuck;
         }
         // Each stands under the first thing that it misses; it may miss more.
         let misses_word = |write: &Write| {
             write.comes_after().ids().iter().any(|&id| !self.is_decided(id) && self.waits_for_word_of(id))
         };
-        let waits = self.blocked.iter().filter_map(|(id, on)| {
+        let waits = self.replay.blocked.iter().filter_map(|(id, on)| {
             let write = self.live.get(&id).filter(|write| write.stage == Stage::Waiting)?;
             Some(((id.log, write.row.position?.0), on, misses_word(write)))
         });
@@ -145,7 +145,7 @@ impl Core {
     fn has_stored_positions_of(&self, after: &After) -> bool {
         // What this site made with an earlier store it may never take.
         let stored = |(log, position): (_, u64)| {
-            self.past.contains(&log) || self.series.get(&log).is_some_and(|s| s.received >= position)
+            self.age.is_past(&log) || self.mirror.series.get(&log).is_some_and(|s| s.received >= position)
         };
         after.lasts().all(stored)
     }
@@ -167,7 +167,7 @@ impl Core {
 
     /// Its position is stored here, and says what became of it; or that was told of ahead, or decided here.
     pub(crate) fn has_position(&self, id: WriteId) -> bool {
-        let found = |id| self.named.is_found(&id) || self.lookups.was_final_lately(&id);
+        let found = |id| self.mirror.named.is_found(&id) || self.lookups.was_final_lately(&id);
         let is_told =
             |id| self.live.get(&id).is_some_and(|write| write.row.position.is_some() || write.is_decided_ahead());
         let itself = match self.live.get(&id) {
@@ -179,8 +179,8 @@ impl Core {
 
     /// It may be stored and not taken up yet: the journal knows. Asked again only when more of its series has come.
     fn ask_for_position(&mut self, cx: &mut Cx, id: WriteId) {
-        let received = self.series.get(&id.log).map_or(0, |s| s.received);
-        if !self.live.contains_key(&id) && self.named.ask_now(id, received) {
+        let received = self.mirror.series.get(&id.log).map_or(0, |s| s.received);
+        if !self.live.contains_key(&id) && self.mirror.named.ask_now(id, received) {
             self.find(cx, Find::Id(id), Looking::Named(id));
         }
     }
@@ -190,16 +190,16 @@ impl Core {
         match stored {
             Some(row) if row.awaits_decision() => {
                 // From now on that is asked for, as often as more has come.
-                self.named.ask_for(decision_of(id));
+                self.mirror.named.ask_for(decision_of(id));
                 self.ask_for_position(cx, decision_of(id));
             }
             Some(_) => {
-                self.named.found(id);
+                self.mirror.named.found(id);
                 self.retry_pending(cx);
             }
             // An own one that is over and forgotten.
             None if id.log == self.own && !is_decision(id) && !self.live.contains_key(&id) => {
-                self.named.found(id);
+                self.mirror.named.found(id);
                 self.retry_pending(cx);
             }
             None => {}
@@ -208,7 +208,7 @@ impl Core {
 
     /// More of some series is stored.
     pub(crate) fn retry_pending(&mut self, cx: &mut Cx) {
-        let pending: Vec<WriteId> = self.wishes.pending().collect();
+        let pending: Vec<WriteId> = self.mirror.wishes.pending().collect();
         if !pending.is_empty() {
             let stuck = self.stuck();
             pending.into_iter().for_each(|id| self.try_pending(cx, id, &stuck));

@@ -60,7 +60,7 @@ impl Core {
         if !decided_here {
             write.role = Role::Shadow;
         }
-        self.wishes.settled(id);
+        self.mirror.wishes.settled(id);
         self.append_own(cx, id);
         self.drop_request_of_refusal(cx, id);
         self.after_settling(cx, id);
@@ -70,14 +70,14 @@ impl Core {
 
     fn next_position(&mut self, id: WriteId, outcome: &Outcome) -> (u64, Chain) {
         let facts = &self.live[&id].row.facts;
-        let own = self.series.get(&self.own).expect("the own series exists from the start");
+        let own = self.mirror.series.get(&self.own).expect("the own series exists from the start");
         let position = own.received + 1;
         (position, Item::chain_over(own.chain, position, id, facts, outcome))
     }
 
     fn append_own(&mut self, cx: &mut Cx, id: WriteId) {
         let item = Arc::new(self.item_of(&self.live[&id]));
-        let own = self.series.get_mut(&self.own).expect("the own series exists from the start");
+        let own = self.mirror.series.get_mut(&self.own).expect("the own series exists from the start");
         own.append(item, cx.ms());
         self.persist(cx, id);
         self.persist_series(cx, self.own);
@@ -120,7 +120,7 @@ impl Core {
                 if fate == Fate::Applied {
                     self.note_applied(id);
                 }
-                match self.series[&self.own].tail_item(position) {
+                match self.mirror.series[&self.own].tail_item(position) {
                     Some(item) if fate == Fate::Skipped => self.decide_skipped(cx, item),
                     _ => {
                         self.position_decided(cx, self.own, position);
@@ -136,7 +136,7 @@ impl Core {
         if self.queue.settled(id) {
             self.agenda.push(Work::Drain);
         }
-        self.wishes.look_soon();
+        self.mirror.wishes.look_soon();
         self.ship(cx, self.own);
     }
 
@@ -168,7 +168,8 @@ impl Core {
 
     /// `ack = { peers = n }`: the answer waits for receipts while a peer is connected.
     fn answer_when_received(&mut self, cx: &mut Cx, req: ReqId, position: u64, verdict: Verdict, reply: Reply) {
-        let waits = self.settings.ack_peers > 0 && verdict == Verdict::Applied && self.peers.values().any(|p| p.linked);
+        let waits =
+            self.settings.ack_peers > 0 && verdict == Verdict::Applied && self.mirror.peers.values().any(|p| p.linked);
         if !waits {
             return self.answer(cx, req, reply);
         }
@@ -185,10 +186,10 @@ impl Core {
         }
         let own: LogId = self.own;
         let mut received: Vec<u64> =
-            self.peers.values().map(|p| p.cursors.get(&own).map_or(0, |c| c.received)).collect();
+            self.mirror.peers.values().map(|p| p.cursors.get(&own).map_or(0, |c| c.received)).collect();
         received.sort_unstable_by(|a, b| b.cmp(a));
         let enough = received.get(usize::from(self.settings.ack_peers).saturating_sub(1)).copied().unwrap_or(0);
-        let up_to = if self.peers.values().any(|p| p.linked) { enough } else { u64::MAX };
+        let up_to = if self.mirror.peers.values().any(|p| p.linked) { enough } else { u64::MAX };
         for (req, reply) in self.clients.received(up_to) {
             self.answer(cx, req, reply);
         }
@@ -267,7 +268,7 @@ mod tests {
             let mut bench = Bench::new(Settings { answer_max, ..settings("a", &["a", "b"]) });
             bench.submit(new_write("POST", 1, 0));
             bench.attempted(own(1), 1, AttemptResult::Answered(large.clone()));
-            let item = bench.core.series[&log(1)].tail_item(1).expect("it is settled");
+            let item = bench.core.mirror.series[&log(1)].tail_item(1).expect("it is settled");
             assert_eq!(item.outcome.answer.is_some(), shipped, "{answer_max}");
             assert_eq!(item.outcome.status, 201);
         }
@@ -279,7 +280,7 @@ mod tests {
             let mut bench = Bench::new(settings("a", &["a", "b"]));
             bench.submit(new_write("POST", 1, 0));
             bench.attempted(own(1), 1, answered(status));
-            let shipped = bench.core.series[&log(1)].tail_item(1).expect("it is settled");
+            let shipped = bench.core.mirror.series[&log(1)].tail_item(1).expect("it is settled");
             assert_eq!(shipped.request.is_some(), followed);
             assert_eq!(shipped.is_followed(), item(log(1), 1, 0).is_followed() && followed);
         }

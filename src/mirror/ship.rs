@@ -18,7 +18,7 @@ pub(crate) const SERIES_MAX: usize = 1_024;
 impl Core {
     /// Sends what is new of a series to every peer that wants it.
     pub(crate) fn ship(&mut self, cx: &mut Cx, log: LogId) {
-        let peers: Vec<SiteName> = self.peers.iter().filter(|(_, p)| p.linked).map(|(s, _)| s.clone()).collect();
+        let peers: Vec<SiteName> = self.mirror.peers.iter().filter(|(_, p)| p.linked).map(|(s, _)| s.clone()).collect();
         for peer in peers {
             self.ship_to(cx, &peer, log);
         }
@@ -27,8 +27,8 @@ impl Core {
     fn ship_to(&mut self, cx: &mut Cx, to: &SiteName, log: LogId) {
         let (items_max, bytes_max) = (self.settings.limits.page_items, self.settings.limits.page_bytes);
         loop {
-            let Some(series) = self.series.get(&log) else { return };
-            let Some(cursor) = self.peers.get_mut(to).and_then(|p| p.cursors.get_mut(&log)) else { return };
+            let Some(series) = self.mirror.series.get(&log) else { return };
+            let Some(cursor) = self.mirror.peers.get_mut(to).and_then(|p| p.cursors.get_mut(&log)) else { return };
             let under_way = cursor.sent.saturating_sub(cursor.received);
             let room = under_way < PAGES_UNDER_WAY * items_max as u64;
             if !cursor.want || cursor.reading || cursor.sent >= series.received || !room {
@@ -49,9 +49,9 @@ impl Core {
 
     /// The journal read the next stretch for a peer.
     pub(crate) fn page_read(&mut self, cx: &mut Cx, to: &SiteName, log: LogId, from: u64, items: Vec<Arc<Item>>) {
-        let Some(series) = self.series.get(&log) else { return };
+        let Some(series) = self.mirror.series.get(&log) else { return };
         // Whoever is not there any more says anew what it wants. Read for it on, this would be read without end.
-        let Some(peer) = self.peers.get_mut(to).filter(|peer| peer.linked) else { return };
+        let Some(peer) = self.mirror.peers.get_mut(to).filter(|peer| peer.linked) else { return };
         let Some(cursor) = peer.cursors.get_mut(&log) else { return };
         if cursor.again == from {
             cursor.again = 0;
@@ -78,11 +78,11 @@ impl Core {
 
     /// What `after` names and a site has not confirmed, as far as one page holds it. `None` when it is more than that.
     pub(crate) fn pages_for(&self, to: &SiteName, after: &After) -> Option<Vec<Page>> {
-        let cursors = self.peers.get(to).map(|p| &p.cursors);
+        let cursors = self.mirror.peers.get(to).map(|p| &p.cursors);
         let (mut items_left, mut bytes_left) = (self.settings.limits.page_items, self.settings.limits.page_bytes);
         let mut pages = Vec::new();
         for (log, position) in after.lasts() {
-            let Some(series) = self.series.get(&log).filter(|s| s.site != *to) else { continue };
+            let Some(series) = self.mirror.series.get(&log).filter(|s| s.site != *to) else { continue };
             let from = cursors.and_then(|c| c.get(&log)).map_or(0, |c| c.sent.max(c.received));
             if from >= position {
                 continue;
@@ -104,14 +104,14 @@ impl Core {
         if !self.settings.replicas.contains(&from) {
             return;
         }
-        let peer = self.peers.entry(from.clone()).or_default();
+        let peer = self.mirror.peers.entry(from.clone()).or_default();
         if status.count <= peer.status_count {
             return;
         }
         (peer.status_count, peer.log) = (status.count, Some(status.log));
         self.compare_ages(cx, &from, &status);
         let is_remembered = self.is_remembered(&status);
-        let Some(peer) = self.peers.get_mut(&from) else { return };
+        let Some(peer) = self.mirror.peers.get_mut(&from) else { return };
         (peer.healthy, peer.last, peer.hangs) = (status.healthy, status.last, status.hangs);
         (peer.lag_ms, peer.retried_ms) = (status.lag_ms, status.retried_ms);
         let mut logs = Vec::new();
@@ -121,8 +121,8 @@ impl Core {
                 self.peer_cursor(cx, &from, line);
             }
         }
-        let owes = !self.words.none_is_owed() || !self.wishes.none_is_out();
-        if let Some(peer) = self.peers.get_mut(&from)
+        let owes = !self.mirror.words.none_is_owed() || !self.mirror.wishes.none_is_out();
+        if let Some(peer) = self.mirror.peers.get_mut(&from)
             && owes
             && cx.ms() >= peer.words_said_ms + RESEND_MS
         {
@@ -145,17 +145,17 @@ impl Core {
     fn peer_cursor(&mut self, cx: &mut Cx, from: &SiteName, line: Cursor) {
         let now = cx.ms();
         self.claim_series(from, &line);
-        if line.log != self.own && !self.series.contains_key(&line.log) {
+        if line.log != self.own && !self.mirror.series.contains_key(&line.log) {
             if line.site == self.settings.me {
                 return self.stop_for_past(cx, from, line.log);
             }
-            if self.series.len() >= SERIES_MAX {
+            if self.mirror.series.len() >= SERIES_MAX {
                 return;
             }
-            self.series.insert(line.log, Series::new(line.log, line.site.clone()));
-            self.statuses.say_soon();
+            self.mirror.series.insert(line.log, Series::new(line.log, line.site.clone()));
+            self.mirror.statuses.say_soon();
         }
-        let Some(series) = self.series.get(&line.log) else { return };
+        let Some(series) = self.mirror.series.get(&line.log) else { return };
         // Ahead of the store that makes the series, or with another past: one of the two was restored from a copy.
         let other_past = series.tail_item(line.received).is_some_and(|item| item.chain != line.chain);
         if other_past || (line.log == self.own && line.received > series.received) {
@@ -165,10 +165,10 @@ impl Core {
             }
             return;
         }
-        if let Some(series) = self.series.get_mut(&line.log) {
+        if let Some(series) = self.mirror.series.get_mut(&line.log) {
             series.confirm(from, line.received, line.decided);
         }
-        let Some(peer) = self.peers.get_mut(from) else { return };
+        let Some(peer) = self.mirror.peers.get_mut(from) else { return };
         let cursor = peer.cursors.entry(line.log).or_default();
         let stalled = cursor.sent > line.received && now >= cursor.progress_ms + RESEND_MS;
         if line.received > cursor.received {
@@ -194,7 +194,7 @@ impl Core {
     /// Who brings a log first may be mistaken about its site: as long as nothing of it is stored, the site itself knows
     /// better.
     fn claim_series(&mut self, from: &SiteName, line: &Cursor) {
-        if let Some(series) = self.series.get_mut(&line.log)
+        if let Some(series) = self.mirror.series.get_mut(&line.log)
             && series.received == 0
             && line.log != self.own
             && line.site == *from
@@ -206,7 +206,7 @@ impl Core {
     /// This store is new, and a peer has writes of this site's earlier one: what the service here holds of them nobody
     /// knows. To follow from the start would apply them again (G2), so a person decides.
     fn stop_for_past(&mut self, cx: &mut Cx, peer: &SiteName, log: LogId) {
-        if self.past.len() < SERIES_MAX && self.past.insert(log) {
+        if self.age.has_past(log, SERIES_MAX) {
             let why = format!(
                 "data_dir is new, and {peer} has writes that this site made with an earlier one ({log}). If the \
                  service here is as empty as data_dir, resume: everything is applied to it from the start. If it holds \
@@ -219,26 +219,26 @@ impl Core {
     /// A person says that this replica is as empty as its store: what this site made before is followed like any
     /// series.
     pub(crate) fn take_up_past(&mut self, cx: &mut Cx) {
-        for log in std::mem::take(&mut self.past) {
-            self.series.insert(log, Series::new(log, self.settings.me.clone()));
+        for log in self.age.take_past() {
+            self.mirror.series.insert(log, Series::new(log, self.settings.me.clone()));
             self.persist_series(cx, log);
         }
     }
 
     /// Tells every connected peer how far this site is.
     pub(crate) fn say_status(&mut self, cx: &mut Cx) {
-        let next_ms = self.statuses.say(cx.ms());
+        let next_ms = self.mirror.statuses.say(cx.ms());
         self.at(next_ms, Timer::Status);
         // Also where no peer and no answer wakes those in line: while the line is cut.
         self.agenda.push(Work::Shadows);
         self.choose(cx);
-        let peers: Vec<SiteName> = self.peers.iter().filter(|(_, p)| p.linked).map(|(s, _)| s.clone()).collect();
-        let asks_again = !self.is_held() && self.mending.is_due(cx.ms());
+        let peers: Vec<SiteName> = self.mirror.peers.iter().filter(|(_, p)| p.linked).map(|(s, _)| s.clone()).collect();
+        let asks_again = !self.is_held() && self.replay.mending.is_due(cx.ms());
         let missing = self.ask_ahead(cx);
         for peer in peers {
             self.say_status_with(cx, peer, asks_again, missing.clone());
         }
-        if self.statuses.is_confirmation_due(cx.ms()) {
+        if self.mirror.statuses.is_confirmation_due(cx.ms()) {
             self.save_confirmed(cx);
         }
     }
@@ -248,8 +248,8 @@ impl Core {
         if self.is_held() {
             return;
         }
-        self.statuses.confirmation_is_written(cx.ms());
-        let anew = self.series.values().filter(|series| series.is_confirmed_anew()).map(|series| series.log);
+        self.mirror.statuses.confirmation_is_written(cx.ms());
+        let anew = self.mirror.series.values().filter(|series| series.is_confirmed_anew()).map(|series| series.log);
         for log in anew.collect::<Vec<_>>() {
             self.persist_series(cx, log);
         }
@@ -260,10 +260,10 @@ impl Core {
     }
 
     fn say_status_with(&mut self, cx: &mut Cx, to: SiteName, asks_again: bool, missing: Vec<WriteId>) {
-        let count = self.statuses.count();
+        let count = self.mirror.statuses.count();
         let state = self.state_to_say(cx);
         let held = self.is_held();
-        let cursors = self.series.values().map(|s| Cursor {
+        let cursors = self.mirror.series.values().map(|s| Cursor {
             log: s.log,
             site: s.site.clone(),
             received: s.received,
@@ -278,10 +278,10 @@ impl Core {
             state,
             heard: self.heard_of(&to),
             healthy: self.replica.is_healthy() && !self.is_in_doubt(),
-            last: self.stopping.is_stopped(),
+            last: self.replay.stopping.is_stopped(),
             hangs: self.hangs(cx.ms()),
             lag_ms: self.lag_ms(cx.ms()),
-            retried_ms: self.alone.took_ms(cx.ms()),
+            retried_ms: self.replay.alone.took_ms(cx.ms()),
             cursors: cursors.collect(),
             missing,
         };
@@ -290,8 +290,9 @@ impl Core {
 
     /// The first position of a series whose record is broken here and which a peer has; 0 where there is none.
     fn to_ask_again(&self, peer: &SiteName, log: LogId) -> u64 {
-        let stored = self.peers.get(peer).and_then(|peer| peer.cursors.get(&log)).map_or(0, |cursor| cursor.received);
-        self.mending.first_of(log).filter(|&position| position <= stored).unwrap_or(0)
+        let stored =
+            self.mirror.peers.get(peer).and_then(|peer| peer.cursors.get(&log)).map_or(0, |cursor| cursor.received);
+        self.replay.mending.first_of(log).filter(|&position| position <= stored).unwrap_or(0)
     }
 
     /// Where a series is fetched: from the connected peer that has most of it; from its origin, unless that was put
@@ -300,7 +301,7 @@ impl Core {
         let rank = |site: &SiteName, peer: &crate::service::peer::Peer| {
             (peer.cursors.get(&series.log).map_or(0, |c| c.received), *site == series.site)
         };
-        let linked = self.peers.iter().filter(|(_, p)| p.linked);
+        let linked = self.mirror.peers.iter().filter(|(_, p)| p.linked);
         linked.max_by(|(a, p), (b, q)| rank(a, p).cmp(&rank(b, q)).then(b.cmp(a))).map(|(site, _)| site)
     }
 
@@ -308,7 +309,7 @@ impl Core {
     pub(crate) fn decided_by_all(&self, log: LogId) -> u64 {
         let others = self.settings.replicas.iter().filter(|site| **site != self.settings.me);
         let decided = |site: &SiteName| {
-            let cursor = self.peers.get(site).and_then(|p| p.cursors.get(&log));
+            let cursor = self.mirror.peers.get(site).and_then(|p| p.cursors.get(&log));
             cursor.map_or(0, |c| c.decided)
         };
         others.map(decided).min().unwrap_or(u64::MAX)

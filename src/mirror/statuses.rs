@@ -60,9 +60,9 @@ impl Statuses {
 impl Core {
     pub(crate) fn say_status_soon(&mut self, cx: &mut Cx) {
         let soon_ms = cx.ms() + SOON_MS;
-        if soon_ms < self.statuses.next_ms {
-            self.agenda.withdraw(self.statuses.next_ms, Timer::Status);
-            self.statuses.next_ms = soon_ms;
+        if soon_ms < self.mirror.statuses.next_ms {
+            self.agenda.withdraw(self.mirror.statuses.next_ms, Timer::Status);
+            self.mirror.statuses.next_ms = soon_ms;
             self.agenda.at(soon_ms, Timer::Status);
         }
     }

@@ -32,7 +32,7 @@ impl Core {
         (write.placing.leaving, write.placing.said) = (true, 0);
         write.placing.unknown_there = false;
         write.tries.pass_at_ms = None;
-        self.wishes.goes_out(id);
+        self.mirror.wishes.goes_out(id);
         self.persist(cx, id);
         self.send_wish(cx, id);
         if self.bug(Bug::LaneFreeDuringWish) {
@@ -75,7 +75,7 @@ impl Core {
 
     /// What was on its way out over a connection has left no more of itself than it had.
     pub(crate) fn wishes_cut_short(&mut self, cx: &Cx, peer: &SiteName) {
-        for id in self.wishes.out().collect::<Vec<_>>() {
+        for id in self.mirror.wishes.out().collect::<Vec<_>>() {
             let Some(write) = self.live.get_mut(&id) else { continue };
             let is_leaving = matches!(&write.row.origin, Origin::Wished { site, revoked: false, .. } if site == peer);
             if is_leaving && std::mem::take(&mut write.placing.leaving) {
@@ -241,7 +241,7 @@ impl Core {
             let found = Found {
                 row: write.record(),
                 request: write.request.clone(),
-                quarantined: self.quarantine.get(&write.row.id).cloned(),
+                quarantined: self.completer.quarantine.get(&write.row.id).cloned(),
             };
             return self.late_word(cx, id, outcome, vec![found]);
         }
@@ -254,9 +254,9 @@ impl Core {
             }
             write.placing.pending = Some((from, outcome));
             let pass_at_ms = *write.tries.pass_at_ms.get_or_insert(now + give_up);
-            self.wishes.outcome_waits(id);
+            self.mirror.wishes.outcome_waits(id);
             self.wake_write_at(pass_at_ms.max(now), id);
-            self.wishes.look_soon();
+            self.mirror.wishes.look_soon();
         } else if write.role == Role::Own {
             // It is on its way to this replica. Should that turn out never to have got it, the word counts after all.
             write.placing.pending = Some((from, outcome));
@@ -312,7 +312,7 @@ impl Core {
 
     /// A site that was given up on has not answered: its word, or the revocation, was lost.
     pub(crate) fn say_revocations_again(&self, cx: &mut Cx, peer: &SiteName) {
-        for id in self.wishes.out() {
+        for id in self.mirror.wishes.out() {
             if let Some(attempt) = self.live.get(&id).and_then(|write| write.row.owed.get(peer)) {
                 cx.out.push(Effect::Send { to: peer.clone(), message: Message::Revoke { id, attempt } });
             }
@@ -321,7 +321,7 @@ impl Core {
 
     /// A new connection: what was out is said again, what is owed is owed still.
     pub(crate) fn say_wishes_again(&mut self, cx: &mut Cx, peer: &SiteName) {
-        for id in self.wishes.out().collect::<Vec<_>>() {
+        for id in self.mirror.wishes.out().collect::<Vec<_>>() {
             let Some(write) = self.live.get_mut(&id) else { continue };
             if let Some(attempt) = write.row.owed.get(peer) {
                 cx.out.push(Effect::Send { to: peer.clone(), message: Message::Revoke { id, attempt } });
@@ -336,7 +336,7 @@ impl Core {
 
     /// Who decides has changed: what was given up elsewhere and found nobody may be decided now.
     pub(crate) fn place_again(&mut self) {
-        for id in self.wishes.out() {
+        for id in self.mirror.wishes.out() {
             let Some(write) = self.live.get_mut(&id) else { continue };
             let given_up = matches!(write.row.origin, Origin::Wished { revoked: true, .. });
             if given_up && write.stage == Stage::Idle && write.placing.pending.is_none() && !write.placing.unknown_there

@@ -63,31 +63,31 @@ impl Core {
     pub(crate) fn try_again(&mut self, cx: &mut Cx, id: WriteId, answer: &Arc<Answer>) {
         let now = cx.ms();
         let holder = self.alone_holder();
-        let is_dear = self.alone.in_vain_ms(now) >= self.settings.alone_ms;
+        let is_dear = self.replay.alone.in_vain_ms(now) >= self.settings.alone_ms;
         let Some(write) = self.live.get_mut(&id) else { return };
         write.tries.refusals += 1;
         write.tries.may_have_applied |= answer.status >= 500;
         write.tries.refused_with = answer.status;
         let tries = write.tries.refusals;
         if tries >= TRIES_MAX || (tries == 1 && is_dear) {
-            self.alone.ended_in_vain(id, now);
+            self.replay.alone.ended_in_vain(id, now);
             let detail = format!("{}, {tries} times", self.other_answer(id, answer.status));
             return self.diverged(cx, id, detail, answer);
         }
         if holder.is_none() {
-            self.alone.begin(id, now);
+            self.replay.alone.begin(id, now);
         }
         self.back_off(cx, id);
     }
 
     /// While it is on its way, and may be sent, no other shadow is.
     fn alone_holder(&self) -> Option<WriteId> {
-        let id = self.alone.holder?;
+        let id = self.replay.alone.holder?;
         let write = self.live.get(&id)?;
         let is_on_its_way =
             matches!(write.stage, Stage::Backoff { .. } | Stage::Waiting | Stage::Checking | Stage::Sending);
-        let lane = self.lanes.here(write.row.facts.lane);
-        let may_be_sent = lane.is_none_or(|other| other == id) && !self.blocked.is_waiting(id);
+        let lane = self.replay.lanes.here(write.row.facts.lane);
+        let may_be_sent = lane.is_none_or(|other| other == id) && !self.replay.blocked.is_waiting(id);
         (write.role == Role::Shadow && is_on_its_way && may_be_sent).then_some(id)
     }
 
@@ -98,8 +98,8 @@ impl Core {
             Some(holder) if holder != id => false,
             None if !is_again => true,
             _ => {
-                self.alone.begin(id, now_ms);
-                self.turns.here() == 0
+                self.replay.alone.begin(id, now_ms);
+                self.replay.turns.here() == 0
             }
         }
     }
@@ -107,7 +107,7 @@ impl Core {
     /// Who is tried again stands in front of all others.
     pub(crate) fn take_alone(&mut self) -> Option<Option<WriteId>> {
         let holder = self.alone_holder()?;
-        Some(if self.turns.here() == 0 { self.turns.take(holder) } else { None })
+        Some(if self.replay.turns.here() == 0 { self.replay.turns.take(holder) } else { None })
     }
 
     /// PUT and DELETE, and everything at a service that says so itself: another answer may be asked for once more.

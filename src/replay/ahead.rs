@@ -22,12 +22,12 @@ const ASKED_FOR_MAX: usize = 64;
 impl Core {
     /// What is to be asked for now: at once when it is met, and again when it was not told.
     pub(crate) fn ask_ahead(&mut self, cx: &Cx) -> Vec<WriteId> {
-        if self.is_held() || !self.named.may_ask_ahead(cx.ms()) {
+        if self.is_held() || !self.mirror.named.may_ask_ahead(cx.ms()) {
             return Vec::new();
         }
         let missing = self.missing_ahead();
         if !missing.is_empty() {
-            self.named.asked_ahead(cx.ms());
+            self.mirror.named.asked_ahead(cx.ms());
         }
         missing
     }
@@ -35,17 +35,22 @@ impl Core {
     /// What other sites' writes, and outcomes of own ones, are known to come after, by id, and that this site does not
     /// know and cannot get from its origin. What a client names counts for nothing.
     fn missing_ahead(&self) -> Vec<WriteId> {
-        let shadows = self.blocked.iter().filter_map(|(id, _)| self.live.get(&id));
+        let shadows = self.replay.blocked.iter().filter_map(|(id, _)| self.live.get(&id));
         let shadows = shadows.filter(|write| write.role == Role::Shadow && write.stage == Stage::Waiting);
-        let pending = self.wishes.pending().filter_map(|id| self.live.get(&id)?.placing.pending.as_ref());
+        let pending = self.mirror.wishes.pending().filter_map(|id| self.live.get(&id)?.placing.pending.as_ref());
         let outcomes =
             shadows.filter_map(|write| write.row.outcome.as_ref()).chain(pending.map(|(_, outcome)| outcome));
         let named = outcomes.flat_map(|outcome| outcome.after.ids().iter().chain(outcome.repeats.as_ref()));
-        let awaited: BTreeSet<WriteId> =
-            named.chain(self.postponed.firsts()).chain(self.named.ids()).copied().chain(self.told_ids()).collect();
+        let awaited: BTreeSet<WriteId> = named
+            .chain(self.replay.postponed.firsts())
+            .chain(self.mirror.named.ids())
+            .copied()
+            .chain(self.told_ids())
+            .collect();
         let missing: Vec<WriteId> = awaited.into_iter().filter(|&id| self.is_missing_ahead(id)).collect();
         // Nobody may know the first of them.
-        let first = if missing.len() > ASKED_FOR_MAX { self.statuses.said() as usize % missing.len() } else { 0 };
+        let first =
+            if missing.len() > ASKED_FOR_MAX { self.mirror.statuses.said() as usize % missing.len() } else { 0 };
         missing.iter().cycle().skip(first).take(missing.len().min(ASKED_FOR_MAX)).copied().collect()
     }
 
@@ -56,7 +61,7 @@ impl Core {
 
     /// A site whose store was replaced makes another log.
     fn reaches_origin_of(&self, id: WriteId) -> bool {
-        self.peers.values().any(|peer| peer.linked && peer.log == Some(id.log))
+        self.mirror.peers.values().any(|peer| peer.linked && peer.log == Some(id.log))
     }
 
     /// A peer waits for these.
@@ -140,7 +145,7 @@ impl Core {
         self.insert(write);
         self.persist(cx, id);
         self.agenda.push(Work::Look(id));
-        self.wishes.look_soon();
+        self.mirror.wishes.look_soon();
     }
 }
 

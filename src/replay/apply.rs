@@ -38,9 +38,9 @@ impl Core {
         let role = write.role;
         match self.missing_for(write) {
             Some(dependency) => {
-                self.blocked.wait(id, dependency);
+                self.replay.blocked.wait(id, dependency);
                 if let Dependency::Exactly(log, position) = dependency
-                    && self.series.get(&log).is_some_and(|series| !series.is_taken_up(position))
+                    && self.mirror.series.get(&log).is_some_and(|series| !series.is_taken_up(position))
                 {
                     self.agenda.push(Work::Load(log));
                 }
@@ -56,7 +56,7 @@ impl Core {
             None => {
                 let lane = write.row.facts.lane;
                 let live = &self.live;
-                self.lanes.is_ready(lane, id, |other| goes_before(live, id, *other));
+                self.replay.lanes.is_ready(lane, id, |other| goes_before(live, id, *other));
                 self.agenda.push(Work::Lane(lane));
             }
         }
@@ -68,11 +68,12 @@ impl Core {
     }
 
     fn first_missing(&self, after: &After) -> Option<Dependency> {
-        let position = after.positions().iter().find(|(log, p)| self.series.get(log).is_none_or(|s| s.decided < *p));
+        let position =
+            after.positions().iter().find(|(log, p)| self.mirror.series.get(log).is_none_or(|s| s.decided < *p));
         if let Some(&(log, position)) = position {
             return Some(Dependency::Position(log, position));
         }
-        let beyond = |&Stretch { log, first, last }: &Stretch| match self.series.get(&log) {
+        let beyond = |&Stretch { log, first, last }: &Stretch| match self.mirror.series.get(&log) {
             Some(series) => series.first_undecided(first, last).map(|position| Dependency::Exactly(log, position)),
             None => Some(Dependency::Exactly(log, first)),
         };
@@ -91,14 +92,16 @@ impl Core {
         let decided = match self.live.get(&id) {
             Some(write) if write.awaits_decision() => false,
             Some(write) => match write.row.position {
-                Some((position, _)) => self.series.get(&id.log).is_some_and(|s| s.is_decided(position)),
+                Some((position, _)) => self.mirror.series.get(&id.log).is_some_and(|s| s.is_decided(position)),
                 // Void here says nothing of a site that was asked after this one.
                 None => {
                     matches!(&write.stage, Stage::Decided(fate) if *fate != Fate::Void || write.is_decided_ahead())
                 }
             },
             // A decision that others were told of ahead, about what was decided here.
-            None => self.lookups.was_final_lately(&id) || (is_decision(id) && self.words.is_owed(&decided_by(id))),
+            None => {
+                self.lookups.was_final_lately(&id) || (is_decision(id) && self.mirror.words.is_owed(&decided_by(id)))
+            }
         };
         decided || (!is_decision(id) && self.is_decided(decision_of(id)))
     }
@@ -121,7 +124,7 @@ impl Core {
             self.take_up(cx, Arc::new(item));
         }
         let found_decided = |found: &Found| match found.row.position {
-            Some((position, _)) => self.series.get(&id.log).is_some_and(|s| s.is_decided(position)),
+            Some((position, _)) => self.mirror.series.get(&id.log).is_some_and(|s| s.is_decided(position)),
             None => matches!(&found.row.here, Here::Decided(fate) if *fate != Fate::Void),
         };
         let is_live = self.live.contains_key(&id);
@@ -149,7 +152,7 @@ impl Core {
 
     fn next_ready(&mut self, lane: Lane) -> Option<WriteId> {
         let live = &self.live;
-        self.lanes.next_ready(lane, |id| live.get(&id).is_none_or(|write| write.row.facts.creates))
+        self.replay.lanes.next_ready(lane, |id| live.get(&id).is_none_or(|write| write.row.facts.creates))
     }
 
     /// The write has its turn.
@@ -163,11 +166,11 @@ impl Core {
         if self.must_not_decide(id) {
             return self.want_place(id);
         }
-        self.lanes.take_place(lane, id);
+        self.replay.lanes.take_place(lane, id);
         if let Some(key) = key
             && !write.tries.doubtful
         {
-            if self.keys.may_be_stored(&key) {
+            if self.idempotency.keys.may_be_stored(&key) {
                 self.set_stage(id, Stage::Checking);
                 return self.find(cx, Find::Key(key), Looking::Copies(id));
             }
@@ -185,22 +188,22 @@ impl Core {
     /// Who finds no place stands in line, and nobody who comes later overtakes: a low position that waits holds up all
     /// that comes after it, live writes too.
     fn may_start_shadow(&mut self, cx: &Cx, id: WriteId) -> bool {
-        let is_held_back = self.stopping.is_stopped() && self.is_held_back(id, self.demand().as_ref());
+        let is_held_back = self.replay.stopping.is_stopped() && self.is_held_back(id, self.demand().as_ref());
         let has_place = self.free_shadow_places(cx) > 0 && !is_held_back && self.is_its_turn(id, cx.ms());
         let Some(write) = self.live.get_mut(&id) else { return false };
         let in_turn = std::mem::take(&mut write.tries.in_turn);
-        if has_place && (in_turn || self.turns.nobody_waits()) {
+        if has_place && (in_turn || self.replay.turns.nobody_waits()) {
             return true;
         }
-        if has_place && self.stopping.is_stopped() {
+        if has_place && self.replay.stopping.is_stopped() {
             // Before it stand some that a stopped replica does not follow.
             self.agenda.push(Work::Shadows);
         }
         if in_turn {
             let live = &self.live;
-            self.turns.wait_again(id, |other| goes_before(live, *other, id));
+            self.replay.turns.wait_again(id, |other| goes_before(live, *other, id));
         } else {
-            self.turns.wait(id);
+            self.replay.turns.wait(id);
         }
         false
     }
@@ -215,7 +218,7 @@ impl Core {
         let limits = &self.settings.limits;
         let is_live = self.replica.was_written_within(LIVE_MS, cx.ms());
         let places = if is_live { limits.shadows_beside_writes.min(limits.shadows) } else { limits.shadows };
-        places.saturating_sub(self.turns.here())
+        places.saturating_sub(self.replay.turns.here())
     }
 
     pub(crate) fn resume_shadows(&mut self, cx: &Cx) {
@@ -232,7 +235,7 @@ impl Core {
         let demand = self.demand();
         let mut held_back = VecDeque::new();
         while free > 0
-            && let Some(id) = self.turns.next()
+            && let Some(id) = self.replay.turns.next()
         {
             if self.is_held_back(id, demand.as_ref()) {
                 held_back.push_back(id);
@@ -241,7 +244,7 @@ impl Core {
             // Whoever was decided meanwhile takes no place.
             free -= usize::from(self.has_its_turn(id));
         }
-        self.turns.put_back(held_back);
+        self.replay.turns.put_back(held_back);
     }
 
     fn has_its_turn(&mut self, id: WriteId) -> bool {
@@ -275,7 +278,7 @@ impl Core {
         let Some(write) = self.live.get(&id) else { return };
         let lane = write.row.facts.lane;
         if let Some(with) = self.conflicting(write, rows) {
-            self.counts.conflicts.keys += 1;
+            self.replay.counts.conflicts.keys += 1;
             cx.note(Note::KeyConflict { id, with });
         }
         match self.copy_of(write, rows) {
@@ -293,7 +296,7 @@ impl Core {
             }
             Copy::Wait(other) => {
                 self.free_place(lane, id);
-                self.blocked.wait(id, Dependency::Id(other));
+                self.replay.blocked.wait(id, Dependency::Id(other));
             }
             Copy::Of { first, is_applied, outcome } => {
                 self.free_place(lane, id);
@@ -313,7 +316,8 @@ impl Core {
         {
             return Copy::Of { first: print.id, is_applied: false, outcome: None };
         }
-        let live = self.keys.live(&key).iter().filter_map(|id| self.live.get(id)).map(|w| (w.record(), Some(w)));
+        let live =
+            self.idempotency.keys.live(&key).iter().filter_map(|id| self.live.get(id)).map(|w| (w.record(), Some(w)));
         let stored = rows.iter().filter(|f| !self.live.contains_key(&f.row.id)).map(|f| (f.row.clone(), None));
         let rows: Vec<(Row, Option<&Write>)> = live.chain(stored).collect();
         let mut found = Copy::None;
@@ -366,7 +370,7 @@ impl Core {
             return None;
         }
         let key = write.row.facts.key?;
-        let live = self.keys.live(&key).iter().filter_map(|id| self.live.get(id)).map(Write::record);
+        let live = self.idempotency.keys.live(&key).iter().filter_map(|id| self.live.get(id)).map(Write::record);
         let stored = rows.iter().map(|found| &found.row).filter(|row| !self.live.contains_key(&row.id)).cloned();
         let is_other = |row: &Row| {
             let another = row.facts.key == Some(key) && row.facts.digest != write.row.facts.digest;
@@ -385,7 +389,7 @@ impl Core {
             if let (Some(theirs), Some(ours)) = (&write.row.outcome, &outcome)
                 && are_answered_differently(theirs, ours)
             {
-                self.counts.conflicts.answers += 1;
+                self.replay.counts.conflicts.answers += 1;
                 cx.note(Note::AnsweredDifferently { id, with: of });
             }
             return self.decide_shadow(cx, id, Fate::Duplicate(of));
@@ -452,10 +456,10 @@ impl Core {
             && write.tries.by_order.is_none()
             && !write.tries.doubtful
             && let Some(outcome) = &write.row.outcome
-            && let Some(with) = self.lane_memory.concurrent(write.row.facts.lane, id, &outcome.after)
+            && let Some(with) = self.replay.lane_memory.concurrent(write.row.facts.lane, id, &outcome.after)
         {
             let lane = write.row.facts.lane;
-            self.counts.concurrent += 1;
+            self.replay.counts.concurrent += 1;
             cx.note(Note::Concurrent { id, with });
             if let Some(write) = self.live.get_mut(&id) {
                 write.tries.is_concurrent = true;
@@ -494,15 +498,15 @@ impl Core {
         write.stage = Stage::Sending;
         // Another replica's late outcome counts no longer.
         write.placing.pending = None;
-        self.wishes.outcome_is_void(id);
+        self.mirror.wishes.outcome_is_void(id);
         self.replica.begins(id, write.tries.attempts, cx.ms());
         if matches!(write.role, Role::Shadow | Role::Ordered) {
-            self.turns.comes(id);
+            self.replay.turns.comes(id);
         }
         let attempt = Attempt { id, attempt: write.tries.attempts, request, origin: SiteName::new(""), shadow: None };
         let shadow = matches!(write.role, Role::Shadow).then(|| shadow_of(write));
         let origin = self.site_of(id);
-        self.lanes.take_place(self.live[&id].row.facts.lane, id);
+        self.replay.lanes.take_place(self.live[&id].row.facts.lane, id);
         self.persist(cx, id);
         self.release_held(cx, id);
         cx.out.push(Effect::Attempt(Attempt { origin, shadow, ..attempt }));
@@ -510,7 +514,7 @@ impl Core {
 
     /// The site that accepted a write.
     pub(crate) fn site_of(&self, id: WriteId) -> SiteName {
-        let by_series = self.series.get(&id.log).map(|s| s.site.clone());
+        let by_series = self.mirror.series.get(&id.log).map(|s| s.site.clone());
         let by_wish = || self.live.get(&id).and_then(|w| w.row.wish.as_ref()).map(|w| w.from.clone());
         by_series.or_else(by_wish).unwrap_or_else(|| self.settings.me.clone())
     }
@@ -524,7 +528,7 @@ impl Core {
         };
         write.tries.by_order.is_none()
             && write.overwrites()
-            && self.lane_memory.passed(write.row.facts.lane, old.log, position)
+            && self.replay.lane_memory.passed(write.row.facts.lane, old.log, position)
             && !self.bug(Bug::LatePutApplied)
     }
 
@@ -558,7 +562,7 @@ impl Core {
         let place = decides.map(|(_, position)| position).or(position.map(|(position, _)| position));
         let nothing = After::new();
         let after = outcome.map_or(&nothing, |outcome| &outcome.after);
-        self.lane_memory.later_or_concurrent(lane, decided_by(id), place, after)
+        self.replay.lane_memory.later_or_concurrent(lane, decided_by(id), place, after)
     }
 
     /// It stays what it is, a write that waits for a person; or becomes one.
@@ -577,7 +581,7 @@ impl Core {
 
     /// The lane's place at this replica is free again, if this write had it.
     pub(crate) fn free_place(&mut self, lane: Lane, id: WriteId) {
-        if self.lanes.leave(lane, id) {
+        if self.replay.lanes.leave(lane, id) {
             self.agenda.push(Work::Lane(lane));
         }
     }

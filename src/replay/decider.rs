@@ -245,7 +245,7 @@ impl Core {
             return;
         }
         let (attempt, silence_ms) = (held.attempt, write.asker.silence_ms);
-        let of_origin = self.peers.get(&held.from).map_or(0, |peer| peer.heard_ms).max(write.asker.heard_ms);
+        let of_origin = self.mirror.peers.get(&held.from).map_or(0, |peer| peer.heard_ms).max(write.asker.heard_ms);
         let since_ms = if self.misses_something(id) {
             write.brought.accepted_ms
         } else {
@@ -383,7 +383,7 @@ impl Core {
         match outcome.verdict {
             Verdict::Applied => {
                 held.owed_word = Some(outcome);
-                self.words.owe(id);
+                self.mirror.words.owe(id);
                 self.say_owed_word(cx, id);
             }
             // Saves a person the question; nothing waits for it.
@@ -409,7 +409,7 @@ impl Core {
             let held = self.live.get(id).and_then(|write| write.row.wish.as_ref());
             held.is_some_and(|held| held.from == *to)
         };
-        for id in self.words.owed().filter(owed_to) {
+        for id in self.mirror.words.owed().filter(owed_to) {
             self.say_owed_word(cx, id);
         }
     }
@@ -417,8 +417,8 @@ impl Core {
     /// What came of an order, or of a try that a crash cut short, may be known here after its origin's decision.
     pub(crate) fn word_may_be_heard(&mut self, cx: &mut Cx, id: WriteId, rows: &[Found]) {
         let Some(row) = rows.first().map(|found| &found.row) else { return };
-        let taken_up = |position| self.series.get(&id.log).is_some_and(|series| series.is_decided(position));
-        let is_owed = self.words.is_owed(&id);
+        let taken_up = |position| self.mirror.series.get(&id.log).is_some_and(|series| series.is_decided(position));
+        let is_owed = self.mirror.words.is_owed(&id);
         if !is_owed || !row.position.is_some_and(|(position, _)| taken_up(position)) {
             return;
         }
@@ -437,7 +437,7 @@ impl Core {
 
     /// Its origin's decision has come.
     pub(crate) fn word_was_heard(&mut self, cx: &mut Cx, id: WriteId) {
-        if !self.words.heard(id) {
+        if !self.mirror.words.heard(id) {
             return;
         }
         if let Some(held) = self.live.get_mut(&id).and_then(|write| write.row.wish.as_mut()) {
@@ -458,8 +458,8 @@ impl Core {
         if let Some(ours) = &ours {
             self.keep_own_answer(id, ours);
         }
-        self.words.positioned(id);
-        self.lane_memory.positioned(item.facts.lane, id, item.position);
+        self.mirror.words.positioned(id);
+        self.replay.lane_memory.positioned(item.facts.lane, id, item.position);
         let Some(write) = self.live.get_mut(&id) else { return };
         match write.stage.clone() {
             Stage::Decided(Fate::Applied) => {

@@ -35,8 +35,8 @@ impl Core {
         });
         write.stage = Stage::Unknown(Doubt { fence_until_ms, worked_until_ms, pass_at_ms, next_ms, asked_ms: None });
         let (role, lane, clients) = (write.role, write.row.facts.lane, write.brought.clients.clone());
-        self.unknown.is_unknown(id);
-        self.lanes.take_place(lane, id);
+        self.completer.unknown.is_unknown(id);
+        self.replay.lanes.take_place(lane, id);
         self.stand_aside(cx, id);
         if first {
             self.call_strangers(id);
@@ -65,7 +65,7 @@ impl Core {
     pub(crate) fn stand_aside(&mut self, cx: &mut Cx, id: WriteId) {
         let Some(write) = self.live.get(&id).filter(|write| write.row.facts.creates) else { return };
         let lane = write.row.facts.lane;
-        if self.lanes.stand_aside(lane, id) {
+        if self.replay.lanes.stand_aside(lane, id) {
             self.agenda.push(Work::Lane(lane));
             cx.note(Note::StoodAside { id });
         }

@@ -16,13 +16,13 @@ const ANSWER_SHOWN_MAX: usize = 4 << 10;
 
 impl Core {
     pub(crate) fn attempted(&mut self, cx: &mut Cx, id: WriteId, attempt: u32, result: AttemptResult) {
-        if self.turns.leaves(id) {
+        if self.replay.turns.leaves(id) {
             self.agenda.push(Work::Shadows);
         }
         let hung = self.hangs(cx.ms());
         self.replica.ends(id, attempt, &result, cx.ms());
         if self.hangs(cx.ms()) != hung {
-            self.statuses.say_soon();
+            self.mirror.statuses.say_soon();
             self.choose(cx);
         }
         let Some(write) = self.live.get_mut(&id) else { return };
@@ -241,7 +241,7 @@ impl Core {
     /// Once for each: what was decided ahead is counted when it has its position, and what a person has ordered to be
     /// sent again was.
     pub(crate) fn note_shadow(&self, cx: &mut Cx, log: LogId, position: Option<u64>, fate: &Fate) {
-        let open = |position| self.series.get(&log).is_some_and(|series| !series.is_decided(position));
+        let open = |position| self.mirror.series.get(&log).is_some_and(|series| !series.is_decided(position));
         if log != self.own && position.is_some_and(open) {
             cx.note(Note::ShadowSettled { fate: fate.clone() });
         }
@@ -252,7 +252,7 @@ impl Core {
         let Some(write) = self.live.get(&id) else { return };
         let is_201 = |outcome: &Outcome| outcome.verdict == Verdict::Applied && outcome.status == 201;
         if (write.brought.may_create || write.row.facts.creates) && write.row.outcome.as_ref().is_some_and(is_201) {
-            self.creating.learn(write.row.facts.lane);
+            self.replay.creating.learn(write.row.facts.lane);
         }
     }
 
@@ -263,7 +263,7 @@ impl Core {
             Some((old, position)) => (old, Some(position)),
             None => (id, write.row.position.map(|(position, _)| position)),
         };
-        self.lane_memory.applied(write.row.facts.lane, id, position);
+        self.replay.lane_memory.applied(write.row.facts.lane, id, position);
     }
 
     pub(crate) fn quarantine_shadow(
@@ -294,7 +294,7 @@ impl Core {
         let (id, reason) = (entry.id, entry.reason);
         cx.note(Note::Quarantined { id, reason });
         self.keep_entry(cx, entry);
-        self.quarantine.hold_no_more(id);
+        self.completer.quarantine.hold_no_more(id);
     }
 
     /// In the journal, and in memory as long as its write is.
@@ -303,13 +303,13 @@ impl Core {
         cx.persist(Op::Quarantine(entry.clone()));
         self.entry_changed(id);
         if entry.reason == QuarantineReason::UnknownOutcome {
-            self.unknown.is_unknown(id);
+            self.completer.unknown.is_unknown(id);
         }
-        self.quarantine.keep(entry, self.live.contains_key(&id));
+        self.completer.quarantine.keep(entry, self.live.contains_key(&id));
     }
 
     pub(crate) fn release_quarantine(&mut self, cx: &mut Cx, id: WriteId) {
-        if self.quarantine.take_out(id) {
+        if self.completer.quarantine.take_out(id) {
             cx.persist(Op::Release(id));
             self.has_left_quarantine(id);
         }
@@ -317,14 +317,14 @@ impl Core {
 
     fn has_left_quarantine(&mut self, id: WriteId) {
         self.entry_changed(id);
-        self.unknown.is_known(id);
-        self.unknown.wait_no_more(id);
+        self.completer.unknown.is_known(id);
+        self.completer.unknown.wait_no_more(id);
     }
 
     /// Sent by order at a position that is decided long since, and not taken: a crash must find it in quarantine (G1).
     fn hold_for_person(&mut self, cx: &mut Cx, id: WriteId) {
         let Some(write) = self.live.get(&id) else { return };
-        let decided = |position| self.series.get(&id.log).is_some_and(|series| series.is_decided(position));
+        let decided = |position| self.mirror.series.get(&id.log).is_some_and(|series| series.is_decided(position));
         if !write.row.position.is_some_and(|(position, _)| decided(position)) {
             return;
         }
@@ -334,16 +334,16 @@ impl Core {
         let detail = "sent again by order; the service did not take it".to_owned();
         cx.persist(Op::Quarantine(Quarantined::new(id, reason, detail, cx.now.wall_ms)));
         self.entry_changed(id);
-        self.quarantine.is_held_again(id);
+        self.completer.quarantine.is_held_again(id);
     }
 
     /// It is released when what was ordered has begun durably: [`Core::release_held`].
     pub(crate) fn hold_quarantine(&mut self, id: WriteId) {
-        self.quarantine.hold(id);
+        self.completer.quarantine.hold(id);
     }
 
     pub(crate) fn release_held(&mut self, cx: &mut Cx, id: WriteId) {
-        if self.quarantine.hold_no_more(id) {
+        if self.completer.quarantine.hold_no_more(id) {
             cx.persist(Op::Release(id));
             self.has_left_quarantine(id);
         }
@@ -351,18 +351,18 @@ impl Core {
 
     /// A position of a series is decided at this replica: what waited for it may go on.
     pub(crate) fn position_decided(&mut self, cx: &mut Cx, log: crate::model::LogId, position: u64) {
-        let Some(series) = self.series.get_mut(&log) else { return };
+        let Some(series) = self.mirror.series.get_mut(&log) else { return };
         let advanced = series.mark_decided(position);
         let decided = series.decided;
-        self.statuses.say_soon();
-        for id in self.blocked.decided_exactly(log, position) {
+        self.mirror.statuses.say_soon();
+        for id in self.replay.blocked.decided_exactly(log, position) {
             self.agenda.push(Work::Look(id));
         }
         if advanced {
             // The window has room again, whoever decided this position.
             self.agenda.push(Work::Load(log));
             self.persist_series(cx, log);
-            for id in self.blocked.decided(log, decided) {
+            for id in self.replay.blocked.decided(log, decided) {
                 self.agenda.push(Work::Look(id));
             }
         }
@@ -371,21 +371,21 @@ impl Core {
 
     /// A write is decided at this replica, whatever its position.
     pub(crate) fn decided_id(&mut self, id: WriteId) {
-        if self.unknown.is_awaited(decided_by(id)) {
+        if self.completer.unknown.is_awaited(decided_by(id)) {
             self.agenda.push(Work::Unknown(decided_by(id)));
         }
-        let mut woken = self.blocked.decided_id(id);
+        let mut woken = self.replay.blocked.decided_id(id);
         if is_decision(id) {
-            woken.extend(self.blocked.decided_id(decided_by(id)));
+            woken.extend(self.replay.blocked.decided_id(decided_by(id)));
         }
         if !woken.is_empty() {
-            self.wishes.look_soon();
+            self.mirror.wishes.look_soon();
         }
         self.told_is_decided(id);
         self.call_strangers(id);
         self.agenda.extend(woken.into_iter().map(Work::Look));
         for id in [id, decided_by(id)] {
-            if self.postponed.has_any_about(&id) {
+            if self.replay.postponed.has_any_about(&id) {
                 self.agenda.push(Work::Decision(id));
             }
         }

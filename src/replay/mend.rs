@@ -55,14 +55,14 @@ impl Core {
     /// is over this replica takes nothing, or the service would do the old one after a later one of its lane (G5).
     pub(crate) fn hide_a_try(&mut self, now_ms: u64) {
         let until_ms = now_ms.saturating_add(self.settings.longest_request_ms);
-        self.mending.hidden_try_until_ms = Some(until_ms);
+        self.replay.mending.hidden_try_until_ms = Some(until_ms);
         self.at(until_ms, Timer::HiddenTry);
     }
 
     /// The next start need not wait: the entries are written, and say the same.
     pub(crate) fn hidden_try_is_over(&mut self, cx: &mut Cx) {
         let since_ms = cx.now.wall_ms.max(1);
-        for entry in self.quarantine.write_unreadable(since_ms) {
+        for entry in self.completer.quarantine.write_unreadable(since_ms) {
             let id = entry.id;
             cx.persist(Op::Quarantine(entry));
             self.entry_changed(id);
@@ -81,13 +81,13 @@ impl Core {
     ) {
         match &asked {
             Asked::ForFollower => {
-                if let Some(series) = self.series.get_mut(&log) {
+                if let Some(series) = self.mirror.series.get_mut(&log) {
                     series.reading = None;
                     series.loaded_alone.remove(&position);
                 }
             }
             Asked::ForPeer(peer) => {
-                if let Some(cursor) = self.peers.get_mut(peer).and_then(|peer| peer.cursors.get_mut(&log)) {
+                if let Some(cursor) = self.mirror.peers.get_mut(peer).and_then(|peer| peer.cursors.get_mut(&log)) {
                     (cursor.reading, cursor.again) = (false, 0);
                 }
             }
@@ -95,10 +95,10 @@ impl Core {
         }
         self.is_to_be_mended(cx, log, position);
         if let Some(entry) =
-            entry.filter(|entry| !self.live.contains_key(&entry.id) && self.mending.is_broken(log, position))
+            entry.filter(|entry| !self.live.contains_key(&entry.id) && self.replay.mending.is_broken(log, position))
         {
             // Until it is mended: what this replica had done with it says its entry alone.
-            self.quarantine.keep_unreadable(*entry);
+            self.completer.quarantine.keep_unreadable(*entry);
         }
         if let Asked::LookUp { token, .. } = asked
             && let Some(Looking::Order { orders, id }) = self.lookups.get(token)
@@ -110,47 +110,48 @@ impl Core {
         if let Asked::LookUp { token, .. } = asked
             && let Some((req, id)) = self.lookups.get(token).and_then(Looking::order)
         {
-            self.orders.has_come(id);
+            self.completer.orders.has_come(id);
             let why = "its record in the journal is broken; other sites are asked for it. Once more when it is there"
                 .to_owned();
             cx.reply_to_order(req, Reply::Rejected { why });
             self.lookups.end(token);
             return;
         }
-        if let (Asked::LookUp { token, find }, Some(look_ups)) = (asked, self.mending.broken.get_mut(&(log, position)))
+        if let (Asked::LookUp { token, find }, Some(look_ups)) =
+            (asked, self.replay.mending.broken.get_mut(&(log, position)))
         {
             look_ups.push((token, find));
         }
     }
 
     pub(crate) fn is_to_be_mended(&mut self, cx: &mut Cx, log: LogId, position: u64) {
-        if self.mending.broken.len() < BROKEN_MAX && !self.mending.is_broken(log, position) {
-            self.mending.broken.insert((log, position), Vec::new());
+        if self.replay.mending.broken.len() < BROKEN_MAX && !self.replay.mending.is_broken(log, position) {
+            self.replay.mending.broken.insert((log, position), Vec::new());
             cx.note(Note::Broken { log, position });
-            self.statuses.say_soon();
-            if self.mending.last.is_some_and(|(last, before)| last == log && before < position) {
-                self.mending.ask_at_ms = cx.ms();
+            self.mirror.statuses.say_soon();
+            if self.replay.mending.last.is_some_and(|(last, before)| last == log && before < position) {
+                self.replay.mending.ask_at_ms = cx.ms();
             }
         }
     }
 
     /// A peer has lost what it had stored of a series from this position on.
     pub(crate) fn send_again(&mut self, cx: &mut Cx, to: &SiteName, log: LogId, position: u64) {
-        let Some(series) = self.series.get(&log).filter(|series| position <= series.received) else { return };
+        let Some(series) = self.mirror.series.get(&log).filter(|series| position <= series.received) else { return };
         let (items_max, bytes_max) = (self.settings.limits.page_items, self.settings.limits.page_bytes);
         let items = series.tail_after(position - 1, items_max, bytes_max);
         if !items.is_empty() {
             let page = Page { log, site: series.site.clone(), from: position - 1, items };
             return cx.out.push(Effect::Send { to: to.clone(), message: Message::Again(page) });
         }
-        let Some(cursor) = self.peers.get_mut(to).and_then(|peer| peer.cursors.get_mut(&log)) else { return };
+        let Some(cursor) = self.mirror.peers.get_mut(to).and_then(|peer| peer.cursors.get_mut(&log)) else { return };
         cursor.again = position;
         cx.out.push(Effect::ReadSeries { log, from: position, items_max, bytes_max, for_peer: Some(to.clone()) });
     }
 
     /// Takes what is stored here already and broken.
     pub(crate) fn mend_from(&mut self, cx: &mut Cx, from: &SiteName, page: &Page) {
-        let Some(series) = self.series.get(&page.log) else { return };
+        let Some(series) = self.mirror.series.get(&page.log) else { return };
         let stored = page.items.iter().take_while(|item| item.position <= series.received);
         let stored: Vec<Arc<Item>> = stored.cloned().collect();
         let follows = |pair: &[Arc<Item>]| {
@@ -163,7 +164,7 @@ impl Core {
             return cx.note(Note::Fork { peer: from.clone(), log: page.log });
         }
         for (at, item) in stored.iter().enumerate() {
-            if let Some(look_ups) = self.mending.broken.remove(&(page.log, item.position)) {
+            if let Some(look_ups) = self.replay.mending.broken.remove(&(page.log, item.position)) {
                 let witnesses = stored[at..].iter().map(|item| (item.position, item.chain)).collect();
                 self.mend(cx, item, witnesses);
                 let still_asked = look_ups.into_iter().filter(|(token, _)| self.lookups.get(*token).is_some());
@@ -175,7 +176,7 @@ impl Core {
     fn mend(&mut self, cx: &mut Cx, item: &Arc<Item>, witnesses: Vec<(u64, Chain)>) {
         let (id, log, position) = (item.id, item.id.log, item.position);
         let request = item.request.clone();
-        let is_decided = self.series.get(&log).is_some_and(|series| series.is_decided(position));
+        let is_decided = self.mirror.series.get(&log).is_some_and(|series| series.is_decided(position));
         let forgets = self.bug(Bug::BrokenTakenForNew);
         // With what this site itself settled as changing nothing, nothing is left to be done here.
         let changed_nothing = log == self.own
@@ -184,7 +185,7 @@ impl Core {
             self.release_quarantine(cx, id);
         }
         let is_decided = is_decided || changed_nothing;
-        let quarantined = self.quarantine.get(&id).filter(|_| !forgets).cloned();
+        let quarantined = self.completer.quarantine.get(&id).filter(|_| !forgets).cloned();
         if let Some(request) = &request {
             self.live.give_request(&id, request);
         }
@@ -213,7 +214,7 @@ impl Core {
         cx.persist(Op::Mend { row: Box::new(row), request, witnesses });
         self.row_changed(id);
         cx.note(Note::Mended { id });
-        self.mending.last = Some((log, position));
+        self.replay.mending.last = Some((log, position));
         if self.live.contains_key(&id) {
             return;
         }
@@ -223,7 +224,7 @@ impl Core {
         } else if changed_nothing {
             self.position_decided(cx, log, position);
             self.decided_id(id);
-        } else if self.blocked.is_awaited(id) {
+        } else if self.replay.blocked.is_awaited(id) {
             self.find(cx, Find::Id(id), Looking::Dependency(id));
         }
         self.agenda.push(Work::Load(log));

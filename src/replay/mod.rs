@@ -10,6 +10,7 @@ mod ahead;
 mod apply;
 mod blocked;
 mod connect;
+mod counts;
 mod decider;
 mod doubt;
 mod finish;
@@ -24,6 +25,8 @@ mod unknown;
 
 pub(crate) use again::Alone;
 pub use blocked::{Blocked, Dependency};
+pub use counts::Conflicts;
+pub(crate) use counts::Counts;
 pub use lane_memory::{CreatingLanes, LaneMemory};
 pub(crate) use lanes::Lanes;
 pub(crate) use mend::Mending;
@@ -31,3 +34,35 @@ pub(crate) use postponed::Postponed;
 pub(crate) use stop::Stopping;
 pub(crate) use turns::Turns;
 pub(crate) use unknown::Unknown;
+
+/// What is done at this replica, and waits to be.
+pub(crate) struct Replay {
+    pub lanes: Lanes,
+    pub lane_memory: LaneMemory,
+    pub creating: CreatingLanes,
+    pub blocked: Blocked,
+    pub postponed: Postponed,
+    pub turns: Turns,
+    pub alone: Alone,
+    pub stopping: Stopping,
+    pub mending: Mending,
+    pub counts: Counts,
+}
+
+impl Replay {
+    /// `lanes`: so many are remembered.
+    pub fn begin(lanes: usize, stopping: Stopping) -> Self {
+        Self {
+            lanes: Lanes::default(),
+            lane_memory: LaneMemory::new(lanes),
+            creating: CreatingLanes::new(lanes),
+            blocked: Blocked::default(),
+            postponed: Postponed::default(),
+            turns: Turns::default(),
+            alone: Alone::default(),
+            stopping,
+            mending: Mending::default(),
+            counts: Counts::default(),
+        }
+    }
+}

@@ -14,7 +14,7 @@ impl Core {
         if page.log == self.own {
             return cx.note(Note::Fork { peer: from.clone(), log: page.log });
         }
-        if page.site == self.settings.me && !self.series.contains_key(&page.log) {
+        if page.site == self.settings.me && !self.mirror.series.contains_key(&page.log) {
             // Of an earlier store of this site: a person decides first.
             return;
         }
@@ -22,13 +22,13 @@ impl Core {
             let why = format!("a page of {}, which is not in replicas", page.site);
             return cx.note(Note::Invalid { peer: from.clone(), why });
         }
-        if !self.series.contains_key(&page.log) && self.series.len() >= SERIES_MAX {
+        if !self.mirror.series.contains_key(&page.log) && self.mirror.series.len() >= SERIES_MAX {
             return;
         }
-        let series = self.series.entry(page.log).or_insert_with(|| Series::new(page.log, page.site.clone()));
+        let series = self.mirror.series.entry(page.log).or_insert_with(|| Series::new(page.log, page.site.clone()));
         let before = series.received;
         for item in page.items {
-            let series = self.series.get_mut(&page.log).expect("inserted above");
+            let series = self.mirror.series.get_mut(&page.log).expect("inserted above");
             if item.position <= series.received {
                 continue;
             }
@@ -48,18 +48,18 @@ impl Core {
                 self.take_up(cx, item);
             }
         }
-        let received = self.series.get(&page.log).map_or(0, |s| s.received);
+        let received = self.mirror.series.get(&page.log).map_or(0, |s| s.received);
         if received > before {
             self.persist_series(cx, page.log);
             self.agenda.push(Work::Load(page.log));
-            self.wishes.look_soon();
+            self.mirror.wishes.look_soon();
             self.ship(cx, page.log);
         }
         self.say_status_to(cx, from.clone());
     }
 
     fn is_awaited(&self, id: WriteId) -> bool {
-        self.blocked.is_awaited(id) || self.postponed.has_copies_of(&id)
+        self.replay.blocked.is_awaited(id) || self.replay.postponed.has_copies_of(&id)
     }
 
     fn store_item(&mut self, cx: &mut Cx, item: &Arc<Item>) {
@@ -77,10 +77,10 @@ impl Core {
             cx.persist(Op::Request(item.id, request.clone()));
         }
         if let Some(key) = item.facts.key {
-            self.keys.stored(key);
+            self.idempotency.keys.stored(key);
         }
         // Of its record here, which had no position yet, nothing but the name could be read (G2): that is in memory.
-        let unclear = self.quarantine.get(&item.id).cloned();
+        let unclear = self.completer.quarantine.get(&item.id).cloned();
         let here = unclear.as_ref().map_or(Here::Untouched, |entry| Here::Decided(Fate::Quarantined(entry.reason)));
         cx.persist(Op::Row(Box::new(Row {
             id: item.id,
@@ -112,14 +112,14 @@ impl Core {
     /// What is named alone, beyond a gap, is taken up whatever the window holds: that may come after the one that waits
     /// for it (G5).
     fn load_alone(&mut self, cx: &mut Cx, log: LogId) {
-        let Some(series) = self.series.get_mut(&log) else { return };
+        let Some(series) = self.mirror.series.get_mut(&log) else { return };
         series.loaded_alone = series.loaded_alone.split_off(&(series.loaded + 1));
         let stored = series.loaded + 1..=series.received;
         let is_due = |position: &u64| stored.contains(position) && !series.is_decided(*position);
-        let awaited: Vec<u64> = self.blocked.alone(log).filter(is_due).collect();
+        let awaited: Vec<u64> = self.replay.blocked.alone(log).filter(is_due).collect();
         for position in awaited {
-            let Some(series) = self.series.get_mut(&log) else { return };
-            if self.mending.is_broken(log, position) || !series.loaded_alone.insert(position) {
+            let Some(series) = self.mirror.series.get_mut(&log) else { return };
+            if self.replay.mending.is_broken(log, position) || !series.loaded_alone.insert(position) {
                 continue;
             }
             match series.tail_item(position) {
@@ -136,7 +136,7 @@ impl Core {
     fn load_window(&mut self, cx: &mut Cx, log: LogId) {
         let window = self.settings.limits.window_items as u64;
         let drops = self.bug(Bug::DropAtFullWindow);
-        while let Some(series) = self.series.get_mut(&log) {
+        while let Some(series) = self.mirror.series.get_mut(&log) {
             let full = series.loaded >= series.decided + window;
             if series.loaded >= series.received || full || series.reading.is_some() {
                 if full && series.loaded < series.received && drops {
@@ -147,7 +147,7 @@ impl Core {
                 return;
             }
             let next = series.loaded + 1;
-            if self.mending.is_broken(log, next) {
+            if self.replay.mending.is_broken(log, next) {
                 if !series.is_decided(next) {
                     return;
                 }
@@ -168,14 +168,14 @@ impl Core {
 
     /// The journal read a stretch of a series, for the follower.
     pub(crate) fn series_loaded(&mut self, cx: &mut Cx, log: LogId, from: u64, items: Vec<Arc<Item>>) {
-        let Some(series) = self.series.get_mut(&log) else { return };
+        let Some(series) = self.mirror.series.get_mut(&log) else { return };
         series.reading = series.reading.filter(|window| *window != from);
         let is_awaited = from == series.loaded + 1 || series.loaded_alone.contains(&from);
         if items.is_empty() && is_awaited && from <= series.received {
             return self.stop(cx, StopKind::Doubt, format!("the journal cannot read position {from} of series {log}"));
         }
         for item in items {
-            let Some(series) = self.series.get_mut(&log) else { return };
+            let Some(series) = self.mirror.series.get_mut(&log) else { return };
             let is_next = item.position == series.loaded + 1;
             let is_alone = item.position > series.loaded && series.loaded_alone.contains(&item.position);
             series.loaded += u64::from(is_next);
@@ -188,7 +188,7 @@ impl Core {
 
     pub(crate) fn take_up(&mut self, cx: &mut Cx, item: Arc<Item>) {
         let (id, position) = (item.id, item.position);
-        let decided = self.series.get(&id.log).is_some_and(|s| s.is_decided(position));
+        let decided = self.mirror.series.get(&id.log).is_some_and(|s| s.is_decided(position));
         if decided || self.live.contains_key(&id) {
             return;
         }
@@ -206,7 +206,7 @@ impl Core {
     /// write, and what comes after the one comes after the other (G3).
     pub(crate) fn decide_skipped(&mut self, cx: &mut Cx, item: Arc<Item>) {
         if let Some(first) = self.first_of_copy(&item.outcome) {
-            self.postponed.copy(first, item);
+            self.replay.postponed.copy(first, item);
             if !self.live.contains_key(&first) {
                 self.find(cx, Find::Id(first), Looking::Dependency(first));
             }
@@ -267,7 +267,7 @@ impl Core {
     }
 
     pub(crate) fn take_waiting_decision(&mut self, cx: &mut Cx, old: WriteId) {
-        let (decision, copies) = self.postponed.take(old);
+        let (decision, copies) = self.replay.postponed.take(old);
         if let Some(item) = decision {
             self.consider_decision(cx, item);
         }
@@ -277,7 +277,7 @@ impl Core {
     /// A late decision about an earlier position. `row` is the old write's, where it is not live.
     pub(crate) fn take_decision(&mut self, cx: &mut Cx, item: Arc<Item>, row: Option<Found>) {
         let Some((old, _)) = item.decides else { return };
-        let decided = self.series.get(&item.id.log).is_some_and(|s| s.is_decided(item.position));
+        let decided = self.mirror.series.get(&item.id.log).is_some_and(|s| s.is_decided(item.position));
         if decided || self.live.contains_key(&item.id) {
             // Taken up meanwhile: it was asked for twice.
             return;
@@ -285,7 +285,7 @@ impl Core {
         let stage = self.live.get(&old).map(|w| w.stage.clone());
         if stage.as_ref().is_some_and(|stage| !matches!(stage, Stage::Decided(_))) {
             // It is at this replica as a wish: what becomes of it there comes first (G2).
-            self.postponed.decision(old, item);
+            self.replay.postponed.decision(old, item);
             return;
         }
         let fate = match (&stage, &row) {

@@ -58,19 +58,19 @@ impl Stopping {
 
 impl Core {
     pub(crate) fn stop(&mut self, cx: &mut Cx, kind: StopKind, why: String) {
-        if self.stopping.stop().is_some_and(|stop| stop.kind >= kind) {
+        if self.replay.stopping.stop().is_some_and(|stop| stop.kind >= kind) {
             return;
         }
         cx.note(Note::Stopped { why: why.clone() });
         let stop = Stop { kind, why };
         cx.persist(Op::Stopped(Some(stop.clone())));
-        self.stopping.replace(Some(stop));
-        self.statuses.say_soon();
+        self.replay.stopping.replace(Some(stop));
+        self.mirror.statuses.say_soon();
         self.choose(cx);
     }
 
     pub(crate) fn is_in_doubt(&self) -> bool {
-        self.stopping.is_in_doubt()
+        self.replay.stopping.is_in_doubt()
     }
 
     /// A shadow's outcome was compared with its decider's; `differs` says in what.
@@ -81,7 +81,7 @@ impl Core {
             return self.stop(cx, StopKind::Doubt, format!("{id}: {why}"));
         }
         let OnDivergence::Stop { differ, of } = self.settings.on_divergence else { return };
-        let (differed, last) = self.stopping.compared(differs.is_some(), of);
+        let (differed, last) = self.replay.stopping.compared(differs.is_some(), of);
         if let Some(why) = differs
             && differed >= differ as usize
         {
@@ -96,7 +96,7 @@ impl Core {
     /// What a stopped replica follows all the same: what own writes and wishes that wait here must come after, and what
     /// that must come after. None where nothing is held back.
     pub(crate) fn demand(&self) -> Option<After> {
-        self.stopping.stop()?;
+        self.replay.stopping.stop()?;
         let mut demand = After::new();
         if self.is_in_doubt() {
             return Some(demand);
@@ -112,7 +112,7 @@ impl Core {
                     demand.merge(&outcome.after);
                 }
             }
-            for (first, copy) in self.postponed.copies() {
+            for (first, copy) in self.replay.postponed.copies() {
                 if is_named(&before, copy.id, Some(copy.position)) {
                     demand.add_id(first);
                 }
@@ -134,7 +134,7 @@ impl Core {
 
     /// A write waits here for what a stopped replica does not follow by itself.
     pub(crate) fn is_demanded(&mut self) {
-        if self.stopping.is_stopped() {
+        if self.replay.stopping.is_stopped() {
             self.agenda.push(Work::Shadows);
         }
     }

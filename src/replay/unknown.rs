@@ -89,14 +89,14 @@ impl Core {
     /// What a write that is sent now names.
     pub(crate) fn unknown_now(&self, sent: WriteId) -> Vec<WriteId> {
         let is_unknown = |id: &WriteId| self.live.get(id).is_none_or(is_unknown);
-        let others = self.unknown.here.iter().copied().filter(|id| decided_by(*id) != decided_by(sent));
+        let others = self.completer.unknown.here.iter().copied().filter(|id| decided_by(*id) != decided_by(sent));
         others.filter(is_unknown).collect()
     }
 
     /// It left memory; in quarantine it may be unknown still.
     pub(crate) fn left_memory(&mut self, write: &Write) {
         if !is_unknown(write) {
-            self.unknown.is_known(write.row.id);
+            self.completer.unknown.is_known(write.row.id);
         }
     }
 
@@ -110,7 +110,7 @@ impl Core {
 
     /// The divergence stands in quarantine.
     pub(crate) fn await_decisions(&mut self, cx: &mut Cx, entry: WriteId, unknown: &[WriteId]) {
-        if self.unknown.wait(entry, unknown) {
+        if self.completer.unknown.wait(entry, unknown) {
             for id in unknown {
                 self.find(cx, Find::Either(decided_by(*id)), Looking::Unknown(decided_by(*id)));
             }
@@ -121,14 +121,14 @@ impl Core {
     pub(crate) fn await_decisions_again(&mut self, waiting: Vec<(WriteId, Vec<WriteId>)>) {
         let mut asked = BTreeSet::new();
         for (entry, unknown) in waiting {
-            self.unknown.wait(entry, &unknown);
+            self.completer.unknown.wait(entry, &unknown);
             asked.extend(unknown.into_iter().map(decided_by));
         }
         self.agenda.extend(asked.into_iter().map(Work::Unknown));
     }
 
     pub(crate) fn ask_whether_decided(&mut self, cx: &mut Cx, id: WriteId) {
-        if self.unknown.is_awaited(id) {
+        if self.completer.unknown.is_awaited(id) {
             self.find(cx, Find::Either(id), Looking::Unknown(id));
         }
     }
@@ -136,7 +136,7 @@ impl Core {
     pub(crate) fn unknown_found(&mut self, cx: &mut Cx, id: WriteId, rows: &[Found]) {
         let is_decided_here = |found: &Found| {
             let position = found.row.position.map(|(position, _)| position);
-            let series = self.series.get(&found.row.id.log);
+            let series = self.mirror.series.get(&found.row.id.log);
             let is_old = !self.live.contains_key(&found.row.id);
             let has_decision = found.row.id != id || !found.row.awaits_decision();
             is_old && has_decision && position.zip(series).is_some_and(|(position, series)| series.is_decided(position))
@@ -144,7 +144,7 @@ impl Core {
         if !self.is_decided(id) && !rows.iter().any(is_decided_here) {
             return;
         }
-        for entry in self.unknown.decided(id) {
+        for entry in self.completer.unknown.decided(id) {
             if !self.is_ordered(entry) {
                 cx.note(Note::TriedOnceMore { id: entry });
                 self.look_for_order(cx, None, entry, Operation::Resend);

@@ -14,10 +14,10 @@ impl Core {
     /// `asked`: the origin named by the ring was asked and knows of nothing, or could not be asked.
     pub(super) fn consider(&mut self, cx: &mut Cx, req: ReqId, id: WriteId, write: NewWrite, asked: bool) {
         let Some(key) = write.facts.key else { return self.accept(cx, req, id, write) };
-        if self.keys.may_be_stored(&key) {
+        if self.idempotency.keys.may_be_stored(&key) {
             return self.find(cx, Find::Key(key), Looking::Submit { req, id, write, asked });
         }
-        if !self.keys.live(&key).is_empty() {
+        if !self.idempotency.keys.live(&key).is_empty() {
             return self.judge(cx, req, id, write, Vec::new(), asked);
         }
         match self.ring.get(&key) {
@@ -135,7 +135,7 @@ impl Core {
         }
         self.replica.is_written(cx.ms());
         let may_create = new.facts.creates;
-        new.facts.creates = may_create && (self.settings.creates || self.creating.contains(new.facts.lane));
+        new.facts.creates = may_create && (self.settings.creates || self.replay.creating.contains(new.facts.lane));
         let mut write = Write::new(id, new.facts, Some(new.request), Role::Own, cx.ms());
         write.brought.sender = new.sender;
         write.brought.may_create = may_create;
@@ -157,7 +157,7 @@ impl Core {
         if self.settings.when_down == WhenDown::Queue && (others_first || nobody_decides) {
             return self.enqueue(cx, id);
         }
-        self.lanes.join(lane, id, sender);
+        self.replay.lanes.join(lane, id, sender);
         self.agenda.push(Work::Lane(lane));
     }
 
@@ -199,8 +199,8 @@ impl Core {
             self.answer(cx, req, Reply::Problem { id: Some(id), problem });
             return self.evict_if_final(id);
         }
-        if self.questions.is_pausing(req) == Some(true) || self.take_stranger(req) {
-            self.questions.forget(req);
+        if self.idempotency.questions.is_pausing(req) == Some(true) || self.take_stranger(req) {
+            self.idempotency.questions.forget(req);
             let problem = Problem::KeyInFlight { retry_after_s: RETRY_AFTER_S };
             self.answer(cx, req, Reply::Problem { id: None, problem });
         }
@@ -237,7 +237,7 @@ impl Core {
             return;
         }
         let Some(id) = self.clients.write_of(req) else {
-            let problem = match self.questions.is_pausing(req) {
+            let problem = match self.idempotency.questions.is_pausing(req) {
                 None if self.take_stranger(req) => Problem::KeyInFlight { retry_after_s: RETRY_AFTER_S },
                 Some(_) => Problem::KeyInFlight { retry_after_s: RETRY_AFTER_S },
                 None => Problem::Overloaded { what: "journal look-ups" },
@@ -297,7 +297,7 @@ impl Core {
             };
             doubt.or(write.tries.pass_at_ms)
         };
-        let left_ms = self.lanes.waits_for(lane).filter_map(until_ms).max().unwrap_or(0).saturating_sub(cx.ms());
+        let left_ms = self.replay.lanes.waits_for(lane).filter_map(until_ms).max().unwrap_or(0).saturating_sub(cx.ms());
         u32::try_from(left_ms.div_ceil(1_000)).unwrap_or(u32::MAX).max(RETRY_AFTER_S)
     }
 
@@ -327,9 +327,9 @@ impl Core {
         }
         let keep_ms = self.settings.retain_ms.max(self.settings.key_ttl_ms);
         if let Some(older_than_ms) = cx.now.clock_ms.checked_sub(keep_ms) {
-            let logs: Vec<_> = self.series.keys().copied().collect();
+            let logs: Vec<_> = self.mirror.series.keys().copied().collect();
             for log in logs {
-                let up_to = self.decided_by_all(log).min(self.series.get(&log).map_or(0, |s| s.decided));
+                let up_to = self.decided_by_all(log).min(self.mirror.series.get(&log).map_or(0, |s| s.decided));
                 if up_to > 0 {
                     cx.persist(Op::Forget { log, up_to, older_than_ms });
                 }

@@ -32,8 +32,8 @@ impl Core {
                 return Ok(Aside::Done);
             }
             (_, Role::Own) => {
-                self.lanes.leave_line(lane, id);
-                self.blocked.forget(id);
+                self.replay.lanes.leave_line(lane, id);
+                self.replay.blocked.forget(id);
                 self.settle_untold(cx, id);
             }
             (_, Role::Wish) if is_discarded => {
@@ -44,7 +44,7 @@ impl Core {
                 return Err(format!("{id} was not sent yet, and its origin decides about it: order it there"));
             }
             (Stage::Idle, Role::Shadow) => {
-                self.postponed.take_copy(id);
+                self.replay.postponed.take_copy(id);
                 self.decide_shadow(cx, id, Fate::Skipped);
                 return Ok(Aside::Done);
             }
@@ -57,7 +57,7 @@ impl Core {
                     QuarantineReason::SetAside
                 };
                 let (detail, status) = (format!("taken out of the way by order{waited}"), write.tries.refused_with);
-                self.blocked.forget(id);
+                self.replay.blocked.forget(id);
                 self.quarantine_shadow(cx, id, reason, detail, status);
             }
         }
@@ -65,19 +65,19 @@ impl Core {
     }
 
     pub(super) fn is_waiting_copy(&self, id: WriteId) -> bool {
-        self.postponed.is_copy(id)
+        self.replay.postponed.is_copy(id)
     }
 
     /// The position of a copy waits for the write that it repeats.
     fn set_copy_aside(&mut self, cx: &mut Cx, id: WriteId, operation: Operation) -> Result<Aside, String> {
-        let found = self.postponed.copies().find(|(_, copy)| copy.id == id);
+        let found = self.replay.postponed.copies().find(|(_, copy)| copy.id == id);
         let Some((first, position)) = found.map(|(first, copy)| (first, copy.position)) else {
             return Err(format!("{id} is not in quarantine at this site"));
         };
         if matches!(operation, Operation::Resend | Operation::ResendOverLater) {
             return Err(format!("{id} is a copy of {first}, and never sent: order that one"));
         }
-        self.postponed.take_copy(id);
+        self.replay.postponed.take_copy(id);
         self.position_decided(cx, id.log, position);
         self.decided_id(id);
         Ok(Aside::Done)

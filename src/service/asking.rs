@@ -61,7 +61,7 @@ impl Questions {
 
 impl Core {
     pub(super) fn ask(&mut self, cx: &mut Cx, asking: Asking) {
-        if !self.peers.get(&asking.site).is_some_and(|p| p.linked) {
+        if !self.mirror.peers.get(&asking.site).is_some_and(|p| p.linked) {
             return self.unreachable(cx, asking);
         }
         let Some(key) = asking.write.facts.key else { return };
@@ -69,7 +69,7 @@ impl Core {
         let token = self.token();
         let to = asking.site.clone();
         let Asker { digest, who } = self.asker(&asking.write);
-        self.questions.ask(token, asking);
+        self.idempotency.questions.ask(token, asking);
         self.at(cx.ms() + QUESTION_MS, Timer::Asking(token));
         cx.out.push(Effect::Send { to, message: Message::Question { token, key, digest, who } });
     }
@@ -100,7 +100,7 @@ impl Core {
                 self.receive_page(cx, from, page);
             }
         }
-        let Some(asking) = self.questions.answered(token, from) else { return };
+        let Some(asking) = self.idempotency.questions.answered(token, from) else { return };
         if !self.clients.contains(asking.req) {
             return;
         }
@@ -111,7 +111,7 @@ impl Core {
             Known::InFlight => {
                 let again = self.token();
                 self.at(cx.ms() + ASK_AGAIN_MS, Timer::Asking(again));
-                self.questions.ask(again, Asking { pausing: true, ..asking });
+                self.idempotency.questions.ask(again, Asking { pausing: true, ..asking });
                 return;
             }
             Known::Recorded { id, answer: Some(answer), mut seen, verdict, repeats, position, .. }
@@ -137,13 +137,13 @@ impl Core {
     }
 
     pub(crate) fn asking_deadline(&mut self, cx: &mut Cx, token: u64) {
-        let Some(asking) = self.questions.is_over(token) else { return };
+        let Some(asking) = self.idempotency.questions.is_over(token) else { return };
         if !self.clients.contains(asking.req) {
             return;
         }
         if asking.pausing {
             // Its page may have come meanwhile.
-            let known = asking.write.facts.key.is_some_and(|k| !self.keys.live(&k).is_empty());
+            let known = asking.write.facts.key.is_some_and(|k| !self.idempotency.keys.live(&k).is_empty());
             if known {
                 return self.consider(cx, asking.req, asking.id, asking.write, false);
             }
@@ -154,7 +154,7 @@ impl Core {
 
     /// Another site asks what is known of a key here.
     pub(crate) fn question(&mut self, cx: &mut Cx, from: SiteName, token: u64, key: KeyHash, asker: Asker) {
-        if self.keys.may_be_stored(&key) {
+        if self.idempotency.keys.may_be_stored(&key) {
             return self.find(cx, Find::Key(key), Looking::Question { from, token, key, asker });
         }
         self.tell(cx, from, token, key, asker, &[]);

@@ -57,13 +57,13 @@ impl Core {
         if write.row.settled_clock_ms == 0 {
             write.row.settled_clock_ms = cx.now.clock_ms;
         }
-        self.alone.ended(id);
+        self.replay.alone.ended(id);
         if is_applied {
             self.note_applied(id);
             self.learn_creating(id);
         }
         if is_named && !self.bug(Bug::AheadNotNamed) {
-            self.words.decided_without_position(id);
+            self.mirror.words.decided_without_position(id);
         }
     }
 

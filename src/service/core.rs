@@ -1,28 +1,22 @@
 //! The owner of a group's decisions: its state, how it is rebuilt, and what each event is handed to.
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::agenda::Agenda;
-use super::asking::Questions;
 use super::chooser::Chooser;
 use super::clients::Clients;
+use super::keys::Keys;
 use super::live::Live;
 use super::looking::LookUps;
-use super::orders::OrdersUnderWay;
-use super::peer::Peer;
 use super::queue::Queue;
 use super::readers::Readers;
 use super::replica::Replica;
 use super::restored::StoreAge;
-use super::whose::Strangers;
 use super::write::{Stage, Write};
 use super::{Bug, Effect, Event, Note, Now, Reply, ReqId, Settings};
-use crate::completer::Quarantine;
+use crate::completer::Completer;
 use crate::dedup::Ring;
-use crate::idempotency::KeyTable;
 use crate::journal::{Fate, Op};
-use crate::mirror::{Named, Series, Statuses, Wishes, Words};
-use crate::model::{After, LogId, SiteName, WriteId};
-use crate::replay::{Alone, Blocked, CreatingLanes, LaneMemory, Lanes, Mending, Postponed, Stopping, Turns, Unknown};
+use crate::mirror::Mirror;
+use crate::model::{After, LogId, WriteId};
+use crate::replay::Replay;
 
 pub(crate) use super::agenda::{Timer, Work};
 
@@ -53,61 +47,24 @@ impl Cx<'_> {
     }
 }
 
-/// What two sites did that cannot be put right, since the start of the process.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Conflicts {
-    /// Keys taken for different requests.
-    pub keys: u64,
-    /// Copies of one write that were answered differently.
-    pub answers: u64,
-}
-
-/// What has happened since the start of the process, for people.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Counts {
-    /// Concurrent writes found.
-    pub concurrent: u64,
-    pub conflicts: Conflicts,
-}
-
 /// All that a group knows and decides. Rebuilt from the journal at every start: recovery is the normal start path.
 pub struct Core {
     pub(crate) settings: Settings,
-    pub(crate) orders: OrdersUnderWay,
-    pub(crate) named: Named,
+    pub(crate) own: LogId,
     pub(crate) age: StoreAge,
-    pub(crate) quarantine: Quarantine,
-    pub(crate) postponed: Postponed,
-    pub(crate) words: Words,
-    pub(crate) wishes: Wishes,
-    pub(crate) counts: Counts,
-    pub(crate) replica: Replica,
-    pub(crate) turns: Turns,
-    pub(crate) stopping: Stopping,
-    pub(crate) statuses: Statuses,
     pub(crate) agenda: Agenda,
     pub(crate) lookups: LookUps,
-    pub(crate) own: LogId,
-    pub(crate) series: BTreeMap<LogId, Series>,
     /// Writes that are not final, and those whose clients still wait.
     pub(crate) live: Live,
-    pub(crate) lanes: Lanes,
-    pub(crate) lane_memory: LaneMemory,
-    pub(crate) creating: CreatingLanes,
-    pub(crate) blocked: Blocked,
-    pub(crate) keys: KeyTable,
-    pub(crate) ring: Ring,
-    pub(crate) peers: BTreeMap<SiteName, Peer>,
-    pub(crate) queue: Queue,
     pub(crate) clients: Clients,
     pub(crate) readers: Readers,
-    pub(crate) questions: Questions,
-    pub(crate) strangers: Strangers,
-    pub(crate) mending: Mending,
-    pub(crate) unknown: Unknown,
-    /// Logs that this site made with an earlier store, before a person said what its replica holds of them.
-    pub(crate) past: BTreeSet<LogId>,
-    pub(crate) alone: Alone,
+    pub(crate) queue: Queue,
+    pub(crate) ring: Ring,
+    pub(crate) idempotency: Keys,
+    pub(crate) mirror: Mirror,
+    pub(crate) replay: Replay,
+    pub(crate) completer: Completer,
+    pub(crate) replica: Replica,
     pub(crate) chooser: Chooser,
 }
 
@@ -122,7 +79,7 @@ impl Core {
         }
         self.fire_timers(cx);
         self.work_off(cx);
-        if self.statuses.are_due() {
+        if self.mirror.statuses.are_due() {
             self.say_status_soon(cx);
         }
     }
@@ -138,7 +95,7 @@ impl Core {
             Event::Found { token, rows } => self.found(cx, token, rows),
             Event::SeriesRead { log, from, items, for_peer } => self.series_read(cx, log, from, items, for_peer),
             Event::Broken { log, position, entry, asked } => self.met_broken(cx, log, position, entry, asked),
-            Event::Forgotten { keys } => self.keys.forgotten(&keys),
+            Event::Forgotten { keys } => self.idempotency.keys.forgotten(&keys),
             Event::Health { healthy } => self.health(cx, healthy),
             Event::LinkUp { peer } => self.link_up(cx, peer),
             Event::LinkDown { peer } => self.link_down(cx, peer),
@@ -160,7 +117,7 @@ impl Core {
         loop {
             let Some(work) = self.agenda.next() else {
                 // When all that came with them has been looked at.
-                if self.wishes.is_due() {
+                if self.mirror.wishes.is_due() {
                     self.retry_pending(cx);
                     continue;
                 }
@@ -212,7 +169,7 @@ impl Core {
         let mut after = After::new();
         let mut beyond = Vec::new();
         let ignore_others = self.bug(Bug::OtherSitesIgnored);
-        for series in self.series.values().filter(|series| !ignore_others || series.log == self.own) {
+        for series in self.mirror.series.values().filter(|series| !ignore_others || series.log == self.own) {
             after.raise(series.log, series.decided);
             for stretch in series.beyond() {
                 if self.bug(Bug::GapsWaitedFor) {
@@ -223,7 +180,7 @@ impl Core {
             }
         }
         after.add_stretches(beyond);
-        for id in self.words.unpositioned() {
+        for id in self.mirror.words.unpositioned() {
             after.add_id(id);
         }
         after
@@ -232,7 +189,7 @@ impl Core {
     /// As [`Core::decided_here`], without what stands beyond an open position.
     pub(crate) fn decided_without_gaps(&self) -> After {
         let mut after = After::new();
-        self.series.values().for_each(|series| after.raise(series.log, series.decided));
+        self.mirror.series.values().for_each(|series| after.raise(series.log, series.decided));
         after
     }
 
@@ -253,7 +210,7 @@ impl Core {
     }
 
     pub(crate) fn persist_series(&mut self, cx: &mut Cx, log: LogId) {
-        if let Some(series) = self.series.get_mut(&log) {
+        if let Some(series) = self.mirror.series.get_mut(&log) {
             series.is_saved();
             cx.persist(Op::Series(series.meta()));
             self.age.changes();
@@ -262,7 +219,7 @@ impl Core {
 
     pub(crate) fn insert(&mut self, write: Write) {
         if let Some(key) = write.row.facts.key {
-            self.keys.insert(key, write.row.id);
+            self.idempotency.keys.insert(key, write.row.id);
         }
         self.live.insert(write);
     }
@@ -270,7 +227,8 @@ impl Core {
     /// Lets go of a final write; the journal has it.
     pub(crate) fn evict_if_final(&mut self, id: WriteId) {
         let Some(write) = self.live.get(&id) else { return };
-        if write.is_final() && !self.words.is_unpositioned(&id) && !write.holds_lane && write.row.owed.is_empty() {
+        if write.is_final() && !self.mirror.words.is_unpositioned(&id) && !write.holds_lane && write.row.owed.is_empty()
+        {
             self.evict(id);
         }
     }
@@ -283,17 +241,17 @@ impl Core {
 
     /// What the journal was asked for by a person's order may be out of date.
     pub(crate) fn row_changed(&mut self, id: WriteId) {
-        self.orders.row_changed(id);
+        self.completer.orders.row_changed(id);
     }
 
     pub(crate) fn evict(&mut self, id: WriteId) {
         let Some(write) = self.live.remove(&id) else { return };
-        self.quarantine.leave_memory(id);
+        self.completer.quarantine.leave_memory(id);
         self.left_memory(&write);
         self.row_changed(id);
-        self.blocked.forget(id);
+        self.replay.blocked.forget(id);
         if let Some(key) = write.row.facts.key {
-            self.keys.leave_memory(key, id, write.stored);
+            self.idempotency.keys.leave_memory(key, id, write.stored);
             self.lookups.key_left_memory(key);
         }
         let may_come_back = write.row.position.is_none() && write.stage == Stage::Decided(Fate::Void);

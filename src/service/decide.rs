@@ -19,10 +19,10 @@ impl Core {
     pub(crate) fn advance_lane(&mut self, cx: &mut Cx, lane: Lane) {
         let live = &self.live;
         let creates = |id: WriteId| live.get(&id).is_none_or(|write| write.row.facts.creates);
-        if let Some(id) = self.lanes.next_own(lane, creates) {
+        if let Some(id) = self.replay.lanes.next_own(lane, creates) {
             // A write that was cancelled meanwhile is no longer live; one that was settled needs no place.
             if let Some(write) = self.live.get_mut(&id).filter(|write| write.row.position.is_none()) {
-                self.lanes.hold(lane, id);
+                self.replay.lanes.hold(lane, id);
                 write.holds_lane = true;
                 write.placing.needed = true;
                 self.agenda.push(Work::Place(id));
@@ -31,7 +31,7 @@ impl Core {
             }
         }
         self.grant(cx, lane);
-        self.lanes.forget_if_idle(lane);
+        self.replay.lanes.forget_if_idle(lane);
     }
 
     /// The own write is settled, passed or given up: the next of its lane may be decided.
@@ -39,7 +39,7 @@ impl Core {
         let Some(write) = self.live.get_mut(&id) else { return };
         let lane = write.row.facts.lane;
         write.holds_lane = false;
-        self.lanes.release(lane, id);
+        self.replay.lanes.release(lane, id);
         self.agenda.push(Work::Lane(lane));
     }
 
@@ -61,7 +61,7 @@ impl Core {
             write.row.origin = Origin::Wished { site: site.clone(), attempt: *attempt, revoked: true };
             write.stage = Stage::Idle;
             let pass_at_ms = *write.tries.pass_at_ms.get_or_insert(give_up_at_ms);
-            self.wishes.goes_out(id);
+            self.mirror.wishes.goes_out(id);
             self.wake_write_at(pass_at_ms, id);
             return self.persist(cx, id);
         }
@@ -88,7 +88,7 @@ impl Core {
         let Some(write) = self.live.get(&id).filter(|write| write.placing.wish_attempts > 0) else { return false };
         // A wish that this replica has decided since may have been decided by the asked site too, after this one.
         let decided_since = |wish: WriteId| wish.log != self.own && !write.placing.wished_after.contains(&wish);
-        write.is_named || self.words.unpositioned().any(decided_since)
+        write.is_named || self.mirror.words.unpositioned().any(decided_since)
     }
 
     /// The write holds its lane and has no decider (any more).
@@ -123,7 +123,7 @@ impl Core {
     }
 
     pub(crate) fn own_settled(&self) -> u64 {
-        self.series.get(&self.own).map_or(0, |s| s.received)
+        self.mirror.series.get(&self.own).map_or(0, |s| s.received)
     }
 
     /// No replica can be asked. What was shipped as a wish may be given up only when its target has said that it is
@@ -161,7 +161,7 @@ impl Core {
         write.brought.seen = crate::model::After::new();
         let (clients, lane) = (write.brought.clients.clone(), write.row.facts.lane);
         self.persist(cx, id);
-        self.lanes.leave_line(lane, id);
+        self.replay.lanes.leave_line(lane, id);
         self.queue.put(id, cx.ms() + DRAIN_AGAIN_MS);
         self.release_lane(id);
         for req in clients {
@@ -198,7 +198,7 @@ impl Core {
             let Some(write) = self.live.get_mut(&id) else { return };
             write.placing.tried.clear();
             let (lane, sender) = (write.row.facts.lane, write.brought.sender);
-            self.lanes.join(lane, id, sender);
+            self.replay.lanes.join(lane, id, sender);
             self.advance_lane(cx, lane);
         }
     }
@@ -209,7 +209,7 @@ impl Core {
         if self.settings.when_down != WhenDown::Queue || self.chooser.current().is_some() {
             return;
         }
-        for id in self.lanes.in_line() {
+        for id in self.replay.lanes.in_line() {
             if self.live.get(&id).is_some_and(|write| write.is_unsent() && !write.placing.orphan) {
                 self.enqueue(cx, id);
             }
@@ -221,7 +221,7 @@ impl Core {
         if self.chooser.current() == Some(&self.settings.me) {
             return;
         }
-        for id in self.lanes.holders() {
+        for id in self.replay.lanes.holders() {
             let waits = |w: &super::write::Write| {
                 w.row.origin == Origin::Here && w.stage == Stage::Waiting && !w.tries.doubtful
             };
@@ -234,18 +234,20 @@ impl Core {
     /// What is known of a site as a decider.
     pub(crate) fn standing(&self, site: &SiteName, now_ms: u64) -> Standing {
         if *site == self.settings.me {
-            let (available, last) = (self.replica.is_healthy() && !self.is_in_doubt(), self.stopping.is_stopped());
+            let (available, last) =
+                (self.replica.is_healthy() && !self.is_in_doubt(), self.replay.stopping.is_stopped());
             let hangs = self.hangs(now_ms);
             // What is refused again and again holds up who follows, and is nothing that another site would decide
             // better.
-            let lag_ms = self.lag_ms(now_ms).saturating_sub(self.alone.took_ms(now_ms));
+            let lag_ms = self.lag_ms(now_ms).saturating_sub(self.replay.alone.took_ms(now_ms));
             return Standing { available, hangs, lag_ms, last, waits_here: true };
         }
-        let Some(peer) = self.peers.get(site) else {
+        let Some(peer) = self.mirror.peers.get(site) else {
             return Standing { available: false, hangs: false, lag_ms: 0, last: false, waits_here: false };
         };
         // What it has not got from us counts as what it is behind.
         let ours = self
+            .mirror
             .series
             .get(&self.own)
             .map_or(0, |own| own.lag_ms(peer.cursors.get(&self.own).map_or(0, |c| c.decided), now_ms));
@@ -265,18 +267,18 @@ impl Core {
 
     fn misses_more_than_a_page_of(&self, peer: &super::peer::Peer) -> bool {
         let page = self.settings.limits.page_items as u64;
-        let received = |log| self.series.get(log).map_or(0, |series| series.received);
+        let received = |log| self.mirror.series.get(log).map_or(0, |series| series.received);
         peer.cursors.iter().any(|(log, cursor)| cursor.received > received(log) + page)
     }
 
     /// Age of the oldest write that this replica has received and not decided.
     pub(crate) fn lag_ms(&self, now_ms: u64) -> u64 {
-        self.series.values().map(|s| s.lag_ms(s.decided, now_ms)).max().unwrap_or(0)
+        self.mirror.series.values().map(|s| s.lag_ms(s.decided, now_ms)).max().unwrap_or(0)
     }
 
     /// Why a site that decided does not any more.
     fn why_not(&self, site: &SiteName, standing: Standing) -> FailoverReason {
-        let is_linked = || *site == self.settings.me || self.peers.get(site).is_some_and(|peer| peer.linked);
+        let is_linked = || *site == self.settings.me || self.mirror.peers.get(site).is_some_and(|peer| peer.linked);
         match standing {
             Standing { available: false, .. } if !is_linked() => FailoverReason::Link,
             Standing { available: false, .. } if *site == self.settings.me && self.replica.is_healthy() => {
@@ -313,8 +315,8 @@ impl Core {
     }
 
     pub(crate) fn health(&mut self, cx: &mut Cx, healthy: bool) {
-        if self.replica.health(healthy, self.mending.hidden_try_left_ms(cx.ms()).is_some()) {
-            self.statuses.say_soon();
+        if self.replica.health(healthy, self.replay.mending.hidden_try_left_ms(cx.ms()).is_some()) {
+            self.mirror.statuses.say_soon();
             self.agenda.push(Work::Shadows);
         }
         self.choose(cx);

@@ -5,7 +5,7 @@ use crate::model::SiteName;
 
 impl Core {
     pub(crate) fn link_up(&mut self, cx: &mut Cx, peer: SiteName) {
-        let state = self.peers.entry(peer.clone()).or_default();
+        let state = self.mirror.peers.entry(peer.clone()).or_default();
         state.linked = true;
         // Nothing is known of it until it speaks.
         state.healthy = false;
@@ -14,27 +14,27 @@ impl Core {
         self.say_status_to(cx, peer.clone());
         self.say_wishes_again(cx, &peer);
         self.say_owed_words(cx, &peer);
-        self.statuses.say_soon();
+        self.mirror.statuses.say_soon();
         self.choose(cx);
     }
 
     pub(crate) fn link_down(&mut self, cx: &mut Cx, peer: SiteName) {
-        let Some(state) = self.peers.get_mut(&peer) else { return };
+        let Some(state) = self.mirror.peers.get_mut(&peer) else { return };
         state.linked = false;
         state.healthy = false;
         state.wants_nothing();
         self.wishes_cut_short(cx, &peer);
         self.release_receipts(cx);
         self.save_confirmed(cx);
-        self.statuses.say_soon();
+        self.mirror.statuses.say_soon();
         self.choose(cx);
-        for token in self.questions.of(&peer) {
+        for token in self.idempotency.questions.of(&peer) {
             self.asking_deadline(cx, token);
         }
     }
 
     pub(crate) fn message(&mut self, cx: &mut Cx, from: SiteName, message: Message) {
-        let Some(peer) = self.peers.get_mut(&from).filter(|peer| peer.linked) else {
+        let Some(peer) = self.mirror.peers.get_mut(&from).filter(|peer| peer.linked) else {
             // Of a connection that is gone: everything that counts will be said again.
             return;
         };
@@ -59,7 +59,7 @@ impl Core {
             Message::Again(page) => self.mend_from(cx, &from, &page),
             Message::Ahead { site, item } => self.told_ahead(cx, &from, site, item),
         }
-        self.wishes.look_soon();
+        self.mirror.wishes.look_soon();
         self.agenda.push(Work::Shadows);
     }
 }

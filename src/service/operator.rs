@@ -64,11 +64,11 @@ impl Core {
                 // Others' writes that this store has forgotten would be done once more (G2).
                 return cx.reply(req, Reply::Rejected { why: OLDER_COPY.to_owned() });
             }
-            self.stopping.resume();
+            self.replay.stopping.resume();
             self.take_up_past(cx);
             cx.persist(Op::Stopped(None));
             self.agenda.push(Work::Shadows);
-            self.statuses.say_soon();
+            self.mirror.statuses.say_soon();
             self.choose(cx);
             return cx.reply(req, Reply::Done);
         };
@@ -77,7 +77,7 @@ impl Core {
                 .reply(req, Reply::Rejected { why: format!("{id} is being decided, or sent by order: look again") });
         }
         let may_hold_up = self.live.contains_key(&id) || self.is_waiting_copy(id);
-        if may_hold_up && !self.quarantine.contains(&id) {
+        if may_hold_up && !self.completer.quarantine.contains(&id) {
             match self.set_aside(cx, id, operation) {
                 Ok(Aside::Quarantined) => {}
                 Ok(Aside::Done) => return cx.reply(req, Reply::Done),
@@ -89,7 +89,7 @@ impl Core {
 
     /// Its entry comes with its row, and that of what was decided late about it.
     pub(crate) fn look_for_order(&mut self, cx: &mut Cx, req: Option<ReqId>, id: WriteId, operation: Operation) {
-        self.orders.asks_for(id);
+        self.completer.orders.asks_for(id);
         self.find(cx, Find::Either(id), Looking::Operator { req, id, operation });
     }
 
@@ -140,13 +140,13 @@ impl Core {
         let live = live.map(|w| Found {
             row: w.record(),
             request: w.request.clone(),
-            quarantined: self.quarantine.get(&id).cloned(),
+            quarantined: self.completer.quarantine.get(&id).cloned(),
         });
         let found = live.or_else(|| rows.iter().find(|f| f.row.id == id).cloned());
         if is_under_way {
             return Carried::Rejected(format!("{id} is on its way"));
         }
-        let Some(found) = found.filter(|_| self.quarantine.contains(&id)) else { return Carried::Gone };
+        let Some(found) = found.filter(|_| self.completer.quarantine.contains(&id)) else { return Carried::Gone };
         if matches!(operation, Operation::Resend | Operation::ResendOverLater)
             && let Some(other) = self.other_entry(id)
         {
@@ -191,7 +191,7 @@ impl Core {
 
     /// What the journal was asked about a write for an order is older than what this replica has done with it since.
     pub(super) fn is_outdated(&mut self, id: WriteId) -> bool {
-        self.orders.has_come(id) && !self.live.contains_key(&id)
+        self.completer.orders.has_come(id) && !self.live.contains_key(&id)
     }
 
     /// What is decided not to be applied anywhere is not sent here, whatever an entry says (G5).
@@ -248,7 +248,7 @@ impl Core {
 
     fn ask_for_decision(&mut self, cx: &mut Cx, req: Option<ReqId>, found: Found, operation: Operation) {
         let id = found.row.id;
-        self.orders.asks_for(id);
+        self.completer.orders.asks_for(id);
         let looking = Looking::Undecided { req, found: Box::new(found), operation };
         self.find(cx, Find::Id(decision_of(id)), looking);
     }
@@ -341,13 +341,13 @@ impl Core {
     }
 
     fn is_contrary(&self, id: WriteId) -> bool {
-        self.quarantine.get(&id).is_some_and(|entry| entry.reason == QuarantineReason::Contrary)
+        self.completer.quarantine.get(&id).is_some_and(|entry| entry.reason == QuarantineReason::Contrary)
     }
 
     /// An order is under way until it is carried out: a contrary one meanwhile, of the same write or of its decision,
     /// would be carried out too (G2, G5).
     pub(crate) fn is_ordered(&self, id: WriteId) -> bool {
-        let held = [decided_by(id), decision_of(id)].iter().any(|other| self.quarantine.is_held(other));
+        let held = [decided_by(id), decision_of(id)].iter().any(|other| self.completer.quarantine.is_held(other));
         held || self.is_asked_for(id) && !self.bug(Bug::ContraryOrders)
     }
 
@@ -360,7 +360,7 @@ impl Core {
             Looking::Late(late) => is_it(late.found.row.id),
             _ => false,
         });
-        is_looked_for || self.orders.ids().any(is_it)
+        is_looked_for || self.completer.orders.ids().any(is_it)
     }
 
     /// Entries that are not in memory, for as long as their writes are looked at. Whoever makes a write live keeps its
@@ -369,9 +369,11 @@ impl Core {
         let mut taken = Vec::new();
         for found in rows {
             let id = found.row.id;
-            let is_out = self.live.contains_key(&id) || self.quarantine.is_held(&id) || self.quarantine.contains(&id);
+            let is_out = self.live.contains_key(&id)
+                || self.completer.quarantine.is_held(&id)
+                || self.completer.quarantine.contains(&id);
             if let Some(entry) = found.quarantined.as_ref().filter(|_| !is_out) {
-                self.quarantine.keep(entry.clone(), true);
+                self.completer.quarantine.keep(entry.clone(), true);
                 taken.push(id);
             }
         }
@@ -380,7 +382,7 @@ impl Core {
 
     pub(crate) fn leave_entries(&mut self, taken: Vec<WriteId>) {
         for id in taken.into_iter().filter(|id| !self.live.contains_key(id)).collect::<Vec<_>>() {
-            self.quarantine.leave_memory(id);
+            self.completer.quarantine.leave_memory(id);
         }
     }
 
@@ -388,7 +390,7 @@ impl Core {
     /// applied twice (G2).
     fn other_entry(&self, id: WriteId) -> Option<WriteId> {
         let other = if id == decided_by(id) { decision_of(id) } else { decided_by(id) };
-        self.quarantine.contains(&other).then_some(other)
+        self.completer.quarantine.contains(&other).then_some(other)
     }
 
     /// The origin hears of a wish about which this replica could not tell, and makes a decision of it where it has
@@ -509,7 +511,7 @@ impl Core {
         let found = Found {
             row: write.record(),
             request: write.request.clone(),
-            quarantined: self.quarantine.get(&write.row.id).cloned(),
+            quarantined: self.completer.quarantine.get(&write.row.id).cloned(),
         };
         let own = write.row.origin == Origin::Settled;
         let settled = write.row.position.and(write.row.outcome.as_ref()).map(|outcome| outcome.verdict);

@@ -75,14 +75,14 @@ impl Core {
             "resume takes no write ids"
         } else if ids.len() > ORDERS_MAX {
             "too many writes in one order"
-        } else if self.orders.many.len() >= AT_ONCE {
+        } else if self.completer.orders.many.len() >= AT_ONCE {
             TOO_MANY
         } else {
             let number = self.token();
             let orders = Orders { req, operation, keep_going, ids: ids.clone(), found: BTreeMap::new() };
-            self.orders.many.insert(number, orders);
+            self.completer.orders.many.insert(number, orders);
             for id in ids {
-                self.orders.asks_for(id);
+                self.completer.orders.asks_for(id);
                 self.find(cx, Find::Either(id), Looking::Order { orders: number, id });
             }
             return self.carry_out_if_all_are_there(cx, number);
@@ -92,17 +92,19 @@ impl Core {
 
     /// No rows: its record is broken, or it is gone.
     pub(crate) fn order_found(&mut self, cx: &mut Cx, number: u64, id: WriteId, rows: Vec<Found>) {
-        if let Some(orders) = self.orders.many.get_mut(&number) {
+        if let Some(orders) = self.completer.orders.many.get_mut(&number) {
             orders.found.insert(id, rows);
             self.carry_out_if_all_are_there(cx, number);
         }
     }
 
     fn carry_out_if_all_are_there(&mut self, cx: &mut Cx, number: u64) {
-        if self.orders.many.get(&number).is_none_or(|orders| orders.found.len() < orders.ids.len()) {
+        if self.completer.orders.many.get(&number).is_none_or(|orders| orders.found.len() < orders.ids.len()) {
             return;
         }
-        let Some(Orders { req, operation, keep_going, ids, found }) = self.orders.many.remove(&number) else { return };
+        let Some(Orders { req, operation, keep_going, ids, found }) = self.completer.orders.many.remove(&number) else {
+            return;
+        };
         let mut ordered = Ordered::default();
         for &id in &ids {
             let rows = found.get(&id).map_or(&[][..], Vec::as_slice);
@@ -127,7 +129,7 @@ impl Core {
             }
         }
         for id in &ids {
-            self.orders.has_come(*id);
+            self.completer.orders.has_come(*id);
         }
         cx.reply(req, Reply::Orders(ordered));
     }

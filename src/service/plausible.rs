@@ -273,7 +273,7 @@ impl Core {
 
     /// The site that makes a log, where something of it is stored here.
     fn owner_of(&self, log: LogId) -> Option<&SiteName> {
-        self.series.get(&log).filter(|series| log == self.own || series.received > 0).map(|series| &series.site)
+        self.mirror.series.get(&log).filter(|series| log == self.own || series.received > 0).map(|series| &series.site)
     }
 
     fn wrong_owner(&self, log: LogId, site: &SiteName) -> Option<String> {

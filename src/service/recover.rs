@@ -1,11 +1,12 @@
 //! Beginning again from what is durable. Recovery is the normal start path.
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::agenda::Agenda;
 use super::asking::Questions;
 use super::chooser::Chooser;
 use super::clients::Clients;
-use super::core::{Core, Counts, Cx, Timer, Work};
+use super::core::{Core, Cx, Timer, Work};
+use super::keys::Keys;
 use super::live::Live;
 use super::looking::LookUps;
 use super::orders::OrdersUnderWay;
@@ -16,13 +17,13 @@ use super::restored::StoreAge;
 use super::whose::Strangers;
 use super::write::{Role, Stage, Write};
 use super::{CursorView, Effect, Find, Looking, Note, Now, SeriesView, Settings, View};
-use crate::completer::Quarantine;
+use crate::completer::{Completer, Quarantine};
 use crate::dedup::Ring;
 use crate::idempotency::KeyTable;
 use crate::journal::{Fate, Here, Origin, Quarantined, Recovered};
-use crate::mirror::{Named, Series, Statuses, Wishes, Words, decision_of};
+use crate::mirror::{Mirror, Series, decision_of};
 use crate::model::LogId;
-use crate::replay::{Alone, Blocked, CreatingLanes, LaneMemory, Lanes, Mending, Postponed, Stopping, Turns, Unknown};
+use crate::replay::{Replay, Stopping, Unknown};
 
 /// More than these say nothing more to a person.
 const SHOWN_WAITS: usize = 64;
@@ -31,59 +32,49 @@ impl Core {
     /// Rebuilds the machine from what is durable. `own` is the log of this store.
     pub fn recover(settings: Settings, own: LogId, recovered: Recovered, now: Now, out: &mut Vec<Effect>) -> Self {
         let limits = settings.limits;
+        let chooser = Chooser::new(settings.order.clone(), settings.lag_ms);
         let mut core = Self {
+            settings,
             own,
-            series: BTreeMap::new(),
-            agenda: Agenda::default(),
-            orders: OrdersUnderWay::default(),
-            named: Named::default(),
             age: StoreAge::recover(recovered.age, recovered.place),
-            quarantine: Quarantine::recover(recovered.quarantined),
-            postponed: Postponed::default(),
-            words: Words::default(),
-            wishes: Wishes::default(),
-            counts: Counts::default(),
-            replica: Replica::default(),
-            turns: Turns::default(),
-            stopping: Stopping::recover(recovered.stopped),
-            statuses: Statuses::begin(now.mono_ms),
+            agenda: Agenda::default(),
             lookups: LookUps::default(),
             live: Live::default(),
-            lanes: Lanes::default(),
-            lane_memory: LaneMemory::new(limits.lanes),
-            creating: CreatingLanes::new(limits.lanes),
-            blocked: Blocked::default(),
-            keys: KeyTable::recover(recovered.keys, limits.keys),
-            ring: Ring::new(limits.ring),
-            peers: BTreeMap::new(),
-            queue: Queue::default(),
             clients: Clients::default(),
             readers: Readers::default(),
-            questions: Questions::default(),
-            strangers: Strangers::default(),
-            mending: Mending::default(),
-            unknown: Unknown::recover(recovered.unknown),
-            past: BTreeSet::new(),
-            alone: Alone::default(),
-            chooser: Chooser::new(settings.order.clone(), settings.lag_ms),
-            settings,
+            queue: Queue::default(),
+            ring: Ring::new(limits.ring),
+            idempotency: Keys {
+                keys: KeyTable::recover(recovered.keys, limits.keys),
+                questions: Questions::default(),
+                strangers: Strangers::default(),
+            },
+            mirror: Mirror::begin(now.mono_ms),
+            replay: Replay::begin(limits.lanes, Stopping::recover(recovered.stopped)),
+            completer: Completer {
+                quarantine: Quarantine::recover(recovered.quarantined),
+                orders: OrdersUnderWay::default(),
+                unknown: Unknown::recover(recovered.unknown),
+            },
+            replica: Replica::default(),
+            chooser,
         };
         let cx = &mut Cx { now, out };
         for meta in recovered.series {
-            core.series.insert(meta.log, Series::recover(meta, now.mono_ms));
+            core.mirror.series.insert(meta.log, Series::recover(meta, now.mono_ms));
         }
         let me = core.settings.me.clone();
-        core.series.entry(own).or_insert_with(|| Series::new(own, me));
+        core.mirror.series.entry(own).or_insert_with(|| Series::new(own, me));
         for (log, position) in recovered.decided_beyond {
             // Beyond what was stored it is damage, and nothing was decided.
-            if let Some(series) = core.series.get_mut(&log).filter(|series| position <= series.received) {
+            if let Some(series) = core.mirror.series.get_mut(&log).filter(|series| position <= series.received) {
                 series.mark_decided(position);
             }
         }
         for (lane, id, position) in recovered.lanes.into_iter().rev() {
-            core.lane_memory.applied(lane, id, Some(position));
+            core.replay.lane_memory.applied(lane, id, Some(position));
         }
-        recovered.creating.into_iter().rev().for_each(|lane| core.creating.learn(lane));
+        recovered.creating.into_iter().rev().for_each(|lane| core.replay.creating.learn(lane));
         for (log, position) in recovered.broken {
             core.is_to_be_mended(cx, log, position);
         }
@@ -108,7 +99,7 @@ impl Core {
         for found in open {
             self.recover_write(cx, found);
         }
-        self.agenda.extend(self.series.keys().map(|log| Work::Load(*log)));
+        self.agenda.extend(self.mirror.series.keys().map(|log| Work::Load(*log)));
     }
 
     fn recover_write(&mut self, cx: &mut Cx, found: super::Found) {
@@ -131,7 +122,7 @@ impl Core {
                 write.placing.orphan = !write.row.queued;
                 write.row.origin = Origin::Wished { site: site.clone(), attempt: *attempt, revoked: true };
                 write.tries.pass_at_ms = Some(cx.ms() + self.settings.give_up_ms());
-                self.wishes.goes_out(id);
+                self.mirror.wishes.goes_out(id);
             }
             // It was on its way to this replica.
             (Origin::Here, _, None) => self.recover_owed(&mut write),
@@ -151,13 +142,13 @@ impl Core {
             return self.evict(id);
         }
         if write.row.facts.creates {
-            self.creating.learn(lane);
+            self.replay.creating.learn(lane);
         }
         let applied_wish = wish.is_some() && position.is_none() && write.stage == Stage::Decided(Fate::Applied);
         let is_named = applied_wish || (decided && write.is_decided_ahead());
         self.insert(write);
         if matches!(origin, Origin::Here | Origin::Wished { .. }) && position.is_none() {
-            self.lanes.hold(lane, id);
+            self.replay.lanes.hold(lane, id);
             self.live.get_mut(&id).expect("inserted above").holds_lane = true;
         }
         if self.live[&id].row.queued && position.is_none() && !decided && origin != Origin::Queued {
@@ -168,16 +159,16 @@ impl Core {
             self.wake_write_at(at, id);
         }
         if wish.as_ref().is_some_and(|held| held.owed_word.is_some()) {
-            self.words.owe(id);
+            self.mirror.words.owe(id);
             if position.is_some() {
                 self.find(cx, Find::Id(decision_of(id)), Looking::Heard(id));
             }
         }
         if is_named {
-            self.words.decided_without_position(id);
+            self.mirror.words.decided_without_position(id);
         }
         if applied_wish {
-            self.lane_memory.applied(lane, id, None);
+            self.replay.lane_memory.applied(lane, id, None);
         }
         if was_sending {
             let write = self.live.get_mut(&id).expect("inserted above");
@@ -198,7 +189,7 @@ impl Core {
             if followed {
                 write.stage = Stage::Waiting;
                 self.agenda.push(Work::Look(id));
-            } else if let Some(reason) = self.quarantine.get(&id).map(|entry| entry.reason) {
+            } else if let Some(reason) = self.completer.quarantine.get(&id).map(|entry| entry.reason) {
                 // Its order waited when its position came, and was cut short.
                 self.decide_shadow(cx, id, Fate::Quarantined(reason));
             } else {
@@ -211,13 +202,13 @@ impl Core {
     fn recover_owed(&mut self, write: &mut Write) {
         if let Some(last) = write.row.owed.iter().map(|(_, attempt)| *attempt).max() {
             write.placing.wish_attempts = last;
-            self.wishes.goes_out(write.row.id);
+            self.mirror.wishes.goes_out(write.row.id);
         }
     }
 
     /// In quarantine because their records are broken: no entry says so.
     pub(crate) fn unreadable(&self) -> impl Iterator<Item = &Quarantined> {
-        self.quarantine.unreadable()
+        self.completer.quarantine.unreadable()
     }
 
     pub fn view(&self, now: Now) -> View {
@@ -227,9 +218,9 @@ impl Core {
         View {
             decider: self.chooser.current().cloned(),
             healthy: self.replica.has_healthy_endpoints(),
-            hidden_try_ms: self.mending.hidden_try_left_ms(now.mono_ms),
-            stopped: self.stopping.stop().map(|stop| stop.why.clone()),
-            stop: self.stopping.stop().map(|stop| stop.kind),
+            hidden_try_ms: self.replay.mending.hidden_try_left_ms(now.mono_ms),
+            stopped: self.replay.stopping.stop().map(|stop| stop.why.clone()),
+            stop: self.replay.stopping.stop().map(|stop| stop.kind),
             lag_ms: self.lag_ms(now.mono_ms),
             open_writes: self.live.len(),
             stages: self.live.values().fold(BTreeMap::new(), |mut stages, write| {
@@ -240,6 +231,7 @@ impl Core {
             unknown: count(|w| matches!(w.stage, Stage::Unknown(_))),
             waits: self.waits().take(SHOWN_WAITS).collect(),
             series: self
+                .mirror
                 .series
                 .values()
                 .map(|s| SeriesView {
@@ -248,11 +240,12 @@ impl Core {
                     received: s.received,
                     decided: s.decided,
                     next: self.next_of(s),
-                    broken: self.mending.first_of(s.log),
+                    broken: self.replay.mending.first_of(s.log),
                 })
                 .collect(),
             peers: peers.collect(),
             cursors: self
+                .mirror
                 .series
                 .values()
                 .flat_map(|series| series.meta().confirmed.into_iter().map(move |of| (series.log, of)))
@@ -262,8 +255,8 @@ impl Core {
             quarantine: self.unreadable().count() as u64,
             unreadable: self.unreadable().cloned().collect(),
             not_equal: 0,
-            concurrent: self.counts.concurrent,
-            conflicts: self.counts.conflicts,
+            concurrent: self.replay.counts.concurrent,
+            conflicts: self.replay.counts.conflicts,
             ring: self.ring.len(),
         }
     }

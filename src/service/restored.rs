@@ -44,6 +44,8 @@ pub(crate) struct StoreAge {
     hold: Option<Hold>,
     /// A peer knows another past of the own log: nothing more is accepted.
     forked: bool,
+    /// Logs that this site made with an earlier store, before a person said what its replica holds of them.
+    past: BTreeSet<LogId>,
     /// The number of the state that others were told of last, and whether it is another one by now.
     state: u64,
     changed: bool,
@@ -52,12 +54,26 @@ pub(crate) struct StoreAge {
 impl StoreAge {
     pub fn recover(known: Age, place: u64) -> Self {
         let state = known.said_below.max(1) - 1;
-        Self { known, place, hold: None, forked: false, state, changed: true }
+        Self { known, place, hold: None, forked: false, past: BTreeSet::new(), state, changed: true }
     }
 
     /// What others are told of next is another state than before.
     pub fn changes(&mut self) {
         self.changed = true;
+    }
+
+    /// Another site has writes that this one made with an earlier store. Whether that is new, and there is room for it.
+    pub fn has_past(&mut self, log: LogId, limit: usize) -> bool {
+        self.past.len() < limit && self.past.insert(log)
+    }
+
+    pub fn is_past(&self, log: &LogId) -> bool {
+        self.past.contains(log)
+    }
+
+    /// A person says that they are followed like any other.
+    pub fn take_past(&mut self) -> BTreeSet<LogId> {
+        std::mem::take(&mut self.past)
     }
 
     pub fn is_forked(&self) -> bool {
@@ -80,7 +96,7 @@ impl Core {
             let why = "data_dir is a copy, perhaps an old one: nothing is taken or applied before all other sites have \
                        spoken. If it is known to be the latest, resume";
             cx.note(Note::Stopped { why: why.to_owned() });
-            let stopped = self.stopping.replace(Some(Stop { kind: StopKind::Doubt, why: why.to_owned() }));
+            let stopped = self.replay.stopping.replace(Some(Stop { kind: StopKind::Doubt, why: why.to_owned() }));
             self.age.hold = Some(Hold::Copied { silent, open, stopped });
             return Vec::new();
         }
@@ -109,11 +125,11 @@ impl Core {
             }
             Event::Operator { req, id: None, operation: Operation::Resume } => self.resume_held(cx, req),
             Event::Operator { req, .. } | Event::Orders { req, .. } => {
-                let why = self.stopping.stop().map(|stop| stop.why.clone()).unwrap_or_default();
+                let why = self.replay.stopping.stop().map(|stop| stop.why.clone()).unwrap_or_default();
                 cx.reply(req, Reply::Rejected { why });
             }
             Event::Fingerprint(fingerprint) => self.hinted(fingerprint),
-            Event::Forgotten { keys } => self.keys.forgotten(&keys),
+            Event::Forgotten { keys } => self.idempotency.keys.forgotten(&keys),
             Event::Ready { .. }
             | Event::Attempted { .. }
             | Event::Probed { .. }
@@ -142,11 +158,11 @@ impl Core {
 
     fn release_hold(&mut self, cx: &mut Cx) {
         let Some(Hold::Copied { open, stopped, .. }) = self.age.hold.take() else { return };
-        self.stopping.replace(stopped);
+        self.replay.stopping.replace(stopped);
         self.age.known.place = self.age.place;
         self.persist_age(cx);
         self.begin(cx, open);
-        self.statuses.say_soon();
+        self.mirror.statuses.say_soon();
         self.choose(cx);
     }
 
@@ -234,7 +250,7 @@ impl Core {
         self.age.forked = true;
         if matches!(self.age.hold, Some(Hold::Copied { .. })) {
             self.age.hold = Some(Hold::Stale);
-            self.stopping.replace(None);
+            self.replay.stopping.replace(None);
         }
         if self.age.known.place != Age::NOWHERE {
             self.age.known.place = Age::NOWHERE;

@@ -269,7 +269,7 @@ impl Bench {
     /// Without what a person has ordered to be sent, and which stays listed until it is on its way.
     pub fn quarantined(&self) -> BTreeMap<WriteId, Quarantined> {
         let mut listed = self.listed();
-        listed.retain(|id, _| !self.core.quarantine.is_held(id));
+        listed.retain(|id, _| !self.core.completer.quarantine.is_held(id));
         listed.extend(self.core.view(self.now).unreadable.into_iter().map(|entry| (entry.id, entry)));
         listed
     }

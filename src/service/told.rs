@@ -36,7 +36,7 @@ impl Core {
         if first.log == self.own || self.is_decided(first) {
             return true;
         }
-        let Some(series) = self.series.get(&first.log) else { return true };
+        let Some(series) = self.mirror.series.get(&first.log) else { return true };
         let position = position.filter(|_| first == id).unwrap_or(0);
         if series.told.get(&first.n).is_some_and(|known| *known >= position) {
             return true;
@@ -44,7 +44,7 @@ impl Core {
         if !self.has_stored(cx, rests_on) {
             return false;
         }
-        let series = self.series.get_mut(&first.log).expect("looked at above");
+        let series = self.mirror.series.get_mut(&first.log).expect("looked at above");
         if series.told.len() >= TOLD_MAX {
             return false;
         }
@@ -58,14 +58,14 @@ impl Core {
         let binds = matches!(outcome.0, Verdict::Applied | Verdict::Duplicate);
         let is_stored = |series: &Series| position.is_some_and(|position| position <= series.received);
         let is_known = || self.live.contains_key(&id) || self.is_decided(id);
-        !binds || id.log == self.own || self.series.get(&id.log).is_some_and(is_stored) || is_known()
+        !binds || id.log == self.own || self.mirror.series.get(&id.log).is_some_and(is_stored) || is_known()
     }
 
     /// What was told here and is not decided: by position where that is stored, so that a decider elsewhere can be
     /// given it.
     pub(super) fn told_here(&self) -> After {
         let mut after = After::new();
-        for series in self.series.values() {
+        for series in self.mirror.series.values() {
             for (&n, &position) in &series.told {
                 let id = WriteId { log: series.log, n };
                 // What is decided at its position and told all the same was settled undecided, or is about to be found
@@ -83,9 +83,9 @@ impl Core {
     /// This replica has decided it, so that it is named as all that is decided here.
     pub(crate) fn told_is_decided(&mut self, id: WriteId) {
         for id in [id, decided_by(id)] {
-            let is_told = self.series.get(&id.log).is_some_and(|series| series.told.contains_key(&id.n));
+            let is_told = self.mirror.series.get(&id.log).is_some_and(|series| series.told.contains_key(&id.n));
             if is_told && self.is_decided(id) {
-                self.series.get_mut(&id.log).expect("looked at above").told.remove(&id.n);
+                self.mirror.series.get_mut(&id.log).expect("looked at above").told.remove(&id.n);
             }
         }
     }
@@ -96,7 +96,7 @@ impl Core {
             let log: LogId = series.log;
             series.told.keys().map(|&n| WriteId { log, n }).collect()
         };
-        self.series.values().flat_map(of)
+        self.mirror.series.values().flat_map(of)
     }
 
     /// What a site that asks must have stored before it tells a recorded answer.

@@ -14,8 +14,8 @@ use crate::model::{After, LogId, Problem, WriteId};
 const BRIEFLY_MS: u64 = 1_000;
 impl Core {
     fn known_of(&self, log: LogId) -> u64 {
-        let here = self.series.get(&log).map_or(0, |series| series.received);
-        let told = self.peers.values().filter_map(|peer| peer.cursors.get(&log)).map(|cursor| cursor.received);
+        let here = self.mirror.series.get(&log).map_or(0, |series| series.received);
+        let told = self.mirror.peers.values().filter_map(|peer| peer.cursors.get(&log)).map(|cursor| cursor.received);
         told.fold(here, u64::max)
     }
 
@@ -32,7 +32,7 @@ impl Core {
     /// The site that makes it is there: what it has not told of yet may come at any moment, and one client that names
     /// too much of it takes that from nobody else.
     fn is_being_made(&self, log: LogId) -> bool {
-        self.peers.values().any(|peer| peer.linked && peer.log == Some(log))
+        self.mirror.peers.values().any(|peer| peer.linked && peer.log == Some(log))
     }
 
     fn was_in_vain(&self, seen: &After) -> bool {
@@ -64,7 +64,7 @@ impl Core {
     fn knowable_where_decided(&self, seen: &After) -> After {
         let lives = |log: LogId| {
             let is_told_of = |peer: &super::peer::Peer| peer.log == Some(log) || peer.cursors.contains_key(&log);
-            self.series.contains_key(&log) || self.peers.values().any(is_told_of)
+            self.mirror.series.contains_key(&log) || self.mirror.peers.values().any(is_told_of)
         };
         let is_known = |id: WriteId| self.is_heard_of(id) || (!self.decides() && id.log != self.own && lives(id.log));
         seen.knowable(|log| self.known_of(log), is_known)

@@ -108,8 +108,8 @@ pub struct CursorView {
 
 impl Core {
     pub(super) fn peer_view(&self, site: &SiteName, now_ms: u64) -> PeerView {
-        let peer = self.peers.get(site);
-        let others = self.series.values().filter(|series| series.site != *site);
+        let peer = self.mirror.peers.get(site);
+        let others = self.mirror.series.values().filter(|series| series.site != *site);
         let lacks = others.filter_map(|series| {
             let (received, decided) = series.confirmed_by(site);
             let (log, end, before) = (series.log, series.received, series.received_before);
@@ -127,7 +127,7 @@ impl Core {
         let alone = self.live.values().filter(alone).count() as u64;
         let count = |of: fn(&LackView) -> u64| lacks.iter().map(|lack| lack.end.saturating_sub(of(lack))).sum::<u64>();
         let oldest = |of: fn(&LackView) -> u64| {
-            let ages = lacks.iter().map(|lack| self.series[&lack.log].lag_ms(of(lack), now_ms));
+            let ages = lacks.iter().map(|lack| self.mirror.series[&lack.log].lag_ms(of(lack), now_ms));
             ages.max().unwrap_or(0)
         };
         PeerView {
@@ -159,7 +159,7 @@ impl Core {
 
     /// What a write that misses nothing waits for.
     fn awaited_by(&self, write: &Write) -> Option<String> {
-        let here = self.lanes.here(write.row.facts.lane);
+        let here = self.replay.lanes.here(write.row.facts.lane);
         let taken =
             |by: Option<WriteId>| by.filter(|id| *id != write.row.id).map(|id| format!("its lane, which {id} has"));
         match &write.stage {
@@ -172,8 +172,8 @@ impl Core {
             Stage::Unknown(_) => Some("word of what became of it at its service".to_owned()),
             Stage::Waiting => match taken(here) {
                 Some(lane) => Some(lane),
-                None if !self.turns.waits(&write.row.id) => None,
-                None if self.stopping.is_stopped() => Some("following, which has stopped".to_owned()),
+                None if !self.replay.turns.waits(&write.row.id) => None,
+                None if self.replay.stopping.is_stopped() => Some("following, which has stopped".to_owned()),
                 None if !self.replica.is_healthy() && self.replica.has_healthy_endpoints() => {
                     Some("the end of a try that may be under way: its record is broken".to_owned())
                 }
@@ -191,7 +191,7 @@ impl Core {
                     Some(format!("its service, which answered {status}: offered {offers} times, and soon again"))
                 }
                 (None, Origin::Queued) => Some("a replica that can be asked, and its turn in the queue".to_owned()),
-                (None, _) => taken(self.lanes.holder(write.row.facts.lane)),
+                (None, _) => taken(self.replay.lanes.holder(write.row.facts.lane)),
             },
         }
     }
@@ -199,9 +199,10 @@ impl Core {
     /// Copies first: each holds up its whole series. Then what misses something, then what waits for a service or a
     /// site.
     pub(super) fn waits(&self) -> impl Iterator<Item = WaitView> + '_ {
-        let copies = self.postponed.copies().map(|(first, copy)| WaitView { write: copy.id, on: first.to_string() });
-        let blocked = self.blocked.iter().map(|(write, on)| WaitView { write, on: on.to_string() });
-        let others = self.live.values().filter(|write| !self.blocked.is_waiting(write.row.id));
+        let copies =
+            self.replay.postponed.copies().map(|(first, copy)| WaitView { write: copy.id, on: first.to_string() });
+        let blocked = self.replay.blocked.iter().map(|(write, on)| WaitView { write, on: on.to_string() });
+        let others = self.live.values().filter(|write| !self.replay.blocked.is_waiting(write.row.id));
         let others = others.filter_map(|write| Some(WaitView { write: write.row.id, on: self.awaited_by(write)? }));
         copies.chain(blocked).chain(others)
     }

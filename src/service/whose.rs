@@ -113,8 +113,8 @@ impl Core {
     /// What is known of a key here, for a client and its request: of several recorded answers success wins, then the
     /// lower log.
     pub(crate) fn key_state(&self, cx: &Cx, key: KeyHash, asker: Asker, rows: &[Found]) -> KeyState {
-        let live = self.keys.live(&key).iter().filter_map(|id| self.live.get(id)).map(Write::record);
-        let live = live.map(|row| (self.quarantine.contains(&row.id), row));
+        let live = self.idempotency.keys.live(&key).iter().filter_map(|id| self.live.get(id)).map(Write::record);
+        let live = live.map(|row| (self.completer.quarantine.contains(&row.id), row));
         let stored = rows.iter().filter(|found| found.row.facts.key == Some(key));
         let stored = stored.filter(|found| !self.live.contains_key(&found.row.id));
         let stored = stored.map(|found| (found.quarantined.is_some(), found.row.clone()));
@@ -180,7 +180,7 @@ impl Core {
         let limits = &self.settings.limits;
         let who = self.asker(&copy).who;
         let is_own = self.live.get(&first).is_some_and(|write| self.is_of(&write.row.facts, who));
-        let strangers = self.strangers.of(&first);
+        let strangers = self.idempotency.strangers.of(&first);
         let (limit, no_room) = (limits.waiters_per_key, self.live.bytes() >= limits.open_bytes);
         let in_flight = Problem::KeyInFlight { retry_after_s: RETRY_AFTER_S };
         let problem = match self.live.get_mut(&first) {
@@ -189,7 +189,7 @@ impl Core {
             Some(_) if !is_own => {
                 let stranger = Stranger { req, id, write: copy };
                 self.live.hold(Sender::default(), stranger.weight());
-                return self.strangers.wait(first, stranger);
+                return self.idempotency.strangers.wait(first, stranger);
             }
             Some(write) => {
                 write.brought.clients.push(req);
@@ -202,14 +202,14 @@ impl Core {
     }
 
     pub(crate) fn call_strangers(&mut self, first: WriteId) {
-        if self.strangers.of(&first) > 0 {
+        if self.idempotency.strangers.of(&first) > 0 {
             self.agenda.push(Work::Strangers(first));
         }
     }
 
     /// The first has ended, or is where nobody knows: what that means for others who brought its key.
     pub(crate) fn judge_strangers(&mut self, cx: &mut Cx, first: WriteId) {
-        for stranger in self.strangers.take_all(first) {
+        for stranger in self.idempotency.strangers.take_all(first) {
             self.live.let_go(Sender::default(), stranger.weight());
             let Stranger { req, id, write } = stranger;
             if self.clients.contains(req) {
@@ -220,7 +220,7 @@ impl Core {
 
     /// Its client has gone, or its time is over, while it waited for another client's write. Whether there was one.
     pub(super) fn take_stranger(&mut self, req: ReqId) -> bool {
-        let Some(stranger) = self.strangers.take(req) else { return false };
+        let Some(stranger) = self.idempotency.strangers.take(req) else { return false };
         self.live.let_go(Sender::default(), stranger.weight());
         true
     }

@@ -135,5 +135,5 @@ fn no_bytes_of_a_page_end_a_machine_and_an_honest_page_is_taken_afterwards() {
     bench.handle(Event::LinkUp { peer: SiteName::new("b") });
     let (_, page) = wire::decode_page(&honest[1], LIMIT).unwrap();
     bench.hear("b", Message::Page(page));
-    assert_eq!(bench.core.series[&log(2)].received, 3);
+    assert_eq!(bench.core.mirror.series[&log(2)].received, 3);
 }

@@ -328,7 +328,7 @@ fn the_decision_about_what_an_unreachable_site_settled_undecided_is_told_of_too(
     (items[1].id, items[1].decides) = (decision, Some((FAR, 1)));
     bench.handle(Event::LinkUp { peer: SiteName::new("c") });
     assert_eq!(sent(&bench.hear("c", Message::Page(page_of(FAR.log, "c", items)))), [], "it is done");
-    assert_eq!(bench.core.series[&FAR.log].decided, 2);
+    assert_eq!(bench.core.mirror.series[&FAR.log].decided, 2);
 }
 
 /// A person has it in quarantine here; the decision says nothing about this replica.

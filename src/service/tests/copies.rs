@@ -125,7 +125,7 @@ fn who_gets_a_recorded_answer_waits_for_nothing_that_may_never_be_told() {
 fn a_look_up_that_is_out_of_date_is_made_again() {
     let mut bench =
         Bench::new(Settings { limits: Limits { keys: 0, ..Limits::default() }, ..settings("a", &["a", "b"]) });
-    bench.core.keys.stored(KeyHash([9; 16]));
+    bench.core.idempotency.keys.stored(KeyHash([9; 16]));
     bench.submit(new_write("POST", 1, 7));
     let write = new_write("POST", 1, 7);
     let asked = bench.step(Event::Submit { req: ReqId(2), id: own(2), write });
@@ -242,7 +242,7 @@ fn copies_of_one_that_a_person_says_was_not_applied_are_applied_after_all() {
 #[test]
 fn what_became_a_shadow_while_the_journal_was_asked_waits_for_what_it_comes_after() {
     let mut bench = Bench::new(settings("a", &["a", "b", "c"]));
-    bench.core.keys.stored(KeyHash([7; 16]));
+    bench.core.idempotency.keys.stored(KeyHash([7; 16]));
     let id = WriteId { log: log(2), n: 1 };
     let NewWrite { facts, request, .. } = new_write("POST", 2, 7);
     let mut item = Item { facts: facts.clone(), ..item(log(2), 1, 0) };
@@ -273,7 +273,7 @@ fn a_write_that_is_being_sent_keeps_its_place_when_the_journal_answers_again() {
     let mut settings = settings("a", &["a", "b", "c"]);
     settings.order = ["b", "a"].map(SiteName::new).to_vec();
     let mut bench = Bench::new(settings);
-    bench.core.keys.stored(KeyHash([7; 16]));
+    bench.core.idempotency.keys.stored(KeyHash([7; 16]));
     let other = WriteId { log: log(3), n: 1 };
     bench.submit(new_write("POST", 5, 7));
     let mut outcome = Outcome { answer: Some(answer(201)), ..item(log(1), 1, 0).outcome };
@@ -291,5 +291,5 @@ fn a_write_that_is_being_sent_keeps_its_place_when_the_journal_answers_again() {
         sent.extend(answers.into_iter().flat_map(|answer| bench.step(answer)));
     }
     assert_eq!(attempts(&sent).iter().map(|attempt| attempt.id).collect::<Vec<_>>(), [own(1)]);
-    assert_eq!(bench.core.lanes.here(Lane(5)), Some(own(1)));
+    assert_eq!(bench.core.replay.lanes.here(Lane(5)), Some(own(1)));
 }

@@ -135,7 +135,7 @@ fn a_late_word_waits_for_no_decision_about_what_was_decided() {
     assert!(bench.quarantined().contains_key(&own(1)));
     bench.restart();
     bench.handle(Event::LinkUp { peer: SiteName::new("b") });
-    let (log, site, chain) = (log(1), SiteName::new("a"), bench.core.series[&log(1)].chain);
+    let (log, site, chain) = (log(1), SiteName::new("a"), bench.core.mirror.series[&log(1)].chain);
     bench.status("b", true, vec![Cursor { log, site, received: 1, chain, decided: 1, want: false, again: 0 }]);
     bench.submit(new_write("POST", 11, 0));
     bench.wait(20_000);
@@ -214,7 +214,7 @@ fn no_outcome_is_settled_behind_what_waits_for_a_word() {
     let outcome = Outcome { answer: Some(answer(201)), after: behind, ..item(log(1), 1, 0).outcome };
     let with_pages = Message::Word { id: own(2), attempt: 1, word: WishWord::Done { outcome, pages } };
     assert_eq!(reply_to(&bench.hear("b", with_pages), 2), None);
-    assert_eq!((bench.core.series[&log(2)].received, bench.core.live[&own(2)].row.position), (3, None));
+    assert_eq!((bench.core.mirror.series[&log(2)].received, bench.core.live[&own(2)].row.position), (3, None));
     let said = bench.hear("b", word(own(1), After::new()));
     assert_eq!(decision(&bench), Some(Verdict::Applied));
     assert_eq!(sent(&said), [decision_of(own(1))]);

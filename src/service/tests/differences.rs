@@ -98,7 +98,7 @@ fn differences_in_a_row_stop_nothing() {
         bench.attempted(shadow(n), 1, answered(404));
     }
     assert_eq!((bench.core.view(bench.now).stopped, bench.quarantined().len()), (None, 60));
-    assert!(bench.core.quarantine.is_empty(), "the journal has them");
+    assert!(bench.core.completer.quarantine.is_empty(), "the journal has them");
     assert_eq!(attempts(&bench.submit(new_write("POST", 77, 0))).len(), 1, "a client is served");
 }
 

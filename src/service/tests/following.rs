@@ -203,8 +203,8 @@ fn what_is_named_beyond_a_gap_is_taken_up_beyond_the_window() {
             assert!(bench.core.live.contains_key(&id), "the window goes on to {position}");
             bench.attempted(id, 1, answered(201));
         }
-        assert_eq!(bench.core.series[&log(2)].decided, 9);
-        assert!(bench.core.series[&log(2)].loaded_alone.is_empty());
+        assert_eq!(bench.core.mirror.series[&log(2)].decided, 9);
+        assert!(bench.core.mirror.series[&log(2)].loaded_alone.is_empty());
     }
 }
 
@@ -217,7 +217,7 @@ fn what_a_client_has_named_in_vain_is_waited_for_no_longer() {
     assert_eq!(attempts(&bench.submit(write)).len(), 0);
     assert_eq!(attempts(&bench.wait(20_000)).len(), 1);
     bench.attempted(own(1), 1, answered(201));
-    assert!(!bench.core.blocked.awaits_ids());
+    assert!(!bench.core.replay.blocked.awaits_ids());
 }
 
 #[test]

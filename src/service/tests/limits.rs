@@ -89,7 +89,7 @@ fn the_follower_takes_up_no_more_than_its_window() {
 /// The peer has stored so much of this site's series, and wants more.
 fn confirmed(bench: &Bench, received: u64) -> Vec<Cursor> {
     let (log, site) = (log(1), SiteName::new("a"));
-    let chain = bench.core.series[&log].tail_item(received).map(|item| item.chain).unwrap_or_default();
+    let chain = bench.core.mirror.series[&log].tail_item(received).map(|item| item.chain).unwrap_or_default();
     vec![Cursor { log, site, received, chain, decided: received, want: true, again: 0 }]
 }
 

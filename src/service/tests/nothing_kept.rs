@@ -199,7 +199,7 @@ fn what_becomes_a_shadow_while_it_waits_for_its_connection_is_sent_as_one() {
     let said = ready(&mut bench, theirs());
     assert!(attempts(&said)[..].iter().all(|attempt| attempt.shadow.is_some()));
     assert_eq!(sent(&said), [(theirs(), 1)]);
-    assert!(bench.core.lanes.is_used(crate::model::Lane(50)), "it has its lane's place");
+    assert!(bench.core.replay.lanes.is_used(crate::model::Lane(50)), "it has its lane's place");
     bench.attempted(theirs(), 1, answered(201));
-    assert!(bench.core.live.is_empty() && bench.core.lanes.none_is_used());
+    assert!(bench.core.live.is_empty() && bench.core.replay.lanes.none_is_used());
 }

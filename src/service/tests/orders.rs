@@ -20,7 +20,7 @@ fn order(req: u64, operation: Operation) -> Event {
 
 /// Verdicts of the own series from position 2 on: decisions about the first.
 fn decisions(bench: &Bench) -> Vec<(WriteId, Verdict)> {
-    let items = bench.core.series[&log(1)].tail_after(1, 9, usize::MAX);
+    let items = bench.core.mirror.series[&log(1)].tail_after(1, 9, usize::MAX);
     items.iter().map(|item| (item.decides.expect("of the first").0, item.outcome.verdict)).collect()
 }
 
@@ -411,7 +411,7 @@ fn what_a_late_word_made_void_is_not_sent_by_order() {
         assert!(matches!(reply_to(&said, 9), Some(Reply::Rejected { why }) if why.contains("was decided void")));
         assert_eq!(attempts(&said).len(), 0);
         assert_eq!(reply_to(&bench.handle(order(10, Operation::Discard)), 10), Some(&Reply::Done));
-        assert_eq!(bench.core.series[&log(1)].decided, 2, "one decision");
+        assert_eq!(bench.core.mirror.series[&log(1)].decided, 2, "one decision");
         let decision = bench.row(crate::mirror::decision_of(own(1))).and_then(|row| row.outcome);
         assert_eq!(decision.map(|outcome| outcome.verdict), Some(Verdict::Void));
         assert!(!bench.is_listed(own(1)) && bench.quarantined().is_empty());
@@ -464,12 +464,12 @@ fn with_many_in_quarantine(count: u64) -> Bench {
         bench.attempted(own(n), 1, answered(500));
     }
     assert_eq!(bench.quarantined().len() as u64, count);
-    assert!(bench.core.quarantine.is_empty() && bench.core.live.is_empty(), "memory holds none of them");
+    assert!(bench.core.completer.quarantine.is_empty() && bench.core.live.is_empty(), "memory holds none of them");
     bench
 }
 
 fn decided_after(bench: &Bench, position: u64) -> Vec<(WriteId, Verdict)> {
-    let items = bench.core.series[&log(1)].tail_after(position, usize::MAX, usize::MAX);
+    let items = bench.core.mirror.series[&log(1)].tail_after(position, usize::MAX, usize::MAX);
     items.iter().filter_map(|item| Some((item.decides?.0, item.outcome.verdict))).collect()
 }
 
@@ -495,7 +495,7 @@ fn a_full_quarantine_stops_nobody_and_one_order_is_about_many() {
     assert_eq!(reply_to(&said, 900), Some(&Reply::Orders(done)));
     let decided: Vec<WriteId> = decided_after(&bench, 201).into_iter().map(|(id, _)| id).collect();
     assert_eq!(decided, all.iter().map(|n| own(*n)).collect::<Vec<_>>(), "in the order in which they were named");
-    assert!(bench.quarantined().is_empty() && bench.core.orders.is_empty());
+    assert!(bench.quarantined().is_empty() && bench.core.completer.orders.is_empty());
 }
 
 #[test]

@@ -100,7 +100,7 @@ fn an_own_write_that_nobody_tells_about_is_decided_by_order_before_its_time_is_u
         let said = bench.handle(order(own(1), operation));
         assert_eq!(reply_to(&said, 99), Some(&Reply::Done));
         assert_eq!(tried(&said), [own(2)], "its lane goes on");
-        let items = bench.core.series[&log(1)].tail_after(1, 9, usize::MAX);
+        let items = bench.core.mirror.series[&log(1)].tail_after(1, 9, usize::MAX);
         assert_eq!(items.iter().map(|item| item.outcome.verdict).collect::<Vec<_>>(), [verdict]);
     }
 }
@@ -112,7 +112,7 @@ fn a_wish_that_nobody_answers_and_a_write_that_was_not_sent_free_their_lanes() {
     bench.submit(new_write("POST", 1, 0));
     assert!(bench.core.view(bench.now).waits.iter().any(|wait| wait.write == own(1) && wait.on.starts_with("b,")));
     assert_eq!(reply_to(&bench.handle(order(own(1), Operation::Discard)), 99), Some(&Reply::Done));
-    assert!(!bench.core.lanes.is_used(Lane(1)));
+    assert!(!bench.core.replay.lanes.is_used(Lane(1)));
 
     let mut bench = self::bench();
     bench.submit(new_write("POST", 1, 0));

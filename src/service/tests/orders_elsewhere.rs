@@ -89,10 +89,10 @@ fn the_origin_hears_what_came_of_a_wish_that_a_person_has_sent_again() {
     assert_eq!(bench.row(theirs()).map(|row| row.here), Some(Here::Decided(Fate::Applied)));
     assert!(bench.quarantined().is_empty());
     assert_eq!(applied(&bench.hear("b", settled(Verdict::Undecided, None))), 1, "owed from now on");
-    assert!(bench.core.words.is_owed(&theirs()));
+    assert!(bench.core.mirror.words.is_owed(&theirs()));
     bench.hear("b", settled(Verdict::Undecided, Some(Verdict::Applied)));
-    assert!(bench.core.words.none_is_owed() && bench.core.words.unpositioned().next().is_none());
-    assert_eq!(bench.core.series[&log(2)].decided, 2);
+    assert!(bench.core.mirror.words.none_is_owed() && bench.core.mirror.words.unpositioned().next().is_none());
+    assert_eq!(bench.core.mirror.series[&log(2)].decided, 2);
 }
 
 /// Said once it would be lost with the line; and what this replica alone has must not look as if all were well.
@@ -117,7 +117,7 @@ fn what_a_person_says_was_applied_here_is_owed_to_its_origin_or_stays_listed() {
         bench.restart();
         bench.handle(Event::LinkUp { peer: SiteName::new("b") });
         assert_eq!(
-            bench.core.words.is_unpositioned(&theirs()),
+            bench.core.mirror.words.is_unpositioned(&theirs()),
             is_told,
             "{verdict:?}: named until its origin has heard"
         );
@@ -126,10 +126,10 @@ fn what_a_person_says_was_applied_here_is_owed_to_its_origin_or_stays_listed() {
             assert_eq!(applied(&said), 1, "{said:?}");
             bench.hear("b", settled(Verdict::Undecided, None));
         }
-        assert_eq!(bench.core.words.is_owed(&theirs()), is_told);
+        assert_eq!(bench.core.mirror.words.is_owed(&theirs()), is_told);
         if is_told {
             bench.hear("b", settled(Verdict::Undecided, Some(Verdict::Void)));
-            assert!(bench.core.words.none_is_owed() && bench.core.words.unpositioned().next().is_none());
+            assert!(bench.core.mirror.words.none_is_owed() && bench.core.mirror.words.unpositioned().next().is_none());
             assert!(bench.is_listed(theirs()), "applied here and void elsewhere");
             assert!(is_done(&bench.handle(order(10, theirs(), Operation::Applied)), 10));
             assert!(!bench.is_listed(theirs()), "it was looked at");
@@ -150,7 +150,10 @@ fn what_a_person_says_was_applied_after_it_was_decided_is_owed_to_nobody() {
         bench.hear("b", settled(Verdict::Undecided, Some(decision)));
         assert!(bench.is_listed(theirs()), "what this replica did a person has to say");
         assert!(is_done(&bench.handle(order(9, theirs(), Operation::Applied)), 9));
-        assert!(bench.core.words.none_is_owed() && bench.core.words.unpositioned().next().is_none(), "{decision:?}");
+        assert!(
+            bench.core.mirror.words.none_is_owed() && bench.core.mirror.words.unpositioned().next().is_none(),
+            "{decision:?}"
+        );
         assert_eq!(bench.is_listed(theirs()), is_contrary, "{decision:?}");
     }
 }
@@ -164,7 +167,7 @@ fn a_word_that_is_owed_after_the_decision_is_not_owed_for_ever() {
     let said = bench.step(Event::Attempted { id: theirs(), attempt, result: answered(201) });
     assert_eq!(applied(&said), 1, "nobody has looked yet");
     bench.restart();
-    assert!(bench.core.words.none_is_owed() && bench.core.words.unpositioned().next().is_none());
+    assert!(bench.core.mirror.words.none_is_owed() && bench.core.mirror.words.unpositioned().next().is_none());
     assert!(!bench.is_listed(theirs()));
 }
 
@@ -208,7 +211,7 @@ fn an_order_that_its_origin_overtakes_ends_as_that_says() {
         };
         assert_eq!(here, Some(Here::Decided(fate.clone())), "{what}");
         assert_eq!(bench.is_listed(theirs()), matches!(fate, Fate::Quarantined(_)), "{what}");
-        assert_eq!(bench.core.series[&log(2)].decided, 1, "{what}");
+        assert_eq!(bench.core.mirror.series[&log(2)].decided, 1, "{what}");
     }
 }
 
@@ -247,7 +250,7 @@ fn what_its_origin_has_settled_otherwise_is_not_sent_by_order() {
         if is_sent {
             bench.attempted(theirs(), 2, answered(201));
             assert_eq!(bench.row(theirs()).map(|row| row.here), Some(Here::Decided(Fate::Applied)));
-            assert_eq!(bench.core.words.owed().count(), usize::from(decision.is_none()), "it is decided since");
+            assert_eq!(bench.core.mirror.words.owed().count(), usize::from(decision.is_none()), "it is decided since");
         } else {
             assert!(is_done(&bench.handle(order(10, theirs(), Operation::Discard)), 10));
         }
@@ -300,7 +303,7 @@ fn what_a_person_said_to_an_older_version_is_still_understood() {
         let mut theirs_settled = item(log(2), 1, 0);
         theirs_settled.outcome.verdict = verdict;
         bench.hear("b", Message::Page(page_of(log(2), "b", vec![theirs_settled])));
-        assert_eq!(bench.core.series[&log(2)].decided, 1);
+        assert_eq!(bench.core.mirror.series[&log(2)].decided, 1);
         assert_eq!(bench.is_listed(theirs()), is_contrary, "{verdict:?}");
     }
 }
@@ -332,14 +335,14 @@ fn the_late_word_about_a_copy_makes_a_decision() {
         bench.hear("b", word(Verdict::MayHaveApplied, None, 500));
         bench.hear("b", word(Verdict::Duplicate, None, 500));
     }
-    assert_eq!(bench.core.series[&log(1)].received, 1, "nothing is decided");
+    assert_eq!(bench.core.mirror.series[&log(1)].received, 1, "nothing is decided");
     assert_eq!(bench.row(own(1)).and_then(|row| row.outcome).map(|o| o.verdict), Some(Verdict::Undecided));
     assert!(bench.quarantined().is_empty());
     assert_eq!(sent(&bench.hear("b", word(Verdict::Applied, None, 201))).len(), 1, "this replica follows");
     let decision = bench.row(decision_of(own(1))).and_then(|row| row.outcome).map(|outcome| outcome.verdict);
     assert_eq!(decision, Some(Verdict::Applied));
     bench.hear("b", word(Verdict::Applied, None, 201));
-    assert_eq!(bench.core.series[&log(1)].received, 2, "one decision");
+    assert_eq!(bench.core.mirror.series[&log(1)].received, 2, "one decision");
 }
 
 /// The first was answered 500, and so was the client of the copy: no site applies either.

@@ -27,7 +27,7 @@ fn settle(bench: &mut Bench, count: u64) {
 fn confirm(bench: &mut Bench, received: u64, decided: u64) {
     let chain = match received {
         0 => Chain::default(),
-        _ => bench.core.series[&log(1)].tail_item(received).expect("it is kept in memory").chain,
+        _ => bench.core.mirror.series[&log(1)].tail_item(received).expect("it is kept in memory").chain,
     };
     let cursor = Cursor { log: log(1), site: SiteName::new("a"), received, chain, decided, want: false, again: 0 };
     bench.status("b", true, vec![cursor]);

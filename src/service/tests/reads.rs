@@ -51,7 +51,7 @@ fn a_copy_that_is_named_again_and_again_waits_once() {
         seen.add_id(copy);
         assert_eq!(reply_to(&reads(&mut bench, req, seen), req), None, "it is not decided here yet");
     }
-    assert_eq!(bench.core.postponed.copies().filter(|(of, _)| *of == first).count(), 1);
+    assert_eq!(bench.core.replay.postponed.copies().filter(|(of, _)| *of == first).count(), 1);
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn the_view_counts_what_stands_where() {
         Cursor { log: log(of), site: site(at), received, chain, decided, want: false, again: 0 }
     };
     bench.status("c", true, vec![cursor(1, "a", 0, 0)]);
-    bench.core.series.get_mut(&log(1)).expect("the own one").confirm(&site("c"), 1, 0);
+    bench.core.mirror.series.get_mut(&log(1)).expect("the own one").confirm(&site("c"), 1, 0);
     bench.status("b", false, Vec::new());
     bench.wait(70);
     let view = bench.core.view(bench.now);

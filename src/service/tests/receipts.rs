@@ -15,7 +15,7 @@ fn submit(bench: &mut Bench, n: u64, status: u16) -> Vec<Effect> {
 /// The peer has stored so much of the own series.
 fn confirmed(bench: &mut Bench, peer: &str, received: u64) -> Vec<Effect> {
     let (log, site) = (log(1), SiteName::new("a"));
-    let items = bench.core.series[&log].tail_item(received);
+    let items = bench.core.mirror.series[&log].tail_item(received);
     let chain = items.map(|item| item.chain).unwrap_or_default();
     bench.status(peer, true, vec![Cursor { log, site, received, chain, decided: 0, want: false, again: 0 }])
 }

@@ -223,7 +223,7 @@ fn what_all_have_decided_is_forgotten_when_its_time_is_over() {
         bench.submit(new_write("POST", n, 0));
         bench.attempted(own(n), 1, answered(201));
     }
-    let chain = bench.core.series[&log(1)].tail_item(1).expect("it is settled").chain;
+    let chain = bench.core.mirror.series[&log(1)].tail_item(1).expect("it is settled").chain;
     let (log, site) = (log(1), SiteName::new("a"));
     let confirmed = Cursor { log, site, received: 1, chain, decided: 1, want: false, again: 0 };
     bench.status("b", true, vec![confirmed]);
@@ -250,7 +250,7 @@ fn a_key_is_free_when_its_time_is_over_and_all_have_decided_its_write() {
         |effects: &[Effect], req| matches!(reply_to(effects, req), Some(Reply::Answer { replayed: true, .. }));
     bench.wait(20_000);
     assert!(is_replay(&bench.submit(new_write("POST", 1, 7)), 2), "the other site has not decided it");
-    let chain = bench.core.series[&log(1)].tail_item(1).expect("it is settled").chain;
+    let chain = bench.core.mirror.series[&log(1)].tail_item(1).expect("it is settled").chain;
     let (log, site) = (log(1), SiteName::new("a"));
     let cursor = Cursor { log, site, received: 1, chain, decided: 1, want: false, again: 0 };
     bench.status("b", true, vec![cursor]);
@@ -264,7 +264,7 @@ fn a_key_is_free_when_its_time_is_over_and_all_have_decided_its_write() {
 #[test]
 fn a_hint_counts_also_where_the_journal_was_asked_first() {
     let mut bench = with(|s| s.limits.keys = 0);
-    bench.core.keys.stored(KeyHash([9; 16]));
+    bench.core.idempotency.keys.stored(KeyHash([9; 16]));
     hinted(&mut bench, 7);
     let said = bench.submit(new_write("POST", 1, 7));
     assert_eq!(first_attempt(&said), None);

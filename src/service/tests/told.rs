@@ -154,7 +154,7 @@ fn what_is_sent_after_a_told_answer_is_decided_after_its_write() {
         assert_eq!(own_attempts(&bench.submit(new_write("POST", 1, 0))), []);
         let said = bench.attempted(first(log(2)), 1, answered(201));
         assert_eq!(own_attempts(&said), [own(2)], "restarts: {restarts}");
-        assert!(bench.core.series[&log(2)].told.is_empty(), "what is decided binds as all that is");
+        assert!(bench.core.mirror.series[&log(2)].told.is_empty(), "what is decided binds as all that is");
     }
 }
 

@@ -11,7 +11,7 @@ fn theirs(n: u64) -> WriteId {
 }
 
 fn named(bench: &Bench, position: u64) -> Vec<WriteId> {
-    bench.core.series[&log(1)].tail_item(position).expect("it is settled").outcome.unknown.clone()
+    bench.core.mirror.series[&log(1)].tail_item(position).expect("it is settled").outcome.unknown.clone()
 }
 
 /// Until a person has said it, over a restart too.
@@ -95,7 +95,7 @@ fn refused(story: &Story) -> Bench {
     bench.attempted(theirs(2), 1, answered(404));
     let entry = bench.quarantined()[&theirs(2)].clone();
     assert_eq!((entry.reason, entry.status, entry.unknown), (QuarantineReason::Divergence, 404, vec![theirs(1)]));
-    assert_eq!(bench.core.series[&log(2)].decided, 1, "it holds up nobody");
+    assert_eq!(bench.core.mirror.series[&log(2)].decided, 1, "it holds up nobody");
     assert_eq!(tried(&bench.wait(5_000)), [], "nor is it asked for again and again");
     bench
 }

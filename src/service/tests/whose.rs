@@ -161,7 +161,7 @@ fn of_two_who_wait_one_is_executed_and_the_other_waits_on() {
     assert_eq!(attempts(&said).iter().map(|attempt| attempt.id).collect::<Vec<_>>(), [own(2)]);
     let said = bench.attempted(own(2), 1, answered(201));
     assert_eq!((told(&said, 2), told(&said, 3)), (Some(Told::First(201)), anothers(HeldState::Done)));
-    assert!(bench.core.strangers.len() == 0);
+    assert!(bench.core.idempotency.strangers.len() == 0);
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn who_waits_for_anothers_has_a_time_and_a_place_that_others_get_back() {
     assert_eq!(told(&bench.submit(by("z")), 5), None, "the place of who left");
     let said = bench.wait(5_000);
     assert_eq!(told(&said, 5), in_flight, "its time is over");
-    assert_eq!((bench.core.live.bytes(), bench.core.strangers.len()), (weighs, 0));
+    assert_eq!((bench.core.live.bytes(), bench.core.idempotency.strangers.len()), (weighs, 0));
 }
 
 #[test]

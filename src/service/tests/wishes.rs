@@ -385,7 +385,7 @@ fn a_lane_waits_no_longer_for_a_write_that_waits_for_another_site() {
         assert_eq!((revokes(&said), attempts(&said).len()), (1, usize::from(!answered_before)), "{answered_before}");
         bench.wait(20_000);
         assert_eq!(bench.quarantined().contains_key(&id), answered_before);
-        assert_eq!(bench.core.lanes.is_held(Lane(7)), !answered_before);
+        assert_eq!(bench.core.replay.lanes.is_held(Lane(7)), !answered_before);
     }
 }
 

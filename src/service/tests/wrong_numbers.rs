@@ -177,7 +177,7 @@ fn no_message_ends_a_machine_or_makes_it_write_what_cannot_be_kept() {
     for n in 0..MESSAGES {
         if n % ROUND == 0 {
             held += usize::from(
-                machine.core.stopping.is_stopped() || machine.core.is_held() || machine.core.age.is_forked(),
+                machine.core.replay.stopping.is_stopped() || machine.core.is_held() || machine.core.age.is_forked(),
             );
             machine = bench();
         }
@@ -263,7 +263,9 @@ fn what_cannot_be_is_refused_and_named_and_an_honest_exchange_goes_on() {
     bench.hear("c", Message::Page(before));
     let revoked = bench.wait(1_000);
     assert!(attempts(&revoked).len() <= 1);
-    let view = |bench: &Bench| (bench.core.series.len(), bench.core.live.len(), bench.core.stopping.stop().cloned());
+    let view = |bench: &Bench| {
+        (bench.core.mirror.series.len(), bench.core.live.len(), bench.core.replay.stopping.stop().cloned())
+    };
     let known = view(&bench);
     for lie in lies {
         let effects = bench.hear("b", lie.clone());
@@ -279,7 +281,7 @@ fn what_cannot_be_is_refused_and_named_and_an_honest_exchange_goes_on() {
     assert_eq!(attempts(&said).len(), 1, "{said:?}");
     assert!(reply_to(&bench.attempted(own(2), 1, answered(201)), 2).is_some());
     bench.hear("b", Message::Page(page(log(2), "b", 1, 3)));
-    assert_eq!(bench.core.series[&log(2)].received, 3);
+    assert_eq!(bench.core.mirror.series[&log(2)].received, 3);
 }
 
 fn wish_of(id: WriteId) -> Message {
@@ -315,7 +317,7 @@ fn what_can_be_stays_evidence_of_an_older_copy() {
     for evidence in [status(9, vec![(log(1), 5_000)], Vec::new()), status(9, Vec::new(), vec![cursor(1, "a", 5_000)])] {
         let mut bench = bench();
         bench.hear("b", evidence);
-        assert!(bench.core.age.is_forked() && bench.core.stopping.is_stopped());
+        assert!(bench.core.age.is_forked() && bench.core.replay.stopping.is_stopped());
     }
 }
 
