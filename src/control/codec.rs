@@ -4,7 +4,7 @@
 use wincode::{SchemaRead, SchemaWrite};
 
 use super::names::NAME_BYTES_MAX;
-use crate::journal::NUMBER_MAX;
+use crate::model::NUMBER_MAX;
 use crate::model::{Group, KeyHash, LogId, SiteName, WriteId};
 
 /// Version of this envelope and of every message in it.

@@ -2,7 +2,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::journal::NUMBER_MAX;
+use crate::model::NUMBER_MAX;
 use crate::model::{After, LogId, Stretch, WriteId};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -3,11 +3,13 @@ use std::collections::{BTreeSet, HashMap};
 
 use rusqlite::{Connection, OptionalExtension, Statement};
 
-use super::names::{self, GroupName, NUMBER_MAX, Names};
+use super::names::{self, GroupName, Names};
+
 use super::record::{self, Key, Table};
 use super::standing::Standing;
 use super::{Age, Committed, FORGET_ROWS_MAX, Fatal, Op, Row, SeriesMeta, Stop, files, open};
-use crate::mirror::DECISION;
+use crate::model::DECISION;
+use crate::model::NUMBER_MAX;
 use crate::model::{Group, LogId, Request, WriteId};
 
 /// Why a transaction was not written. It was rolled back in both cases, as far as anyone can know.
@@ -437,7 +439,7 @@ pub(super) fn read_metas(connection: &Connection, group: GroupName, names: &Name
         let log = LogId { store: row.get(1)?, incarnation: row.get(2)? };
         let body = row.get_ref(3)?.as_blob()?;
         let meta = record::decode::<SeriesMeta>(Key::series(group.tag, log), body).and_then(|meta| {
-            crate::service::plausible::check_meta(&meta).map_err(|why| why.to_string())?;
+            super::plausible::check_meta(&meta).map_err(|why| why.to_string())?;
             Ok(meta)
         });
         Ok((row.get(0)?, meta.map_err(|why| super::Damage { record: name_of(log), why })))

@@ -14,8 +14,8 @@ use super::verify::Report;
 use super::{
     CommitError, Committed, Damage, Done, Error, Fatal, Op, OpenOptions, Quarantined, Recovered, Refusal, Space, open,
 };
+use crate::journal::{Find, Found};
 use crate::model::{Group, Item, LogId, WriteId};
-use crate::service::{Find, Found};
 use crate::telemetry::JournalMetrics;
 
 /// Cheap to clone. The last one dropped closes the journal: it blocks until what was handed over is written.

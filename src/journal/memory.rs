@@ -6,11 +6,12 @@ use std::sync::Arc;
 use super::standing::Standing;
 use super::{
     Age, Committed, FORGET_ROWS_MAX, Fate, Here, LANE_SCAN_FACTOR, Op, QuarantineCounts, QuarantineReason, Quarantined,
-    Recovered, Row, SeriesMeta, Stop, UNKNOWN_MAX, WAITING_MAX,
+    Recovered, Row, SeriesMeta, Stop, WAITING_MAX,
 };
-use crate::mirror::{decided_by, decision_of};
+use crate::journal::{Find, Found};
+use crate::model::UNKNOWN_MAX;
 use crate::model::{Group, Item, Lane, LogId, Outcome, Request, WriteId};
-use crate::service::{Find, Found};
+use crate::model::{decided_by, decision_of};
 
 /// What is durable is in the maps; what was handed over and not synced is a list of batches. A simulated crash is
 /// [`Memory::crash`]: it loses a suffix of the batches, never a part of one.

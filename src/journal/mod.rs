@@ -24,6 +24,7 @@ mod beneath;
 mod checkpoint;
 mod error;
 mod files;
+mod find;
 mod handle;
 mod memory;
 mod mend;
@@ -31,6 +32,7 @@ mod names;
 mod open;
 mod options;
 mod people;
+pub(crate) mod plausible;
 mod pool;
 mod quarantine;
 mod queue;
@@ -52,9 +54,9 @@ mod writer;
 use std::collections::BTreeMap;
 
 pub use error::{CommitError, Damage, Error, Fatal, RecordName};
+pub use find::{Find, Found};
 pub use handle::{Held, Journal, Returned};
 pub use memory::Memory;
-pub use names::NUMBER_MAX;
 pub use options::{Durability, OpenOptions, Space};
 pub use people::{Aged, Filter, ListState, Listed, Shown, Stats, Usage};
 pub use quarantine::{InOrder, QuarantineCounts, QuarantineFilter, QuarantineListed, QuarantinePage};
@@ -71,8 +73,6 @@ use crate::model::{Lane, LogId, WriteId};
 /// Entries of a group that wait for others ([`Quarantined::unknown`]); who comes when there are more waits for a person
 /// alone.
 pub const WAITING_MAX: usize = 1_024;
-/// Of the writes that are unknown at a decider each item names so many, the latest.
-pub const UNKNOWN_MAX: usize = 16;
 
 /// What a group's state machine needs to begin again (all of it bounded by what is not final yet, but `keys` and
 /// `lanes`).
@@ -81,7 +81,7 @@ pub struct Recovered {
     pub series: Vec<SeriesMeta>,
     /// Rows that are not final ([`Row::is_final`]), but without foreign rows that were received and not touched: those
     /// are read again in order of their positions. With requests.
-    pub open: Vec<crate::service::Found>,
+    pub open: Vec<Found>,
     /// Positions above a series' `decided` that are decided at this replica.
     pub decided_beyond: Vec<(LogId, u64)>,
     /// [`crate::model::KeyHash::short`] of every key that the journal knows.

@@ -4,13 +4,10 @@ use std::collections::HashMap;
 use rusqlite::Connection;
 
 use super::record::Tag;
-use crate::model::{Group, LogId, WriteId};
+use crate::model::{Group, LogId, NUMBER_MAX, WriteId};
 
 /// Bits of a row id for the number within a log (or a series); the rest is for the log (or the series).
-const NUMBER_BITS: u32 = 44;
-/// The largest `n` of a write id and the largest position that the store can keep: enough for 500 years at 1,000 a
-/// second.
-pub const NUMBER_MAX: u64 = (1 << NUMBER_BITS) - 1;
+const NUMBER_BITS: u32 = NUMBER_MAX.count_ones();
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct GroupName {

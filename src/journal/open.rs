@@ -12,7 +12,7 @@ use super::files::{self, Files, Hold};
 use super::record::{self, Key};
 use super::shared::{Clock, Ids, Shared};
 use super::{Damage, Durability, Error, OpenOptions, RecordName, names, schema, space, wal};
-use crate::mirror::DECISION;
+use crate::model::DECISION;
 use crate::model::LogId;
 
 const LOCK_NAME: &str = "holdfast.lock";

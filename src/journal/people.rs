@@ -9,8 +9,8 @@ use super::reader::{Reader, Snapshot};
 use super::shared::Shared;
 use super::standing::Standing;
 use super::{Error, Quarantined, Row, Space};
+use crate::journal::Found;
 use crate::model::{Group, KeyHash, Lane, LogId, Request, WriteId};
-use crate::service::Found;
 
 /// Rows of one log that a listing looks at, at most: a rare state must not make it read everything.
 const LIST_SCAN_MAX: usize = 200_000;
@@ -133,7 +133,7 @@ impl Reader {
                 continue;
             };
             let row = |row: &rusqlite::Row<'_>| Ok(snapshot.row(name, row.get(0)?, row.get_ref(1)?.as_blob()?).ok());
-            let row = find.query_row(names::places(series, *from, names::NUMBER_MAX), row).optional();
+            let row = find.query_row(names::places(series, *from, crate::model::NUMBER_MAX), row).optional();
             let aged = |row: Row| Aged { original_ms: row.facts.original_ms, clock_ms: row.settled_clock_ms };
             ages.push(row.map_err(failed())?.flatten().map(aged));
         }

@@ -7,7 +7,8 @@ use rusqlite::{OptionalExtension, named_params};
 use super::names::{self, GroupName};
 use super::reader::{Reader, Snapshot};
 use super::record::{self, Key, Table};
-use super::{Damage, Error, QuarantineReason, Quarantined, RecordName, UNKNOWN_MAX, WAITING_MAX};
+use super::{Damage, Error, QuarantineReason, Quarantined, RecordName, WAITING_MAX};
+use crate::model::UNKNOWN_MAX;
 use crate::model::{Group, Lane, WriteId};
 
 /// Of a request, read for its method and target: bodies may be as large as a page of entries must never be.

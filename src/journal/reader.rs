@@ -6,7 +6,8 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, Transaction};
 
 use super::apply::read_metas;
-use super::names::{self, GroupName, NUMBER_MAX, Names};
+use super::names::{self, GroupName, Names};
+use super::plausible;
 use super::record::{self, Key, Table};
 use super::shared::Shared;
 use super::standing::Standing;
@@ -14,10 +15,10 @@ use super::{
     Age, Damage, Error, Here, LANE_SCAN_FACTOR, QuarantineFilter, Quarantined, RecordName, Recovered, Row, SeriesMeta,
     Stop, StopKind, files, open, schema,
 };
-use crate::mirror::{decided_by, decision_of};
+use crate::journal::{Find, Found};
+use crate::model::NUMBER_MAX;
 use crate::model::{Group, Item, KeyHash, Lane, LogId, Request, WriteId};
-use crate::service::plausible;
-use crate::service::{Find, Found};
+use crate::model::{decided_by, decision_of};
 
 pub(super) struct Reader {
     connection: Connection,

@@ -14,8 +14,8 @@ use super::queue::Work;
 use super::reader::Reader;
 use super::shared::Shared;
 use super::{Committed, Damage, Error, Fatal, Op, OpenOptions, Recovered, Report, open, schema, writer};
+use crate::journal::{Find, Found};
 use crate::model::{Group, Item, LogId, WriteId};
-use crate::service::{Find, Found};
 
 pub struct Single {
     reader: Reader,

@@ -1,10 +1,11 @@
 //! `holdfast journal verify`: reads every record and names each broken one.
-use super::names::{self, GroupName, NUMBER_MAX};
+use super::names::{self, GroupName};
 use super::quarantine::since_column;
 use super::reader::{Reader, Snapshot};
 use super::record::{self, Key, Table};
 use super::standing::Standing;
 use super::{Age, Damage, Error, Quarantined, RecordName, Row, SeriesMeta};
+use crate::model::NUMBER_MAX;
 use crate::model::{Chain, Group, Item};
 
 /// Broken records that a report names; all are counted.

@@ -21,7 +21,6 @@ use crate::service::peer::Peer;
 
 pub(crate) use pending::Named;
 pub use series::Series;
-pub(crate) use settle::{DECISION, decided_by, decision_of, is_decision};
 pub(crate) use ship::{RESEND_MS, SERIES_MAX};
 pub(crate) use statuses::Statuses;
 pub(crate) use wishes::Wishes;

@@ -5,8 +5,10 @@
 //! durably, and is said again.
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::mirror::{RESEND_MS, decision_of, is_decision};
+use crate::mirror::RESEND_MS;
+
 use crate::model::{After, LogId, Outcome, Verdict, WriteId};
+use crate::model::{decision_of, is_decision};
 use crate::replay::Dependency;
 use crate::service::core::{Core, Cx};
 use crate::service::write::{Stage, Write};

@@ -2,27 +2,10 @@
 use std::sync::Arc;
 
 use crate::journal::{Fate, Op, Origin, QuarantineReason};
-use crate::model::{After, Answer, Chain, Item, LogId, Outcome, Problem, Verdict, WriteId};
+use crate::model::{After, Answer, Chain, DECISION, Item, LogId, Outcome, Problem, Verdict, WriteId};
 use crate::service::core::{Core, Cx, Work};
 use crate::service::write::{Role, Stage, Write};
 use crate::service::{Bug, Note, Reply, ReqId};
-
-/// A decision about an earlier write is an item of its own; its id is the write's with this bit. Numbers never come
-/// near it.
-pub(crate) const DECISION: u64 = 1 << 40;
-
-pub(crate) fn decision_of(id: WriteId) -> WriteId {
-    WriteId { n: id.n | DECISION, ..id }
-}
-
-pub(crate) fn is_decision(id: WriteId) -> bool {
-    id.n & DECISION != 0
-}
-
-/// The write that a decision is about; a write itself as it is.
-pub(crate) fn decided_by(id: WriteId) -> WriteId {
-    WriteId { n: id.n & !DECISION, ..id }
-}
 
 impl Core {
     /// `fate`: what this replica decided, if it did; otherwise another site's did, and this one follows.
@@ -251,14 +234,6 @@ mod tests {
     use super::*;
     use crate::service::testing::{Bench, answer, answered, item, log, new_write, own, settings};
     use crate::service::{AttemptResult, Settings};
-
-    #[test]
-    fn a_decision_has_the_number_of_its_write_and_a_bit() {
-        let (id, decision) = (own(5), WriteId { log: log(1), n: 5 + (1 << 40) });
-        assert_eq!((decision_of(id), decided_by(decision), decided_by(id)), (decision, id, id));
-        assert_eq!(decision_of(decision), decision);
-        assert!(is_decision(decision) && !is_decision(id));
-    }
 
     #[test]
     fn answers_too_large_for_a_page_are_not_shipped() {

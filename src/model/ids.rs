@@ -5,6 +5,10 @@ use std::str::FromStr;
 use sha2::{Digest as _, Sha256};
 use wincode::{SchemaRead, SchemaWrite};
 
+/// The largest `n` of a write id and the largest position that a store can keep: enough for 500 years at 1,000 a
+/// second.
+pub const NUMBER_MAX: u64 = (1 << 44) - 1;
+
 /// A failure domain with its own replicas: a store, a box of a store, a cloud region. Listed in `[realm] sites`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, SchemaRead, SchemaWrite, serde::Serialize)]
 pub struct SiteName(pub String);

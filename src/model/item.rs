@@ -5,6 +5,9 @@ use wincode::{SchemaRead, SchemaWrite};
 
 use super::{After, Answer, Chain, ClientMark, Digest, KeyHash, Lane, Request, WriteId};
 
+/// Of the writes that are unknown at a decider each item names so many, the latest.
+pub const UNKNOWN_MAX: usize = 16;
+
 /// What is known of a write from its acceptance on, the same at every site.
 #[derive(Clone, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
 pub struct Facts {

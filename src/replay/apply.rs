@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::journal::{Fate, Here, Origin, QuarantineReason, Row};
-use crate::mirror::{decided_by, decision_of, is_decision};
 use crate::model::{After, Chain, HeldState, Item, Lane, Outcome, SiteName, Stretch, Verdict, WriteId};
+use crate::model::{decided_by, decision_of, is_decision};
 use crate::replay::Dependency;
 use crate::service::core::{Core, Cx, Work};
 use crate::service::live::Live;

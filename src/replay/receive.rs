@@ -2,7 +2,8 @@
 use std::sync::Arc;
 
 use crate::journal::{Fate, Here, Op, Origin, QuarantineReason, Row, StopKind};
-use crate::mirror::{SERIES_MAX, Series, decided_by};
+use crate::mirror::{SERIES_MAX, Series};
+use crate::model::decided_by;
 use crate::model::{Item, LogId, Outcome, SiteName, Verdict, WriteId};
 use crate::service::core::{Core, Cx, Work};
 use crate::service::write::{Role, Stage, Write};

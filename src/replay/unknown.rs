@@ -6,8 +6,10 @@
 //! person had ordered it.
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::journal::{Fate, QuarantineReason, UNKNOWN_MAX, WAITING_MAX};
-use crate::mirror::decided_by;
+use crate::journal::{Fate, QuarantineReason, WAITING_MAX};
+
+use crate::model::UNKNOWN_MAX;
+use crate::model::decided_by;
 use crate::model::{Verdict, WriteId};
 use crate::service::core::{Core, Cx, Work};
 use crate::service::write::{Role, Stage, Write};

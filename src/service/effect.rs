@@ -3,8 +3,8 @@ use std::sync::Arc;
 
 use super::{Message, ReqId};
 use crate::dedup::Fingerprint;
-use crate::journal::Op;
-use crate::model::{After, Answer, KeyHash, LogId, Problem, Request, SiteName, WriteId};
+use crate::journal::{Find, Op};
+use crate::model::{After, Answer, LogId, Problem, Request, SiteName, WriteId};
 
 /// What a shadow carries beyond the original request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,14 +23,6 @@ pub struct Attempt {
     pub request: Arc<Request>,
     pub origin: SiteName,
     pub shadow: Option<Shadow>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Find {
-    Key(KeyHash),
-    Id(WriteId),
-    /// The write, and what was decided late about it: an order is about both.
-    Either(WriteId),
 }
 
 /// What a client, a reader or an operator gets.

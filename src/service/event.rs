@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use super::Message;
 use crate::dedup::Fingerprint;
-use crate::journal::{Quarantined, Row};
+use crate::journal::{Found, Quarantined};
 use crate::model::{After, Answer, Facts, Item, LogId, Request, SiteName, WriteId};
 
 /// The time, twice: monotonic since this process began for every decision, wall for display.
@@ -63,15 +63,6 @@ pub enum ProbeResult {
     NotFound,
     /// Anything else says nothing.
     Nothing,
-}
-
-/// What a look-up in the journal found.
-#[derive(Clone, Debug)]
-pub struct Found {
-    pub row: Row,
-    pub request: Option<Arc<Request>>,
-    /// Its entry, where it stands in quarantine.
-    pub quarantined: Option<Quarantined>,
 }
 
 /// What the journal was asked when it met a broken record.

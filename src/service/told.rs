@@ -5,7 +5,8 @@
 //! from then on must come after its write. Durable before the answer leaves, with the series it belongs to, for a
 //! restart forgets no promise.
 use super::core::{Core, Cx};
-use crate::mirror::{Series, decided_by};
+use crate::mirror::Series;
+use crate::model::decided_by;
 use crate::model::{After, LogId, Outcome, Stretch, Verdict, WriteId};
 
 /// Verdict of the answer that is told, and the write that it repeats.

@@ -6,7 +6,7 @@ use super::decisions::{give, node, said};
 use super::{group, log, print};
 use crate::control::codec::{self, Batch, Digest, Message, Print, Question};
 use crate::control::event::{Hint, Input, Output};
-use crate::journal::NUMBER_MAX;
+use crate::model::NUMBER_MAX;
 use crate::model::{KeyHash, SiteName, WriteId};
 
 const MESSAGES: usize = 100_000;

@@ -173,7 +173,7 @@ fn forgetting_takes_old_rows_tells_which_keys_vanished_and_keeps_what_is_needed(
 fn what_was_decided_about_a_write_in_quarantine_is_not_forgotten() {
     on_both(|store| {
         let g = group("s");
-        let decision = crate::mirror::decision_of(id(log(1), 1));
+        let decision = crate::model::decision_of(id(log(1), 1));
         let rows = [settled(id(log(1), 1), 1, Chain::default(), 1), settled(decision, 2, Chain::default(), 2)];
         let reason = QuarantineReason::UnknownOutcome;
         let entry = Quarantined::new(id(log(1), 1), reason, "?".into(), 1);

@@ -1,7 +1,7 @@
 //! Broken records that are written anew: only what the chain proves to have stood there.
 use super::damage::bend;
 use super::*;
-use crate::service::Found;
+use crate::journal::Found;
 
 /// Three settled writes; closed, changed behind its back, opened again.
 fn bent(change: &str) -> (tempfile::TempDir, Journal) {

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::*;
+use crate::journal::{Find, Found};
 use crate::model::{Answer, Chain, Digest, Facts, Group, Item, KeyHash, Outcome, Request, SiteName, Verdict, WriteId};
-use crate::service::{Find, Found};
 
 pub(super) trait Store {
     fn apply(&mut self, group: &Group, ops: Vec<Op>) -> Committed;

@@ -3,6 +3,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::*;
+use crate::model::NUMBER_MAX;
 
 #[test]
 fn a_directory_is_used_by_one_process_at_a_time() {
@@ -55,12 +56,12 @@ fn a_late_decision_does_not_lift_the_numbers_of_the_next_life() {
     let dir = tempfile::tempdir().unwrap();
     let mut journal = Journal::open(&options(&dir)).unwrap();
     let write = journal.next_id();
-    let decision = WriteId { n: write.n | crate::mirror::DECISION, ..write };
+    let decision = WriteId { n: write.n | crate::model::DECISION, ..write };
     let rows = [write, decision].map(|id| Op::Row(Box::new(sending(id))));
     Store::apply(&mut journal, &group("s"), rows.into());
     drop(journal);
     let next = Journal::open(&options(&dir)).unwrap().next_id();
-    assert!(next.n > write.n && next.n < crate::mirror::DECISION, "{next} would be taken for a decision");
+    assert!(next.n > write.n && next.n < crate::model::DECISION, "{next} would be taken for a decision");
 }
 
 #[test]

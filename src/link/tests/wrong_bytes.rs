@@ -1,8 +1,8 @@
 //! G9 by volume: hellos and pages as bytes, with numbers and bytes written over them and their checksums right again,
 //! through the decoders and checks to whoever decides by them. A failure prints its seed.
 use super::kit::{edge, hub};
-use crate::journal::NUMBER_MAX;
 use crate::link::hello::{hello_to, judge};
+use crate::model::NUMBER_MAX;
 use crate::model::{Group, SiteName};
 use crate::service::testing::{Bench, log, new_write, page, settings};
 use crate::service::{Event, Message, Settings};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use super::super::testing::*;
 use super::super::*;
 use crate::journal::{Fate, Here, QuarantineReason};
-use crate::mirror::decision_of;
+use crate::model::decision_of;
 use crate::model::{After, Chain, Item, Lane, LogId, SiteName, Verdict, WriteId};
 
 /// Of site `c`, which is out of reach; `b` has decided it.

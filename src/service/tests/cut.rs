@@ -2,7 +2,7 @@
 use super::super::testing::*;
 use super::super::*;
 use crate::journal::{Fate, Here};
-use crate::mirror::decision_of;
+use crate::model::decision_of;
 use crate::model::{After, Item, Lane, Outcome, SiteName, Stretch, Verdict, WriteId};
 
 /// Known to nobody here.

@@ -235,7 +235,7 @@ fn a_stretch_that_the_journal_cannot_read_stops_the_replica() {
 
 #[test]
 fn numbers_that_no_log_gives_are_refused() {
-    use crate::journal::NUMBER_MAX;
+    use crate::model::NUMBER_MAX;
     for (n, taken) in [((1 << 40) - 1, true), (1 << 40, false), (NUMBER_MAX + 1, false)] {
         let mut bench = bench(|_| ());
         let mut item = item(log(2), 1, 0);

@@ -95,7 +95,7 @@ fn a_write_is_no_copy_of_one_that_was_decided_void() {
 /// Its record broke and came back; what its origin decided late stood there already.
 #[test]
 fn a_write_that_stands_in_quarantine_twice_is_sent_once() {
-    let decision = crate::mirror::decision_of(own(1));
+    let decision = crate::model::decision_of(own(1));
     for (first, second) in [(own(1), decision), (decision, own(1))] {
         let mut bench = with_an_undecided_write();
         let entry = bench.quarantined()[&own(1)].clone();
@@ -412,7 +412,7 @@ fn what_a_late_word_made_void_is_not_sent_by_order() {
         assert_eq!(attempts(&said).len(), 0);
         assert_eq!(reply_to(&bench.handle(order(10, Operation::Discard)), 10), Some(&Reply::Done));
         assert_eq!(bench.core.mirror.series[&log(1)].decided, 2, "one decision");
-        let decision = bench.row(crate::mirror::decision_of(own(1))).and_then(|row| row.outcome);
+        let decision = bench.row(crate::model::decision_of(own(1))).and_then(|row| row.outcome);
         assert_eq!(decision.map(|outcome| outcome.verdict), Some(Verdict::Void));
         assert!(!bench.is_listed(own(1)) && bench.quarantined().is_empty());
     }

@@ -2,7 +2,7 @@
 use super::super::testing::*;
 use super::super::*;
 use crate::journal::{Fate, Here, Op, Origin, QuarantineReason, Row};
-use crate::mirror::decision_of;
+use crate::model::decision_of;
 use crate::model::{Lane, Outcome, SiteName, Verdict, WriteId};
 
 /// The first write of `b`.

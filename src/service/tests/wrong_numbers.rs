@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::super::testing::*;
 use super::super::*;
-use crate::journal::{Confirmed, Memory, NUMBER_MAX, Op, SeriesMeta};
-use crate::mirror::decision_of;
+use crate::journal::{Confirmed, Memory, Op, SeriesMeta};
+use crate::model::NUMBER_MAX;
+use crate::model::decision_of;
 use crate::model::{After, Chain, Group, LogId, Outcome, SiteName, Stretch, Verdict, WriteId};
 use crate::wire;
 
@@ -375,7 +376,7 @@ fn no_number_in_a_journal_ends_a_start() {
                     decided: number(&mut rng),
                 }],
             };
-            if plausible::check_meta(&meta).is_ok() {
+            if crate::journal::plausible::check_meta(&meta).is_ok() {
                 recovered.series.push(meta);
             }
             recovered.decided_beyond.push((log, number(&mut rng).min(NUMBER_MAX)));

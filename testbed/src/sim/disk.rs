@@ -379,7 +379,7 @@ mod tests {
             facts,
             origin: Origin::Here,
             queued: false,
-            owed: Vec::new(),
+            owed: Default::default(),
             wish: None,
             here: Here::Sending { attempt: 1, after: After::new() },
             outcome: None,
