@@ -37,8 +37,8 @@ impl Guard {
     }
 }
 
-/// RFC 9112 §3.2: one Host, which is an address; of a target in absolute form the same one. HTTP/1.0, which some probes
-/// speak, may have none: browsers, against whom names are checked, do not speak it.
+/// RFC 9112 section 3.2: one Host, which is an address; of a target in absolute form the same one. HTTP/1.0, which some
+/// probes speak, may have none: browsers, against whom names are checked, do not speak it.
 pub(super) fn is_addressed<B>(request: &Request<B>) -> Result<(), Cause> {
     let refused = |what| Err(Cause::BadRequest { what });
     let mut hosts = request.headers().get_all(HOST).into_iter();

@@ -1,5 +1,5 @@
-//! When the disk will be full, by how it filled in the last hour, or in what was seen of one. Pure: what is measured and
-//! when are arguments.
+//! When the disk will be full, by how it filled in the last hour, or in what was seen of one. Pure: what is measured
+//! and when are arguments.
 use std::collections::VecDeque;
 
 /// As far back as is looked.

@@ -80,11 +80,13 @@ impl Outside for SiteOutside {
             }
             Note::KeyConflict { id, with } => {
                 self.conflicts.met(group, "one key for two requests", *id, *with);
-                tracing::warn!(%group, %id, request_id = request(id), %with, "one key for two requests, taken at two sites: both are applied");
+                tracing::warn!(%group, %id, request_id = request(id), %with, "one key for two requests, taken at two \
+                    sites: both are applied");
             }
             Note::AnsweredDifferently { id, with } => {
                 self.conflicts.met(group, "answered differently", *id, *with);
-                tracing::warn!(%group, %id, request_id = request(id), %with, "one write, sent at two sites, was answered differently");
+                tracing::warn!(%group, %id, request_id = request(id), %with, "one write, sent at two sites, was \
+                    answered differently");
             }
             Note::Quarantined { id, reason } => {
                 tracing::warn!(%group, %id, request_id = request(id), ?reason, "write quarantined")
@@ -133,10 +135,12 @@ impl Outside for SiteOutside {
                 )
             }
             Note::TriedOnceMore { id } => {
-                tracing::info!(%group, %id, request_id = request(id), "what its decider knew nothing of is decided: it is tried once more");
+                tracing::info!(%group, %id, request_id = request(id), "what its decider knew nothing of is decided: \
+                    it is tried once more");
             }
             Note::Divergence { id } => {
-                tracing::warn!(%group, %id, request_id = request(id), "a shadow was answered otherwise than the original")
+                tracing::warn!(%group, %id, request_id = request(id), "a shadow was answered otherwise than the \
+                    original")
             }
             Note::Accepted
             | Note::Cancelled

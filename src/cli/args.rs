@@ -201,8 +201,8 @@ pub(super) struct StatusArguments {
     /// Again every two seconds, until Ctrl-C, or until nobody reads it
     #[arg(long)]
     pub watch: bool,
-    /// What has happened once (conflicts, jumps of the clock, dropped lines, …) was seen: it is said, and stands no more
-    /// under LOOK AT
+    /// What has happened once (conflicts, jumps of the clock, dropped lines, …) was seen: it is said, and stands no
+    /// more under LOOK AT
     #[arg(long, conflicts_with_all = ["check", "watch"])]
     pub seen: bool,
     #[command(flatten)]

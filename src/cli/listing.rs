@@ -213,7 +213,8 @@ mod tests {
             "id": id, "service": "transactions", "store": "store-042", "method": "POST",
             "target": "/transactions/a/long/way/down/to/the/resource", "original_ms": 0,
             "lane": "0123456789abcdef", "lane_words": null,
-            "origin_words": "store-042, waits for cloud", "decided_words": "quarantine: may-have-applied", "status": 500,
+            "origin_words": "store-042, waits for cloud", "decided_words": "quarantine: \
+            may-have-applied", "status": 500,
         }]);
         let shown = table(&with_request(&list), WRITES, Some(80));
         assert!(shown.lines().all(|line| line.chars().count() <= 80), "{shown}");

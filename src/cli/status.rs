@@ -237,7 +237,8 @@ mod tests {
     fn down() -> Value {
         json!([
             { "grade": "critical", "subject": "transactions", "command": "holdfast services",
-              "what": "no healthy endpoint at this site for 3 min: connecting to 127.0.0.1:9001: Connection refused | x" },
+              "what": "no healthy endpoint at this site for 3 min: connecting to 127.0.0.1:9001: Connection refused \
+              | x" },
             { "grade": "warning", "subject": "cloud", "what": "away for 3 min", "command": "holdfast peers --wide" },
         ])
     }
@@ -281,13 +282,15 @@ mod tests {
             "critical",
             json!([
                 { "grade": "critical", "subject": "transactions", "command": "holdfast services",
-                  "what": "no healthy endpoint at this site for 3 min: connecting to 127.0.0.1:9001: Connection refused \
+                  "what": "no healthy endpoint at this site for 3 min: connecting to 127.0.0.1:9001: Connection \
+                  refused \
                            (os error 111); its last 12 tries failed; nobody else can be asked" },
                 { "grade": "warning", "subject": "transactions", "what":
                   "2 in quarantine (2 may-have-applied), not equal: 1 lane",
                   "command": "holdfast quarantine ls --service transactions" },
                 { "grade": "warning", "subject": "cloud", "command": "holdfast peers --wide",
-                  "what": "away for 3 min, 92 writes owed, the oldest of 3 min ago; last: Connection refused (os error 111)" },
+                  "what": "away for 3 min, 92 writes owed, the oldest of 3 min ago; last: Connection refused (os \
+                  error 111)" },
             ]),
         );
         status["store"]["hours_left"] = Value::Null;

@@ -20,7 +20,8 @@ pub(super) static ROOT: Section = Section {
             "start_within",
             ANY_MS,
             "\"30s\"",
-            "For so long a start tries again what another moment may give: an address that the machine does not have yet, \
+            "For so long a start tries again what another moment may give: an address that the machine does not have \
+            yet, \
              a port that is taken, a `data_dir` that is not mounted or in use. Then it ends with 75.",
         ),
         Key::or("threads", Kind::Int { min: 0, max: 1024 }, "0", "Worker threads; 0: one for each core."),
@@ -159,7 +160,8 @@ static IDENTITY: Section = Section {
             "renew",
             Kind::Bool,
             "false",
-            "When a third of its time is left, replace `cert`: signed with `renewals`, or by a site that this one dials.",
+            "When a third of its time is left, replace `cert`: signed with `renewals`, or by a site that this one \
+            dials.",
         ),
         Key::may("renewals", Kind::Table(&RENEWALS), "At a hub: sign what linked sites show anew, and let boxes join."),
     ],
@@ -167,7 +169,8 @@ static IDENTITY: Section = Section {
 };
 
 static RENEWALS: Section = Section {
-    doc: "An authority below the realm's own (`holdfast identity delegate`), for sites of `realm.sites` that dial this one.",
+    doc: "An authority below the realm's own (`holdfast identity delegate`), for sites of `realm.sites` that dial \
+        this one.",
     keys: &[
         Key::must("cert", Kind::Text, "Its certificate, PEM."),
         Key::must("key", Kind::Text, "Its private key, PEM."),
@@ -227,7 +230,8 @@ static LOG: Section = Section {
             "filter",
             Kind::Text,
             "\"info\"",
-            "As in `RUST_LOG`, which comes first where it is set. `zenoh=error` is added where it says nothing of zenoh.",
+            "As in `RUST_LOG`, which comes first where it is set. `zenoh=error` is added where it says nothing of \
+            zenoh.",
         ),
         Key::or(
             "access",

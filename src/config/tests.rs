@@ -191,7 +191,8 @@ fn impossible_combinations_are_refused() {
         (service("when_down = \"que\""), "service.tx.when_down", "not a valid choice"),
         (
             service(
-                "[[service]]\nname = \"tx\"\nmatch = [{ path = \"/b\" }]\nendpoints = [{ url = \"http://127.0.0.1:9\" }]",
+                "[[service]]\nname = \"tx\"\nmatch = [{ path = \"/b\" }]\nendpoints = [{ url = \
+                \"http://127.0.0.1:9\" }]",
             ),
             "service.tx.name",
             "two services",
@@ -203,7 +204,8 @@ fn impossible_combinations_are_refused() {
         ),
         (
             service(
-                "[[service]]\nname = \"b\"\nmatch = [{ host = \"b\" }]\nendpoints = [{ url = \"http://127.0.0.1:9\" }]\nwhen_down = \"queue\"",
+                "[[service]]\nname = \"b\"\nmatch = [{ host = \"b\" }]\nendpoints = [{ url = \"http://127.0.0.1:9\" \
+                }]\nwhen_down = \"queue\"",
             ),
             "service.b.when_down",
             "without replicas",

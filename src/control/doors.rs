@@ -321,7 +321,8 @@ impl Shared {
         match why {
             Some(why) if trouble.get(&name) == Some(why) => {}
             Some(why) => {
-                tracing::warn!(hub = %hub.site, at = %hub.endpoint, "control: not reached (hints are lost meanwhile, nothing else): {why}");
+                tracing::warn!(hub = %hub.site, at = %hub.endpoint, "control: not reached (hints are lost meanwhile, \
+                    nothing else): {why}");
                 trouble.insert(name, why.clone());
             }
             None => {

@@ -294,7 +294,8 @@ fn request_id(map: &mut HeaderMap) -> HeaderValue {
     value
 }
 
-/// What the client called the service; the target becomes origin-form, `Host` leaves the headers (RFC 9112 §3.2.2).
+/// What the client called the service; the target becomes origin-form, `Host` leaves the headers (RFC 9112 section
+/// 3.2.2).
 fn take_authority(head: &mut Head) -> Result<HeaderValue, Refusal> {
     let bad = |what: &'static str| Refusal::closing(Cause::BadRequest { what });
     let mut hosts = head.headers.get_all(HOST).iter();
@@ -325,13 +326,13 @@ fn take_authority(head: &mut Head) -> Result<HeaderValue, Refusal> {
     if head.method == Method::CONNECT {
         return Ok(value);
     }
-    // A bare authority is a target of CONNECT alone (RFC 9112 §3.2.3).
+    // A bare authority is a target of CONNECT alone (RFC 9112 section 3.2.3).
     if !head.uri.scheme_str().is_some_and(|scheme| scheme == "http" || scheme == "https") {
         return Err(bad("a target must be a path, or an address of http or https"));
     }
     let path = match head.uri.path_and_query().map(PathAndQuery::as_str) {
         None | Some("") => Some(PathAndQuery::from_static("/")),
-        // No path is the root (RFC 9112 §3.2.1).
+        // No path is the root (RFC 9112 section 3.2.1).
         Some(query) if query.starts_with('?') => format!("/{query}").parse().ok(),
         Some(_) => head.uri.path_and_query().cloned(),
     };
@@ -349,7 +350,7 @@ fn check_path(head: &Head) -> Result<(), Refusal> {
     Err(Refusal::closing(Cause::BadRequest { what: "the path must begin with a slash" }))
 }
 
-/// WebSockets and tunnels are not carried yet. An offer of h2c may be ignored (RFC 9110 §7.8).
+/// WebSockets and tunnels are not carried yet. An offer of h2c may be ignored (RFC 9110 section 7.8).
 fn refuse_upgrades(head: &Head) -> Result<(), Refusal> {
     if head.method == Method::CONNECT {
         return Err(Refusal::closing(Cause::MethodUnsupported { method: head.method.to_string() }));

@@ -232,7 +232,7 @@ impl Drop for Doubt<'_> {
 }
 
 /// The endpoint said that it did nothing with the stream: REFUSED_STREAM, or a GOAWAY that names an earlier one as the
-/// last that it worked on (RFC 9113 §8.7).
+/// last that it worked on (RFC 9113 section 8.7).
 fn was_not_processed(error: &hyper::Error) -> bool {
     of_http2(error).is_some_and(|e| {
         let refused = e.is_reset() && e.reason() == Some(h2::Reason::REFUSED_STREAM);

@@ -1,5 +1,5 @@
-//! What a proxy does to headers (RFC 9110 §7.6): takes out what is meant for one hop, says who it is, and lets nobody
-//! speak in our name.
+//! What a proxy does to headers (RFC 9110 section 7.6): takes out what is meant for one hop, says who it is, and lets
+//! nobody speak in our name.
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -181,7 +181,7 @@ pub fn strip_answer(headers: &mut HeaderMap) {
 }
 
 /// Takes out of a message's trailers what belongs to its head: what frames, routes or describes it, and what is not for
-/// others to say (RFC 9110 §6.5.1). In any spelling: a service may put all of them with its headers.
+/// others to say (RFC 9110 section 6.5.1). In any spelling: a service may put all of them with its headers.
 pub fn strip_trailers(trailers: &mut HeaderMap) {
     const OF_THE_HEAD: [&str; 13] = [
         "age",

@@ -1,4 +1,4 @@
-//! What RFC 9113 §8.2 and §8.3 ask of a request that is passed on as HTTP/1.1. Pure.
+//! What RFC 9113 section 8.2 and section 8.3 ask of a request that is passed on as HTTP/1.1. Pure.
 //!
 //! The protocol's own parser resets streams whose names have capitals, whose pseudo-headers are unknown, repeated,
 //! missing or late, which name a connection's own headers, or whose body has another length than announced. Here is
@@ -69,7 +69,7 @@ fn check_target(head: &mut Head) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Crumbs become one line (RFC 9113 §8.2.3): of several, an HTTP/1.1 service may read the first alone.
+/// Crumbs become one line (RFC 9113 section 8.2.3): of several, an HTTP/1.1 service may read the first alone.
 fn join_cookies(headers: &mut HeaderMap) {
     if headers.get_all(COOKIE).iter().nth(1).is_none() {
         return;

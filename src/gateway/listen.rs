@@ -67,7 +67,7 @@ struct Shared {
 }
 
 const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// Streams of one client connection at the same time: the least that RFC 9113 §6.5.2 advises.
+/// Streams of one client connection at the same time: the least that RFC 9113 section 6.5.2 advises.
 const H2_STREAMS_MAX: u32 = 100;
 type Answering = Pin<Box<dyn Future<Output = Result<Response<Served>, std::convert::Infallible>> + Send>>;
 

@@ -1,4 +1,4 @@
-//! One spelling of a path (RFC 3986 §6.2.2), and what a careless service might read in it. Pure.
+//! One spelling of a path (RFC 3986 section 6.2.2), and what a careless service might read in it. Pure.
 use std::borrow::Cow;
 
 /// The spelling by which routes, stores, lanes and digests compare paths: unreserved bytes as they are, all others that
@@ -92,7 +92,7 @@ fn encoded(bytes: &[u8]) -> Option<u8> {
     Some((digit(*high)? << 4 | digit(*low)?) as u8)
 }
 
-/// RFC 3986 §5.2.4, and empty segments left out.
+/// RFC 3986 section 5.2.4, and empty segments left out.
 fn without_dots(path: &str) -> String {
     let mut kept: Vec<&str> = Vec::new();
     for segment in path.split('/') {

@@ -1,5 +1,6 @@
 //! What may reach the HTTP/1.1 parser: a byte machine that follows the framing of a connection and refuses every head
-//! or chunk that two parsers could read differently (RFC 9112 §2.2, §5, §6, §7.1, §11.2).
+//! or chunk that two parsers could read differently (RFC 9112 section 2.2, section 5, section 6, section 7.1, section
+//! 11.2).
 //!
 //! hyper alone accepts some of these silently: it drops `Content-Length` beside `Transfer-Encoding`, folds equal
 //! repeated lengths into one, takes a bare LF for a line end and `gzip, chunked` for chunked. Pure: no IO.
@@ -102,7 +103,7 @@ pub fn first_line(head: &[u8]) -> &[u8] {
     &head[..end]
 }
 
-/// Bytes of empty lines before a request line, which RFC 9112 §2.2 lets a server skip.
+/// Bytes of empty lines before a request line, which RFC 9112 section 2.2 lets a server skip.
 pub fn leading_empty_lines(bytes: &[u8]) -> usize {
     let mut skip = 0;
     while bytes[skip..].starts_with(b"\r\n") {
@@ -321,7 +322,7 @@ impl Chunks {
     }
 }
 
-/// RFC 9110 §5.6.2.
+/// RFC 9110 section 5.6.2.
 const TOKEN: [bool; 256] = {
     let mut table = [false; 256];
     let mut byte = 0_usize;

@@ -75,7 +75,7 @@ fn read_header(headers: &HeaderMap, header: HeaderName) -> Result<Option<String>
     }
 }
 
-/// A structured-field string (RFC 8941 §3.3.3) or a bare value; both mean the same key.
+/// A structured-field string (RFC 8941 section 3.3.3) or a bare value; both mean the same key.
 fn unquote(value: &[u8]) -> Result<String, (usize, &'static str)> {
     let value = value.trim_ascii();
     let Some(quoted) = value.strip_prefix(b"\"") else {

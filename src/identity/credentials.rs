@@ -151,7 +151,8 @@ impl Credentials {
             Ok(_) if digest(&self.files) != now => {}
             Ok(identity) => {
                 let until = date(identity.not_after_s);
-                tracing::info!(cert = %self.files.cert.display(), %until, "new certificate taken up; new connections show it");
+                tracing::info!(cert = %self.files.cert.display(), %until, "new certificate taken up; new connections \
+                    show it");
                 let read = Read { identity: Arc::new(identity), digest: now };
                 *self.read.write().unwrap_or_else(PoisonError::into_inner) = read;
                 *said = Said::default();

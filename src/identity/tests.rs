@@ -147,7 +147,8 @@ fn what_is_wrong_with_a_certificate_is_said_in_one_line_each() {
         with(&usage(&[ExtendedKeyUsagePurpose::ServerAuth])),
         cert,
         Bad,
-        "store.pem is not made for clientAuth: its extended key usage must hold serverAuth and clientAuth, or be absent",
+        "store.pem is not made for clientAuth: its extended key usage must hold serverAuth and clientAuth, or be \
+        absent",
     );
     let good = with(&|_| {});
     assert!(found(&good, now).iter().all(|found| found.1 == Grade::Good), "{:?}", found(&good, now));

@@ -28,7 +28,7 @@ impl Request {
         let headers: usize = self.headers.iter().map(|h| h.name.len() + h.value.len() + 16).sum();
         128 + self.target.len() + headers + self.body.len()
     }
-    /// Whether RFC 9110 §9.2.2 lets a write be sent again: PUT and DELETE.
+    /// Whether RFC 9110 section 9.2.2 lets a write be sent again: PUT and DELETE.
     pub fn is_idempotent(&self) -> bool {
         matches!(self.method.as_str(), "PUT" | "DELETE")
     }

@@ -17,30 +17,48 @@ use crate::service::{FailoverReason, Note};
 instruments! {
     /// Of one service.
     ServiceMetrics {
-        requests: By<RequestKind, By<StatusClass, Counter>>, "holdfast_requests_total", "Requests of clients that were routed to the service, by the answer's status.";
-        request_seconds: By<Outcome, Histogram>, "holdfast_request_duration_seconds", "From a request's head to its answer's head, by who answered and what.";
+        requests: By<RequestKind, By<StatusClass, Counter>>, "holdfast_requests_total", "Requests of clients that \
+            were routed to the service, by the answer's status.";
+        request_seconds: By<Outcome, Histogram>, "holdfast_request_duration_seconds", "From a request's head to its \
+            answer's head, by who answered and what.";
         requests_in_flight: Level, "holdfast_requests_in_flight", "Requests of clients that are not answered yet.";
-        attempts: By<AttemptResult, Counter>, "holdfast_attempts_total", "Tries at an endpoint: of reads, writes, shadows and probes.";
-        attempt_seconds: Histogram, "holdfast_attempt_duration_seconds", "One try at an endpoint that was reached; of a read to the answer's head, else to its last byte.";
-        writes_accepted: Counter, "holdfast_writes_accepted_total", "Writes of clients that came into the journal: each is settled or cancelled later. What is refused before is not counted.";
-        writes_cancelled: Counter, "holdfast_writes_cancelled_total", "Accepted writes that were given up: sent nowhere, or taken by no service.";
-        writes_settled: By<Verdict, Counter>, "holdfast_writes_settled_total", "Accepted writes that were settled, each once, wherever they were decided.";
-        shadows_settled: By<ShadowFate, Counter>, "holdfast_shadows_settled_total", "Writes of other sites that were decided at this replica, each once.";
-        duplicates: Counter, "holdfast_writes_duplicate_total", "Copies of a write of another log that were recognised here and not applied.";
+        attempts: By<AttemptResult, Counter>, "holdfast_attempts_total", "Tries at an endpoint: of reads, writes, \
+            shadows and probes.";
+        attempt_seconds: Histogram, "holdfast_attempt_duration_seconds", "One try at an endpoint that was reached; \
+            of a read to the answer's head, else to its last byte.";
+        writes_accepted: Counter, "holdfast_writes_accepted_total", "Writes of clients that came into the journal: \
+            each is settled or cancelled later. What is refused before is not counted.";
+        writes_cancelled: Counter, "holdfast_writes_cancelled_total", "Accepted writes that were given up: sent \
+            nowhere, or taken by no service.";
+        writes_settled: By<Verdict, Counter>, "holdfast_writes_settled_total", "Accepted writes that were settled, \
+            each once, wherever they were decided.";
+        shadows_settled: By<ShadowFate, Counter>, "holdfast_shadows_settled_total", "Writes of other sites that were \
+            decided at this replica, each once.";
+        duplicates: Counter, "holdfast_writes_duplicate_total", "Copies of a write of another log that were \
+            recognised here and not applied.";
         replayed: Counter, "holdfast_answers_replayed_total", "Answers given from the record.";
         origin_questions: Counter, "holdfast_origin_questions_total", "Questions to another site about a key.";
         concurrent: Counter, "holdfast_writes_concurrent_total", "Writes of one lane taken on both sides of a cut.";
         unknown: Counter, "holdfast_outcomes_unknown_total", "Writes whose outcome became unknown.";
-        stood_aside: Counter, "holdfast_writes_stood_aside_total", "POSTs of unknown outcome beside which others of their path went on.";
-        keys_conflicting: Counter, "holdfast_keys_conflicting_total", "Keys that two sites took for different requests while they were cut off.";
-        answered_differently: Counter, "holdfast_copies_answered_differently_total", "Copies of one write to which two sites gave different answers.";
-        quarantined: By<QuarantineReason, Counter>, "holdfast_writes_quarantined_total", "Writes that no rule could decide.";
-        quarantine: By<QuarantineReason, Gauge>, "holdfast_quarantine_reason_writes", "Writes that wait for a person now, over all stores of the service.";
+        stood_aside: Counter, "holdfast_writes_stood_aside_total", "POSTs of unknown outcome beside which others of \
+            their path went on.";
+        keys_conflicting: Counter, "holdfast_keys_conflicting_total", "Keys that two sites took for different \
+            requests while they were cut off.";
+        answered_differently: Counter, "holdfast_copies_answered_differently_total", "Copies of one write to which \
+            two sites gave different answers.";
+        quarantined: By<QuarantineReason, Counter>, "holdfast_writes_quarantined_total", "Writes that no rule could \
+            decide.";
+        quarantine: By<QuarantineReason, Gauge>, "holdfast_quarantine_reason_writes", "Writes that wait for a person \
+            now, over all stores of the service.";
         divergences: Counter, "holdfast_divergences_total", "Shadows with another outcome than at the decider.";
-        tried_once_more: Counter, "holdfast_tried_once_more_total", "Divergences tried again because what their decider knew nothing of was decided.";
-        refused_behind: Counter, "holdfast_refused_behind_total", "Refusals decided here in a lane that has a write in quarantine.";
+        tried_once_more: Counter, "holdfast_tried_once_more_total", "Divergences tried again because what their \
+            decider knew nothing of was decided.";
+        refused_behind: Counter, "holdfast_refused_behind_total", "Refusals decided here in a lane that has a write \
+            in quarantine.";
         stops: Counter, "holdfast_following_stopped_total", "Times that following stopped until a person looked.";
-        failovers: By<FailoverReason, Counter>, "holdfast_failovers_total", "Times that another site decided than the one before, by what was the matter with that one; order: nothing, one before it in answer.order can again.";
+        failovers: By<FailoverReason, Counter>, "holdfast_failovers_total", "Times that another site decided than \
+            the one before, by what was the matter with that one; order: nothing, one before it in answer.order can \
+            again.";
     }
 }
 
@@ -52,7 +70,8 @@ instruments! {
         unknown: Gauge, "holdfast_unknown_writes", "Writes whose outcome nobody knows.";
         quarantine: Gauge, "holdfast_quarantine_writes", "Writes that wait for a person.";
         not_equal: Gauge, "holdfast_not_equal_lanes", "Lanes that have a write in quarantine.";
-        lag: Gauge, "holdfast_replica_lag_seconds", "Age of the oldest write that this replica has received and not decided.";
+        lag: Gauge, "holdfast_replica_lag_seconds", "Age of the oldest write that this replica has received and not \
+            decided.";
         healthy: Gauge, "holdfast_replica_healthy", "1 when this replica can decide.";
         stopped: Gauge, "holdfast_following_stopped", "1 when a person must look.";
         ring: Gauge, "holdfast_ring_fingerprints", "Fingerprints of recent writes that are kept to find copies.";
@@ -62,24 +81,34 @@ instruments! {
 instruments! {
     /// Of one other site: what it lacks, by this site's own log and what the peer confirmed, and the link to it.
     PeerMetrics {
-        not_received: Gauge, "holdfast_peer_not_received_writes", "Writes kept here that the peer has not confirmed as stored: what would be lost with this disk.";
-        not_decided: Gauge, "holdfast_peer_not_decided_writes", "Writes kept here that the peer has not confirmed as decided at its replica.";
-        not_received_age: Gauge, "holdfast_peer_not_received_age_seconds", "Age of the oldest write that the peer has not confirmed as stored; 0 when it has all.";
-        lag: Gauge, "holdfast_peer_lag_seconds", "Age of the oldest write that the peer has not confirmed as decided; 0 when it has all.";
+        not_received: Gauge, "holdfast_peer_not_received_writes", "Writes kept here that the peer has not confirmed \
+            as stored: what would be lost with this disk.";
+        not_decided: Gauge, "holdfast_peer_not_decided_writes", "Writes kept here that the peer has not confirmed as \
+            decided at its replica.";
+        not_received_age: Gauge, "holdfast_peer_not_received_age_seconds", "Age of the oldest write that the peer \
+            has not confirmed as stored; 0 when it has all.";
+        lag: Gauge, "holdfast_peer_lag_seconds", "Age of the oldest write that the peer has not confirmed as \
+            decided; 0 when it has all.";
         up: Gauge, "holdfast_link_up", "1 while the link is up.";
-        since: Gauge, "holdfast_link_since_timestamp_seconds", "When the link came up, or went down; where it was not up yet, when the process began.";
+        since: Gauge, "holdfast_link_since_timestamp_seconds", "When the link came up, or went down; where it was \
+            not up yet, when the process began.";
         round_trip: Gauge, "holdfast_link_round_trip_seconds", "Of the last beat; absent while the link is down.";
         queued_bytes: Gauge, "holdfast_link_queued_bytes", "What waits to be sent.";
         control_up: Gauge, "holdfast_control_up", "1 while hints reach the peer.";
         differs: Gauge, "holdfast_services_differ", "Services that the two sites define differently: nothing of them is exchanged.";
         sent_bytes: Counter, "holdfast_link_sent_bytes_total", "Bytes sent over the link, all included but TCP itself.";
-        received_bytes: Counter, "holdfast_link_received_bytes_total", "Bytes received over the link, all included but TCP itself.";
+        received_bytes: Counter, "holdfast_link_received_bytes_total", "Bytes received over the link, all included \
+            but TCP itself.";
         sent: Counter, "holdfast_link_messages_sent_total", "Messages and pages handed to the line.";
         received: Counter, "holdfast_link_messages_received_total", "Messages and pages that came and were taken.";
-        dropped: Counter, "holdfast_link_messages_dropped_total", "Messages and pages that were not sent: the link was down or ended before they left, or a limit was reached. They are said again; while a link is known to be down nothing is handed to it.";
-        refused: Counter, "holdfast_link_messages_refused_total", "Messages of the peer that were malformed, not its to send, or not taken in time.";
+        dropped: Counter, "holdfast_link_messages_dropped_total", "Messages and pages that were not sent: the link \
+            was down or ended before they left, or a limit was reached. They are said again; while a link is known \
+            to be down nothing is handed to it.";
+        refused: Counter, "holdfast_link_messages_refused_total", "Messages of the peer that were malformed, not its \
+            to send, or not taken in time.";
         sessions: Counter, "holdfast_link_sessions_total", "Sessions that began.";
-        failed: Counter, "holdfast_link_sessions_failed_total", "Dials that led to no session, and sessions that broke.";
+        failed: Counter, "holdfast_link_sessions_failed_total", "Dials that led to no session, and sessions that \
+            broke.";
     }
 }
 
@@ -88,9 +117,11 @@ instruments! {
     JournalMetrics {
         commits: Counter, "holdfast_journal_commits_total", "Transactions that became durable.";
         batches: Counter, "holdfast_journal_batches_total", "Batches that became durable; several share a commit.";
-        committed_bytes: Counter, "holdfast_journal_committed_bytes_total", "Bytes of the batches that became durable, by what they weigh in memory.";
+        committed_bytes: Counter, "holdfast_journal_committed_bytes_total", "Bytes of the batches that became \
+            durable, by what they weigh in memory.";
         commit_seconds: Histogram, "holdfast_journal_commit_duration_seconds", "One commit, the disk's part included.";
-        wait_seconds: Histogram, "holdfast_journal_wait_duration_seconds", "Time that the first batch of a commit waited before it began.";
+        wait_seconds: Histogram, "holdfast_journal_wait_duration_seconds", "Time that the first batch of a commit \
+            waited before it began.";
     }
 }
 
@@ -99,8 +130,10 @@ instruments! {
     GatewayMetrics {
         connections: Level, "holdfast_connections_open", "Client connections now.";
         opened: Counter, "holdfast_connections_opened_total", "Client connections that were accepted.";
-        closed_at_once: By<Closed, Counter>, "holdfast_connections_refused_total", "Connections closed at once. For want of descriptors: of any listener.";
-        requests_refused: Counter, "holdfast_requests_refused_total", "Requests refused before they reached a service: malformed, without a route, or one too many of a client.";
+        closed_at_once: By<Closed, Counter>, "holdfast_connections_refused_total", "Connections closed at once. For \
+            want of descriptors: of any listener.";
+        requests_refused: Counter, "holdfast_requests_refused_total", "Requests refused before they reached a \
+            service: malformed, without a route, or one too many of a client.";
     }
 }
 
@@ -111,20 +144,31 @@ instruments! {
         journal_bytes: Gauge, "holdfast_journal_bytes", "Size of the journal on the disk.";
         journal_damaged: Counter, "holdfast_journal_records_damaged_total", "Records met whose checksum did not fit.";
         disk_free: Gauge, "holdfast_disk_free_bytes", "Free bytes on the disk of data_dir.";
-        disk_reserve: Gauge, "holdfast_disk_reserve_bytes", "With fewer free bytes new writes are refused (store.reserve).";
-        disk_left: Gauge, "holdfast_disk_left_seconds", "Until no more than the reserve is free, if the disk fills as in the last hour, or since the start where that is less; absent while it does not fill, and for five minutes.";
-        certificate_end: By<CertificateUse, Gauge>, "holdfast_certificate_end_timestamp_seconds", "When the first certificate of the chain ends; absent where there is none.";
+        disk_reserve: Gauge, "holdfast_disk_reserve_bytes", "With fewer free bytes new writes are refused \
+            (store.reserve).";
+        disk_left: Gauge, "holdfast_disk_left_seconds", "Until no more than the reserve is free, if the disk fills \
+            as in the last hour, or since the start where that is less; absent while it does not fill, and for five \
+            minutes.";
+        certificate_end: By<CertificateUse, Gauge>, "holdfast_certificate_end_timestamp_seconds", "When the first \
+            certificate of the chain ends; absent where there is none.";
         control_sent: Counter, "holdfast_control_messages_sent_total", "Fingerprints handed to the control plane.";
         control_received: Counter, "holdfast_control_messages_received_total", "Fingerprints heard from other sites.";
         control_dropped: Counter, "holdfast_control_messages_dropped_total", "Hints dropped because a queue was full.";
-        control_refused: Counter, "holdfast_control_messages_refused_total", "Hints that were damaged, of another version, or not their sender's to say.";
-        control_questions: Counter, "holdfast_control_repair_questions_total", "Questions asked because a digest showed that fingerprints were lost.";
-        control_repaired: Counter, "holdfast_control_repair_answers_total", "Such questions of others that were answered.";
-        control_reopened: Counter, "holdfast_control_sessions_reopened_total", "Sessions of the control plane that were opened anew because nobody heard this node.";
+        control_refused: Counter, "holdfast_control_messages_refused_total", "Hints that were damaged, of another \
+            version, or not their sender's to say.";
+        control_questions: Counter, "holdfast_control_repair_questions_total", "Questions asked because a digest \
+            showed that fingerprints were lost.";
+        control_repaired: Counter, "holdfast_control_repair_answers_total", "Such questions of others that were \
+            answered.";
+        control_reopened: Counter, "holdfast_control_sessions_reopened_total", "Sessions of the control plane that \
+            were opened anew because nobody heard this node.";
         clock_jumps: Counter, "holdfast_clock_jumps_total", "Jumps of the wall clock against the monotonic one.";
-        clock_unset: Gauge, "holdfast_clock_unset", "1 while the wall clock says a time before this software was written.";
-        panics: Counter, "holdfast_request_panics_total", "Panics that ended a message, a request or a session, and not the process.";
-        log_lines_lost: Counter, "holdfast_log_lines_lost_total", "Lines of log that could not be written, or came faster than they could.";
+        clock_unset: Gauge, "holdfast_clock_unset", "1 while the wall clock says a time before this software was \
+            written.";
+        panics: Counter, "holdfast_request_panics_total", "Panics that ended a message, a request or a session, and \
+            not the process.";
+        log_lines_lost: Counter, "holdfast_log_lines_lost_total", "Lines of log that could not be written, or came \
+            faster than they could.";
     }
 }
 

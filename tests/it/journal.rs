@@ -17,7 +17,8 @@ fn damage(data: &Path, table: &str) {
     let changed = database
         .execute(
             &format!(
-                "UPDATE {table} SET body = CAST(substr(body, 1, {half}) || x'a5a5' || substr(body, {half} + 3) AS BLOB) \
+                "UPDATE {table} SET body = CAST(substr(body, 1, {half}) || x'a5a5' || substr(body, {half} + 3) AS \
+                BLOB) \
                  WHERE id = (SELECT max(id) FROM {table})"
             ),
             [],

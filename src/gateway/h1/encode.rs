@@ -43,8 +43,8 @@ pub fn head(parts: &Parts, body: &SizeHint, into: &mut BytesMut) -> Outgoing {
     outgoing
 }
 
-/// The line that frames the body. An empty one is announced where the method expects a body (RFC 9110 §8.6), or the
-/// client did.
+/// The line that frames the body. An empty one is announced where the method expects a body (RFC 9110 section 8.6), or
+/// the client did.
 fn framing(method: &Method, map: &HeaderMap, outgoing: Outgoing) -> Option<String> {
     match outgoing {
         Outgoing::Chunked => Some("chunked".to_owned()),

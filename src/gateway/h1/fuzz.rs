@@ -9,7 +9,8 @@ const ANSWERS: usize = 50_000;
 
 const HONEST: [&[u8]; 6] = [
     b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nETag: \"1\"\r\n\r\nhello",
-    b"HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n00a\r\n0123456789\r\n0\r\nA: b\r\n\r\n",
+    b"HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n00a\r\n0123456789\r\n0\r\nA: \
+        b\r\n\r\n",
     b"HTTP/1.0 302 Found elsewhere\r\nLocation: /x\r\nSet-Cookie: a=b\r\nSet-Cookie: c=d\r\n\r\nto the end",
     b"\r\nHTTP/1.1  409 \nX: a\n b\nContent-Length: 3\nConnection: keep-alive, x\n\nno!",
     b"ICY 200 OK\r\nContent-Length: 2, 2\r\nKeep-Alive: timeout=5\r\n\r\nok",

@@ -202,7 +202,7 @@ impl Lines {
         let Ok(known) = HeaderName::from_bytes(name) else { return self.is_exact = false };
         let value = match HeaderValue::from_bytes(value) {
             Ok(value) => value,
-            // A lone CR counts as a blank (RFC 9112 §2.2); other control characters cannot be passed on.
+            // A lone CR counts as a blank (RFC 9112 section 2.2); other control characters cannot be passed on.
             Err(_) => {
                 self.is_exact = false;
                 let blank: Vec<u8> = value.iter().map(|&b| if b == b'\r' { b' ' } else { b }).collect();
@@ -219,7 +219,8 @@ impl Lines {
     }
 }
 
-/// RFC 9112 §6.3, and whether the head left no doubt. Headers that say something else than what is true are taken out.
+/// RFC 9112 section 6.3, and whether the head left no doubt. Headers that say something else than what is true are
+/// taken out.
 fn framing(map: &mut HeaderMap, status: u16, to_head: bool) -> Result<(Framing, bool), &'static str> {
     let (chunked, te_is_sound) = transfer_encoding(map)?;
     let length = content_length(map);

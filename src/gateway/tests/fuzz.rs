@@ -168,8 +168,10 @@ async fn no_head_gets_past_the_strict_machine_that_the_parser_would_read_otherwi
     let mut rng = rng();
     let honest: [&[u8]; 5] = [
         b"GET /tx/1?a=b HTTP/1.1\r\nHost: shop.example\r\nAccept: */*\r\n\r\n",
-        b"POST /tx HTTP/1.1\r\nHost: a:80\r\nContent-Length: 5\r\nX-Till: 1\r\n\r\nhelloGET /2 HTTP/1.1\r\nHost: a\r\n\r\n",
-        b"PUT /tx HTTP/1.1\r\nHost: [::1]\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nA: b\r\n\r\nGET / HTTP/1.0\r\n\r\n",
+        b"POST /tx HTTP/1.1\r\nHost: a:80\r\nContent-Length: 5\r\nX-Till: 1\r\n\r\nhelloGET /2 HTTP/1.1\r\nHost: \
+            a\r\n\r\n",
+        b"PUT /tx HTTP/1.1\r\nHost: [::1]\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nA: b\r\n\r\nGET / \
+            HTTP/1.0\r\n\r\n",
         b"\r\n\r\nDELETE http://a/x HTTP/1.1\r\nHost: a\r\nConnection: close, x\r\nExpect: 100-continue\r\n\r\n",
         b"QUERY /caf\xc3\xa9 HTTP/1.1\r\nHost: a\r\nCookie: a=b\r\nCookie: c=d\r\nX:\t\r\n\r\n",
     ];

@@ -1,5 +1,5 @@
-//! RFC 9113 §8.2 and §8.3, a rule at a time, by a client that speaks HTTP/2 in bytes: what it may not say reaches
-//! nobody.
+//! RFC 9113 section 8.2 and section 8.3, a rule at a time, by a client that speaks HTTP/2 in bytes: what it may not say
+//! reaches nobody.
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 

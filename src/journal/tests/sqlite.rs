@@ -170,7 +170,8 @@ fn another_definition_of_a_table_is_damage() {
     drop(Journal::open(&options(&dir)).unwrap());
     let database = rusqlite::Connection::open(dir.path().join("holdfast.db")).unwrap();
     let change = "PRAGMA writable_schema = 1; \
-                  UPDATE sqlite_schema SET sql = replace(sql, 'standing = 1', 'standing = 3') WHERE name = 'write_open'";
+                  UPDATE sqlite_schema SET sql = replace(sql, 'standing = 1', 'standing = 3') WHERE name = \
+                  'write_open'";
     database.execute_batch(change).unwrap();
     drop(database);
     let error = Journal::open(&options(&dir)).err().unwrap().to_string();

@@ -13,8 +13,8 @@ pub use stage::{Doubt, Order, Role, Stage};
 
 #[derive(Debug)]
 pub struct Write {
-    /// What the journal keeps of it, but [`Row::here`], which stays untouched in memory: where it stands at this replica
-    /// `stage` and `tries` tell ([`Write::record`]).
+    /// What the journal keeps of it, but [`Row::here`], which stays untouched in memory: where it stands at this
+    /// replica `stage` and `tries` tell ([`Write::record`]).
     pub row: Row,
     pub request: Option<Arc<Request>>,
     /// The row (and request) is in the journal.

@@ -132,7 +132,8 @@ fn service(service: Service, upstream: SocketAddr) -> String {
         Service::PointOfSale => ("transactions", TRANSACTIONS, format!("\"{EDGE}\", \"{HUB}\"")),
     };
     let mut text = format!(
-        "[[service]]\nname = \"{name}\"\nmatch = [{{ path = \"{path}\" }}]\nendpoints = [{{ url = \"http://{upstream}\" }}]\n"
+        "[[service]]\nname = \"{name}\"\nmatch = [{{ path = \"{path}\" }}]\nendpoints = [{{ url = \
+        \"http://{upstream}\" }}]\n"
     );
     if service != Service::Plain {
         text.push_str(&format!("replicas = [{replicas}]\nlane = \"header:x-session-id\"\nlongest_request = \"5s\"\n"));

@@ -174,7 +174,8 @@ impl Namespaces {
             if self.has_nft && self.rules[to] != rules {
                 let hook = "type filter hook input priority 0; policy accept;";
                 let text = format!(
-                    "table inet cuts\ndelete table inet cuts\ntable inet cuts {{\nchain input {{\n{hook}\n{rules}}}\n}}\n"
+                    "table inet cuts\ndelete table inet cuts\ntable inet cuts {{\nchain input \
+                    {{\n{hook}\n{rules}}}\n}}\n"
                 );
                 run("ip", &["netns", "exec", &self.names[to], "nft", "-f", "-"], Some(&text))?;
                 self.rules[to] = rules;

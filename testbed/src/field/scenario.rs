@@ -383,7 +383,9 @@ impl Scenario {
         }
         match self.mix().is_for(self.services) {
             true => Ok(()),
-            false => Err("load: mix: tills and stock are for `services: retail`, guests and pay-first for `services: reservation`".into()),
+            false => Err("load: mix: tills and stock are for `services: retail`, guests and pay-first for `services: \
+                reservation`"
+                .into()),
         }
     }
 
@@ -441,7 +443,8 @@ mod tests {
     use super::*;
 
     const GOOD: &str = "about: x\ntopology:\n  sites:\n    store: { dials: [cloud], clients: 2 }\n    cloud: {}\n\
-        load: { rate: 13, seconds: 60 }\nfaults:\n  - { at: 20s, for: 10s, cut: [store, cloud] }\nsuccess:\n  lost: 0\n  p99: \"< 2s\"\n";
+        load: { rate: 13, seconds: 60 }\nfaults:\n  - { at: 20s, for: 10s, cut: [store, cloud] }\nsuccess:\n  lost: \
+        0\n  p99: \"< 2s\"\n";
 
     #[test]
     fn what_is_wrong_is_named() {

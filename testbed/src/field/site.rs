@@ -160,7 +160,8 @@ impl Site {
         let reserve = if self.disk.is_some() { "4MiB" } else { "16MiB" };
         let mut text = format!(
             "site = \"{name}\"\ndata_dir = \"data\"\n\n[realm]\nname = \"testbed\"\nsites = {:?}\nhubs = {:?}\n\n\
-             [gateway]\nlisten = [\"{}\"]\n\n[admin]\nlisten = \"{}\"\ntoken = \"{token}\"\n\n[store]\nreserve = \"{reserve}\"\n\n\
+             [gateway]\nlisten = [\"{}\"]\n\n[admin]\nlisten = \"{}\"\ntoken = \"{token}\"\n\n[store]\nreserve = \
+             \"{reserve}\"\n\n\
              [identity]\nca = \"ca.pem\"\ncert = \"site.pem\"\nkey = \"site.key\"\n",
             fleet.sites, fleet.dialled, at.gateway, at.admin
         );

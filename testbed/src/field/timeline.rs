@@ -43,8 +43,10 @@ mod tests {
 
     #[test]
     fn faults_begin_and_end_in_order_and_a_flapping_line_ends_whole() {
-        let text = "about: x\ntopology:\n  sites: { a: { dials: [b], clients: 1 }, b: {} }\nload: { rate: 1, seconds: 60 }\nfaults:\n\
-            \x20 - { at: 10s, for: 2s, flap: [a, b], down: 300ms, up: 500ms }\n  - { at: 5s, for: 6s, kill: a }\n  - { at: 11s, clock: a, jump: -1h }\n";
+        let text = "about: x\ntopology:\n  sites: { a: { dials: [b], clients: 1 }, b: {} }\nload: { rate: 1, \
+            seconds: 60 }\nfaults:\n\
+            \x20 - { at: 10s, for: 2s, flap: [a, b], down: 300ms, up: 500ms }\n  - { at: 5s, for: 6s, kill: a }\n  - \
+            { at: 11s, clock: a, jump: -1h }\n";
         let scenario = Scenario::parse("x", text).unwrap();
         let steps = steps(&scenario.faults).unwrap();
         assert!(steps.is_sorted_by_key(|(at, _)| *at));

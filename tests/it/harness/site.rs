@@ -107,7 +107,8 @@ impl Site {
     pub fn toml(&self) -> String {
         let sites: Vec<String> = self.sites.iter().map(|site| format!("\"{site}\"")).collect();
         let mut text = format!(
-            "site = \"{}\"\ndata_dir = \"data\"\ndrain = \"20s\"\nstart_within = \"1s\"\n\n[realm]\nname = \"{}\"\nsites = [{}]\n\n[gateway]\nlisten = [\"{}\"]\n\n\
+            "site = \"{}\"\ndata_dir = \"data\"\ndrain = \"20s\"\nstart_within = \"1s\"\n\n[realm]\nname = \
+            \"{}\"\nsites = [{}]\n\n[gateway]\nlisten = [\"{}\"]\n\n\
              [admin]\nlisten = \"{}\"\n",
             self.name,
             self.realm,

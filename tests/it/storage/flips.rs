@@ -39,7 +39,8 @@ impl Sample {
         let data = scene.store.site.data_dir();
         // Pages that were used once; in earnest, of writes that were forgotten.
         let database = rusqlite::Connection::open(data.join("holdfast.db")).unwrap();
-        let junk = "CREATE TABLE junk (a); INSERT INTO junk VALUES (randomblob(40000)); DROP TABLE junk; PRAGMA wal_checkpoint(TRUNCATE)";
+        let junk = "CREATE TABLE junk (a); INSERT INTO junk VALUES (randomblob(40000)); DROP TABLE junk; PRAGMA \
+            wal_checkpoint(TRUNCATE)";
         database.execute_batch(junk).unwrap();
         drop(database);
         let kept = scene.store.site.folder().join("kept");
@@ -115,7 +116,8 @@ fn content(database: &Path) -> rusqlite::Result<Vec<Vec<Value>>> {
         read(&format!("SELECT b.* FROM {table} a NOT INDEXED CROSS JOIN {table} b ON b.{id} = a.{id}"))?;
     }
     read(
-        "SELECT b.id FROM write a NOT INDEXED CROSS JOIN write b INDEXED BY write_key ON b.grp = a.grp AND b.key = a.key AND b.key IS NOT NULL",
+        "SELECT b.id FROM write a NOT INDEXED CROSS JOIN write b INDEXED BY write_key ON b.grp = a.grp AND b.key = \
+        a.key AND b.key IS NOT NULL",
     )?;
     read("SELECT grp, key, id FROM write INDEXED BY write_key WHERE key IS NOT NULL")?;
     read("SELECT grp, id FROM write INDEXED BY write_open WHERE standing = 1")?;
