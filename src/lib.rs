@@ -41,12 +41,13 @@
 //!    goes out over [`control`].
 //! 3. `service::decide`: the lane's next write is placed: at this replica, as a wish at another site (`mirror::wish`),
 //!    in the queue (202), or nowhere (503).
-//! 4. `replay::apply`: when all that it must come after is decided here and its lane is free, `sending`, with the
-//!    `after` fixed now, is made durable in the [`journal`]; then the first byte may leave through
-//!    [`gateway::Upstream`].
+//! 4. `replay::apply`: when all that it must come after is decided here and its lane is free, and no copy of it was
+//!    applied (`replay::copies`), `replay::send` makes `sending` durable in the [`journal`], with the `after` fixed now;
+//!    then the first byte may leave through [`gateway::Upstream`].
 //! 5. `service::outcome`: what the attempt proves. `replay::finish` goes on with an answer, `replay::doubt` with an
 //!    unknown outcome.
-//! 6. `mirror::settle`: outcome and position in one transaction; then the client is answered.
+//! 6. `mirror::settle`: outcome and position in one transaction; then the client is answered. Whatever ends at this
+//!    replica ends in `service::close`.
 //! 7. `mirror::ship`: pages go over [`link`]; `replay::receive` at the other site stores them and confirms by its
 //!    cursor.
 //! 8. There the write is a *shadow* and goes the way of step 4, with the decider's `after`; `replay::finish` compares.

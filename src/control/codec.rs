@@ -4,8 +4,7 @@
 use wincode::{SchemaRead, SchemaWrite};
 
 use super::names::NAME_BYTES_MAX;
-use crate::model::NUMBER_MAX;
-use crate::model::{Group, KeyHash, LogId, SiteName, WriteId};
+use crate::model::{Group, KeyHash, LogId, NUMBER_MAX, SiteName, WriteId};
 
 /// Version of this envelope and of every message in it.
 pub const VERSION: u8 = 1;

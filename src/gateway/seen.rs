@@ -2,8 +2,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::model::NUMBER_MAX;
-use crate::model::{After, LogId, Stretch, WriteId};
+use crate::model::{After, LogId, NUMBER_MAX, Stretch, WriteId};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SeenError {

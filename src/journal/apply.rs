@@ -8,9 +8,7 @@ use super::names::{self, GroupName, Names};
 use super::record::{self, Key, Table};
 use super::standing::Standing;
 use super::{Age, Committed, FORGET_ROWS_MAX, Fatal, Op, Row, SeriesMeta, Stop, files, open};
-use crate::model::DECISION;
-use crate::model::NUMBER_MAX;
-use crate::model::{Group, LogId, Request, WriteId};
+use crate::model::{DECISION, Group, LogId, NUMBER_MAX, Request, WriteId};
 
 /// Why a transaction was not written. It was rolled back in both cases, as far as anyone can know.
 #[derive(Debug)]

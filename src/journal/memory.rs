@@ -9,9 +9,7 @@ use super::{
     Recovered, Row, SeriesMeta, Stop, WAITING_MAX,
 };
 use crate::journal::{Find, Found};
-use crate::model::UNKNOWN_MAX;
-use crate::model::{Group, Item, Lane, LogId, Outcome, Request, WriteId};
-use crate::model::{decided_by, decision_of};
+use crate::model::{Group, Item, Lane, LogId, Outcome, Request, UNKNOWN_MAX, WriteId, decided_by, decision_of};
 
 /// What is durable is in the maps; what was handed over and not synced is a list of batches. A simulated crash is
 /// [`Memory::crash`]: it loses a suffix of the batches, never a part of one.

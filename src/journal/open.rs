@@ -12,8 +12,7 @@ use super::files::{self, Files, Hold};
 use super::record::{self, Key};
 use super::shared::{Clock, Ids, Shared};
 use super::{Damage, Durability, Error, OpenOptions, RecordName, names, schema, space, wal};
-use crate::model::DECISION;
-use crate::model::LogId;
+use crate::model::{DECISION, LogId};
 
 const LOCK_NAME: &str = "holdfast.lock";
 /// At once, of a write-ahead log that is made durable at start.

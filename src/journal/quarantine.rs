@@ -8,8 +8,7 @@ use super::names::{self, GroupName};
 use super::reader::{Reader, Snapshot};
 use super::record::{self, Key, Table};
 use super::{Damage, Error, QuarantineReason, Quarantined, RecordName, WAITING_MAX};
-use crate::model::UNKNOWN_MAX;
-use crate::model::{Group, Lane, WriteId};
+use crate::model::{Group, Lane, UNKNOWN_MAX, WriteId};
 
 /// Of a request, read for its method and target: bodies may be as large as a page of entries must never be.
 const REQUEST_HEAD_BYTES: usize = 4 << 10;

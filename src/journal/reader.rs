@@ -16,9 +16,7 @@ use super::{
     Stop, StopKind, files, open, schema,
 };
 use crate::journal::{Find, Found};
-use crate::model::NUMBER_MAX;
-use crate::model::{Group, Item, KeyHash, Lane, LogId, Request, WriteId};
-use crate::model::{decided_by, decision_of};
+use crate::model::{Group, Item, KeyHash, Lane, LogId, NUMBER_MAX, Request, WriteId, decided_by, decision_of};
 
 pub(super) struct Reader {
     connection: Connection,

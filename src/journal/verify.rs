@@ -5,8 +5,7 @@ use super::reader::{Reader, Snapshot};
 use super::record::{self, Key, Table};
 use super::standing::Standing;
 use super::{Age, Damage, Error, Quarantined, RecordName, Row, SeriesMeta};
-use crate::model::NUMBER_MAX;
-use crate::model::{Chain, Group, Item};
+use crate::model::{Chain, Group, Item, NUMBER_MAX};
 
 /// Broken records that a report names; all are counted.
 const NAMED_MAX: usize = 1_000;

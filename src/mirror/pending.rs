@@ -7,8 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::mirror::RESEND_MS;
 
-use crate::model::{After, LogId, Outcome, Verdict, WriteId};
-use crate::model::{decision_of, is_decision};
+use crate::model::{After, LogId, Outcome, Verdict, WriteId, decision_of, is_decision};
 use crate::replay::Dependency;
 use crate::service::core::{Core, Cx};
 use crate::service::write::{Stage, Write};

@@ -10,8 +10,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::journal::{Fate, Here, Origin, Row, WishHeld};
-use crate::model::{Chain, Item, Outcome, SiteName, Verdict, WriteId};
-use crate::model::{decided_by, decision_of, is_decision};
+use crate::model::{Chain, Item, Outcome, SiteName, Verdict, WriteId, decided_by, decision_of, is_decision};
 use crate::service::core::{Core, Cx, Work};
 use crate::service::write::{Role, Stage, Write};
 use crate::service::{Effect, Find, Found, Looking, Message, Note};

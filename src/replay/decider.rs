@@ -1,7 +1,6 @@
 //! Deciding another site's wish.
 use crate::journal::{Fate, Op, Origin, QuarantineReason, Row, WishHeld};
-use crate::model::decision_of;
-use crate::model::{After, Digest, Facts, Item, Lane, Outcome, Problem, SiteName, Verdict, WriteId};
+use crate::model::{After, Digest, Facts, Item, Lane, Outcome, Problem, SiteName, Verdict, WriteId, decision_of};
 use crate::service::close::{Closing, Word};
 use crate::service::core::{Core, Cx, Work};
 use crate::service::outcome::Class;

@@ -2,8 +2,7 @@
 use std::sync::Arc;
 
 use crate::journal::{Fate, Here, Op, Origin, QuarantineReason, Quarantined, Row};
-use crate::model::{Answer, LogId, Outcome, Verdict, WriteId};
-use crate::model::{decided_by, is_decision};
+use crate::model::{Answer, LogId, Outcome, Verdict, WriteId, decided_by, is_decision};
 use crate::service::core::{Core, Cx, Work};
 use crate::service::outcome::{Class, classify, is_about_the_caller};
 use crate::service::write::{Role, Stage};

@@ -3,8 +3,7 @@ use std::sync::Arc;
 
 use crate::journal::{Fate, Here, Op, Origin, QuarantineReason, Row, StopKind};
 use crate::mirror::{SERIES_MAX, Series};
-use crate::model::decided_by;
-use crate::model::{Item, LogId, Outcome, SiteName, Verdict, WriteId};
+use crate::model::{Item, LogId, Outcome, SiteName, Verdict, WriteId, decided_by};
 use crate::service::core::{Core, Cx, Work};
 use crate::service::write::{Role, Stage, Write};
 use crate::service::{Bug, Effect, Find, Found, Looking, Note, Page};

@@ -8,9 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::journal::{Fate, QuarantineReason, WAITING_MAX};
 
-use crate::model::UNKNOWN_MAX;
-use crate::model::decided_by;
-use crate::model::{Verdict, WriteId};
+use crate::model::{UNKNOWN_MAX, Verdict, WriteId, decided_by};
 use crate::service::core::{Core, Cx, Work};
 use crate::service::write::{Role, Stage, Write};
 use crate::service::{Find, Found, Looking, Note, Operation};

@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use super::core::{Core, Cx, Timer};
 use super::whose::{Asker, KeyState};
 use super::{Effect, Find, Found, Looking, Message, NewWrite, Note, OnUnreachable, Reply, ReqId};
-use crate::model::DECISION;
-use crate::model::NUMBER_MAX;
-use crate::model::{KeyHash, Problem, SiteName, WriteId};
+use crate::model::{DECISION, KeyHash, NUMBER_MAX, Problem, SiteName, WriteId};
 
 use super::accept::RETRY_AFTER_S;
 

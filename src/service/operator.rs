@@ -9,8 +9,7 @@ use super::restored::OLDER_COPY;
 use super::write::{Order, Role, Stage, Write};
 use super::{Bug, Find, Found, Looking, Operation, Reply, ReqId};
 use crate::journal::{Fate, Here, Op, Origin, QuarantineReason, Quarantined, Row};
-use crate::model::{After, Answer, Outcome, Verdict, WriteId};
-use crate::model::{decided_by, decision_of};
+use crate::model::{After, Answer, Outcome, Verdict, WriteId, decided_by, decision_of};
 
 /// What the log of a site takes no more of at once.
 pub(super) const TOO_MANY: &str = "too many writes are under way here: once more in a moment";

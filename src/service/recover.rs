@@ -22,8 +22,7 @@ use crate::dedup::Ring;
 use crate::idempotency::KeyTable;
 use crate::journal::{Fate, Here, Origin, Quarantined, Recovered};
 use crate::mirror::{Mirror, Series};
-use crate::model::LogId;
-use crate::model::decision_of;
+use crate::model::{LogId, decision_of};
 use crate::replay::{Replay, Stopping, Unknown};
 
 /// More than these say nothing more to a person.

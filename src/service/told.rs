@@ -6,8 +6,7 @@
 //! restart forgets no promise.
 use super::core::{Core, Cx};
 use crate::mirror::Series;
-use crate::model::decided_by;
-use crate::model::{After, LogId, Outcome, Stretch, Verdict, WriteId};
+use crate::model::{After, LogId, Outcome, Stretch, Verdict, WriteId, decided_by};
 
 /// Verdict of the answer that is told, and the write that it repeats.
 pub(super) type Binding = (Verdict, Option<WriteId>);

@@ -6,8 +6,7 @@ use super::decisions::{give, node, said};
 use super::{group, log, print};
 use crate::control::codec::{self, Batch, Digest, Message, Print, Question};
 use crate::control::event::{Hint, Input, Output};
-use crate::model::NUMBER_MAX;
-use crate::model::{KeyHash, SiteName, WriteId};
+use crate::model::{KeyHash, NUMBER_MAX, SiteName, WriteId};
 
 const MESSAGES: usize = 100_000;
 const NUMBERS: [u64; 12] =

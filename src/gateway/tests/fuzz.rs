@@ -20,8 +20,7 @@ use crate::gateway::conn::{Conn, ConnLimits};
 use crate::gateway::seen;
 use crate::gateway::served::Load;
 use crate::gateway::strict::HeadLimits;
-use crate::model::NUMBER_MAX;
-use crate::model::{After, LogId, Stretch, WriteId};
+use crate::model::{After, LogId, NUMBER_MAX, Stretch, WriteId};
 use crate::service::testing::{Bench, log, new_write, settings};
 use crate::service::{Event, NewWrite, ReqId};
 

@@ -2,8 +2,7 @@
 //! through the decoders and checks to whoever decides by them. A failure prints its seed.
 use super::kit::{edge, hub};
 use crate::link::hello::{hello_to, judge};
-use crate::model::NUMBER_MAX;
-use crate::model::{Group, SiteName};
+use crate::model::{Group, NUMBER_MAX, SiteName};
 use crate::service::testing::{Bench, log, new_write, page, settings};
 use crate::service::{Event, Message, Settings};
 use crate::wire;

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use super::super::testing::*;
 use super::super::*;
 use crate::journal::{Fate, Here, QuarantineReason};
-use crate::model::decision_of;
-use crate::model::{After, Chain, Item, Lane, LogId, SiteName, Verdict, WriteId};
+use crate::model::{After, Chain, Item, Lane, LogId, SiteName, Verdict, WriteId, decision_of};
 
 /// Of site `c`, which is out of reach; `b` has decided it.
 const FAR: WriteId = WriteId { log: LogId { store: [3; 16], incarnation: 1 }, n: 5 };

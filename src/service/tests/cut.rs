@@ -2,8 +2,7 @@
 use super::super::testing::*;
 use super::super::*;
 use crate::journal::{Fate, Here};
-use crate::model::decision_of;
-use crate::model::{After, Item, Lane, Outcome, SiteName, Stretch, Verdict, WriteId};
+use crate::model::{After, Item, Lane, Outcome, SiteName, Stretch, Verdict, WriteId, decision_of};
 
 /// Known to nobody here.
 const FAR: WriteId = WriteId { log: crate::model::LogId { store: [3; 16], incarnation: 1 }, n: 5 };

@@ -2,8 +2,7 @@
 use super::super::testing::*;
 use super::super::*;
 use crate::journal::{Fate, Here, Op, Origin, QuarantineReason, Row};
-use crate::model::decision_of;
-use crate::model::{Lane, Outcome, SiteName, Verdict, WriteId};
+use crate::model::{Lane, Outcome, SiteName, Verdict, WriteId, decision_of};
 
 /// The first write of `b`.
 fn theirs() -> WriteId {

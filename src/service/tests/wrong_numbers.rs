@@ -6,9 +6,7 @@ use std::sync::Arc;
 use super::super::testing::*;
 use super::super::*;
 use crate::journal::{Confirmed, Memory, Op, SeriesMeta};
-use crate::model::NUMBER_MAX;
-use crate::model::decision_of;
-use crate::model::{After, Chain, Group, LogId, Outcome, SiteName, Stretch, Verdict, WriteId};
+use crate::model::{After, Chain, Group, LogId, NUMBER_MAX, Outcome, SiteName, Stretch, Verdict, WriteId, decision_of};
 use crate::wire;
 
 const MESSAGES: usize = 100_000;
