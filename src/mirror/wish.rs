@@ -231,20 +231,17 @@ impl Core {
     /// A late outcome counts until another replica's `sending`.
     fn wish_done(&mut self, cx: &mut Cx, from: SiteName, id: WriteId, outcome: Outcome) {
         let (now, give_up) = (cx.ms(), self.settings.give_up_ms());
-        let Some(write) = self.live.get_mut(&id) else {
+        let Some(write) = self.live.get(&id) else {
             return self.find(cx, Find::Id(id), Looking::LateWord { id, outcome });
         };
         if write.row.position.is_none() && !write.was_asked_of(&from) {
             return cx.note(Note::Invalid { peer: from, why: format!("a word about {id}, which was asked of others") });
         }
         if write.row.position.is_some() {
-            let found = Found {
-                row: write.record(),
-                request: write.request.clone(),
-                quarantined: self.completer.quarantine.get(&write.row.id).cloned(),
-            };
+            let found = self.as_found(write);
             return self.late_word(cx, id, outcome, vec![found]);
         }
+        let Some(write) = self.live.get_mut(&id) else { return };
         let untouched = matches!(write.stage, Stage::Idle | Stage::Waiting) && !write.tries.doubtful;
         if untouched && write.row.outcome.is_none() {
             write.stage = Stage::Idle;

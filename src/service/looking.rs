@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::core::{Core, Cx};
-use super::operator::Late;
+use super::late::Late;
 use super::recent::{Changes, RECENT, Recent};
 use super::whose::Asker;
 use super::{Effect, Find, Found, NewWrite, Operation, ReqId, Wish};

@@ -1,15 +1,12 @@
 //! What a person decides about writes that no rule can decide.
-use std::collections::BTreeSet;
-use std::sync::Arc;
-
 use super::aside::Aside;
 use super::core::{Core, Cx, Work};
-use super::outcome::Class;
+use super::late::Late;
 use super::restored::OLDER_COPY;
-use super::write::{Order, Role, Stage, Write};
+use super::write::{Stage, Write};
 use super::{Bug, Find, Found, Looking, Operation, Reply, ReqId};
-use crate::journal::{Fate, Here, Op, Origin, QuarantineReason, Quarantined, Row};
-use crate::model::{After, Answer, Outcome, Verdict, WriteId, decided_by, decision_of};
+use crate::journal::{Fate, Here, Op, Origin, QuarantineReason};
+use crate::model::{Outcome, Verdict, WriteId, decided_by, decision_of};
 
 /// What the log of a site takes no more of at once.
 pub(super) const TOO_MANY: &str = "too many writes are under way here: once more in a moment";
@@ -41,16 +38,6 @@ pub(super) enum Carried {
     Rejected(String),
     /// The journal is asked once more, and whoever gave the order hears of it then.
     GoesOn,
-}
-
-/// A decision about an own write that was settled without one, while the journal is asked whether there is one already.
-pub(crate) struct Late {
-    found: Found,
-    verdict: Verdict,
-    answer: Option<Arc<Answer>>,
-    /// What the decision comes after, where that is not what the write itself came after.
-    after: Option<After>,
-    by_person: bool,
 }
 
 impl Core {
@@ -136,11 +123,7 @@ impl Core {
             asked || matches!(stage, Stage::Judging | Stage::Unknown(_))
         };
         let is_under_way = live.is_some_and(|write| is_here(&write.stage));
-        let live = live.map(|w| Found {
-            row: w.record(),
-            request: w.request.clone(),
-            quarantined: self.completer.quarantine.get(&id).cloned(),
-        });
+        let live = live.map(|w| self.as_found(w));
         let found = live.or_else(|| rows.iter().find(|f| f.row.id == id).cloned());
         if is_under_way {
             return Carried::Rejected(format!("{id} is on its way"));
@@ -332,7 +315,7 @@ impl Core {
     }
 
     /// As it was when it was last live.
-    fn make_live(&mut self, found: Found, now_ms: u64) {
+    pub(super) fn make_live(&mut self, found: Found, now_ms: u64) {
         if !self.live.contains_key(&found.row.id) {
             let write = Write::recover(found, now_ms);
             self.insert(write);
@@ -413,181 +396,5 @@ impl Core {
         self.make_live(found, cx.ms());
         self.complete_wish(cx, id, ours, Fate::Applied);
         self.evict_if_final(id);
-    }
-
-    /// An own write that was settled as undecided is decided: by a person, who speaks of this replica too where it was
-    /// sent here, or by the late word of another site, which speaks of its own. Once: the journal is asked whether it
-    /// was before.
-    pub(crate) fn decide_now(
-        &mut self,
-        cx: &mut Cx,
-        found: Found,
-        verdict: Verdict,
-        answer: Option<Arc<Answer>>,
-        after: Option<After>,
-        by_person: bool,
-    ) {
-        let decision = decision_of(found.row.id);
-        let late = Late { found, verdict, answer, after, by_person };
-        self.find(cx, Find::Id(decision), Looking::Late(Box::new(late)));
-    }
-
-    pub(crate) fn decide_late_once(&mut self, cx: &mut Cx, late: Late, rows: &[Found]) {
-        let read = self.take_entries(std::slice::from_ref(&late.found));
-        self.decide_once(cx, late, rows);
-        self.leave_entries(read);
-    }
-
-    fn decide_once(&mut self, cx: &mut Cx, late: Late, rows: &[Found]) {
-        let Late { mut found, verdict, answer, after, by_person } = late;
-        let id = found.row.id;
-        let decision = decision_of(id);
-        let before = !rows.is_empty() || self.live.contains_key(&decision) || self.lookups.was_final_lately(&decision);
-        if before && !by_person {
-            // Decided already. What still stands in quarantine here waits for an order that a crash may have cut short.
-            return;
-        }
-        let mut ordered = false;
-        if let Some(write) = self.live.get(&id) {
-            found.row = write.record();
-            ordered = !by_person && write.role == Role::Ordered && !matches!(write.stage, Stage::Decided(_));
-        }
-        if ordered && verdict == Verdict::Void {
-            // A person is having it sent here: what comes of that is the decision.
-            return;
-        }
-        let fate = match (&found.row.here, verdict) {
-            (Here::Decided(Fate::Quarantined(_)) | Here::Sending { .. }, Verdict::Applied) if by_person => {
-                Fate::Applied
-            }
-            (Here::Decided(Fate::Quarantined(_)), Verdict::Void) if by_person => Fate::Void,
-            (Here::Decided(fate), _) => fate.clone(),
-            // What this replica does with it is for that order to say, and no second time by the decision (G2).
-            _ if ordered => Fate::Quarantined(QuarantineReason::UnknownOutcome),
-            (Here::Untouched | Here::Sending { .. }, _) => Fate::Skipped,
-        };
-        if verdict == Verdict::Void {
-            self.hold_quarantine(id);
-        }
-        let mut old = Write::recover(found.clone(), cx.ms());
-        old.stage = Stage::Decided(fate.clone());
-        if by_person || !matches!(fate, Fate::Quarantined(_)) {
-            self.rewrite_fate(cx, id, Some(found), fate);
-        }
-        if !before {
-            self.decide_late(cx, old, verdict, answer, after);
-        }
-        if verdict == Verdict::Void {
-            self.reopen(cx, id);
-        }
-    }
-
-    /// `found` has a request, and its order is not to be asked about any more.
-    fn resend(&mut self, cx: &Cx, found: Found, operation: Operation) {
-        let id = found.row.id;
-        self.hold_quarantine(id);
-        self.make_live(found, cx.ms());
-        let Some(write) = self.live.get_mut(&id) else { return };
-        let followed = write.row.outcome.as_ref().is_some_and(|o| o.verdict == Verdict::Applied);
-        write.role = if followed { Role::Shadow } else { Role::Ordered };
-        if write.row.position.is_none() && !followed {
-            // What was known of it before: a wish has an outcome when it is decided.
-            write.row.outcome = None;
-        }
-        write.tries.doubtful = false;
-        write.tries.pass_at_ms = None;
-        write.tries.attempts = write.tries.attempts.max(1);
-        write.tries.by_order =
-            Some(if operation == Operation::ResendOverLater { Order::OverLater } else { Order::Resend });
-        (write.tries.refusals, write.tries.is_concurrent) = (0, false);
-        write.stage = Stage::Waiting;
-        self.agenda.push(Work::Look(id));
-    }
-
-    /// What came of a write that a person ordered to be sent again.
-    pub(crate) fn finish_ordered(&mut self, cx: &mut Cx, id: WriteId, class: Class) {
-        let Some(write) = self.live.get(&id) else { return };
-        let found = Found {
-            row: write.record(),
-            request: write.request.clone(),
-            quarantined: self.completer.quarantine.get(&write.row.id).cloned(),
-        };
-        let own = write.row.origin == Origin::Settled;
-        let settled = write.row.position.and(write.row.outcome.as_ref()).map(|outcome| outcome.verdict);
-        match class {
-            Class::Success(answer) if own => {
-                // Until the decision is durable, a crash finds it unknown again.
-                self.set_stage(id, Stage::Decided(Fate::Quarantined(QuarantineReason::UnknownOutcome)));
-                let found = Found { row: self.live[&id].record(), ..found };
-                let after = self.decided_without_gaps();
-                self.decide_now(cx, found, Verdict::Applied, Some(answer), Some(after), true);
-            }
-            // Others follow the decision of its origin, which a person makes, or has made.
-            Class::Success(_) if settled == Some(Verdict::MayHaveApplied) => {
-                self.decide_shadow(cx, id, Fate::Applied);
-            }
-            Class::Success(answer) => {
-                let (mut ours, fate) = self.outcome_of(id, Class::Success(answer)).expect("a success is an outcome");
-                ours.after = self.decided_without_gaps();
-                self.complete_wish(cx, id, ours, fate);
-                self.evict_if_final(id);
-            }
-            Class::Refused(answer) | Class::NotExecuted(answer) | Class::MayHaveApplied(answer) => {
-                self.ordered_in_vain(cx, id, &format!("the service answered {}", answer.status), answer.status);
-            }
-            Class::NeverSent { why } | Class::Unknown { why } => self.ordered_in_vain(cx, id, &why, 0),
-        }
-    }
-
-    /// Nobody knows more than before.
-    pub(crate) fn ordered_in_vain(&mut self, cx: &mut Cx, id: WriteId, why: &str, status: u16) {
-        let reason = QuarantineReason::UnknownOutcome;
-        self.quarantine(cx, id, reason, format!("sent again by order; {why}"), status);
-        self.close(cx, id, Fate::Quarantined(reason));
-    }
-
-    /// A person ordered it to be sent, but a copy of it is applied here: that one stands for both.
-    pub(crate) fn ordered_is_copy(&mut self, cx: &mut Cx, id: WriteId, of: WriteId) {
-        let Some(write) = self.live.get(&id) else { return };
-        let row = Row { here: Here::Decided(Fate::Duplicate(of)), ..write.record() };
-        let found = Found { row, request: write.request.clone(), quarantined: None };
-        let is_own = write.row.origin == Origin::Settled;
-        self.close(cx, id, Fate::Duplicate(of));
-        if is_own {
-            self.decide_now(cx, found, Verdict::Void, None, None, false);
-        }
-    }
-
-    /// A write turned out not to be applied: copies that stood back for it have to be applied after all.
-    fn reopen(&mut self, cx: &mut Cx, id: WriteId) {
-        self.find(cx, Find::Id(id), Looking::Reopen(id));
-    }
-
-    pub(crate) fn look_for_copies(&mut self, cx: &mut Cx, id: WriteId, rows: &[Found]) {
-        match rows.iter().find(|found| found.row.id == id).and_then(|found| found.row.facts.key) {
-            Some(key) => self.find(cx, Find::Key(key), Looking::ReopenCopies(id)),
-            None => self.release_held(cx, id),
-        }
-    }
-
-    pub(crate) fn reopen_copies(&mut self, cx: &mut Cx, id: WriteId, rows: Vec<Found>) {
-        let copies = rows.into_iter().filter(|found| found.row.here == Here::Decided(Fate::Duplicate(id)));
-        let copies: Vec<Found> = copies.collect();
-        let ids: BTreeSet<WriteId> = copies.iter().map(|found| found.row.id).collect();
-        // One that was decided late stands there twice: what was decided is followed.
-        let is_decided = |id: WriteId| decision_of(id) != id && ids.contains(&decision_of(id));
-        for found in copies.into_iter().filter(|found| !is_decided(found.row.id)) {
-            let outcome = found.row.outcome.as_ref();
-            if outcome.is_some_and(|outcome| outcome.verdict == Verdict::Duplicate) {
-                // Its client has the answer of the first, and no replica applies it.
-                continue;
-            }
-            let (copy, reason) = (found.row.id, QuarantineReason::UnknownOutcome);
-            let detail = format!("a copy of {id}, which was not applied: to be sent");
-            let entry = Quarantined::new(copy, reason, detail, cx.now.wall_ms);
-            self.keep_entry(cx, entry);
-            self.look_for_order(cx, None, copy, Operation::Resend);
-        }
-        self.release_held(cx, id);
     }
 }
