@@ -21,6 +21,8 @@ pub enum Error {
     Port { source: std::io::Error },
     #[error("{what}: {count} of {expected} came within {seconds} s")]
     Missing { what: String, count: u64, expected: u64, seconds: u64 },
+    #[error("{what}: {why}")]
+    Network { what: String, why: String },
     #[error(transparent)]
     Load(#[from] load::Error),
 }

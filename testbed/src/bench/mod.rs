@@ -7,6 +7,7 @@
 mod appliance;
 mod disk;
 mod error;
+mod idle;
 mod post;
 mod process;
 mod proxies;
@@ -37,6 +38,8 @@ pub enum Command {
     Replay(replay::Arguments),
     /// Retries with the same key at the other site, soon after the first
     Retries(retries::Arguments),
+    /// What silence costs: bytes of a line, CPU of a hub
+    Idle(idle::Arguments),
     /// Load against a target of the loopback
     Load(rivals::LoadArguments),
     /// A counting service that answers 201
@@ -84,6 +87,7 @@ pub fn run(command: Command) -> ExitCode {
         Command::Post(arguments) => post::measure(&arguments),
         Command::Replay(arguments) => replay::measure(&arguments),
         Command::Retries(arguments) => retries::measure(&arguments),
+        Command::Idle(arguments) => idle::measure(&arguments),
         Command::Load(arguments) => rivals::load(&arguments),
         Command::Upstream(arguments) => rivals::upstream(&arguments),
         Command::BareProxy(arguments) => rivals::bare_proxy(&arguments),

@@ -8,7 +8,7 @@
 //! The way through: [`scenario`] is the file, [`stage`] builds the [`network`] ([`namespaces`] with a [`switch`], or
 //! [`relays`]) and its [`site`]s, [`play`] lets [`client`]s write and faults happen, [`judge`] compares, [`success`]
 //! and [`report`] tell.
-mod certificates;
+pub(crate) mod certificates;
 mod client;
 mod command;
 #[cfg(test)]
@@ -30,7 +30,7 @@ mod soak;
 mod stage;
 mod success;
 mod switch;
-mod sys;
+pub(crate) mod sys;
 mod timeline;
 mod units;
 
