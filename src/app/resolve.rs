@@ -1,5 +1,5 @@
 //! From the configuration's words to each module's own settings.
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -238,7 +238,7 @@ pub(super) fn links(
         renewals: joins.as_ref().map(|joins| joins.renewals.clone()),
         joins,
         services: config.services.iter().flat_map(|service| shared(config, service, registry)).collect(),
-        limits: crate::link::Limits::default(),
+        limits: crate::link::Limits { keepalive: config.link_keepalive, ..crate::link::Limits::default() },
     })
 }
 
@@ -258,6 +258,17 @@ fn shared(config: &Config, service: &Service, registry: &Registry) -> Vec<Shared
         sites: vec![site],
     };
     sites.into_iter().map(terms).collect()
+}
+
+/// Those with whom this site shares groups, and those that it dials.
+fn shares_with(config: &Config) -> Vec<SiteName> {
+    let of_service = |service: &Service| {
+        let groups = service.groups().into_iter();
+        groups.flat_map(|group| service.settings(&config.site, &group).replicas).collect::<Vec<_>>()
+    };
+    let shared = config.services.iter().flat_map(of_service).filter(|site| *site != config.site);
+    let all: BTreeSet<SiteName> = shared.chain(config.peers.iter().map(|peer| peer.site.clone())).collect();
+    all.into_iter().collect()
 }
 
 pub(super) fn control(config: &Config, tls: Option<Arc<Credentials>>) -> Result<ControlSettings, AppError> {
@@ -282,7 +293,9 @@ pub(super) fn control(config: &Config, tls: Option<Arc<Credentials>>) -> Result<
     let settings = ControlSettings::new(&config.realm.name, config.site.clone(), config.site.as_str(), role);
     Ok(ControlSettings {
         tls,
-        hear: Hear::Everyone,
+        keepalive: config.link_keepalive,
+        // A thousand stores must not hear each other over lines that are metered.
+        hear: Hear::Only(shares_with(config)),
         sites: config.realm.sites.clone(),
         hub_sites: config.realm.hubs.clone(),
         ..settings

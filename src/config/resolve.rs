@@ -140,6 +140,7 @@ impl Resolver<'_> {
             site,
             realm,
             link_listen,
+            link_keepalive: duration(&root.table("link"), "keepalive"),
             control,
             identity,
             peers,

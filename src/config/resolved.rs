@@ -23,6 +23,8 @@ pub struct Config {
     pub gateway: Gateway,
     /// Where other sites dial in.
     pub link_listen: Option<SocketAddr>,
+    /// How often a line at rest is tried.
+    pub link_keepalive: Duration,
     pub control: Control,
     /// `None`: links and control are plain TCP.
     pub identity: Option<Identity>,

@@ -27,7 +27,7 @@ pub(super) static ROOT: Section = Section {
         Key::or("threads", Kind::Int { min: 0, max: 1024 }, "0", "Worker threads; 0: one for each core."),
         Key::must("realm", Kind::Table(&REALM), "The fleet that replicates together."),
         Key::must("gateway", Kind::Table(&GATEWAY), "Where clients come in."),
-        Key::may("link", Kind::Table(&LINK), "At a hub: where other sites dial in. An edge has none."),
+        Key::may("link", Kind::Table(&LINK), "At a hub: where other sites dial in. How often a line at rest is tried."),
         Key::may("control", Kind::Table(&CONTROL), "The control plane: hints only, may be lost at any time."),
         Key::may(
             "identity",
@@ -137,7 +137,16 @@ static GATEWAY_LIMITS: Section = Section {
 
 static LINK: Section = Section {
     doc: "A hub listens; an edge behind NAT only dials. TLS with client certificates where there is an `[identity]`.",
-    keys: &[Key::must("listen", Kind::Listen, "Address for links, usually port 7443.")],
+    keys: &[
+        Key::may("listen", Kind::Listen, "At a hub: address for links, usually port 7443. An edge has none."),
+        Key::or(
+            "keepalive",
+            Kind::Duration { min: 5_000, max: 600_000 },
+            "\"25s\"",
+            "Over a line at rest the side that dialled says so often that it lives, and wants an answer. Shorter than \
+             what NAT and firewalls on the way forget idle connections after; longer costs a metered line less.",
+        ),
+    ],
     later: &[],
 };
 

@@ -44,7 +44,8 @@ pub struct Node {
     watch: Watch,
     beat_due_ms: u64,
     round_due_ms: u64,
-    round: u64,
+    /// When everything is repeated, fresh or not.
+    all_due_ms: u64,
     counters: Arc<Counters>,
 }
 
@@ -62,7 +63,7 @@ impl Node {
             watch: Watch::new(me.expects_echo, !me.is_hub, &tuning),
             beat_due_ms: now_ms + phase % tuning.beat_ms.max(1),
             round_due_ms: now_ms + phase % tuning.round_ms.max(1),
-            round: 0,
+            all_due_ms: now_ms + tuning.all_every_ms(),
             me,
             tuning,
             counters,
@@ -80,8 +81,8 @@ impl Node {
 
     pub fn handle(&mut self, now_ms: u64, input: Input, out: &mut Vec<Output>) {
         match input {
-            Input::Publish(prints) => self.publish(prints, out),
-            Input::Level(id, level) => self.level(id, level, out),
+            Input::Publish(prints) => self.publish(now_ms, prints, out),
+            Input::Level(id, level) => self.level(now_ms, id, level, out),
             Input::Sample { key, payload } => {
                 let before = out.len();
                 // Hints decide nothing: what was half done of one is no harm.
@@ -92,16 +93,20 @@ impl Node {
             }
             Input::Token { generation, key, up } => {
                 // The panic says itself what it was.
-                let _ = contain(|| self.token(generation, &key, up, out));
+                let _ = contain(|| self.token(now_ms, generation, &key, up, out));
             }
-            Input::Session { generation, open } => self.session(now_ms, generation, open, out),
+            Input::Session { generation, open } => {
+                self.session(now_ms, generation, open, out);
+                self.is_looked_after(now_ms);
+            }
             Input::Hub { generation, up } => {
                 if self.watch.hub(now_ms, generation, up) {
                     // Somebody may listen who has heard nothing yet.
-                    self.refresh();
+                    self.refresh(now_ms);
                     (self.beat_due_ms, self.round_due_ms) =
                         (now_ms, self.round_due_ms.min(now_ms + self.tuning.round_ms / 4));
                 }
+                self.is_looked_after(now_ms);
             }
             Input::Tick => self.tick(now_ms, out),
         }
@@ -149,7 +154,22 @@ impl Node {
 
     // === speaking ===
 
-    fn publish(&mut self, prints: Vec<(Group, Fingerprint)>, out: &mut Vec<Output>) {
+    /// Something is to be repeated, and a hub to say that it hears.
+    fn is_fresh(&mut self, now_ms: u64) {
+        self.round_due_ms = self.round_due_ms.min(now_ms + self.tuning.round_ms);
+        self.watch.says();
+        self.is_looked_after(now_ms);
+    }
+
+    /// Where anything is open, the session is looked at every few seconds.
+    fn is_looked_after(&mut self, now_ms: u64) {
+        if !self.watch.rests() {
+            self.beat_due_ms = self.beat_due_ms.min(now_ms + self.tuning.beat_ms);
+        }
+    }
+
+    fn publish(&mut self, now_ms: u64, prints: Vec<(Group, Fingerprint)>, out: &mut Vec<Output>) {
+        self.is_fresh(now_ms);
         let mut fresh: BTreeMap<String, Vec<Print>> = BTreeMap::new();
         for (group, print) in prints {
             // A site speaks only for itself: receivers would not believe anything else.
@@ -188,11 +208,12 @@ impl Node {
         Message::Fingerprints(Batch { site, boot, service: service.to_owned(), first, prints })
     }
 
-    fn level(&mut self, id: LevelId, level: Level, out: &mut Vec<Output>) {
+    fn level(&mut self, now_ms: u64, id: LevelId, level: Level, out: &mut Vec<Output>) {
         if !self.levels.contains_key(&id) && self.levels.len() >= self.tuning.levels {
             self.counters.add(&self.counters.dropped_out, 1);
             return;
         }
+        self.is_fresh(now_ms);
         out.push(self.say(&id, &level));
         self.levels.insert(id, (level, self.tuning.fresh_rounds));
     }
@@ -215,7 +236,8 @@ impl Node {
         Output::Put { key, payload: codec::encode(&message) }
     }
 
-    fn refresh(&mut self) {
+    fn refresh(&mut self, now_ms: u64) {
+        self.is_fresh(now_ms);
         let fresh = self.tuning.fresh_rounds;
         self.sent.values_mut().for_each(|sent| sent.fresh = fresh);
         self.levels.values_mut().for_each(|level| level.1 = fresh);
@@ -223,26 +245,32 @@ impl Node {
 
     fn tick(&mut self, now_ms: u64, out: &mut Vec<Output>) {
         if now_ms >= self.beat_due_ms {
-            self.beat_due_ms = now_ms + self.tuning.beat_ms;
             if self.me.expects_echo && self.watch.connected() {
                 let (site, node, boot) = (self.me.site.clone(), self.me.node.clone(), *self.me.boot.as_bytes());
                 let key = self.keys.beat(&site, &node);
                 out.push(Output::Put { key, payload: codec::encode(&Message::Beat { site, node, boot }) });
+                self.watch.asks(now_ms);
             }
+            let every_ms = if self.watch.rests() { self.tuning.rest_beat_ms } else { self.tuning.beat_ms };
+            self.beat_due_ms = now_ms + every_ms;
             if let Some(reopen) = self.watch.check(now_ms, &self.tuning) {
                 self.counters.add(&self.counters.reopened, 1);
                 out.push(Output::Reopen(reopen));
             }
         }
         if now_ms >= self.round_due_ms {
-            self.round_due_ms = now_ms + self.tuning.round_ms;
-            self.round += 1;
-            self.speak_round(out);
+            self.speak_round(now_ms, out);
+            let is_fresh =
+                self.sent.values().any(|sent| sent.fresh > 0) || self.levels.values().any(|(_, fresh)| *fresh > 0);
+            self.round_due_ms = if is_fresh { now_ms + self.tuning.round_ms } else { self.all_due_ms };
         }
     }
 
-    fn speak_round(&mut self, out: &mut Vec<Output>) {
-        let slow = self.round.is_multiple_of(self.tuning.slow_rounds.max(1));
+    fn speak_round(&mut self, now_ms: u64, out: &mut Vec<Output>) {
+        let slow = now_ms >= self.all_due_ms;
+        if slow {
+            self.all_due_ms = now_ms + self.tuning.all_every_ms();
+        }
         for (service, sent) in &mut self.sent {
             if !slow && sent.fresh == 0 {
                 continue;
@@ -271,7 +299,7 @@ impl Node {
         }
     }
 
-    fn token(&mut self, generation: u64, key: &str, up: bool, out: &mut Vec<Output>) {
+    fn token(&mut self, now_ms: u64, generation: u64, key: &str, up: bool, out: &mut Vec<Output>) {
         if !self.watch.is_current(generation) {
             return;
         }
@@ -285,7 +313,7 @@ impl Node {
             if up { self.alive.len() < self.tuning.nodes && self.alive.insert(id) } else { self.alive.remove(&id) };
         if changed {
             if up {
-                self.refresh();
+                self.refresh(now_ms);
             }
             out.push(Output::Hint(Hint::Alive { site, node, boot, up }));
         }
@@ -323,7 +351,10 @@ impl Node {
             }
             Message::Echo { boot, .. } => {
                 if boot == *self.me.boot.as_bytes() {
-                    self.watch.echo(now_ms, &self.tuning);
+                    self.watch.echo(&self.tuning);
+                    if self.watch.rests() {
+                        self.beat_due_ms = now_ms + self.tuning.rest_beat_ms;
+                    }
                 }
             }
             Message::Question(_) => {}

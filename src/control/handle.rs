@@ -26,8 +26,8 @@ pub trait ControlEvents: Send + Sync + 'static {
     fn cursor(&self, site: &SiteName, group: &Group, log: LogId, received: u64, decided: u64) {
         let _ = (site, group, log, received, decided);
     }
-    /// A node came or went. Down is known at once when its connection ends, within the lease (10 s) when it falls
-    /// silent.
+    /// A node came or went. Down is known at once when its connection ends, within four times its `link.keepalive` when
+    /// it falls silent.
     fn alive(&self, site: &SiteName, node: &str, boot: Uuid, up: bool);
     fn health(&self, site: &SiteName, group: &Group, healthy: bool, lag_ms: u64);
 }

@@ -3,6 +3,7 @@ use std::fmt;
 use std::net::TcpListener;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use uuid::Uuid;
 
@@ -98,12 +99,17 @@ pub struct ControlSettings {
     pub boot: Uuid,
     pub role: Role,
     pub tls: Option<Arc<Credentials>>,
+    /// How often a line over which nothing is said is kept alive (`link.keepalive`).
+    pub keepalive: Duration,
     pub hear: Hear,
     /// `[realm] sites`: who may speak. Empty: anybody (a start without a file).
     pub sites: Vec<SiteName>,
     /// Those of `sites` that have hubs: with TLS, only they may pass on what others say.
     pub hub_sites: Vec<SiteName>,
 }
+
+/// As long as nobody says otherwise.
+const KEEPALIVE: Duration = Duration::from_secs(25);
 
 impl ControlSettings {
     /// A control plane over plain TCP that hears everyone.
@@ -115,6 +121,7 @@ impl ControlSettings {
             boot: Uuid::new_v4(),
             role,
             tls: None,
+            keepalive: KEEPALIVE,
             hear: Hear::Everyone,
             sites: Vec::new(),
             hub_sites: Vec::new(),

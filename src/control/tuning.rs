@@ -6,8 +6,10 @@ use crate::model::SiteName;
 /// Numbers with their reasons; tests turn time up.
 #[derive(Clone, Debug)]
 pub struct Tuning {
-    /// Half the default lease of zenoh: a deaf session is known before a third beat.
+    /// While a hub has not echoed what came after what was said last: a deaf session is known before a fourth beat.
     pub beat_ms: u64,
+    /// At rest.
+    pub rest_beat_ms: u64,
     /// Three beats and a second.
     pub deaf_ms: u64,
     pub patience_max_ms: u64,
@@ -15,7 +17,8 @@ pub struct Tuning {
     pub alone_ms: u64,
     /// Digests and repeated levels go out once a round.
     pub round_ms: u64,
-    /// Rounds in which something is repeated after it changed; then only every `slow_rounds`th.
+    /// Rounds in which something is repeated after it changed; then only after so many: all who could have missed all of
+    /// them came back meanwhile, and then it is repeated anew.
     pub fresh_rounds: u8,
     pub slow_rounds: u64,
     /// Own fingerprints per service that others may ask for: four seconds at 1,000/s, 330 KiB.
@@ -40,12 +43,13 @@ impl Default for Tuning {
     fn default() -> Self {
         Self {
             beat_ms: 5_000,
+            rest_beat_ms: 600_000,
             deaf_ms: 16_000,
             patience_max_ms: 30 * 60_000,
             alone_ms: 60_000,
             round_ms: 3_000,
             fresh_rounds: 5,
-            slow_rounds: 10,
+            slow_rounds: 200,
             window: 4_096,
             batch: 256,
             answer: 1_024,
@@ -56,6 +60,12 @@ impl Default for Tuning {
             levels: 4_096,
             nodes: 16_384,
         }
+    }
+}
+
+impl Tuning {
+    pub(super) fn all_every_ms(&self) -> u64 {
+        self.round_ms.saturating_mul(self.slow_rounds.max(1))
     }
 }
 

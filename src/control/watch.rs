@@ -14,7 +14,10 @@ pub struct Watch {
     hubs: usize,
     /// Since when it is as it is.
     since_ms: u64,
-    echo_ms: u64,
+    /// Something was said, and no echo of a beat after it has come.
+    is_owed: bool,
+    /// The first beat that was not echoed, and whether it came after all that was said.
+    asked: Option<(u64, bool)>,
     patience_ms: u64,
 }
 
@@ -31,7 +34,8 @@ impl Watch {
     pub fn new(expects_echo: bool, reopens_when_alone: bool, tuning: &Tuning) -> Self {
         let (open, hubs, generation) = (false, 0, 0);
         let patience_ms = tuning.deaf_ms;
-        Self { expects_echo, reopens_when_alone, generation, open, hubs, since_ms: 0, echo_ms: 0, patience_ms }
+        let (is_owed, asked) = (false, None);
+        Self { expects_echo, reopens_when_alone, generation, open, hubs, since_ms: 0, is_owed, asked, patience_ms }
     }
 
     /// A session was opened or closed; whatever is heard of older ones does not count any more.
@@ -40,6 +44,7 @@ impl Watch {
             return;
         }
         (self.generation, self.open, self.hubs, self.since_ms) = (generation, open, 0, now_ms);
+        self.asked = None;
     }
 
     /// A connection to a hub came or went. True when the first came.
@@ -55,9 +60,27 @@ impl Watch {
         before == 0 && self.hubs == 1
     }
 
-    pub fn echo(&mut self, now_ms: u64, tuning: &Tuning) {
-        self.echo_ms = now_ms;
+    /// Something that a hub should hear.
+    pub fn says(&mut self) {
+        self.is_owed = true;
+        self.asked = self.asked.map(|(since_ms, _)| (since_ms, false));
+    }
+
+    /// A beat.
+    pub fn asks(&mut self, now_ms: u64) {
+        self.asked = Some((self.asked.map_or(now_ms, |(since_ms, _)| since_ms), true));
+    }
+
+    pub fn echo(&mut self, tuning: &Tuning) {
+        if self.asked.take().is_some_and(|(_, is_after)| is_after) {
+            self.is_owed = false;
+        }
         self.patience_ms = tuning.deaf_ms;
+    }
+
+    /// All that was said was heard, as far as anybody can tell.
+    pub fn rests(&self) -> bool {
+        !self.expects_echo || (self.connected() && !self.is_owed && self.asked.is_none())
     }
 
     pub fn connected(&self) -> bool {
@@ -73,8 +96,8 @@ impl Watch {
         if !self.open || !self.expects_echo {
             return None;
         }
-        let silent_ms = now_ms.saturating_sub(self.since_ms.max(self.echo_ms));
-        let reopen = if self.hubs > 0 && silent_ms > self.patience_ms {
+        let is_silent = |(since_ms, _)| now_ms.saturating_sub(self.since_ms.max(since_ms)) > self.patience_ms;
+        let reopen = if self.hubs > 0 && self.asked.is_some_and(is_silent) {
             Reopen::Deaf
         } else if self.hubs == 0 && self.reopens_when_alone && now_ms.saturating_sub(self.since_ms) > tuning.alone_ms {
             Reopen::Alone
@@ -99,19 +122,28 @@ mod tests {
         let deaf = tuning.deaf_ms;
         let mut watch = Watch::new(true, true, &tuning);
         watch.session(0, 1, true);
-        assert!(watch.hub(0, 1, true) && watch.connected());
-        assert_eq!(watch.check(deaf, &tuning), None);
-        watch.echo(deaf, &tuning);
-        assert_eq!(watch.check(2 * deaf, &tuning), None);
-        assert_eq!(watch.check(2 * deaf + 1, &tuning), Some(Reopen::Deaf));
-        assert_eq!(watch.check(9 * deaf, &tuning), None, "asked once per session");
+        assert!(watch.hub(0, 1, true) && watch.connected() && watch.rests());
+        assert_eq!(watch.check(9 * deaf, &tuning), None, "nothing was said");
+        watch.asks(9 * deaf);
+        watch.says();
+        watch.echo(&tuning);
+        assert!(!watch.rests(), "of a beat before it");
+        watch.asks(10 * deaf);
+        watch.echo(&tuning);
+        assert!(watch.rests());
+        watch.asks(11 * deaf);
+        watch.asks(11 * deaf + 5);
+        assert_eq!(watch.check(12 * deaf, &tuning), None);
+        assert_eq!(watch.check(12 * deaf + 1, &tuning), Some(Reopen::Deaf));
+        assert_eq!(watch.check(19 * deaf, &tuning), None, "asked once per session");
 
-        watch.session(3 * deaf, 2, true);
-        watch.hub(3 * deaf, 2, true);
-        assert!(!watch.hub(3 * deaf, 1, false), "an older session's farewell");
+        watch.session(13 * deaf, 2, true);
+        watch.hub(13 * deaf, 2, true);
+        assert!(!watch.hub(13 * deaf, 1, false), "an older session's farewell");
         assert!(watch.connected());
-        assert_eq!(watch.check(5 * deaf, &tuning), None);
-        assert_eq!(watch.check(5 * deaf + 1, &tuning), Some(Reopen::Deaf));
+        watch.asks(13 * deaf);
+        assert_eq!(watch.check(15 * deaf, &tuning), None);
+        assert_eq!(watch.check(15 * deaf + 1, &tuning), Some(Reopen::Deaf));
     }
 
     #[test]

@@ -7,6 +7,11 @@ use super::settings::{ControlSettings, Endpoint, HubAddress, Role};
 use crate::descriptors;
 use crate::model::SiteName;
 
+/// zenoh takes a node for dead that missed so many.
+const KEEPALIVES: u64 = 4;
+/// A hub that was dialled says so many times more seldom that it lives than who dialled it.
+const WHO_DIALS_NOBODY: u32 = 6;
+
 /// Pairs of configuration key and value, in the order in which they are inserted.
 /// What is over TLS goes through doors: zenoh is told of those.
 pub(super) fn config(settings: &ControlSettings, through: Option<&Through>, jitter: f64) -> Vec<(&'static str, Value)> {
@@ -23,6 +28,9 @@ pub(super) fn config(settings: &ControlSettings, through: Option<&Through>, jitt
     let text = |endpoints: &[Endpoint]| endpoints.iter().map(Endpoint::to_string).collect::<Vec<_>>();
     // zenoh has no jitter of its own: a thousand stores would come back in step.
     let spread = |ms: f64| (ms * (0.5 + jitter)).round() as u64;
+    let dials_nobody = matches!(&settings.role, Role::Hub { peers, .. } if peers.is_empty());
+    let every = settings.keepalive * if dials_nobody { WHO_DIALS_NOBODY } else { 1 };
+    let keepalive_ms = u64::try_from(every.as_millis()).unwrap_or(u64::MAX / KEEPALIVES);
     let mut config = vec![
         ("mode", json!(mode)),
         ("scouting/multicast/enabled", json!(false)),
@@ -51,6 +59,10 @@ pub(super) fn config(settings: &ControlSettings, through: Option<&Through>, jitt
         ("transport/link/tx/queue/size/data", json!(8)),
         ("transport/link/tx/queue/congestion_control/drop/wait_before_drop", json!(5_000)),
         ("transport/link/rx/max_message_size", json!(4 << 20)),
+        // A line may be metered. Who dials keeps it from being forgotten on the way, so what a hub says at rest serves
+        // only to find a dead hub, and our own beats do that once something was said.
+        ("transport/link/tx/lease", json!(KEEPALIVES * keepalive_ms)),
+        ("transport/link/tx/keep_alive", json!(KEEPALIVES)),
     ];
     // An edge tries each hub once per attempt and we try again; -1 would block `open` until a hub is there. A hub with
     // unreachable peers dials in the background.

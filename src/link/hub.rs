@@ -212,9 +212,10 @@ impl Hub {
     /// Why this store of a peer is not spoken with: another one of the same name is, at this moment.
     pub fn other_store(&self, peer: &Peer, store: [u8; 16]) -> Option<String> {
         let current = peer.current.borrow();
-        let lives =
-            |linked: &&Arc<Session>| !linked.is_closed() && linked.meter.silence() < self.settings.limits.dead_after;
-        let linked = current.as_ref().filter(lives).filter(|linked| linked.store != store)?;
+        let may_live = |linked: &&Arc<Session>| linked.may_live(&self.settings.limits);
+        let linked = current.as_ref().filter(may_live).filter(|linked| linked.store != store)?;
+        // It is asked at once: by the next try it is known.
+        peer.outgoing.stir();
         let [linked, refused] = [linked.store, store].map(|store| uuid::Uuid::from_bytes(store).simple());
         Some(format!(
             "two processes run as site {}: {} is linked with the one whose store is {linked}, and does not listen to \

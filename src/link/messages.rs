@@ -125,7 +125,9 @@ async fn take(hub: &Hub, peer: &Peer, session: &Session, envelope: &[u8]) -> Res
     let limit = hub.settings.limits.message_bytes;
     let decoded = contain(|| -> Result<_, wire::Error> {
         if wire::kind_of(envelope)? == Kind::Beat {
-            session.on_beat(wire::decode_beat(envelope)?);
+            if let Some(answer) = session.on_beat(wire::decode_beat(envelope)?) {
+                peer.outgoing.answer(session.id, wire::encode_beat(&answer));
+            }
             return Ok(None);
         }
         wire::decode_message(envelope, limit).map(Some)

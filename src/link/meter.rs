@@ -25,8 +25,12 @@ impl Meter {
     pub fn now_us(&self) -> u64 {
         u64::try_from(self.epoch.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
-    pub fn silence(&self) -> Duration {
-        Duration::from_micros(self.now_us().saturating_sub(self.last_read_us.load(Relaxed)))
+    pub fn now(&self) -> Duration {
+        self.epoch.elapsed()
+    }
+    /// When the last byte was read.
+    pub fn heard(&self) -> Duration {
+        Duration::from_micros(self.last_read_us.load(Relaxed))
     }
 }
 

@@ -11,7 +11,8 @@
 //! One side dials, both speak: everything but pages and what is longer than a window flows over one duplex stream
 //! (`messages.rs`); the dialling side posts its pages and long messages, and fetches the other side's (`pages.rs`,
 //! `large.rs`). Life is shown by beats on the message stream and by any byte that is read: an HTTP/2 PING would take a
-//! slow line full of a page for a dead one.
+//! slow line full of a page for a dead one. Whoever said something, or waits for a read, asks every beat; where nothing
+//! is outstanding the line is silent, but for one question of the dialling side every `link.keepalive` (`pulse.rs`).
 //!
 //! A box that has no certificate yet comes to the same port, asks one thing (`join.rs`) and comes no further.
 mod backoff;
@@ -30,6 +31,7 @@ mod pages;
 mod parked;
 mod progress;
 mod proxy;
+mod pulse;
 mod refusal;
 mod renewal;
 mod serve;

@@ -2,7 +2,8 @@
 //! can be said again. Urgent messages leave in order, of several statuses of a group only the newest, pages apart from
 //! both.
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -56,7 +57,9 @@ struct Queues {
     session: Option<u64>,
     /// Services that are not exchanged in it.
     refused: BTreeSet<String>,
-    beat: Option<Bytes>,
+    /// Beats: the newest that asks, and the newest that answers.
+    ask: Option<Bytes>,
+    answer: Option<Bytes>,
     slots: VecDeque<Slot>,
     statuses: BTreeMap<Group, Status>,
     bytes: usize,
@@ -92,12 +95,48 @@ pub(super) struct Outgoing {
     pub dropped: AtomicU64,
     /// Messages and pages that were handed to the line.
     pub sent: AtomicU64,
+    /// What was to be sent so far, and reads that were asked.
+    stirs: AtomicU64,
+    /// Nothing is outstanding, and somebody wants to know when that changes.
+    rests: AtomicBool,
+    pub stirred: Notify,
 }
 
 impl Outgoing {
     pub fn new(limits: Limits) -> Self {
         let (paged, large_queued, wanted) = (Notify::new(), Notify::new(), Notify::new());
-        Self { queues: Mutex::default(), limits, paged, large_queued, wanted, dropped: 0.into(), sent: 0.into() }
+        Self {
+            queues: Mutex::default(),
+            limits,
+            paged,
+            large_queued,
+            wanted,
+            dropped: 0.into(),
+            sent: 0.into(),
+            stirs: 0.into(),
+            rests: false.into(),
+            stirred: Notify::new(),
+        }
+    }
+
+    /// Something is outstanding from now on: the other side had better live.
+    pub fn stir(&self) {
+        self.stirs.fetch_add(1, SeqCst);
+        if self.rests.load(SeqCst) && self.rests.swap(false, SeqCst) {
+            self.stirred.notify_one();
+        }
+    }
+
+    pub fn stirs(&self) -> u64 {
+        self.stirs.load(SeqCst)
+    }
+
+    /// The next stir is told; so is one that came after those.
+    pub fn rests(&self, stirs: u64) {
+        self.rests.store(true, SeqCst);
+        if self.stirs() != stirs {
+            self.stirred.notify_one();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Queues> {
@@ -154,8 +193,9 @@ impl Outgoing {
                 message => self.push_message(&mut queues, group, message),
             }
         };
-        if sent != Sent::Queued {
-            self.dropped.fetch_add(1, Relaxed);
+        match sent {
+            Sent::Queued => self.stir(),
+            _ => drop(self.dropped.fetch_add(1, Relaxed)),
         }
         let waker = if queues.slots.is_empty() { None } else { queues.waker.take() };
         drop(queues);
@@ -253,12 +293,20 @@ impl Outgoing {
         Sent::Queued
     }
 
-    pub fn beat(&self, session: u64, beat: Bytes) {
+    pub fn ask(&self, session: u64, beat: Bytes) {
+        self.beat(session, beat, |queues| &mut queues.ask);
+    }
+
+    pub fn answer(&self, session: u64, beat: Bytes) {
+        self.beat(session, beat, |queues| &mut queues.answer);
+    }
+
+    fn beat(&self, session: u64, beat: Bytes, place: impl FnOnce(&mut Queues) -> &mut Option<Bytes>) {
         let mut queues = self.lock();
         if queues.session != Some(session) {
             return;
         }
-        queues.beat = Some(beat);
+        *place(&mut queues) = Some(beat);
         let waker = queues.waker.take();
         drop(queues);
         waker.into_iter().for_each(Waker::wake);
@@ -270,7 +318,7 @@ impl Outgoing {
         if queues.session != Some(session) {
             return Poll::Ready(None);
         }
-        if let Some(beat) = queues.beat.take() {
+        if let Some(beat) = queues.answer.take().or_else(|| queues.ask.take()) {
             return Poll::Ready(Some(Entry::Beat(beat)));
         }
         match queues.slots.pop_front() {

@@ -64,6 +64,7 @@ impl Links {
         let peer = self.hub.peer(to).ok_or_else(away)?;
         let session = peer.current.borrow().clone().ok_or_else(away)?;
         let place = peer.asking.clone().try_acquire_owned().map_err(|_| ReadError::Busy(to.clone()))?;
+        peer.outgoing.stir();
         let (mut parts, body) = request.into_parts();
         let place = (place, parts.extensions.remove::<Arc<OwnedSemaphorePermit>>());
         let value = |text: &str, what| HeaderValue::from_str(text).map_err(|_| ReadError::Unsendable(what));
@@ -85,7 +86,11 @@ impl Links {
         let mut request = self.hub.request(peer, parts.method, PATH, body);
         *request.headers_mut() = headers;
         let broken = |error: hyper::Error| ReadError::Broken { site: to.clone(), why: chain(&error) };
-        let response = requests.send_request(request).await.map_err(broken)?;
+        let response = tokio::select! {
+            response = requests.send_request(request) => response.map_err(broken)?,
+            // A connection over a dead line lives on for as long as anything is asked over it.
+            why = session.closed() => return Err(ReadError::Broken { site: to.clone(), why }),
+        };
         if let Some(code) = response.headers().get(&REFUSED) {
             return Err(refused_by(to, code));
         }

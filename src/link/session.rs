@@ -1,6 +1,6 @@
 //! One life of a link: from the opened message stream to the first thing that ends it.
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
@@ -11,7 +11,8 @@ use super::body::LinkBody;
 use super::hub::{Hub, Peer};
 use super::meter::Meter;
 use super::parked::Reads;
-use super::{large, messages, pages, parked};
+use super::pulse::{Pulse, Signs};
+use super::{Limits, large, messages, pages, parked};
 use crate::contain::contained_in;
 use crate::identity::Validity;
 use crate::model::SiteName;
@@ -37,8 +38,8 @@ pub(super) struct Session {
     /// At the side that accepted: reads on their way to the other side.
     pub reads: Reads,
     pub round_trip_us: AtomicU64,
-    /// `sent_us` of the last beat, and when it came on our clock.
-    last_beat: Mutex<Option<(u64, u64)>>,
+    /// The other side asks at least so often, as it said; 0: it said nothing.
+    promised_s: AtomicU64,
     closed: watch::Sender<Option<String>>,
 }
 
@@ -64,7 +65,7 @@ impl Session {
             bulk: Arc::new(Semaphore::new(1)),
             reads: Reads::new(),
             round_trip_us: 0.into(),
-            last_beat: Mutex::default(),
+            promised_s: 0.into(),
             closed: watch::Sender::new(None),
         })
     }
@@ -97,18 +98,28 @@ impl Session {
         worked.inspect_err(|bug| self.close(&bug.to_string())).ok()
     }
 
-    pub fn on_beat(&self, beat: Beat) {
-        let now_us = self.meter.now_us();
-        if let Some((sent_us, held_us)) = beat.echo {
-            self.round_trip_us.store(now_us.saturating_sub(sent_us).saturating_sub(held_us).max(1), Relaxed);
-        }
-        *self.last_beat.lock().unwrap_or_else(PoisonError::into_inner) = Some((beat.sent_us, now_us));
+    fn promised(&self) -> Option<Duration> {
+        Some(self.promised_s.load(Relaxed)).filter(|seconds| *seconds > 0).map(Duration::from_secs)
     }
 
-    fn next_beat(&self) -> Beat {
-        let now_us = self.meter.now_us();
-        let last = *self.last_beat.lock().unwrap_or_else(PoisonError::into_inner);
-        Beat { sent_us: now_us, echo: last.map(|(sent_us, came_us)| (sent_us, now_us.saturating_sub(came_us))) }
+    /// It is not known to be dead, though it may be.
+    pub fn may_live(&self, limits: &Limits) -> bool {
+        let silence = self.meter.now().saturating_sub(self.meter.heard());
+        !self.is_closed() && silence < self.promised().unwrap_or(limits.keepalive) + limits.dead_after
+    }
+
+    /// The answer, where one is wanted.
+    pub fn on_beat(&self, beat: Beat) -> Option<Beat> {
+        let now_us = self.meter.now_us() as u32;
+        if let Some((sent_us, held_us)) = beat.echo {
+            let round_trip_us = now_us.wrapping_sub(sent_us).wrapping_sub(held_us);
+            self.round_trip_us.store(u64::from(round_trip_us.max(1)), Relaxed);
+        }
+        if beat.every_s > 0 {
+            self.promised_s.store(beat.every_s.into(), Relaxed);
+        }
+        // Written at once: what it waits for in the queue is part of the way.
+        beat.asks.then_some(Beat { sent_us: now_us, echo: Some((beat.sent_us, 0)), asks: false, every_s: 0 })
     }
 }
 
@@ -141,29 +152,38 @@ pub(super) async fn run(hub: Arc<Hub>, session: Arc<Session>, incoming: Incoming
     hub.end(peer, &session).await;
 }
 
-/// Shows that this side lives, and finds out when the other one does not.
+/// Asks whether the other side lives, as often as it has to, and finds out when it does not.
 async fn beat(hub: &Hub, peer: &Peer, session: &Session) -> String {
-    let limits = &hub.settings.limits;
-    let mut due_us = 0;
+    let (limits, outgoing, meter) = (&hub.settings.limits, &peer.outgoing, &session.meter);
+    let dials = session.requests.is_some();
+    let every_s = if dials { u16::try_from(limits.keepalive.as_secs() + 1).unwrap_or(u16::MAX) } else { 0 };
     // A new session has not been silent yet, whatever came before it on its connection.
-    let mut awake = Instant::now();
+    let mut pulse = Pulse::new(limits, dials, meter.now());
+    let mut stirs = outgoing.stirs();
     loop {
-        let silence = session.meter.silence();
-        if is_dead(silence, awake.elapsed(), limits.dead_after) {
-            return format!("nothing heard for {:.1} s", silence.as_secs_f64());
+        let reads = peer.asking.available_permits() < limits.reads;
+        let is_stirred = std::mem::replace(&mut stirs, outgoing.stirs()) != stirs;
+        let promised = session.promised();
+        let signs = Signs { now: meter.now(), heard: meter.heard(), stirs: is_stirred || reads, promised };
+        let next = match pulse.turn(signs) {
+            Ok(next) => next,
+            Err(silence) => return format!("nothing heard for {:.1} s", silence.as_secs_f64()),
+        };
+        if next.asks {
+            let beat = Beat { sent_us: meter.now_us() as u32, echo: None, asks: true, every_s };
+            outgoing.ask(session.id, wire::encode_beat(&beat));
         }
-        let now_us = session.meter.now_us();
-        if now_us >= due_us {
-            due_us = now_us + u64::try_from(limits.beat.as_micros()).unwrap_or(u64::MAX / 2);
-            peer.outgoing.beat(session.id, wire::encode_beat(&session.next_beat()));
+        if next.rests {
+            outgoing.rests(stirs);
         }
-        let beat = Duration::from_micros(due_us.saturating_sub(now_us));
-        let left = limits.dead_after.saturating_sub(silence.min(awake.elapsed()));
-        let wake = Instant::now() + beat.min(left);
-        tokio::time::sleep_until(wake.into()).await;
-        // This process stood still: what the peer said meanwhile waits to be read.
-        if wake.elapsed() > limits.dead_after / 2 {
-            awake = Instant::now();
+        let left = next.wake.map(|wake| wake.saturating_sub(meter.now()));
+        let due = Instant::now() + left.unwrap_or(limits.keepalive);
+        tokio::select! {
+            () = tokio::time::sleep_until(due.into()) => {}
+            () = outgoing.stirred.notified(), if next.rests => {}
+        }
+        if Instant::now().saturating_duration_since(due) > limits.dead_after / 2 {
+            pulse.woke_late(meter.now());
         }
     }
 }
@@ -173,26 +193,5 @@ async fn until_expiry(session: &Session) -> String {
     match &session.validity {
         Some(validity) => validity.over().await,
         None => std::future::pending().await,
-    }
-}
-
-/// A silence counts from when this side was awake to hear it; a very long one always does.
-fn is_dead(silence: Duration, awake: Duration, dead_after: Duration) -> bool {
-    silence.min(awake) >= dead_after || silence >= dead_after * 10
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_site_that_slept_does_not_take_its_peers_for_dead() {
-        let s = Duration::from_secs;
-        // silence | awake | dead
-        for (silence, awake, dead) in
-            [(2, 100, false), (3, 100, true), (10, 1, false), (10, 3, true), (2, 1, false), (30, 0, true)]
-        {
-            assert_eq!(is_dead(s(silence), s(awake), s(3)), dead, "{silence} {awake}");
-        }
     }
 }

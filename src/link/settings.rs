@@ -58,12 +58,15 @@ pub struct Limits {
     pub redial_max: Duration,
     /// After a refusal, which only a person can change.
     pub redial_refused: Duration,
+    /// While something is outstanding the other side is asked so often whether it lives.
     pub beat: Duration,
-    /// Nothing was read for so long: the peer is dead. At least two beats.
+    /// Asked, and nothing was read for so long: the peer is dead. At least two beats.
     pub dead_after: Duration,
+    /// The side that dialled asks so often where nothing is (`link.keepalive`).
+    pub keepalive: Duration,
     /// How long a group may take to accept a message.
     pub inbound_wait: Duration,
-    /// How long a fetch of pages is parked; NATs forget idle streams late, proxies sooner.
+    /// How long a request is parked. It costs nothing meanwhile: whether the line lives is found out without it.
     pub park: Duration,
     /// A page that takes longer is given up; the cursor repairs it.
     pub page_wait: Duration,
@@ -108,8 +111,9 @@ impl Default for Limits {
             redial_refused: Duration::from_secs(30),
             beat: Duration::from_secs(1),
             dead_after: Duration::from_secs(3),
+            keepalive: Duration::from_secs(25),
             inbound_wait: Duration::from_secs(2),
-            park: Duration::from_secs(25),
+            park: Duration::from_secs(3_600),
             page_wait: Duration::from_secs(120),
             stalled: Duration::from_secs(30),
             read_pause: Duration::from_secs(15),

@@ -1,16 +1,22 @@
-//! The heartbeat of a link. It shows that the other side lives, and how long a small message takes there and back.
+//! The heartbeat of a link. It shows that the other side lives, and how long a small message takes there and back. On a
+//! line that is metered it is all that is said at rest, so it is small.
 use bytes::Bytes;
 use wincode::{SchemaRead, SchemaWrite};
 
 use super::envelope::{read_value, seal};
 use super::{Error, Kind, open};
 
-/// Times are microseconds on the sender's own monotonic clock: only their owner may compare them.
+/// Times are microseconds on the sender's own monotonic clock, which begins anew every 71 minutes: only their owner may
+/// compare them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
 pub struct Beat {
-    pub sent_us: u64,
-    /// `sent_us` of the last beat that was received, and how long ago that was.
-    pub echo: Option<(u64, u64)>,
+    pub sent_us: u32,
+    /// In an answer: `sent_us` of the beat that asked, and how long ago that came.
+    pub echo: Option<(u32, u32)>,
+    /// Wants an answer at once.
+    pub asks: bool,
+    /// The sender asks at least so often, in seconds; 0: it does not say.
+    pub every_s: u16,
 }
 
 pub fn encode_beat(beat: &Beat) -> Bytes {

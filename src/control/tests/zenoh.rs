@@ -124,15 +124,30 @@ fn wait_for(what: &str, condition: impl Fn() -> bool) {
     }
 }
 
+/// A hub that passes on and says nothing itself.
+fn router(endpoint: &Endpoint) -> zenoh::Session {
+    let mut config = zenoh::Config::default();
+    for (key, value) in [
+        ("mode", json!("router")),
+        ("listen/endpoints", json!([endpoint.to_string()])),
+        ("scouting/multicast/enabled", json!(false)),
+        ("scouting/gossip/enabled", json!(false)),
+    ] {
+        config.insert_json5(key, &value.to_string()).unwrap();
+    }
+    zenoh::open(config).wait().unwrap()
+}
+
 #[test]
 fn a_session_that_nobody_echoes_or_that_stays_alone_is_opened_anew() {
     let (_held, endpoint) = held(false);
-    let (cloud, heard_cloud) = hub(&endpoint, None);
-    // So impatient that the first echo comes too late; patience doubles until one is in time.
+    let silent = router(&endpoint);
     let tuning = Tuning { beat_ms: 60, deaf_ms: 1, alone_ms: 150, round_ms: 200, ..Tuning::default() };
     let settings = ControlSettings::new("acme", SiteName::new("a"), "n1", Role::Edge { hubs: vec![at(&endpoint)] });
     let a = Control::start_with(settings, Arc::new(Recorder::default()), tuning).unwrap();
     wait_for("deaf", || a.status().reopened >= 1);
+    silent.close().wait().unwrap();
+    let (cloud, heard_cloud) = hub(&endpoint, None);
     a.publish_fingerprint(&group(""), print("a", 1));
     hears(&heard_cloud, 1);
     cloud.stop();

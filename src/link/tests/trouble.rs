@@ -37,8 +37,10 @@ async fn a_cut_line_is_down_and_up_again_and_what_is_sent_then_arrives() {
 #[tokio::test]
 async fn a_line_that_swallows_everything_or_one_direction_is_noticed_in_time() {
     let (beat, dead_after) = (Duration::from_millis(250), Duration::from_millis(1_000));
-    let fast =
-        |settings: LinkSettings| LinkSettings { limits: Limits { beat, dead_after, ..settings.limits }, ..settings };
+    let fast = |settings: LinkSettings| {
+        let limits = Limits { beat, dead_after, keepalive: beat * 2, ..settings.limits };
+        LinkSettings { limits, ..settings }
+    };
     let mut cloud = start(fast(hub())).await;
     let relay = Relay::to(cloud.links.local_addr().unwrap(), 0).await;
     let mut store = start(fast(edge(relay.url()))).await;
@@ -64,6 +66,59 @@ async fn a_line_that_swallows_everything_or_one_direction_is_noticed_in_time() {
     }
     store.up("cloud").await;
     cloud.up("store-042").await;
+}
+
+/// As behind a NAT that forgot: what the accepting side says goes nowhere, and only who dials can mend it.
+#[tokio::test]
+async fn the_dialler_alone_notices_a_line_at_rest_that_was_forgotten_and_a_line_at_rest_is_silent() {
+    let rest = |settings: LinkSettings, keepalive| {
+        let (beat, dead_after) = (Duration::from_millis(100), Duration::from_millis(300));
+        LinkSettings { limits: Limits { beat, dead_after, keepalive, ..settings.limits }, ..settings }
+    };
+    let (hour, second) = (Duration::from_secs(3_600), Duration::from_secs(1));
+    for (keepalive, is_noticed) in [(second, true), (hour, false)] {
+        let mut cloud = start(rest(hub(), hour)).await;
+        let relay = Relay::to(cloud.links.local_addr().unwrap(), 0).await;
+        let mut store = start(rest(edge(relay.url()), keepalive)).await;
+        cloud.up("store-042").await;
+        store.up("cloud").await;
+        store.silent_for(second).await;
+        if is_noticed {
+            relay.line.send_replace(Line::Silent);
+            store.down("cloud").await;
+            relay.line.send_replace(Line::Open);
+            // The newer connection takes the place of the one that the hub still believed in.
+            cloud.down("store-042").await;
+            cloud.up("store-042").await;
+            store.up("cloud").await;
+            continue;
+        }
+        let carried = relay.bytes.load(Relaxed);
+        store.silent_for(second * 3).await;
+        assert_eq!(relay.bytes.load(Relaxed), carried, "something was said at rest");
+        // What is outstanding at either side finds it out.
+        relay.line.send_replace(Line::Silent);
+        assert_eq!(cloud.send("store-042", ask()), Sent::Queued);
+        cloud.down("store-042").await;
+    }
+}
+
+/// No longer than it took while both sides said that they live all the time: three seconds of silence.
+#[tokio::test]
+async fn a_line_that_fell_silent_at_rest_is_given_up_in_time_once_something_is_outstanding() {
+    let mut cloud = start(hub()).await;
+    let relay = Relay::to(cloud.links.local_addr().unwrap(), 0).await;
+    let mut store = start(edge(relay.url())).await;
+    cloud.up("store-042").await;
+    store.up("cloud").await;
+    store.silent_for(Duration::from_secs(5)).await;
+    relay.line.send_replace(Line::Silent);
+    let began = Instant::now();
+    let read = http::Request::get("/transactions").body(http_body_util::Full::new(bytes::Bytes::new())).unwrap();
+    assert!(store.links.read(&site("cloud"), &group(), read).await.is_err());
+    store.down("cloud").await;
+    // A machine that stands still adds to it; by the next question at rest it would be 25 s and more.
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
 }
 
 #[tokio::test]

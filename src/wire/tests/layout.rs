@@ -103,6 +103,6 @@ fn the_layout_is_bincodes() {
         same_in_bincode::<Joined>("joined", &encode_joined(&joined).unwrap(), Kind::Joined);
     }
     same_in_bincode::<Vec<([u8; 16], String, Id)>>("prints", &encode_fingerprints(&prints(3)), Kind::Fingerprints);
-    let beat = encode_beat(&Beat { sent_us: 1, echo: Some((2, 3)) });
-    same_in_bincode::<(u64, Option<(u64, u64)>)>("beat", &beat, Kind::Beat);
+    let beat = encode_beat(&Beat { sent_us: 1, echo: Some((2, 3)), asks: true, every_s: 4 });
+    same_in_bincode::<(u32, Option<(u32, u32)>, bool, u16)>("beat", &beat, Kind::Beat);
 }

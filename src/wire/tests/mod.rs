@@ -50,7 +50,7 @@ fn golden_others() {
     let batch = encode_fingerprints(&prints(2));
     golden("fingerprints", &batch);
     assert_eq!(decode_fingerprints(&batch).unwrap(), prints(2));
-    let beat = Beat { sent_us: 1, echo: Some((2, 3)) };
+    let beat = Beat { sent_us: 1, echo: Some((2, 3)), asks: true, every_s: 4 };
     golden("beat", &encode_beat(&beat));
     assert_eq!(decode_beat(&encode_beat(&beat)).unwrap(), beat);
 }
