@@ -252,8 +252,7 @@ impl<M: Machine> World<M> {
         self.history.disturb();
         self.lose(site, death);
         let drawn = self.rng.range(20, 4_000);
-        let staged = self.stage.as_mut().and_then(|stage| stage.crash.take());
-        let restart = staged.map_or(drawn, |(_, restart_ms)| restart_ms);
+        let restart = self.stage.as_mut().map_or(drawn, |stage| stage.crash.take().map_or(20, |(_, after_ms)| after_ms));
         let node = &mut self.sites[site];
         node.handed_over.clear();
         node.writing = 0;

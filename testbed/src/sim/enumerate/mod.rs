@@ -18,7 +18,7 @@ mod stage;
 mod step;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::process::ExitCode;
 use std::sync::Arc;

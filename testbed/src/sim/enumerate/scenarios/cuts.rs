@@ -20,6 +20,10 @@ pub fn all() -> Vec<Scenario> {
             .script(8, Act::Cut { from: HUB, to: EDGE, both: false, ms: 500 })
             .write(0, 0, EDGE, Post)
             .write_as(1, 150, EDGE, Post, |deed| deed.lane = 2),
+        scenario("failover-wish-waits", "a wish waits at the hub for its lane while its origin decides", 2, HubFirst)
+            .write_as(0, 0, HUB, Post, |deed| deed.slow = true)
+            .write(1, 5, EDGE, Post)
+            .cut(25, HUB, EDGE, 700),
         scenario("failover-back", "and the hub is asked again when it is back", 2, HubFirst)
             .cut(0, HUB, EDGE, 300)
             .write(0, 5, EDGE, Post)
