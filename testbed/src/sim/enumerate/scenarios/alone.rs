@@ -63,6 +63,16 @@ pub fn all() -> Vec<Scenario> {
             .script(450, Act::Order { site: HUB, operation: Operation::Applied })
             .lasts(710)
             .then_alone(EDGE),
+        two("alone-word-of-backlog", "a late word that comes after a backlog which comes behind it", HubFirst)
+            .narrow()
+            .script(0, Act::Down { site: EDGE, ms: 500 })
+            .script(5, Act::Cut { from: HUB, to: EDGE, both: false, ms: 600 })
+            .write_as(1, 3, HUB, Post, |deed| deed.lane = 2)
+            .write_as(1, 3, HUB, Post, |deed| deed.lane = 2)
+            .write_as(1, 3, HUB, Post, |deed| deed.lane = 2)
+            .write(0, 60, EDGE, Post)
+            .lasts(760)
+            .then_alone(EDGE),
         scenario("alone-ahead", "after one that was told ahead", 3, EdgeAsks)
             .cut(14, HUB, EDGE, 400)
             .write(0, 0, EDGE, Post)

@@ -47,6 +47,10 @@ pub fn all() -> Vec<Scenario> {
             .write(0, 0, EDGE, Post)
             .write_as(1, 4, HUB, Post, |deed| deed.lane = 2)
             .write_as(0, 0, EDGE, Put, |deed| deed.lane = 2),
+        scenario("lane-busy-elsewhere", "a wish waits at the hub until its client's time is over", 2, HubFirst)
+            .write_as(0, 0, HUB, Post, |deed| deed.slow = true)
+            .write_as(1, 2, HUB, Post, |deed| deed.slow = true)
+            .write(2, 5, EDGE, Post),
         scenario("crossed", "each asks the other first", 2, Crossed)
             .write(0, 0, EDGE, Post)
             .write(1, 0, HUB, Post)

@@ -63,5 +63,11 @@ pub fn all() -> Vec<Scenario> {
             .write_as(1, 30, HUB, Post, |deed| deed.lane = 2)
             .write_as(2, 120, EDGE_2, Post, |deed| deed.lane = 3)
             .write_as(2, 120, EDGE_2, Post, |deed| deed.lane = 3),
+        scenario("ahead-third-first", "the same, and the third site's line comes back first", 3, EdgeAsks)
+            .cut(14, HUB, EDGE, 340)
+            .cut(0, EDGE, EDGE_2, 200)
+            .write(0, 0, EDGE, Post)
+            .write_as(1, 30, HUB, Post, |deed| deed.lane = 2)
+            .write_as(2, 160, EDGE_2, Post, |deed| deed.lane = 3),
     ]
 }
