@@ -209,7 +209,7 @@ impl Site {
             let store = HeaderValue::from_str(store).expect("names of sites are plain");
             request.headers_mut().insert("x-store", store);
             let answered = traffic::ask((self.at, GATEWAY).into(), request, ASK);
-            if !answered.as_ref().is_some_and(|(status, _, _)| *status == StatusCode::CREATED) {
+            if answered.as_ref().is_none_or(|(status, _, _)| *status != StatusCode::CREATED) {
                 let said = answered.map_or("nothing".to_owned(), |(status, _, _)| status.to_string());
                 return Err(Error::NoAnswer { what: format!("{}, which said {said}", self.name) });
             }
