@@ -205,7 +205,7 @@ impl Core {
 
     /// This store is new, and a peer has writes of this site's earlier one: what the service here holds of them nobody
     /// knows. To follow from the start would apply them again (G2), so a person decides.
-    fn stop_for_past(&mut self, cx: &mut Cx, peer: &SiteName, log: LogId) {
+    pub(crate) fn stop_for_past(&mut self, cx: &mut Cx, peer: &SiteName, log: LogId) {
         if self.age.has_past(log, SERIES_MAX) {
             let why = format!(
                 "data_dir is new, and {peer} has writes that this site made with an earlier one ({log}). If the \

@@ -1,7 +1,7 @@
 //! Copies: writes with one key from different logs are one write, of which a replica applies one (G2).
 use super::Dependency;
 use crate::journal::{Fate, Here, QuarantineReason, Row};
-use crate::model::{HeldState, Outcome, Verdict, WriteId};
+use crate::model::{HeldState, Outcome, Verdict, WriteId, decision_of, is_decision};
 use crate::service::core::{Core, Cx, Work};
 use crate::service::whose::is_refusal;
 use crate::service::write::{Role, Stage, Write};
@@ -98,7 +98,8 @@ impl Core {
             // Applied here although its origin settled it otherwise and released the key: what came next of that key is
             // it.
             let contrary = row.here == Here::Decided(Fate::Quarantined(QuarantineReason::Contrary));
-            if (row.id.log == write.row.id.log && !contrary && !is_released(row)) || row.id == write.row.id || !same {
+            let is_released = is_released(row) || (is_doubtful(row) && is_decided_void(row.id, &rows));
+            if (row.id.log == write.row.id.log && !contrary && !is_released) || row.id == write.row.id || !same {
                 continue;
             }
             if renews(write, row.id, rows.iter().map(|(row, _)| row)) {
@@ -220,13 +221,21 @@ fn are_answered_differently(theirs: &Outcome, ours: &Outcome) -> bool {
 /// Its origin released its key although this replica may have applied it: what comes next of that key is it.
 fn is_released(row: &Row) -> bool {
     let verdict = row.outcome.as_ref().map(|outcome| outcome.verdict);
-    let released = matches!(verdict, Some(Verdict::NotExecuted | Verdict::Void));
-    let doubtful = match row.here {
+    matches!(verdict, Some(Verdict::NotExecuted | Verdict::Void)) && is_doubtful(row)
+}
+
+fn is_doubtful(row: &Row) -> bool {
+    match row.here {
         Here::Sending { .. } => true,
         Here::Decided(Fate::Quarantined(reason)) => may_have_applied(reason),
         _ => false,
-    };
-    released && doubtful
+    }
+}
+
+/// Settled as undecided, and decided void late: as if it had been settled so.
+fn is_decided_void(id: WriteId, rows: &[(Row, Option<&Write>)]) -> bool {
+    let is_void = |row: &Row| row.outcome.as_ref().is_some_and(|outcome| outcome.verdict == Verdict::Void);
+    !is_decision(id) && rows.iter().any(|(row, _)| row.id == decision_of(id) && is_void(row))
 }
 
 /// It was sent to this replica, and whether it changed something there is for a person to say.

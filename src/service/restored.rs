@@ -194,6 +194,13 @@ impl Core {
         if status.heard.iter().any(later) {
             self.stop_for_fork(cx, from);
         }
+        // A peer that has started since names an earlier store of this site only so, where nothing was settled under it:
+        // what the service here holds nobody knows all the same (G2).
+        let is_known = |log: &LogId| log.store == self.own.store || self.mirror.series.contains_key(log);
+        let earlier: Vec<LogId> = status.heard.iter().map(|(log, _)| *log).filter(|log| !is_known(log)).collect();
+        for log in earlier {
+            self.stop_for_past(cx, from, log);
+        }
         self.hear(cx, from, status.log, status.state);
     }
 

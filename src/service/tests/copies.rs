@@ -293,3 +293,25 @@ fn a_write_that_is_being_sent_keeps_its_place_when_the_journal_answers_again() {
     assert_eq!(attempts(&sent).iter().map(|attempt| attempt.id).collect::<Vec<_>>(), [own(1)]);
     assert_eq!(bench.core.replay.lanes.here(Lane(5)), Some(own(1)));
 }
+
+/// Nobody knew whether the first was applied; a person at its origin discarded it, which frees the key there. This
+/// replica may have applied it: what comes next of that key is it, as where its origin settled it as void (G2).
+#[test]
+fn what_comes_next_of_a_key_that_was_discarded_late_is_not_applied_beside_the_first() {
+    let mut bench = bench();
+    let mut undecided = keyed(log(2), Verdict::Undecided, 0);
+    let (facts, request) = (undecided.facts.clone(), request("POST", "/sales"));
+    bench.hear("b", wish_to_decide(first(2), facts, request));
+    bench.attempted(first(2), 1, broken());
+    bench.wait(20_000);
+    assert!(bench.is_listed(first(2)));
+    (undecided.outcome.answer, undecided.request) = (None, None);
+    let mut void = keyed(log(2), Verdict::Void, 0);
+    (void.id, void.position, void.decides) = (crate::model::decision_of(first(2)), 2, Some((first(2), 1)));
+    (void.outcome.answer, void.request) = (None, None);
+    let mut next = keyed(log(2), Verdict::Applied, 201);
+    (next.id.n, next.position, next.facts.lane) = (2, 3, Lane(50));
+    let said = bench.hear("b", Message::Page(page_of(log(2), "b", vec![undecided, void, next.clone()])));
+    assert_eq!(attempts(&said).len(), 0, "it may be applied here already");
+    assert_eq!(bench.row(next.id).map(|row| row.here), Some(Here::Decided(Fate::Duplicate(first(2)))));
+}

@@ -321,3 +321,37 @@ fn what_its_origin_settled_otherwise_is_not_sent_again() {
     assert_eq!(attempts(&bench.wait(20_000)).len(), 0);
     assert_eq!(quarantined(&bench, FIRST), Some(QuarantineReason::UnknownOutcome));
 }
+
+/// This site has had another store, under which nothing was settled, so that no peer has a series of it. But one has
+/// heard of it: what the service here holds nobody knows, and to follow from the start would apply it twice (G2).
+#[test]
+fn a_new_store_follows_nothing_where_a_peer_has_heard_of_an_earlier_one() {
+    let mut bench = Bench::new(settings("a", &["a", "b"]));
+    let earlier = LogId { store: [9; 16], incarnation: 1 };
+    let cursor = Cursor {
+        log: log(2),
+        site: SiteName::new("b"),
+        received: 1,
+        chain: Default::default(),
+        decided: 1,
+        want: false,
+        again: 0,
+    };
+    let status = Status {
+        count: 99,
+        log: log(2),
+        state: 1,
+        heard: vec![(earlier, 5)],
+        healthy: true,
+        last: false,
+        hangs: false,
+        lag_ms: 0,
+        retried_ms: 0,
+        cursors: vec![cursor],
+        missing: Vec::new(),
+    };
+    bench.hear("b", Message::Status(status));
+    let said = bench.hear("b", Message::Page(page(log(2), "b", 1, 1)));
+    assert_eq!(attempts(&said).len(), 0, "it may have been applied under the earlier store");
+    assert!(bench.core.replay.stopping.is_stopped());
+}
