@@ -19,6 +19,7 @@
 //! | [`service`] | [`service::Core`], the pure state machine of one service (and store), and the task that runs it |
 //! | [`mirror`] | its source side: settling, series, pages, wishes |
 //! | [`replay`] | its follower side: receive, order by `after`, send, compare, doubt |
+//! | `completer` | what waits for more than an answer: the quarantine, orders of people, late decisions |
 //! | [`journal`] | the store contract: what is durable; SQLite, and the same in memory |
 //! | [`identity`] | who a site is: certificates, the rule for both planes, when they end, who may join |
 //! | [`idempotency`] | keys, digests, the table of keys |
@@ -42,8 +43,8 @@
 //! 3. `service::decide`: the lane's next write is placed: at this replica, as a wish at another site (`mirror::wish`),
 //!    in the queue (202), or nowhere (503).
 //! 4. `replay::apply`: when all that it must come after is decided here and its lane is free, and no copy of it was
-//!    applied (`replay::copies`), `replay::send` makes `sending` durable in the [`journal`], with the `after` fixed now;
-//!    then the first byte may leave through [`gateway::Upstream`].
+//!    applied (`replay::copies`), `replay::send` makes `sending` durable in the [`journal`], with the `after` fixed
+//!    now; then the first byte may leave through [`gateway::Upstream`].
 //! 5. `service::outcome`: what the attempt proves. `replay::finish` goes on with an answer, `replay::doubt` with an
 //!    unknown outcome.
 //! 6. `mirror::settle`: outcome and position in one transaction; then the client is answered. Whatever ends at this

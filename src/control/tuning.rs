@@ -17,8 +17,8 @@ pub struct Tuning {
     pub alone_ms: u64,
     /// Digests and repeated levels go out once a round.
     pub round_ms: u64,
-    /// Rounds in which something is repeated after it changed; then only after so many: all who could have missed all of
-    /// them came back meanwhile, and then it is repeated anew.
+    /// Rounds in which something is repeated after it changed; then only after so many: all who could have missed all
+    /// of them came back meanwhile, and then it is repeated anew.
     pub fresh_rounds: u8,
     pub slow_rounds: u64,
     /// Own fingerprints per service that others may ask for: four seconds at 1,000/s, 330 KiB.

@@ -208,7 +208,7 @@ impl Core {
     pub(crate) fn stop_for_past(&mut self, cx: &mut Cx, peer: &SiteName, log: LogId) {
         if self.age.has_past(log, SERIES_MAX) {
             let why = format!(
-                "data_dir is new, and {peer} has writes that this site made with an earlier one ({log}). If the \
+                "data_dir is new, and {peer} knows what this site did with an earlier one ({log}). If the \
                  service here is as empty as data_dir, resume: everything is applied to it from the start. If it holds \
                  data, do not: give it the state of another site first"
             );

@@ -115,13 +115,7 @@ impl LaneMemory {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn log(n: u8) -> LogId {
-        LogId { store: [n; 16], incarnation: 1 }
-    }
-    fn id(l: u8, n: u64) -> WriteId {
-        WriteId { log: log(l), n }
-    }
+    use crate::service::testing::{id, log};
 
     #[test]
     fn a_write_is_concurrent_with_what_its_after_does_not_cover() {

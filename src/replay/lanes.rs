@@ -244,14 +244,7 @@ fn next(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::LogId;
-
-    fn log(n: u8) -> LogId {
-        LogId { store: [n; 16], incarnation: 1 }
-    }
-    fn id(l: u8, n: u64) -> WriteId {
-        WriteId { log: log(l), n }
-    }
+    use crate::service::testing::id;
 
     #[test]
     fn beside_an_unknown_post_only_others_that_make_something_new_go_on() {

@@ -62,7 +62,7 @@ impl StoreAge {
         self.changed = true;
     }
 
-    /// Another site has writes that this one made with an earlier store. Whether that is new, and there is room for it.
+    /// Another site knows of an earlier store of this one. Whether that is new, and there is room for it.
     pub fn has_past(&mut self, log: LogId, limit: usize) -> bool {
         self.past.len() < limit && self.past.insert(log)
     }

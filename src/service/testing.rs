@@ -91,6 +91,10 @@ pub fn log(n: u8) -> LogId {
     LogId { store: [n; 16], incarnation: 1 }
 }
 
+pub(crate) fn id(log_of: u8, n: u64) -> WriteId {
+    WriteId { log: log(log_of), n }
+}
+
 /// A write of a lane of its own; with a key where `key` is not 0.
 pub fn new_write(method: &str, lane: u64, key: u8) -> NewWrite {
     let key = (key != 0).then_some(KeyHash([key; 16]));

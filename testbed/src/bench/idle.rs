@@ -168,7 +168,8 @@ impl Site {
         let sites: Vec<String> = sites.iter().map(|site| format!("\"{site}\"")).collect();
         let text = format!(
             "site = \"{name}\"\ndata_dir = \"{data}\"\nthreads = 1\n\n[realm]\nname = \"idle\"\nsites = [{sites}]\n\
-             hubs = [\"{HUB}\"]\n\n[gateway]\nlisten = [\"{at}:{GATEWAY}\"]\n\n[admin]\nlisten = \"127.0.0.1:{admin}\"\n\n\
+             hubs = [\"{HUB}\"]\n\n[gateway]\nlisten = [\"{at}:{GATEWAY}\"]\n\n\
+             [admin]\nlisten = \"127.0.0.1:{admin}\"\n\n\
              [log]\nfilter = \"warn\"\n\n[store]\nreserve = \"16MiB\"\n\n[identity]\nca = \"ca.pem\"\n\
              cert = \"site.pem\"\nkey = \"site.key\"\n\n{link}\n[control]\nenabled = {has_control}\n{control}\n{peer}\n\
              [[service]]\nname = \"orders\"\nmatch = [{{ path = \"/orders\" }}]\n\
